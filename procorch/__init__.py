@@ -1,0 +1,116 @@
+"""An OTP-grade supervisor for agents, each in its own OS process.
+
+Names are loaded when they are first used, so ``import procorch`` costs next to nothing.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from procorch.agent import Agent as Agent
+    from procorch.agent import AgentOptions as AgentOptions
+    from procorch.context import Context as Context
+    from procorch.context import current as current
+    from procorch.errors import Aborted as Aborted
+    from procorch.errors import AgentCrashed as AgentCrashed
+    from procorch.errors import AgentError as AgentError
+    from procorch.errors import AgentFailure as AgentFailure
+    from procorch.errors import AgentHung as AgentHung
+    from procorch.errors import AgentStopped as AgentStopped
+    from procorch.errors import AlreadyRunning as AlreadyRunning
+    from procorch.errors import AuthError as AuthError
+    from procorch.errors import CacheMiss as CacheMiss
+    from procorch.errors import ContentFiltered as ContentFiltered
+    from procorch.errors import ContextWindowOverflow as ContextWindowOverflow
+    from procorch.errors import InvalidContinue as InvalidContinue
+    from procorch.errors import MailboxFull as MailboxFull
+    from procorch.errors import MemoryLimitExceeded as MemoryLimitExceeded
+    from procorch.errors import MessageTooLarge as MessageTooLarge
+    from procorch.errors import ModelRetired as ModelRetired
+    from procorch.errors import ModelThrottled as ModelThrottled
+    from procorch.errors import NetworkError as NetworkError
+    from procorch.errors import NoMessages as NoMessages
+    from procorch.errors import PluginError as PluginError
+    from procorch.errors import PoisonRequest as PoisonRequest
+    from procorch.errors import ProtocolError as ProtocolError
+    from procorch.errors import RequestCancelled as RequestCancelled
+    from procorch.errors import RequestTimeout as RequestTimeout
+    from procorch.errors import SerializationError as SerializationError
+    from procorch.errors import StartError as StartError
+    from procorch.errors import StreamError as StreamError
+    from procorch.errors import StructuredOutputFailed as StructuredOutputFailed
+    from procorch.handle import OrchestratedHandle as OrchestratedHandle
+    from procorch.messages import AgentMessage as AgentMessage
+    from procorch.messages import AgentRequest as AgentRequest
+    from procorch.messages import AgentResult as AgentResult
+    from procorch.messages import AssistantMessage as AssistantMessage
+    from procorch.messages import ContentBlock as ContentBlock
+    from procorch.messages import Cost as Cost
+    from procorch.messages import CustomMessage as CustomMessage
+    from procorch.messages import ExtensionBlock as ExtensionBlock
+    from procorch.messages import ImageBlock as ImageBlock
+    from procorch.messages import LlmMessage as LlmMessage
+    from procorch.messages import RequestMetrics as RequestMetrics
+    from procorch.messages import StopReason as StopReason
+    from procorch.messages import TextBlock as TextBlock
+    from procorch.messages import ThinkingBlock as ThinkingBlock
+    from procorch.messages import ToolCallBlock as ToolCallBlock
+    from procorch.messages import ToolResultMessage as ToolResultMessage
+    from procorch.messages import Usage as Usage
+    from procorch.messages import UserMessage as UserMessage
+    from procorch.orchestrator import AgentOrchestrator as AgentOrchestrator
+    from procorch.pool import AgentPool as AgentPool
+    from procorch.pool import Outcome as Outcome
+    from procorch.runtime.reply import ReplyFuture as ReplyFuture
+    from procorch.supervision.policy import DefaultSupervisor as DefaultSupervisor
+    from procorch.supervision.policy import SupervisorAction as SupervisorAction
+    from procorch.supervision.policy import SupervisorPolicy as SupervisorPolicy
+    from procorch.supervision.settings import Backoff as Backoff
+    from procorch.supervision.settings import Shutdown as Shutdown
+    from procorch.supervision.states import AgentStatus as AgentStatus
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "agent": "Agent AgentOptions",
+    "context": "Context current",
+    "errors": (
+        "Aborted AgentCrashed AgentError AgentFailure AgentHung AgentStopped AlreadyRunning "
+        "AuthError CacheMiss ContentFiltered ContextWindowOverflow InvalidContinue MailboxFull "
+        "MemoryLimitExceeded MessageTooLarge ModelRetired ModelThrottled NetworkError NoMessages "
+        "PluginError PoisonRequest ProtocolError RequestCancelled RequestTimeout "
+        "SerializationError StartError StreamError StructuredOutputFailed"
+    ),
+    "handle": "OrchestratedHandle",
+    "messages": (
+        "AgentMessage AgentRequest AgentResult AssistantMessage ContentBlock Cost CustomMessage "
+        "ExtensionBlock ImageBlock LlmMessage RequestMetrics StopReason TextBlock ThinkingBlock "
+        "ToolCallBlock ToolResultMessage Usage UserMessage"
+    ),
+    "orchestrator": "AgentOrchestrator",
+    "pool": "AgentPool Outcome",
+    "runtime.reply": "ReplyFuture",
+    "supervision.policy": "DefaultSupervisor SupervisorAction SupervisorPolicy",
+    "supervision.settings": "Backoff Shutdown",
+    "supervision.states": "AgentStatus",
+}
+
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names.split()}
+
+__all__ = sorted(_HOME_OF)
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOME_OF.get(name)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    import importlib
+
+    value = getattr(importlib.import_module(f"{__name__}.{home}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

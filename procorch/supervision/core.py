@@ -1,0 +1,114 @@
+"""What the parts of the machine share: state, the current step's actions, and `enter`.
+
+A handler of one part never calls a handler of another. It fixes what is to happen (`pending`,
+`final`, `delay`) and enters a phase; the phase's entry action, in the part that owns the phase,
+does the rest. So each part can be read alone, and no part imports another.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Mapping
+from enum import Enum
+from typing import Any, TypeAlias
+
+from procorch.errors import AgentError
+from procorch.supervision import events as ev
+from procorch.supervision.instance import Instance, Pending
+from procorch.supervision.ledger import Ledger
+from procorch.supervision.notices import Notice
+from procorch.supervision.states import AgentStatus, Phase, Signal
+from procorch.supervision.timers import Timers
+
+
+class Due(Enum):
+    """What a timer is for."""
+
+    START = "start"
+    LADDER = "ladder"
+    BACKOFF = "backoff"
+    GRACE = "grace"
+    REQUEST = "request"
+    CLOSE = "close"
+
+
+class Core:
+    """State of one machine, and what every part may do to it.
+
+    Args:
+        entries: the entry action of each phase.
+        chance: draws a number in [0, 1] for the jitter of a backoff.
+        start_limit: how many processes may be starting at once (N10).
+    """
+
+    def __init__(
+        self, entries: Mapping[Phase, Entry], chance: Callable[[], float], start_limit: int
+    ) -> None:
+        self.instances: dict[int, Instance] = {}
+        self.ledger = Ledger()
+        self.timers: Timers[tuple[Due, int]] = Timers()
+        self.starting: set[int] = set()
+        self.start_queue: deque[int] = deque()
+        self.chance = chance
+        self.start_limit = start_limit
+        self.closing = False
+        self.now = 0.0
+        self.out: list[ev.Action] = []
+        self.stale = 0
+        self._entries = entries
+
+    def enter(self, a: Instance, phase: Phase) -> None:
+        """Move ``a`` to ``phase`` (or look again, if it is there) and do what comes with it."""
+        a.phase = phase
+        self._entries[phase](self, a)
+
+    def judge(
+        self, a: Instance, request: int | None, error: AgentError, payload: object = None
+    ) -> None:
+        """Put an error to the policy."""
+        a.pending = Pending(request, error, payload)
+        self.enter(a, Phase.JUDGING)
+
+    def end(self, a: Instance, status: AgentStatus, error: AgentError | None = None) -> None:
+        """Fix the final status and begin to leave."""
+        a.final = (status, error)
+        self.enter(a, Phase.STOPPING)
+
+    def resolve(self, request: int, error: AgentError | None, payload: object = None) -> bool:
+        """Fix the outcome of a request; False when it was fixed before."""
+        self.timers.disarm((Due.REQUEST, request))
+        return self.ledger.resolve(request, self.out, error, payload)
+
+    def drained(self, a: Instance) -> bool:
+        """Whether ``a`` was told to finish and has nothing left to take."""
+        return a.draining is not None and not self.ledger.waiting(a.mailbox)
+
+    def press(self, a: Instance, rung: Signal) -> None:
+        """Make the current process end, beginning at ``rung`` of the ladder (N8)."""
+        if not a.alive:
+            return
+        a.rung = rung
+        self.left_starting(a)
+        self.out.append(ev.Press(a.key, a.generation, rung))
+        times = a.settings.shutdown
+        wait = (times.grace, times.terminate, times.kill)[rung]
+        self.timers.arm((Due.LADDER, a.key), self.now + wait)
+
+    def left_starting(self, a: Instance) -> None:
+        """The start is over, one way or the other: its slot is free."""
+        self.starting.discard(a.key)
+        self.timers.disarm((Due.START, a.key))
+
+    def gone(self, a: Instance) -> None:
+        """The current process has ended."""
+        a.alive = False
+        self.left_starting(a)
+        self.timers.disarm((Due.LADDER, a.key))
+
+    def tell(self, a: Instance, notice: type[Notice], **fields: Any) -> None:
+        """Tell whoever watches ``a`` (N18)."""
+        told = notice(agent=a.name, generation=a.generation, at=self.now, **fields)
+        self.out.append(ev.Emit(a.key, told))
+
+
+Entry: TypeAlias = Callable[[Core, Instance], None]

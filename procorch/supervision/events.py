@@ -1,0 +1,235 @@
+"""What goes into the machine and what comes out: frozen values.
+
+`msgspec.Struct` rather than a dataclass: two of these are made for every request, and a frozen
+dataclass costs eight times as much to make. An agent's *instance* is named by its ``key`` (a
+number: the same name may be spawned twice), its process by ``key`` and ``generation``.
+"""
+
+from __future__ import annotations
+
+from typing import Any, TypeAlias
+
+from msgspec import Struct
+
+from procorch.errors import AgentError
+from procorch.supervision.notices import Notice
+from procorch.supervision.policy import SupervisorAction
+from procorch.supervision.settings import AgentSettings
+from procorch.supervision.states import AgentStatus, Signal
+
+
+class Exit(Struct, frozen=True):
+    """How a process ended, as far as anybody knows.
+
+    Args:
+        code: exit code, None if a signal ended it or nobody knows.
+        signal: name of the signal that ended it.
+        started: the last request the worker began, by its status page (0: none).
+        lost: it went out of sight; it may still be alive.
+    """
+
+    code: int | None = None
+    signal: str | None = None
+    pid: int | None = None
+    started: int = 0
+    last_stack: str | None = None
+    stderr_tail: str | None = None
+    peak_rss: int | None = None
+    lost: bool = False
+
+
+# ---- inputs: what users ask for
+
+
+class Spawn(Struct, frozen=True):
+    """Start an instance; ``mailbox`` is its own key or that of the replicas it joins."""
+
+    key: int
+    mailbox: int
+    name: str
+    settings: AgentSettings
+    supervised: bool
+
+
+class Submit(Struct, frozen=True):
+    """A request was accepted.
+
+    Args:
+        deadline: on the machine's clock; None: ``timeout`` counts from the dispatch.
+        timeout: seconds allowed; None: no limit.
+    """
+
+    mailbox: int
+    request: int
+    deadline: float | None = None
+    timeout: float | None = None
+
+
+class CancelRequest(Struct, frozen=True):
+    """The caller wants one request gone."""
+
+    request: int
+
+
+class Cancel(Struct, frozen=True):
+    """End the agent now; it ends CANCELLED (N14)."""
+
+    key: int
+
+
+class Drain(Struct, frozen=True):
+    """Close the agent's channel: it finishes what was accepted, then ends COMPLETED."""
+
+    key: int
+
+
+class Stop(Struct, frozen=True):
+    """End the agent on request (STOPPED): drain for ``grace`` seconds, then up the ladder."""
+
+    key: int
+    grace: float
+
+
+class Close(Struct, frozen=True):
+    """The orchestrator closes: no more restarts; drain until ``deadline`` or abort (N7, N15)."""
+
+    drain: bool
+    deadline: float
+
+
+# ---- inputs: what the world does
+
+
+class Ready(Struct, frozen=True):
+    """The worker has built its agent."""
+
+    key: int
+    generation: int
+
+
+class StartFailed(Struct, frozen=True):
+    """The worker reported why it could not build its agent; its exit follows."""
+
+    key: int
+    generation: int
+    error: AgentError
+
+
+class Replied(Struct, frozen=True):
+    """The worker answered a request; ``payload`` passes through untouched."""
+
+    key: int
+    generation: int
+    request: int
+    error: AgentError | None = None
+    payload: Any = None
+
+
+class Overgrown(Struct, frozen=True):
+    """The worker was seen above its memory limit."""
+
+    key: int
+    generation: int
+    observed: int
+
+
+class Broken(Struct, frozen=True):
+    """The worker's stream cannot be understood any more."""
+
+    key: int
+    generation: int
+    error: AgentError
+
+
+class Exited(Struct, frozen=True):
+    """The process has ended, and everything it wrote has been handed in before."""
+
+    key: int
+    generation: int
+    exit: Exit
+
+
+class Judged(Struct, frozen=True):
+    """The policy answered; ``fault`` when it misbehaved instead."""
+
+    key: int
+    ticket: int
+    action: SupervisorAction | None
+    fault: BaseException | None = None
+
+
+class Tick(Struct, frozen=True):
+    """Time has passed."""
+
+
+Event: TypeAlias = (
+    Spawn | Submit | CancelRequest | Cancel | Drain | Stop | Close | Ready | StartFailed | Replied
+    | Overgrown | Broken | Exited | Judged | Tick
+)  # fmt: skip
+
+
+# ---- outputs
+
+
+class Launch(Struct, frozen=True):
+    """Start the process of this generation."""
+
+    key: int
+    generation: int
+
+
+class Send(Struct, frozen=True):
+    """Write the request to the worker."""
+
+    key: int
+    generation: int
+    request: int
+
+
+class Resolve(Struct, frozen=True):
+    """The one outcome of a request: ``error``, or the reply's ``payload``, or both (error reply)."""
+
+    request: int
+    error: AgentError | None = None
+    payload: Any = None
+
+
+class Ask(Struct, frozen=True):
+    """Put the error to the policy; `Judged` with this ticket is the answer."""
+
+    key: int
+    name: str
+    ticket: int
+    error: AgentError
+
+
+class Press(Struct, frozen=True):
+    """Make the process end: ``signal`` says how hard."""
+
+    key: int
+    generation: int
+    signal: Signal
+
+
+class Started(Struct, frozen=True):
+    """The first start succeeded: `spawn` may return."""
+
+    key: int
+
+
+class Finish(Struct, frozen=True):
+    """The instance has ended for good, and its process with it."""
+
+    key: int
+    status: AgentStatus
+    error: AgentError | None
+
+
+class Emit(Struct, frozen=True):
+    """Tell whoever watches."""
+
+    key: int
+    notice: Notice
+
+
+Action: TypeAlias = Launch | Send | Resolve | Ask | Press | Started | Finish | Emit

@@ -1,0 +1,99 @@
+"""Requests and the queues they wait in: every accepted one gets exactly one outcome (I1).
+
+A *mailbox* is a FIFO that one instance, or several replicas, take requests from. A request is in
+the ledger until its outcome is fixed; whatever arrives for it afterwards finds nothing and changes
+nothing. Queues are cleaned lazily: a resolved request is skipped when its turn comes.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+
+from procorch.errors import AgentError
+from procorch.supervision.events import Action, Resolve
+
+
+@dataclass(slots=True)
+class Request:
+    """One accepted request; ``worker`` is the instance it was sent to, None while it waits.
+
+    ``from_dispatch``: its ``timeout`` counts from there and not from its acceptance.
+    """
+
+    id: int
+    mailbox: int
+    timeout: float | None = None
+    from_dispatch: bool = False
+    worker: int | None = None
+
+
+@dataclass(slots=True)
+class Mailbox:
+    """A queue of request ids and the instances that take from it, in order of joining."""
+
+    queue: deque[int] = field(default_factory=deque)
+    members: list[int] = field(default_factory=list)
+    closed: bool = False
+
+
+class Ledger:
+    """All open requests and all mailboxes of one machine."""
+
+    __slots__ = ("boxes", "requests")
+
+    def __init__(self) -> None:
+        self.requests: dict[int, Request] = {}
+        self.boxes: dict[int, Mailbox] = {}
+
+    def join(self, mailbox: int, member: int) -> None:
+        """``member`` takes requests from ``mailbox`` (made when it is new)."""
+        self.boxes.setdefault(mailbox, Mailbox()).members.append(member)
+
+    def leave(self, mailbox: int, member: int) -> bool:
+        """``member`` takes no more; True if it was the last, so that nobody is left to answer."""
+        box = self.boxes.get(mailbox)
+        if box is None or member not in box.members:
+            return False
+        box.members.remove(member)
+        return not box.members
+
+    def accept(self, request: Request) -> bool:
+        """Put a new request at the end of its queue; False if the mailbox takes none."""
+        box = self.boxes.get(request.mailbox)
+        if box is None or box.closed:
+            return False
+        self.requests[request.id] = request
+        box.queue.append(request.id)
+        return True
+
+    def take(self, mailbox: int, worker: int) -> Request | None:
+        """The next waiting request, now under way at ``worker``; None when none waits."""
+        queue = self.boxes[mailbox].queue
+        while queue:
+            request = self.requests.get(queue.popleft())
+            if request is not None:
+                request.worker = worker
+                return request
+        return None
+
+    def waiting(self, mailbox: int) -> bool:
+        """Whether an open request waits in the queue."""
+        queue = self.boxes[mailbox].queue
+        while queue and queue[0] not in self.requests:
+            queue.popleft()
+        return bool(queue)
+
+    def resolve(
+        self, request: int, out: list[Action], error: AgentError | None, payload: object = None
+    ) -> bool:
+        """Fix the outcome; False when it was fixed before (the earlier one stands)."""
+        if self.requests.pop(request, None) is None:
+            return False
+        out.append(Resolve(request, error, payload))
+        return True
+
+    def drop(self, mailbox: int) -> list[int]:
+        """Close a mailbox for good and take out what still waits in it."""
+        box = self.boxes.pop(mailbox, None)
+        return [] if box is None else [rid for rid in box.queue if rid in self.requests]

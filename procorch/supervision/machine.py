@@ -1,0 +1,177 @@
+"""The one owner of lifecycle state: events in, actions out.
+
+`Machine.step(event, now)` changes the state of the instances concerned and answers with the actions
+to perform, in order. It knows no process, no socket and no clock, so a year of crashes and restarts
+runs in a test in a second.
+
+What may happen to an instance is one table, `TRANSITIONS`: (phase, event) to the handler and the
+phases it may lead to. What is not in the table is late or meaningless in that phase and changes
+nothing: a timer that lost a race, a second cancel. Two rules stand above the table:
+
+* events that name a generation count only while it is the current one (I1, I2);
+* the outcome of a request is fixed once, by whoever comes first (`ledger`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from procorch.supervision import ending, failing, requests, starting
+from procorch.supervision import events as ev
+from procorch.supervision.core import Core, Due, Entry
+from procorch.supervision.instance import Instance
+from procorch.supervision.states import Phase
+
+
+class Rule(NamedTuple):
+    """What an event does in a phase, and the phases that may follow."""
+
+    handler: Callable[[Core, Instance, Any], None]
+    leads_to: frozenset[Phase]
+
+
+def _rule(handler: Callable[[Core, Instance, Any], None], *phases: Phase) -> Rule:
+    return Rule(handler, frozenset(phases))
+
+
+WAITING, STARTING, READY, JUDGING, RETIRING, BACKOFF, STOPPING, DONE = Phase
+
+ENTRIES: dict[Phase, Entry] = {
+    WAITING: starting.wait_for_slot,
+    STARTING: starting.launch,
+    READY: requests.advance,
+    JUDGING: failing.ask,
+    RETIRING: failing.retire,
+    BACKOFF: failing.back_off,
+    STOPPING: ending.leave,
+    DONE: ending.finish,
+}
+
+_NEXT = (WAITING, STARTING, BACKOFF, STOPPING, DONE)
+"""Where an instance without a process may go: to its next start, or to its end."""
+
+_AFTER_FAILURE = (JUDGING, READY, RETIRING, *_NEXT)
+
+TRANSITIONS: dict[tuple[Phase, type | Due], Rule] = {
+    (STARTING, ev.Ready): _rule(starting.ready, STARTING, READY, STOPPING),
+    (STARTING, ev.StartFailed): _rule(starting.failed, STARTING),
+    (STARTING, ev.Exited): _rule(starting.exited, *_AFTER_FAILURE),
+    (STARTING, Due.START): _rule(starting.overdue, STARTING),
+    (READY, ev.Replied): _rule(requests.replied, READY, *_AFTER_FAILURE),
+    (READY, ev.Exited): _rule(failing.exited, *_AFTER_FAILURE),
+    (JUDGING, ev.Judged): _rule(failing.judged, READY, RETIRING, *_NEXT),
+    (JUDGING, ev.Exited): _rule(failing.exited_while_judged, JUDGING),
+    (RETIRING, ev.Exited): _rule(failing.retired, *_NEXT),
+    (BACKOFF, Due.BACKOFF): _rule(failing.backoff_over, WAITING, STARTING),
+    (STOPPING, ev.Cancel): _rule(ending.hurry, STOPPING),
+    (STOPPING, ev.Exited): _rule(ending.exited, DONE),
+    (STOPPING, Due.LADDER): _rule(ending.climb, STOPPING, DONE),
+    (DONE, ev.Exited): _rule(ending.exited_late, DONE),
+    **{
+        (phase, Due.LADDER): _rule(ending.climb, phase, DONE)
+        for phase in (STARTING, READY, JUDGING, RETIRING)
+    },
+    **{
+        (phase, event): _rule(handler, phase)
+        for phase in (STARTING, READY, JUDGING)
+        for event, handler in ((ev.Overgrown, failing.overgrown), (ev.Broken, failing.broken))
+    },
+    **{
+        (phase, event): _rule(handler, phase, STOPPING, DONE)
+        for phase in (WAITING, STARTING, READY, JUDGING, RETIRING, BACKOFF)
+        for event, handler in (
+            (ev.Cancel, ending.cancel),
+            (ev.Drain, ending.drain),
+            (ev.Stop, ending.stop),
+            (Due.GRACE, ending.out_of_grace),
+        )
+    },
+}
+
+
+class Machine:
+    """All instances of one orchestrator.
+
+    Args:
+        chance: draws a number in [0, 1] for the jitter of a backoff.
+        start_limit: how many processes may be starting at once (N10).
+    """
+
+    def __init__(self, *, chance: Callable[[], float], start_limit: int) -> None:
+        self._core = Core(ENTRIES, chance, start_limit)
+
+    def step(self, event: ev.Event, now: float) -> list[ev.Action]:
+        """Take one event at time ``now`` (seconds on any monotonic clock); the actions it causes."""
+        core = self._core
+        core.now = now
+        out: list[ev.Action] = []
+        core.out = out
+        match event:
+            case ev.Replied() | ev.Ready() | ev.Exited() | ev.StartFailed():
+                self._of_generation(event)
+            case ev.Submit():
+                requests.submit(core, event)
+            case ev.Tick():
+                self._tick()
+            case ev.CancelRequest():
+                requests.cancel(core, event)
+            case ev.Spawn():
+                starting.spawn(core, event)
+            case ev.Close():
+                for a, what in ending.close(core, event):
+                    self._fire(a, what)
+            case ev.Overgrown() | ev.Broken():
+                self._of_generation(event)
+            case _:
+                addressed = core.instances.get(event.key)
+                if addressed is not None:
+                    self._fire(addressed, event)
+        if core.start_queue:
+            starting.fill_slots(core)
+        return out
+
+    def next_due(self) -> float | None:
+        """When a `Tick` is due; None while nothing is timed."""
+        return self._core.timers.next()
+
+    @property
+    def idle(self) -> bool:
+        """Whether every instance has ended (N7)."""
+        return all(a.phase is DONE for a in self._core.instances.values())
+
+    @property
+    def stale(self) -> int:
+        """Events of superseded generations, and replies nobody waited for, dropped so far."""
+        return self._core.stale
+
+    def instance(self, key: int) -> Instance | None:
+        """An instance for reading; None once it has ended."""
+        return self._core.instances.get(key)
+
+    def _of_generation(
+        self, event: ev.Replied | ev.Ready | ev.Exited | ev.StartFailed | ev.Overgrown | ev.Broken
+    ) -> None:
+        a = self._core.instances.get(event.key)
+        if a is None:
+            return
+        if event.generation != a.generation:
+            self._core.stale += 1
+            return
+        self._fire(a, event)
+
+    def _tick(self) -> None:
+        core = self._core
+        while (due := core.timers.take_due(core.now)) is not None:
+            kind, key = due
+            if kind is Due.REQUEST:
+                requests.overdue(core, key)
+            elif kind is Due.CLOSE:
+                ending.close_overdue(core)
+            elif key in core.instances:
+                self._fire(core.instances[key], kind)
+
+    def _fire(self, a: Instance, what: Any) -> None:
+        rule = TRANSITIONS.get((a.phase, what if isinstance(what, Due) else type(what)))
+        if rule is not None:
+            rule.handler(self._core, a, what)

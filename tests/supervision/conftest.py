@@ -1,0 +1,133 @@
+"""A bench for the pure machine: virtual time, processes on paper."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import pytest
+
+from procorch.errors import AgentError, ModelThrottled
+from procorch.supervision import events as ev
+from procorch.supervision.machine import TRANSITIONS, Machine
+from procorch.supervision.policy import SupervisorAction
+from procorch.supervision.settings import AgentSettings, Backoff
+from procorch.supervision.states import AgentStatus, Phase, Signal
+
+
+class Bench:
+    """Drives a machine and keeps the books a monitor would keep."""
+
+    def __init__(self, *, start_limit: int = 100, chance: float = 1.0) -> None:
+        self.machine = Machine(chance=lambda: chance, start_limit=start_limit)
+        self.now = 0.0
+        self.log: list[ev.Action] = []
+        self.outcomes: dict[int, list[ev.Resolve]] = {}
+        self.live: dict[int, set[int]] = {}
+        self.sent: list[tuple[int, int, int]] = []
+        self.questions: list[ev.Ask] = []
+        self.finished: dict[int, ev.Finish] = {}
+        self.keys = itertools.count(1)
+        self.requests = itertools.count(1)
+
+    def step(self, event: ev.Event) -> list[ev.Action]:
+        key = getattr(event, "key", None)
+        before = self.machine.instance(key) if key is not None else None
+        phase = before.phase if before else None
+        actions = self.machine.step(event, self.now)
+        rule = TRANSITIONS.get((phase, type(event))) if phase else None
+        if rule is not None and before is not None and before.phase is not phase:
+            assert before.phase in rule.leads_to, (phase, event, before.phase)
+        for action in actions:
+            self._book(action)
+        self.log += actions
+        return actions
+
+    def _book(self, action: ev.Action) -> None:
+        match action:
+            case ev.Launch(key, generation):
+                assert not self.live.get(key), "I2: two processes of one instance"
+                assert key not in self.finished, "I2: a start after the end"
+                self.live.setdefault(key, set()).add(generation)
+            case ev.Resolve(request):
+                self.outcomes.setdefault(request, []).append(action)
+                assert len(self.outcomes[request]) == 1, "I1: two outcomes"
+            case ev.Send(key, generation, request):
+                assert self.live.get(key) == {generation}, "sent to a dead process"
+                assert request not in self.outcomes, "I1: sent after its outcome"
+                self.sent.append((key, generation, request))
+            case ev.Ask():
+                self.questions.append(action)
+            case ev.Finish(key):
+                assert key not in self.finished
+                self.finished[key] = action
+
+    # ---- short words for tests
+
+    def spawn(self, *, supervised: bool = True, mailbox: int | None = None, **settings: Any) -> int:
+        key = next(self.keys)
+        settings.setdefault("backoff", Backoff(initial=0))
+        self.step(
+            ev.Spawn(key, mailbox or key, f"a{key}", AgentSettings.of(settings), supervised)
+        )
+        return key
+
+    def ready(self, key: int) -> list[ev.Action]:
+        return self.step(ev.Ready(key, self.generation(key)))
+
+    def running(self, **settings: Any) -> int:
+        key = self.spawn(**settings)
+        self.ready(key)
+        return key
+
+    def submit(self, mailbox: int, **given: Any) -> int:
+        request = next(self.requests)
+        self.step(ev.Submit(mailbox, request, **given))
+        return request
+
+    def reply(self, key: int, request: int, error: AgentError | None = None) -> list[ev.Action]:
+        return self.step(ev.Replied(key, self.generation(key), request, error))
+
+    def fail(self, key: int, request: int) -> list[ev.Action]:
+        return self.reply(key, request, ModelThrottled("slow down"))
+
+    def die(self, key: int, *, signal: str = "SIGKILL", started: int = 0) -> list[ev.Action]:
+        generation = self.generation(key)
+        self.live[key].discard(generation)
+        return self.step(ev.Exited(key, generation, ev.Exit(signal=signal, started=started)))
+
+    def judge(self, action: SupervisorAction, **given: Any) -> list[ev.Action]:
+        question = self.questions.pop(0)
+        return self.step(ev.Judged(question.key, question.ticket, action, **given))
+
+    def wait(self, seconds: float) -> list[ev.Action]:
+        self.now += seconds
+        return self.step(ev.Tick())
+
+    def phase(self, key: int) -> Phase:
+        instance = self.machine.instance(key)
+        return Phase.DONE if instance is None else instance.phase
+
+    def generation(self, key: int) -> int:
+        instance = self.machine.instance(key)
+        assert instance is not None
+        return instance.generation
+
+    def pressed(self, key: int) -> list[Signal]:
+        return [a.signal for a in self.log if isinstance(a, ev.Press) and a.key == key]
+
+    def status(self, key: int) -> AgentStatus | None:
+        return self.finished[key].status if key in self.finished else None
+
+    def error(self, request: int) -> AgentError | None:
+        return self.outcomes[request][0].error
+
+
+@pytest.fixture
+def bench() -> Bench:
+    return Bench()
+
+
+@pytest.fixture
+def bench_of() -> type[Bench]:
+    return Bench
