@@ -41,6 +41,9 @@ if TYPE_CHECKING:
     from procorch.errors import StreamError as StreamError
     from procorch.errors import StructuredOutputFailed as StructuredOutputFailed
     from procorch.handle import OrchestratedHandle as OrchestratedHandle
+    from procorch.info import AgentInfo as AgentInfo
+    from procorch.info import ChildCounts as ChildCounts
+    from procorch.info import ChildInfo as ChildInfo
     from procorch.messages import AgentMessage as AgentMessage
     from procorch.messages import AgentRequest as AgentRequest
     from procorch.messages import AgentResult as AgentResult
@@ -62,11 +65,13 @@ if TYPE_CHECKING:
     from procorch.orchestrator import AgentOrchestrator as AgentOrchestrator
     from procorch.pool import AgentPool as AgentPool
     from procorch.pool import Outcome as Outcome
+    from procorch.runtime.events import EventStream as EventStream
     from procorch.runtime.reply import ReplyFuture as ReplyFuture
     from procorch.supervision.policy import DefaultSupervisor as DefaultSupervisor
     from procorch.supervision.policy import SupervisorAction as SupervisorAction
     from procorch.supervision.policy import SupervisorPolicy as SupervisorPolicy
     from procorch.supervision.settings import Backoff as Backoff
+    from procorch.supervision.settings import Intensity as Intensity
     from procorch.supervision.settings import Shutdown as Shutdown
     from procorch.supervision.states import AgentStatus as AgentStatus
 
@@ -83,6 +88,7 @@ _HOMES = {
         "SerializationError StartError StreamError StructuredOutputFailed"
     ),
     "handle": "OrchestratedHandle",
+    "info": "AgentInfo ChildCounts ChildInfo",
     "messages": (
         "AgentMessage AgentRequest AgentResult AssistantMessage ContentBlock Cost CustomMessage "
         "ExtensionBlock ImageBlock LlmMessage RequestMetrics StopReason TextBlock ThinkingBlock "
@@ -90,9 +96,10 @@ _HOMES = {
     ),
     "orchestrator": "AgentOrchestrator",
     "pool": "AgentPool Outcome",
+    "runtime.events": "EventStream",
     "runtime.reply": "ReplyFuture",
     "supervision.policy": "DefaultSupervisor SupervisorAction SupervisorPolicy",
-    "supervision.settings": "Backoff Shutdown",
+    "supervision.settings": "Backoff Intensity Shutdown",
     "supervision.states": "AgentStatus",
 }
 

@@ -31,8 +31,10 @@ from contextlib import suppress
 from functools import partial
 from typing import Any, ClassVar, TypeVar, cast, dataclass_transform
 
+_Class = TypeVar("_Class", bound="type[AgentError]")
 _Error = TypeVar("_Error", bound="AgentError")
 _TREE: dict[str, type[AgentError]] = {}  # the classes that cross the wire, by name
+_NO_FIGURES = ("message", "_figures")
 _TRANSIENT = (ConnectionError, TimeoutError)
 _DEPTH = 8  # causes of causes that are followed; a chain may be a circle
 _REMOTE = "remote traceback:\n"
@@ -44,31 +46,21 @@ def _first(*, default: str, kw_only: bool) -> str:
 
 
 @dataclass_transform(kw_only_default=True, eq_default=False, field_specifiers=(_first,))
-class _Figured(Exception):
-    """Collects the figures of every class, a user's own included; enters ours into the tree."""
-
-    _figures: ClassVar[dict[str, str]] = {}  # name to annotation
-
-    def __init_subclass__(cls, **kwargs: Any) -> None:
-        super().__init_subclass__(**kwargs)
-        cls._figures = {
-            name: str(kind)
-            for base in reversed(cls.__mro__)
-            if issubclass(base, _Figured)
-            for name, kind in base.__annotations__.items()
-            if name != "message" and "ClassVar" not in str(kind)
-        }
-        if cls.__module__ == __name__:
-            _TREE[cls.__name__] = cls  # type: ignore[assignment]
+def _known(cls: _Class) -> _Class:
+    """Enter a class into the tree and collect its figures, inherited ones first."""
+    own = {name: kind for name, kind in cls.__annotations__.items() if name not in _NO_FIGURES}
+    cls._figures = {**cls._figures, **own}
+    _TREE[cls.__name__] = cls
+    return cls
 
 
-class AgentError(_Figured):
+@_known
+class AgentError(Exception):
     """Base of everything procorch raises about an agent.
 
     `message` is the text; without one the class words it from its figures. The text names `agent`.
     `retryable` is what the supervisor's policy looks at (`is_retryable`), `retry_after` the seconds
-    a throttled service asked for, `remote_traceback` the text of the worker's traceback. Attributes
-    that a subclass annotates are arguments of its constructor, too.
+    a throttled service asked for, `remote_traceback` the text of the worker's traceback.
     """
 
     message: str = _first(default="", kw_only=False)
@@ -77,6 +69,7 @@ class AgentError(_Figured):
     retry_after: float | None = None
     remote_traceback: str = ""
 
+    _figures: ClassVar[dict[str, str]] = {}  # name to annotation
     _says = ""
 
     def __init__(self, message: str = "", **figures: Any) -> None:
@@ -131,6 +124,7 @@ class AgentError(_Figured):
         return _fill(twin, parts)
 
 
+@_known
 class ModelThrottled(AgentError):
     """The model's service asked for fewer requests; `retry_after` in seconds where it said so."""
 
@@ -138,6 +132,7 @@ class ModelThrottled(AgentError):
     _says = "the model's rate limit was reached"
 
 
+@_known
 class NetworkError(AgentError):
     """Transient I/O between an agent and a service."""
 
@@ -145,72 +140,84 @@ class NetworkError(AgentError):
     _says = "network error"
 
 
+@_known
 class ContextWindowOverflow(AgentError):
     """The conversation no longer fits the model's context window."""
 
     _says = "the context window of the model is exceeded"
 
 
+@_known
 class StructuredOutputFailed(AgentError):
     """The model gave no output of the wanted structure."""
 
     _says = "no valid structured output"
 
 
+@_known
 class AlreadyRunning(AgentError):
     """An agent that was already at work was asked to start a run."""
 
     _says = "already running"
 
 
+@_known
 class NoMessages(AgentError):
     """A request without any message."""
 
     _says = "no messages to respond to"
 
 
+@_known
 class InvalidContinue(AgentError):
     """The conversation ends where it cannot be continued."""
 
     _says = "the conversation cannot be continued from its last message"
 
 
+@_known
 class StreamError(AgentError):
     """A model turn went wrong in a way that another attempt would not mend."""
 
     _says = "the model's answer could not be read"
 
 
+@_known
 class CacheMiss(AgentError):
     """A provider no longer holds the cached prompt that the request relied on."""
 
     _says = "the cached prompt is gone"
 
 
+@_known
 class ContentFiltered(AgentError):
     """A provider's content filter refused the request or the answer."""
 
     _says = "refused by the content filter"
 
 
+@_known
 class ModelRetired(AgentError):
     """The model is unknown to its provider, or no longer offered."""
 
     _says = "the model is unknown or retired"
 
 
+@_known
 class AuthError(AgentError):
     """A service refused the credentials."""
 
     _says = "authentication failed"
 
 
+@_known
 class Aborted(AgentError):
     """The agent was cancelled (seed, `AgentError::Aborted`)."""
 
     _says = "cancelled"
 
 
+@_known
 class RequestCancelled(Aborted):
     """This one request was cancelled; the agent goes on (N8)."""
 
@@ -220,6 +227,7 @@ class RequestCancelled(Aborted):
         return f"request{_number(self.request)} was cancelled"
 
 
+@_known
 class PluginError(AgentError):
     """An error of a part named `name`; `source` is its text, or the exception behind it."""
 
@@ -237,6 +245,7 @@ class PluginError(AgentError):
         return super(AgentError, self).__str__() or f"plugin error ({self.name}): {self.source}"
 
 
+@_known
 class AgentStopped(PluginError):
     """The agent ended before the request ran; `reason` says why it ended."""
 
@@ -252,6 +261,7 @@ class AgentStopped(PluginError):
         super().__init__("orchestrator", source, agent=agent, reason=reason, **figures)
 
 
+@_known
 class AgentFailure(AgentError):
     """An exception of the agent's own code.
 
@@ -266,6 +276,7 @@ class AgentFailure(AgentError):
         return f"{self._who()} failed{_original(self.exc_type, self.exc_str)}"
 
 
+@_known
 class AgentCrashed(AgentError):
     """The process of an agent died.
 
@@ -304,6 +315,7 @@ class AgentCrashed(AgentError):
         return f"crashed: {end}"
 
 
+@_known
 class AgentHung(AgentCrashed):
     """No progress for `heartbeat_timeout` seconds; killed after `last_stack` was taken (N12)."""
 
@@ -314,6 +326,7 @@ class AgentHung(AgentCrashed):
         return f"hung: no progress{limit}, ended by {end}"
 
 
+@_known
 class MemoryLimitExceeded(AgentCrashed):
     """The process used `observed` bytes where `limit` was allowed."""
 
@@ -324,6 +337,7 @@ class MemoryLimitExceeded(AgentCrashed):
         return f"exceeded its memory limit: {_size(self.observed)} of {_size(self.limit)}"
 
 
+@_known
 class RequestTimeout(AgentError, TimeoutError):
     """A request was not answered within `timeout` seconds; `ran` says whether it had been begun."""
 
@@ -337,6 +351,7 @@ class RequestTimeout(AgentError, TimeoutError):
         return f"request{_number(self.request)} not answered within {limit}{ran}"
 
 
+@_known
 class StartError(AgentError):
     """An agent could not be started (N9).
 
@@ -357,6 +372,7 @@ class StartError(AgentError):
         return f"{self._who()} failed to start in phase {self.phase}{why}"
 
 
+@_known
 class PoisonRequest(AgentError):
     """A request that killed too many workers and is not sent again; `deaths` are theirs (N3)."""
 
@@ -370,6 +386,7 @@ class PoisonRequest(AgentError):
         return f"{what}{f' ({ends})' if ends else ''} and is not sent again"
 
 
+@_known
 class MailboxFull(AgentError):
     """The agent's queue of `capacity` requests is full, and the caller chose not to wait."""
 
@@ -380,6 +397,7 @@ class MailboxFull(AgentError):
         return f"mailbox full{size}"
 
 
+@_known
 class SerializationError(AgentError):
     """`what` (a request, a reply, a factory) cannot be serialised, at `path` inside the object."""
 
@@ -392,6 +410,7 @@ class SerializationError(AgentError):
         return ": ".join(part for part in parts if part)
 
 
+@_known
 class MessageTooLarge(AgentError):
     """`what` has `size` bytes where `limit` are allowed; `path` names its largest part if known."""
 
@@ -406,6 +425,7 @@ class MessageTooLarge(AgentError):
         return f"{self.what or 'message'}{at} is too large: {sizes}"
 
 
+@_known
 class ProtocolError(AgentError):
     """The peer sent what no procorch worker sends; `what` says which part, and what was seen."""
 

@@ -15,9 +15,9 @@ from typing import Any, TypeAlias
 from procorch.errors import AgentError
 from procorch.supervision import events as ev
 from procorch.supervision.instance import Instance, Pending
-from procorch.supervision.ledger import Ledger
+from procorch.supervision.ledger import Ledger, Request
 from procorch.supervision.notices import Notice
-from procorch.supervision.states import AgentStatus, Phase, Signal
+from procorch.supervision.states import AgentStatus, Phase, Rung
 from procorch.supervision.timers import Timers
 
 
@@ -29,7 +29,12 @@ class Due(Enum):
     BACKOFF = "backoff"
     GRACE = "grace"
     REQUEST = "request"
+    HEARTBEAT = "heartbeat"
     CLOSE = "close"
+
+
+STACK_TIME = 0.5
+"""Seconds for a hung process to write down its stacks; it does so from a signal handler in C."""
 
 
 class Core:
@@ -55,6 +60,7 @@ class Core:
         self.now = 0.0
         self.out: list[ev.Action] = []
         self.stale = 0
+        self.later: deque[tuple[int, Any]] = deque()
         self._entries = entries
 
     def enter(self, a: Instance, phase: Phase) -> None:
@@ -62,11 +68,17 @@ class Core:
         a.phase = phase
         self._entries[phase](self, a)
 
-    def judge(
-        self, a: Instance, request: int | None, error: AgentError, payload: object = None
-    ) -> None:
+    def soon(self, key: int, what: Any) -> None:
+        """Have an event happen to another instance within this step.
+
+        Events of a tree spread by this queue and not by calls, so that no depth of a tree meets the
+        depth of the stack (N4).
+        """
+        self.later.append((key, what))
+
+    def judge(self, a: Instance, pending: Pending) -> None:
         """Put an error to the policy."""
-        a.pending = Pending(request, error, payload)
+        a.pending = pending
         self.enter(a, Phase.JUDGING)
 
     def end(self, a: Instance, status: AgentStatus, error: AgentError | None = None) -> None:
@@ -83,27 +95,48 @@ class Core:
         """Whether ``a`` was told to finish and has nothing left to take."""
         return a.draining is not None and not self.ledger.waiting(a.mailbox)
 
-    def press(self, a: Instance, rung: Signal) -> None:
-        """Make the current process end, beginning at ``rung`` of the ladder (N8)."""
+    def press(self, a: Instance, rung: Rung) -> None:
+        """Make the current process, or its request, end, beginning at ``rung`` (N8)."""
         if not a.alive:
             return
         a.rung = rung
         self.left_starting(a)
-        self.out.append(ev.Press(a.key, a.generation, rung))
+        self.out.append(ev.Press(a.key, a.generation, rung, a.target))
         times = a.settings.shutdown
-        wait = (times.grace, times.terminate, times.kill)[rung]
+        wait = {
+            Rung.LEAVE: times.grace,
+            Rung.COOPERATE: times.cooperate,
+            Rung.INTERRUPT: times.interrupt,
+            Rung.TERMINATE: times.terminate,
+            Rung.STACK: STACK_TIME,
+            Rung.KILL: times.kill,
+        }[rung]
         self.timers.arm((Due.LADDER, a.key), self.now + wait)
+
+    def relent(self, a: Instance) -> None:
+        """The request has ended before the process had to."""
+        a.rung = None
+        a.excused = False
+        self.timers.disarm((Due.LADDER, a.key))
 
     def left_starting(self, a: Instance) -> None:
         """The start is over, one way or the other: its slot is free."""
         self.starting.discard(a.key)
         self.timers.disarm((Due.START, a.key))
 
-    def gone(self, a: Instance) -> None:
+    def gone(self, a: Instance, exit: ev.Exit) -> None:
         """The current process has ended."""
         a.alive = False
+        a.last_exit = exit.describe()
         self.left_starting(a)
-        self.timers.disarm((Due.LADDER, a.key))
+        for due in (Due.LADDER, Due.HEARTBEAT):
+            self.timers.disarm((due, a.key))
+
+    def take_inflight(self, a: Instance) -> list[Request]:
+        """The open requests of the current process, which are no longer its own."""
+        numbers, a.inflight = a.inflight, []
+        known = self.ledger.requests
+        return [known[number] for number in numbers if number in known]
 
     def tell(self, a: Instance, notice: type[Notice], **fields: Any) -> None:
         """Tell whoever watches ``a`` (N18)."""

@@ -1,13 +1,20 @@
-"""How an instance ends: drained, cancelled, stopped, closed; and the ladder that sees to it (N7, N8)."""
+"""How an instance ends: drained, cancelled, stopped, closed; and the ladder of that (N7, N8).
+
+Order comes from one rule, `tree.may_end`: an agent that is done with its work waits until the
+agents under it, and the siblings started after it, have gone. Nobody conducts: everybody who ends
+makes the others look again.
+"""
 
 from __future__ import annotations
 
 from procorch.errors import Aborted, AgentCrashed, AgentError, AgentStopped
 from procorch.supervision import events as ev
-from procorch.supervision import notices
+from procorch.supervision import groups, notices, tree
 from procorch.supervision.core import Core, Due
 from procorch.supervision.instance import Instance
-from procorch.supervision.states import AgentStatus, Phase, Signal
+from procorch.supervision.states import AgentStatus, Phase, Rung
+
+_ENDED = (Phase.STOPPING, Phase.DONE)
 
 
 def cancel(core: Core, a: Instance, event: ev.Cancel) -> None:
@@ -17,32 +24,48 @@ def cancel(core: Core, a: Instance, event: ev.Cancel) -> None:
 
 def hurry(core: Core, a: Instance, event: ev.Cancel) -> None:
     """Cancelled while it was leaving: its end stays what it is, it only comes sooner."""
-    if a.rung is Signal.LEAVE:
-        core.press(a, Signal.TERMINATE)
+    if a.rung is Rung.LEAVE:
+        core.press(a, Rung.TERMINATE)
 
 
 def drain(core: Core, a: Instance, event: ev.Drain) -> None:
     """The channel is closed: finish what was accepted, then end COMPLETED (seed rule 8)."""
-    if a.draining is None:
-        a.draining = AgentStatus.COMPLETED
+    a.draining = a.draining or AgentStatus.COMPLETED
     _close_channel(core, a)
 
 
 def stop(core: Core, a: Instance, event: ev.Stop) -> None:
-    """Finish what was accepted within the grace, then end STOPPED."""
-    a.draining = AgentStatus.STOPPED
-    core.timers.arm((Due.GRACE, a.key), core.now + event.grace)
+    """Finish what was accepted within the grace, then end STOPPED; linked children first (N7)."""
+    a.draining = a.draining or AgentStatus.STOPPED
+    for child in reversed(tree.children(core.instances, a)):
+        if tree.linked(a, child) and child.draining is None:
+            core.soon(
+                child.key, ev.Stop(child.key, min(event.grace, child.settings.shutdown.grace))
+            )
+    a.grace = event.grace
+    core.soon(a.key, look_again)
     _close_channel(core, a)
 
 
 def _close_channel(core: Core, a: Instance) -> None:
+    if a.phase in _ENDED:
+        return
     box = core.ledger.boxes[a.mailbox]
     box.closed = all(core.instances[member].draining is not None for member in box.members)
     if a.phase is Phase.READY:
         core.enter(a, Phase.READY)
-    elif a.phase in (Phase.WAITING, Phase.STARTING, Phase.BACKOFF) and core.drained(a):
+    elif a.phase in (Phase.WAITING, Phase.STARTING, Phase.BACKOFF, Phase.HELD) and core.drained(a):
         # Nothing was asked of it, and it has not shown itself yet: there is nothing to wait for.
         core.end(a, a.draining or AgentStatus.COMPLETED)
+
+
+def look_again(core: Core, a: Instance) -> None:
+    """Somebody this one waited for may have gone: perhaps it is its turn to end."""
+    if a.grace is not None and tree.may_end(core.instances, a):
+        core.timers.arm((Due.GRACE, a.key), core.now + a.grace)
+        a.grace = None
+    if a.phase is Phase.READY:
+        core.enter(a, Phase.READY)
 
 
 def out_of_grace(core: Core, a: Instance, event: object) -> None:
@@ -50,21 +73,42 @@ def out_of_grace(core: Core, a: Instance, event: object) -> None:
     core.end(a, a.draining or AgentStatus.STOPPED, Aborted(agent=a.name))
 
 
-def close(core: Core, event: ev.Close) -> list[tuple[Instance, ev.Stop | Due]]:
-    """Close everything: no more restarts; who has to be told what (N7, N15)."""
+def close(core: Core, event: ev.Close) -> None:
+    """Close everything, each agent in its turn: no more restarts (N7, N15)."""
     core.closing = True
     core.timers.arm((Due.CLOSE, 0), event.deadline)
-    grace = max(0.0, event.deadline - core.now)
-    return [
-        (a, ev.Stop(a.key, grace) if event.drain else Due.GRACE) for a in core.instances.values()
-    ]
+    for a in core.instances.values():
+        if a.phase not in _ENDED:
+            a.draining = a.draining or AgentStatus.STOPPED
+            core.soon(a.key, _close_channel if event.drain else abort)
+
+
+def abort(core: Core, a: Instance) -> None:
+    """Answer everybody now; the agent itself still leaves in its turn."""
+    if a.phase in _ENDED:
+        return
+    if a.phase is not Phase.READY:
+        out_of_grace(core, a, None)
+        return
+    a.aborted = True
+    for number in core.ledger.empty(a.mailbox):
+        core.resolve(number, Aborted(agent=a.name))
+    for number in a.inflight:
+        core.resolve(number, Aborted(agent=a.name))
+    if a.inflight and a.rung is None:
+        a.excused = True
+        a.target = a.inflight[0]
+        core.press(a, Rung.COOPERATE)
+    core.enter(a, Phase.READY)
 
 
 def close_overdue(core: Core) -> None:
     """The total deadline has passed: everything left is killed."""
-    for a in core.instances.values():
-        if a.alive and (a.rung is None or a.rung < Signal.KILL):
-            core.press(a, Signal.KILL)
+    for a in list(core.instances.values()):
+        if a.phase not in _ENDED:
+            out_of_grace(core, a, None)
+        if a.alive and (a.rung is None or a.rung < Rung.KILL):
+            core.press(a, Rung.KILL)
 
 
 def leave(core: Core, a: Instance) -> None:
@@ -72,24 +116,30 @@ def leave(core: Core, a: Instance) -> None:
     assert a.final is not None
     error = a.final[1]
     core.left_starting(a)
-    for due in (Due.BACKOFF, Due.GRACE):
+    for due in (Due.BACKOFF, Due.GRACE, Due.HEARTBEAT):
         core.timers.disarm((due, a.key))
-    hurried = bool(a.inflight) or isinstance(error, Aborted)
     if a.pending is not None:
         # The reply was complete before the end came: it stands (N14).
         if a.pending.request is not None:
             core.resolve(a.pending.request, a.pending.error, a.pending.payload)
         a.pending = None
-    for request in a.inflight:
-        core.resolve(request, Aborted(agent=a.name))
-    a.inflight = []
+    aborted = core.take_inflight(a)
+    for request in aborted:
+        crashed = isinstance(error, AgentCrashed)
+        core.resolve(request.id, error if crashed else Aborted(agent=a.name))
+        a.target = request.id
     if core.ledger.leave(a.mailbox, a.key):
-        for request in core.ledger.drop(a.mailbox):
-            core.resolve(request, _left_behind(core, a))
+        for number in core.ledger.empty(a.mailbox):
+            core.resolve(number, _left_behind(core, a))
+        core.ledger.drop(a.mailbox)
+    groups.drop(core, a)
     if not a.alive:
         core.enter(a, Phase.DONE)
     elif a.rung is None:
-        core.press(a, Signal.TERMINATE if hurried else Signal.LEAVE)
+        # One whose requests were aborted, and which waited for its turn since, is idle by now.
+        hurried = isinstance(error, Aborted | AgentCrashed) and not a.aborted
+        rung = Rung.COOPERATE if aborted else Rung.TERMINATE if hurried else Rung.LEAVE
+        core.press(a, rung)
 
 
 def _left_behind(core: Core, a: Instance) -> AgentError:
@@ -106,28 +156,51 @@ def _left_behind(core: Core, a: Instance) -> AgentError:
 
 
 def finish(core: Core, a: Instance) -> None:
-    """DONE: it is over, and said so."""
+    """DONE: it is over, and said so; what its end means for the tree follows."""
     assert a.final is not None
     a.status, error = a.final
     core.tell(a, notices.Stopped, status=a.status, error=error)
     core.out.append(ev.Finish(a.key, a.status, error))
+    for child in reversed(tree.children(core.instances, a)):
+        if tree.linked(a, child) and not tree.leaving(child):
+            core.soon(child.key, ev.Stop(child.key, child.settings.shutdown.grace))
+    if a.key in a.siblings:
+        a.siblings.remove(a.key)
+    parent = core.instances.get(a.parent) if a.parent is not None else None
+    if parent is not None and _shuts_down(core, parent, a):
+        for child in reversed(tree.children(core.instances, parent)):
+            core.soon(child.key, ev.Stop(child.key, child.settings.shutdown.grace))
+        core.soon(parent.key, ev.Stop(parent.key, parent.settings.shutdown.grace))
+    for key in [*a.siblings, *([] if parent is None else [parent.key])]:
+        if key in core.instances and tree.leaving(core.instances[key]):
+            core.soon(key, look_again)
     if not a.alive:
         del core.instances[a.key]
 
 
+def _shuts_down(core: Core, parent: Instance, a: Instance) -> bool:
+    """Whether the end of ``a`` ends its group: only one that came by itself does (N5, OTP)."""
+    by_itself = a.draining is None and a.status in (AgentStatus.COMPLETED, AgentStatus.FAILED)
+    if not (by_itself and a.settings.significant) or core.closing or tree.leaving(parent):
+        return False
+    if parent.settings.auto_shutdown == "all_significant":
+        return not any(c.settings.significant for c in tree.children(core.instances, parent))
+    return parent.settings.auto_shutdown == "any_significant"
+
+
 def exited(core: Core, a: Instance, event: ev.Exited) -> None:
     """The process has left, as it was asked to."""
-    core.gone(a)
+    core.gone(a, event.exit)
     core.enter(a, Phase.DONE)
 
 
 def climb(core: Core, a: Instance, event: object) -> None:
-    """The process is still there: the next rung; past the last one it is given up (``Unreaped``)."""
+    """It did not help: the next rung; past the last one it is given up (``Unreaped``)."""
     assert a.rung is not None
-    if a.rung < Signal.KILL:
-        core.press(a, Signal(a.rung + 1))
+    if a.rung is not Rung.KILL:
+        core.press(a, a.rung.next)
         return
-    a.rung = Signal.GIVE_UP
+    a.rung = Rung.GIVE_UP
     core.tell(a, notices.Unreaped, pid=None)
     if a.phase is not Phase.STOPPING:
         stuck = AgentCrashed(
@@ -141,5 +214,5 @@ def climb(core: Core, a: Instance, event: object) -> None:
 
 def exited_late(core: Core, a: Instance, event: ev.Exited) -> None:
     """A process that had been given up has ended after all."""
-    core.gone(a)
+    core.gone(a, event.exit)
     del core.instances[a.key]

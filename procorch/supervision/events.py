@@ -15,7 +15,7 @@ from procorch.errors import AgentError
 from procorch.supervision.notices import Notice
 from procorch.supervision.policy import SupervisorAction
 from procorch.supervision.settings import AgentSettings
-from procorch.supervision.states import AgentStatus, Signal
+from procorch.supervision.states import AgentStatus, Rung
 
 
 class Exit(Struct, frozen=True):
@@ -37,18 +37,36 @@ class Exit(Struct, frozen=True):
     peak_rss: int | None = None
     lost: bool = False
 
+    def describe(self) -> str:
+        """In words that follow the agent's name: "(pid 7) was killed by SIGSEGV"."""
+        who = "" if self.pid is None else f"(pid {self.pid}) "
+        if self.signal is not None:
+            return f"{who}was killed by {self.signal}"
+        if self.code is not None:
+            return f"{who}exited with code {self.code}"
+        how = "went out of sight" if self.lost else "ended with an unknown exit status"
+        return f"{who}{how}"
+
 
 # ---- inputs: what users ask for
 
 
 class Spawn(Struct, frozen=True):
-    """Start an instance; ``mailbox`` is its own key or that of the replicas it joins."""
+    """Start an instance.
+
+    Args:
+        mailbox: where it takes its requests from; replicas share one.
+        supervised: there is a policy; ``appeals``: it has ``on_child_escalation`` (N6).
+        parent: the live instance it is started under.
+    """
 
     key: int
     mailbox: int
     name: str
     settings: AgentSettings
     supervised: bool
+    appeals: bool = False
+    parent: int | None = None
 
 
 class Submit(Struct, frozen=True):
@@ -57,12 +75,15 @@ class Submit(Struct, frozen=True):
     Args:
         deadline: on the machine's clock; None: ``timeout`` counts from the dispatch.
         timeout: seconds allowed; None: no limit.
+        retries, allowed_failures: see `AgentSettings`.
     """
 
     mailbox: int
     request: int
     deadline: float | None = None
     timeout: float | None = None
+    retries: int = 0
+    allowed_failures: int = 2
 
 
 class CancelRequest(Struct, frozen=True):
@@ -88,6 +109,12 @@ class Stop(Struct, frozen=True):
 
     key: int
     grace: float
+
+
+class Restart(Struct, frozen=True):
+    """Replace the process on request: not counted (N1)."""
+
+    key: int
 
 
 class Close(Struct, frozen=True):
@@ -125,6 +152,21 @@ class Replied(Struct, frozen=True):
     payload: Any = None
 
 
+class Leaving(Struct, frozen=True):
+    """The agent says that it is finished; its exit follows (N0, normal)."""
+
+    key: int
+    generation: int
+
+
+class Probed(Struct, frozen=True):
+    """The progress count that the worker's status page shows (N12)."""
+
+    key: int
+    generation: int
+    progress: int
+
+
 class Overgrown(Struct, frozen=True):
     """The worker was seen above its memory limit."""
 
@@ -158,13 +200,24 @@ class Judged(Struct, frozen=True):
     fault: BaseException | None = None
 
 
+class Appealed(Struct, frozen=True):
+    """The policy answered about the parent of an escalating child (N6)."""
+
+    key: int
+    ticket: int
+    child: str
+    error: AgentError
+    action: SupervisorAction | None
+    fault: BaseException | None = None
+
+
 class Tick(Struct, frozen=True):
     """Time has passed."""
 
 
 Event: TypeAlias = (
-    Spawn | Submit | CancelRequest | Cancel | Drain | Stop | Close | Ready | StartFailed | Replied
-    | Overgrown | Broken | Exited | Judged | Tick
+    Spawn | Submit | CancelRequest | Cancel | Drain | Stop | Restart | Close | Ready | StartFailed
+    | Replied | Leaving | Probed | Overgrown | Broken | Exited | Judged | Appealed | Tick
 )  # fmt: skip
 
 
@@ -187,7 +240,7 @@ class Send(Struct, frozen=True):
 
 
 class Resolve(Struct, frozen=True):
-    """The one outcome of a request: ``error``, or the reply's ``payload``, or both (error reply)."""
+    """The one outcome of a request: an ``error``, a reply's ``payload``, or both (error reply)."""
 
     request: int
     error: AgentError | None = None
@@ -203,12 +256,30 @@ class Ask(Struct, frozen=True):
     error: AgentError
 
 
-class Press(Struct, frozen=True):
-    """Make the process end: ``signal`` says how hard."""
+class Appeal(Struct, frozen=True):
+    """Ask the policy what the escalation of ``child`` means for its parent ``name``."""
+
+    key: int
+    name: str
+    ticket: int
+    child: str
+    error: AgentError
+
+
+class Probe(Struct, frozen=True):
+    """Look at the worker's progress; `Probed` is the answer."""
 
     key: int
     generation: int
-    signal: Signal
+
+
+class Press(Struct, frozen=True):
+    """Make the process, or just its ``request``, end: ``rung`` says how hard."""
+
+    key: int
+    generation: int
+    rung: Rung
+    request: int = 0
 
 
 class Started(Struct, frozen=True):
@@ -232,4 +303,4 @@ class Emit(Struct, frozen=True):
     notice: Notice
 
 
-Action: TypeAlias = Launch | Send | Resolve | Ask | Press | Started | Finish | Emit
+Action: TypeAlias = Launch | Send | Resolve | Ask | Appeal | Probe | Press | Started | Finish | Emit

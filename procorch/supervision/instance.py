@@ -5,18 +5,43 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from procorch.errors import AgentError
-from procorch.supervision.restarts import RestartLimits
+from procorch.errors import AgentError, AgentHung
+from procorch.supervision.restarts import RestartLimits, Window
 from procorch.supervision.settings import AgentSettings
-from procorch.supervision.states import AgentStatus, Phase, Signal
+from procorch.supervision.states import AgentStatus, Phase, Rung
 
 
 class Pending(NamedTuple):
-    """An error to be judged; ``request`` is None for an idle death or a failed start."""
+    """An error to be judged.
+
+    Args:
+        request: who waits for it; None for an idle death, a failed start, a retried request.
+        answer: what the caller gets in place of ``error``.
+        charged: it is the request's fault, whatever became of the request.
+    """
 
     request: int | None
     error: AgentError
     payload: object = None
+    answer: AgentError | None = None
+    charged: bool = False
+
+
+@dataclass(slots=True, eq=False)
+class Cycle:
+    """A group on its way through a restart: all go down in reverse order, then up in order (N5).
+
+    Args:
+        members: keys in order of start, parents before children.
+        blame: name of the agent whose failure began it.
+        delay: seconds of backoff between down and up.
+        rising: everybody is down; the starts have begun.
+    """
+
+    members: list[int]
+    blame: str
+    delay: float
+    rising: bool = False
 
 
 @dataclass(slots=True, eq=False)
@@ -32,8 +57,19 @@ class Instance:
             cancellation), so its exit is *requested* (N0) and its successor is not counted (N1).
         pending: the error that lies with the policy.
         delay: seconds of backoff before the next start.
+        parent: the instance it was started under, ``children`` those under it, in order of start;
+            ``siblings`` is its parent's list of children, which outlives the parent.
+        window: restarts of the group it heads, where that has an intensity.
+        cycle: the group restart it takes part in.
+        heartbeat: the last progress count seen and when it was new.
+        appeal: number of the last question whether it should pay for an escalating child (N6).
         final: how it ends, fixed when the stopping begins.
-        rung: the last rung of the ladder taken against the current process.
+        rung: the last rung of the ladder taken against the current process; ``target`` the request
+            that the first rungs aim at.
+        leaving: the agent has said that it is finished; its normal exit follows (N0).
+        grace: seconds of draining that begin when its turn to end has come (N7).
+        aborted: requests of it were aborted.
+        last_exit: how its previous process ended, in words.
     """
 
     key: int
@@ -42,6 +78,14 @@ class Instance:
     settings: AgentSettings
     supervised: bool
     limits: RestartLimits
+    appeals: bool = False
+    parent: int | None = None
+    children: list[int] = field(default_factory=list)
+    siblings: list[int] = field(default_factory=list)
+    window: Window | None = None
+    cycle: Cycle | None = None
+    heartbeat: tuple[int, float] | None = None
+    appeal: int = 0
     phase: Phase = Phase.WAITING
     status: AgentStatus = AgentStatus.RUNNING
     generation: int = 0
@@ -55,5 +99,33 @@ class Instance:
     ticket: int = 0
     pending: Pending | None = None
     delay: float = 0.0
+    leaving: bool = False
+    grace: float | None = None
+    aborted: bool = False
+    last_exit: str | None = None
     final: tuple[AgentStatus, AgentError | None] | None = None
-    rung: Signal | None = None
+    rung: Rung | None = None
+    target: int = 0
+
+    @property
+    def state(self) -> str:
+        """Where it is, in the words that users see."""
+        if self.phase is Phase.READY:
+            if isinstance(self.reason, AgentHung):
+                return "HUNG"
+            if self.draining is not None:
+                return "DRAINING"
+            return "BUSY" if self.inflight else "READY"
+        return _STATES[self.phase]
+
+
+_STATES = {
+    Phase.WAITING: "STARTING",
+    Phase.STARTING: "STARTING",
+    Phase.JUDGING: "BUSY",
+    Phase.RETIRING: "STOPPING",
+    Phase.HELD: "BACKOFF",
+    Phase.BACKOFF: "BACKOFF",
+    Phase.STOPPING: "STOPPING",
+    Phase.DONE: "STOPPING",
+}

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass, field
 
-from procorch.errors import AgentError
+from procorch.errors import AgentCrashed, AgentError
 from procorch.supervision.events import Action, Resolve
 
 
@@ -18,13 +18,19 @@ from procorch.supervision.events import Action, Resolve
 class Request:
     """One accepted request; ``worker`` is the instance it was sent to, None while it waits.
 
-    ``from_dispatch``: its ``timeout`` counts from there and not from its acceptance.
+    Args:
+        from_dispatch: its ``timeout`` counts from there and not from its acceptance.
+        retries: how often it may be tried again after its worker died.
+        deaths: the workers it has killed; more than ``allowed_failures`` make it poison (N3).
     """
 
     id: int
     mailbox: int
     timeout: float | None = None
     from_dispatch: bool = False
+    retries: int = 0
+    allowed_failures: int = 0
+    deaths: list[AgentCrashed] = field(default_factory=list)
     worker: int | None = None
 
 
@@ -77,6 +83,11 @@ class Ledger:
                 return request
         return None
 
+    def put_back(self, request: Request) -> None:
+        """The request waits again, before all others (N3)."""
+        request.worker = None
+        self.boxes[request.mailbox].queue.appendleft(request.id)
+
     def waiting(self, mailbox: int) -> bool:
         """Whether an open request waits in the queue."""
         queue = self.boxes[mailbox].queue
@@ -93,7 +104,13 @@ class Ledger:
         out.append(Resolve(request, error, payload))
         return True
 
-    def drop(self, mailbox: int) -> list[int]:
-        """Close a mailbox for good and take out what still waits in it."""
-        box = self.boxes.pop(mailbox, None)
-        return [] if box is None else [rid for rid in box.queue if rid in self.requests]
+    def empty(self, mailbox: int) -> list[int]:
+        """Take out everything that waits."""
+        queue = self.boxes[mailbox].queue
+        waiting = [rid for rid in queue if rid in self.requests]
+        queue.clear()
+        return waiting
+
+    def drop(self, mailbox: int) -> None:
+        """Close a mailbox for good."""
+        self.boxes.pop(mailbox, None)

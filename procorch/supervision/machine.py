@@ -35,7 +35,7 @@ def _rule(handler: Callable[[Core, Instance, Any], None], *phases: Phase) -> Rul
     return Rule(handler, frozenset(phases))
 
 
-WAITING, STARTING, READY, JUDGING, RETIRING, BACKOFF, STOPPING, DONE = Phase
+WAITING, STARTING, READY, JUDGING, RETIRING, HELD, BACKOFF, STOPPING, DONE = Phase
 
 ENTRIES: dict[Phase, Entry] = {
     WAITING: starting.wait_for_slot,
@@ -43,12 +43,13 @@ ENTRIES: dict[Phase, Entry] = {
     READY: requests.advance,
     JUDGING: failing.ask,
     RETIRING: failing.retire,
+    HELD: failing.hold,
     BACKOFF: failing.back_off,
     STOPPING: ending.leave,
     DONE: ending.finish,
 }
 
-_NEXT = (WAITING, STARTING, BACKOFF, STOPPING, DONE)
+_NEXT = (WAITING, STARTING, HELD, BACKOFF, STOPPING, DONE)
 """Where an instance without a process may go: to its next start, or to its end."""
 
 _AFTER_FAILURE = (JUDGING, READY, RETIRING, *_NEXT)
@@ -58,11 +59,19 @@ TRANSITIONS: dict[tuple[Phase, type | Due], Rule] = {
     (STARTING, ev.StartFailed): _rule(starting.failed, STARTING),
     (STARTING, ev.Exited): _rule(starting.exited, *_AFTER_FAILURE),
     (STARTING, Due.START): _rule(starting.overdue, STARTING),
+    (READY, ev.Leaving): _rule(failing.leaving, READY),
+    (READY, ev.Probed): _rule(failing.probed, READY),
+    (READY, Due.HEARTBEAT): _rule(failing.heartbeat_due, READY),
+    (READY, ev.Appealed): _rule(failing.appealed, READY, RETIRING, *_NEXT),
+    (READY, ev.Restart): _rule(failing.restart, RETIRING, *_NEXT),
+    (BACKOFF, ev.Restart): _rule(failing.restart, RETIRING, *_NEXT),
     (READY, ev.Replied): _rule(requests.replied, READY, *_AFTER_FAILURE),
     (READY, ev.Exited): _rule(failing.exited, *_AFTER_FAILURE),
     (JUDGING, ev.Judged): _rule(failing.judged, READY, RETIRING, *_NEXT),
     (JUDGING, ev.Exited): _rule(failing.exited_while_judged, JUDGING),
     (RETIRING, ev.Exited): _rule(failing.retired, *_NEXT),
+    (RETIRING, ev.Replied): _rule(requests.replied_in_leaving, RETIRING),
+    (STOPPING, ev.Replied): _rule(requests.replied_in_leaving, STOPPING),
     (BACKOFF, Due.BACKOFF): _rule(failing.backoff_over, WAITING, STARTING),
     (STOPPING, ev.Cancel): _rule(ending.hurry, STOPPING),
     (STOPPING, ev.Exited): _rule(ending.exited, DONE),
@@ -79,7 +88,7 @@ TRANSITIONS: dict[tuple[Phase, type | Due], Rule] = {
     },
     **{
         (phase, event): _rule(handler, phase, STOPPING, DONE)
-        for phase in (WAITING, STARTING, READY, JUDGING, RETIRING, BACKOFF)
+        for phase in (WAITING, STARTING, READY, JUDGING, RETIRING, HELD, BACKOFF)
         for event, handler in (
             (ev.Cancel, ending.cancel),
             (ev.Drain, ending.drain),
@@ -102,7 +111,7 @@ class Machine:
         self._core = Core(ENTRIES, chance, start_limit)
 
     def step(self, event: ev.Event, now: float) -> list[ev.Action]:
-        """Take one event at time ``now`` (seconds on any monotonic clock); the actions it causes."""
+        """Take one event at ``now`` (seconds on any monotonic clock); the actions it causes."""
         core = self._core
         core.now = now
         out: list[ev.Action] = []
@@ -119,14 +128,15 @@ class Machine:
             case ev.Spawn():
                 starting.spawn(core, event)
             case ev.Close():
-                for a, what in ending.close(core, event):
-                    self._fire(a, what)
-            case ev.Overgrown() | ev.Broken():
+                ending.close(core, event)
+            case ev.Overgrown() | ev.Broken() | ev.Probed() | ev.Leaving():
                 self._of_generation(event)
             case _:
                 addressed = core.instances.get(event.key)
                 if addressed is not None:
                     self._fire(addressed, event)
+        while core.later:
+            self._spread()
         if core.start_queue:
             starting.fill_slots(core)
         return out
@@ -149,9 +159,18 @@ class Machine:
         """An instance for reading; None once it has ended."""
         return self._core.instances.get(key)
 
-    def _of_generation(
-        self, event: ev.Replied | ev.Ready | ev.Exited | ev.StartFailed | ev.Overgrown | ev.Broken
-    ) -> None:
+    def _spread(self) -> None:
+        """What the step means for other instances of the tree: an event, or a function to call."""
+        key, what = self._core.later.popleft()
+        a = self._core.instances.get(key)
+        if a is None:
+            return
+        if callable(what):
+            what(self._core, a)
+        else:
+            self._fire(a, what)
+
+    def _of_generation(self, event: Any) -> None:
         a = self._core.instances.get(event.key)
         if a is None:
             return

@@ -24,10 +24,30 @@ class Ready(Notice, frozen=True, kw_only=True):
     """The process has built its agent and takes requests."""
 
 
+class RequestStarted(Notice, frozen=True, kw_only=True):
+    """The request was handed to the agent's process."""
+
+    request: int
+
+
+class RequestDone(Notice, frozen=True, kw_only=True):
+    """The request has its outcome; ``error`` is None where it succeeded."""
+
+    request: int
+    error: AgentError | None
+
+
 class Crashed(Notice, frozen=True, kw_only=True):
     """The process died without having been asked to."""
 
     error: AgentError
+
+
+class Hung(Notice, frozen=True, kw_only=True):
+    """A busy agent made no progress for ``timeout`` seconds; it is killed (N12)."""
+
+    timeout: float
+    request: int | None
 
 
 class Restarting(Notice, frozen=True, kw_only=True):
@@ -48,9 +68,13 @@ class BackingOff(Notice, frozen=True, kw_only=True):
 
 
 class Escalated(Notice, frozen=True, kw_only=True):
-    """The policy answered ESCALATE."""
+    """The policy answered ESCALATE, or a group exceeded its intensity (N6).
+
+    ``path``: the agents above, nearest first; the policy may be asked about the nearest.
+    """
 
     error: AgentError
+    path: tuple[str, ...]
 
 
 class Stopped(Notice, frozen=True, kw_only=True):
@@ -58,6 +82,12 @@ class Stopped(Notice, frozen=True, kw_only=True):
 
     status: AgentStatus
     error: AgentError | None
+
+
+class Lost(Notice, frozen=True, kw_only=True):
+    """This reader was too slow: ``count`` older events were dropped for it (N18)."""
+
+    count: int
 
 
 class Unreaped(Notice, frozen=True, kw_only=True):

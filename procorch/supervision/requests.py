@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from procorch.errors import (
+    Aborted,
     AgentError,
     AgentStopped,
     MessageTooLarge,
@@ -11,10 +12,11 @@ from procorch.errors import (
     SerializationError,
 )
 from procorch.supervision import events as ev
+from procorch.supervision import tree
 from procorch.supervision.core import Core, Due
-from procorch.supervision.instance import Instance
+from procorch.supervision.instance import Instance, Pending
 from procorch.supervision.ledger import Request
-from procorch.supervision.states import Phase, Signal
+from procorch.supervision.states import Phase, Rung
 
 BLAMELESS = (SerializationError, MessageTooLarge)
 """Errors of a message, not of the agent that sent it: never put to a policy (fault matrix 24)."""
@@ -22,8 +24,14 @@ BLAMELESS = (SerializationError, MessageTooLarge)
 
 def submit(core: Core, event: ev.Submit) -> None:
     """Queue a request and hand it to an idle instance if there is one."""
-    from_dispatch = event.deadline is None and event.timeout is not None
-    request = Request(event.request, event.mailbox, event.timeout, from_dispatch)
+    request = Request(
+        event.request,
+        event.mailbox,
+        event.timeout,
+        from_dispatch=event.deadline is None,
+        retries=event.retries,
+        allowed_failures=event.allowed_failures,
+    )
     if not core.ledger.accept(request):
         core.out.append(ev.Resolve(event.request, AgentStopped("agent channel closed")))
         return
@@ -38,16 +46,23 @@ def submit(core: Core, event: ev.Submit) -> None:
 
 def advance(core: Core, a: Instance) -> None:
     """READY: give an idle instance its next request, or end it where it has drained."""
-    if a.inflight or a.rung is not None:
+    if a.inflight or a.rung is not None or a.leaving:
         return
     request = core.ledger.take(a.mailbox, a.key)
     if request is not None:
-        a.inflight.append(request.id)
-        core.out.append(ev.Send(a.key, a.generation, request.id))
-        if request.from_dispatch and request.timeout is not None:
-            core.timers.arm((Due.REQUEST, request.id), core.now + request.timeout)
-    elif a.draining is not None:
-        core.end(a, a.draining)
+        _dispatch(core, a, request)
+    elif a.draining is not None and tree.may_end(core.instances, a):
+        core.end(a, a.draining, Aborted(agent=a.name) if a.aborted else None)
+
+
+def _dispatch(core: Core, a: Instance, request: Request) -> None:
+    a.inflight.append(request.id)
+    core.out.append(ev.Send(a.key, a.generation, request.id))
+    if request.from_dispatch and request.timeout is not None:
+        core.timers.arm((Due.REQUEST, request.id), core.now + request.timeout)
+    if a.settings.heartbeat_timeout is not None:
+        a.heartbeat = (-1, core.now)
+        core.timers.arm((Due.HEARTBEAT, a.key), core.now + a.settings.heartbeat_timeout / 4)
 
 
 def replied(core: Core, a: Instance, event: ev.Replied) -> None:
@@ -56,7 +71,10 @@ def replied(core: Core, a: Instance, event: ev.Replied) -> None:
         core.stale += 1
         return
     a.inflight.remove(event.request)
+    core.timers.disarm((Due.HEARTBEAT, a.key))
     error = event.error
+    if a.rung is not None and a.rung.spares_process and event.request == a.target:
+        core.relent(a)  # The ladder has reached its aim, and the worker lives (N8).
     if error is None:
         a.limits.succeeded()
     elif (
@@ -66,10 +84,20 @@ def replied(core: Core, a: Instance, event: ev.Replied) -> None:
     ):
         # A complete reply beats the deadline even while the policy thinks it over.
         core.timers.disarm((Due.REQUEST, event.request))
-        core.judge(a, event.request, error, event.payload)
+        core.judge(a, Pending(event.request, error, event.payload))
         return
     core.resolve(event.request, error, event.payload)
     core.enter(a, Phase.READY)
+
+
+def replied_in_leaving(core: Core, a: Instance, event: ev.Replied) -> None:
+    """A complete reply wins over whatever made its worker go; nobody is judged any more."""
+    if event.request in a.inflight:
+        a.inflight.remove(event.request)
+        a.limits.succeeded()
+        core.resolve(event.request, event.error, event.payload)
+    if a.rung is not None and a.rung.spares_process:
+        core.press(a, Rung.LEAVE)
 
 
 def cancel(core: Core, event: ev.CancelRequest) -> None:
@@ -103,7 +131,8 @@ def _drop(core: Core, request: Request, error: AgentError) -> None:
     a = None if request.worker is None else core.instances[request.worker]
     if a is not None and request.id in a.inflight and a.rung is None:
         a.excused = True
-        core.press(a, Signal.TERMINATE)
+        a.target = request.id
+        core.press(a, Rung.COOPERATE)
     # It may have been the last one that a draining agent waited for.
     for member in tuple(core.ledger.boxes[request.mailbox].members):
         if core.instances[member].phase is Phase.READY:

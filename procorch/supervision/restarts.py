@@ -1,20 +1,84 @@
-"""The limits of N2 on one agent, and the restart decision."""
+"""The limits of N2, and the restart decision."""
 
 from __future__ import annotations
 
+from collections import deque
 from enum import Enum
 
 from procorch.supervision.policy import SupervisorAction
-from procorch.supervision.settings import AgentSettings, Backoff
+from procorch.supervision.settings import AgentSettings, Backoff, Intensity, Restart
+
+
+class Exit(Enum):
+    """What the decision is about: how the agent stands after an event."""
+
+    FAILED = "failed"
+    """Its request failed; the process is alive and could go on."""
+    DIED = "died"
+    """Its process is gone without having been asked to (N0, abnormal)."""
+    FINISHED = "finished"
+    """It ended by itself and in order (N0, normal)."""
 
 
 class Verdict(Enum):
-    """What becomes of an agent after a failure."""
+    """What becomes of an agent."""
 
     KEEP = "keep"
     REPLACE = "replace"
     STOP = "stop"
+    """Ends FAILED, stopped by its supervisor."""
     FAIL = "fail"
+    """Ends FAILED with its own error: nobody was there to decide."""
+    COMPLETE = "complete"
+    """Ends COMPLETED."""
+
+
+def decide(
+    restart: Restart, exit: Exit, action: SupervisorAction | None, *, allowed: bool
+) -> Verdict:
+    """The restart decision (seed; N5, N6).
+
+    Args:
+        restart: the agent's restart type.
+        exit: how it stands.
+        action: the policy's answer; None where there is no policy or nothing to ask it about.
+        allowed: the limits of N2 permit one more restart.
+    """
+    match restart, exit, action:
+        case "permanent", Exit.FINISHED, _:
+            return Verdict.REPLACE if allowed else Verdict.STOP
+        case _, Exit.FINISHED, _:
+            return Verdict.COMPLETE
+        case _, Exit.FAILED, (SupervisorAction.ESCALATE | None):
+            return Verdict.KEEP
+        case _, _, SupervisorAction.STOP:
+            return Verdict.STOP
+        case (_, Exit.DIED, None) | ("temporary", Exit.DIED, _):
+            return Verdict.FAIL
+        case "temporary", _, _:
+            return Verdict.STOP
+        case _:
+            return Verdict.REPLACE if allowed else Verdict.STOP
+
+
+class Window:
+    """Restarts of one group in a sliding window (OTP's intensity). A success does not clear it."""
+
+    __slots__ = ("_at", "_intensity")
+
+    def __init__(self, intensity: Intensity) -> None:
+        self._intensity = intensity
+        self._at: deque[float] = deque()
+
+    def allows(self, now: float) -> bool:
+        """Whether one more restart at ``now`` stays within the intensity; both ends inclusive."""
+        while self._at and self._at[0] < now - self._intensity.period:
+            self._at.popleft()
+        return len(self._at) < self._intensity.restarts
+
+    def count(self, now: float) -> None:
+        """One restart happened."""
+        self._at.append(now)
 
 
 class RestartLimits:
@@ -53,22 +117,3 @@ class RestartLimits:
         self.total += 1
         self._attempts += 1
         return self._backoff.delay(self._attempts, chance)
-
-
-def decide(action: SupervisorAction | None, *, dead: bool, allowed: bool) -> Verdict:
-    """The consequence of a policy's answer (seed; N6 for a dead process).
-
-    Args:
-        action: the policy's answer, None where there is no policy.
-        dead: the process has ended, so the agent cannot be kept.
-        allowed: the limits of N2 permit one more restart.
-    """
-    match action, dead:
-        case ((SupervisorAction.ESCALATE | None), False):
-            return Verdict.KEEP
-        case None, True:
-            return Verdict.FAIL
-        case ((SupervisorAction.RESTART | SupervisorAction.ESCALATE), _) if allowed:
-            return Verdict.REPLACE
-        case _:
-            return Verdict.STOP

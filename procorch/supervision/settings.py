@@ -1,59 +1,19 @@
-"""Settings of an agent as frozen values, checked when they are given.
-
-Durations are seconds as numbers or text (``"500ms"``, ``"30s"``, ``"5m"``, ``"2h"``), sizes are
-bytes as numbers or text (``"512M"``, ``"2G"``: powers of 1024).
-"""
+"""Settings of an agent as frozen values, checked when they are given."""
 
 from __future__ import annotations
 
 import difflib
 import math
-import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, Literal, get_args
 
-_DURATION = re.compile(r"^\s*(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)?\s*$")
-_DURATION_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, None: 1.0}
-_SIZE = re.compile(r"^\s*(\d+(?:\.\d+)?)\s*([KMGT]?)(?:i?B)?\s*$", re.IGNORECASE)
-_SIZE_UNITS = {"": 1, "K": 1024, "M": 1024**2, "G": 1024**3, "T": 1024**4}
+from procorch.supervision.units import seconds, size_in_bytes, whole
 
-
-def seconds(value: float | str, what: str = "duration") -> float:
-    """A duration in seconds; ``ValueError`` or ``TypeError`` naming ``what`` when it is none."""
-    if isinstance(value, str):
-        match = _DURATION.match(value)
-        if match is None:
-            raise ValueError(f"{what}: {value!r} is not a duration; write 30, '30s', '5m' or '2h'")
-        return float(match[1]) * _DURATION_UNITS[match[2]]
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise TypeError(f"{what} must be a duration, not {type(value).__name__}")
-    if math.isnan(value) or value < 0:
-        raise ValueError(f"{what} must not be negative, and {value} is")
-    return float(value)
-
-
-def size_in_bytes(value: int | str, what: str = "size") -> int:
-    """A size in bytes; ``ValueError`` or ``TypeError`` naming ``what`` when it is none."""
-    if isinstance(value, str):
-        match = _SIZE.match(value)
-        if match is None:
-            raise ValueError(f"{what}: {value!r} is not a size; write 1048576, '512M' or '2G'")
-        value = int(float(match[1]) * _SIZE_UNITS[match[2].upper()])
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise TypeError(f"{what} must be a size in bytes, not {type(value).__name__}")
-    if value <= 0:
-        raise ValueError(f"{what} must be more than 0 bytes, not {value}")
-    return value
-
-
-def whole(value: object, what: str, *, least: int = 0) -> int:
-    """A whole number of at least ``least``, or an error that names ``what``."""
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise TypeError(f"{what} must be a whole number, not {type(value).__name__}")
-    if value < least:
-        raise ValueError(f"{what} must be {least} or more, not {value}")
-    return value
+Restart = Literal["permanent", "transient", "temporary"]
+Strategy = Literal["one_for_one", "one_for_all", "rest_for_one"]
+LinkKind = Literal["record", "stop", "restart"]
+AutoShutdown = Literal["never", "any_significant", "all_significant"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,15 +56,60 @@ class Backoff:
 
 
 @dataclass(frozen=True, slots=True)
+class Intensity:
+    """At most ``restarts`` restarts of a group in any ``period`` seconds, ends inclusive (OTP).
+
+    The group of an agent are its children; an agent without children is a group of its own.
+    """
+
+    restarts: int
+    period: float
+
+    def __post_init__(self) -> None:
+        whole(self.restarts, "intensity.restarts")
+        object.__setattr__(self, "period", seconds(self.period, "intensity.period"))
+        if self.period == 0:
+            raise ValueError("intensity.period must be more than 0 s")
+
+    def fitting_backoff(self) -> Backoff:
+        """The default backoff, capped so that the window can fill."""
+        usual = Backoff()
+        cap = min(usual.cap, self.period / (self.restarts + 1))
+        return Backoff(initial=min(usual.initial, cap), cap=cap)
+
+    def check_against(self, backoff: Backoff) -> None:
+        """Refuse a backoff so long that the window could never fill (N2).
+
+        Raises:
+            ValueError: ``restarts + 1`` restarts in a row take longer than ``period`` by their
+                delays alone (with jitter, by half of them, which is their mean).
+        """
+        chance = 0.5 if backoff.jitter else 1.0
+        tries = range(2, min(self.restarts, 10_000) + 2)
+        needed = sum(backoff.delay(attempt, chance) for attempt in tries)
+        if needed > self.period:
+            raise ValueError(
+                f"{self.restarts + 1} restarts take {needed:.3g} s by their backoff alone, so that "
+                f"they can never fall into {self.period:g} s: shorten the backoff or lengthen "
+                "intensity.period"
+            )
+
+
+@dataclass(frozen=True, slots=True)
 class Shutdown:
-    """How an agent's process is ended, rung by rung (N8).
+    """How an agent's request, or its process, is ended, rung by rung (N8).
 
     Args:
+        cooperate: seconds a request may take to end by itself after it was told that it is
+            cancelled (``current().cancelled``; an asyncio task is cancelled).
+        interrupt: seconds between the exception raised in the agent's code and SIGTERM.
         grace: seconds a process that was asked to leave may take before it gets SIGTERM.
         terminate: seconds between SIGTERM and SIGKILL.
         kill: seconds after SIGKILL until the process is reported as ``Unreaped``.
     """
 
+    cooperate: float = 0.2
+    interrupt: float = 1.0
     grace: float = 5.0
     terminate: float = 2.0
     kill: float = 5.0
@@ -120,24 +125,45 @@ class AgentSettings:
     """All settings of one agent, resolved and checked.
 
     Args:
+        restart: "transient" replaces it after an abnormal end when the policy says RESTART,
+            "permanent" after a normal one, too, "temporary" never (N5, OTP).
         max_restarts: consecutive restarts without a success in between (N2).
-        backoff: the delay between restarts.
-        shutdown: the times of the ladder that ends a process.
+        backoff: the delay between restarts; by default its cap fits the ``intensity``.
+        intensity: restarts in a sliding window, for the group this agent heads; None: no limit.
+        strategy: which of its children are restarted when one of them fails (N5).
+        link: what its parent's end or restart means for it (N4).
+        significant: its own end may shut down its parent, see ``auto_shutdown``.
+        auto_shutdown: whether the end of any, or of all, significant children stops this agent and
+            its other children (OTP).
+        shutdown: the times of the ladder that ends a request or a process.
         start_timeout: seconds from the start of a process until it is ready (N9).
-        request_timeout: seconds a request may take, waiting in the queue included; None: no limit.
+        request_timeout: seconds a request may take, waiting in the queue included; None: any.
+        heartbeat_timeout: seconds that a busy agent may go without progress before it counts as
+            hung and is killed (N12); None: never.
         memory_limit: resident bytes of the worker's process, sampled; None: no limit.
         channel_buffer: requests that may wait in the queue before senders have to.
+        retries: how often a request whose worker died is tried again (N3).
+        allowed_failures: workers a request may kill; one more and it is a `PoisonRequest`.
         charge_requests: a death in the middle of a request is the request's fault and not counted
             against the agent (pools).
     """
 
+    restart: Restart = "transient"
     max_restarts: int = 3
     backoff: Backoff = Backoff()
+    intensity: Intensity | None = None
+    strategy: Strategy = "one_for_one"
+    link: LinkKind = "record"
+    significant: bool = False
+    auto_shutdown: AutoShutdown = "never"
     shutdown: Shutdown = Shutdown()
     start_timeout: float = 60.0
     request_timeout: float | None = None
+    heartbeat_timeout: float | None = None
     memory_limit: int | None = None
     channel_buffer: int = 32
+    retries: int = 0
+    allowed_failures: int = 2
     charge_requests: bool = False
 
     @classmethod
@@ -151,26 +177,73 @@ class AgentSettings:
         known = [field.name for field in fields(cls)]
         for key in given:
             if key not in known:
-                near = difflib.get_close_matches(key, known, n=1)
-                hint = f"; did you mean {near[0]!r}?" if near else f"; known: {', '.join(known)}"
-                raise TypeError(f"unknown setting {key!r}{hint}")
+                raise TypeError(f"unknown setting {key!r}{_hint(key, known)}")
         values = dict(given)
-        if "max_restarts" in values:
-            whole(values["max_restarts"], "max_restarts")
-        if "channel_buffer" in values:
-            whole(values["channel_buffer"], "channel_buffer", least=1)
-        for name, kind in (("backoff", Backoff), ("shutdown", Shutdown)):
-            if name in values and not isinstance(values[name], kind):
-                raise TypeError(
-                    f"{name} must be {kind.__name__}(...), not {type(values[name]).__name__}"
-                )
-        for name in ("start_timeout", "request_timeout"):
+        for name, least in _WHOLE.items():
+            if name in values:
+                whole(values[name], name, least=least)
+        for name, words in _WORDS.items():
+            if name in values and values[name] not in words:
+                raise ValueError(f"{name}={values[name]!r}{_hint(str(values[name]), words)}")
+        for name, kind in _OBJECTS.items():
+            value = values.get(name)
+            if name in values and not isinstance(value, kind) and value is not None:
+                raise TypeError(f"{name} must be {kind.__name__}(...), not {type(value).__name__}")
+        for name in ("start_timeout", "request_timeout", "heartbeat_timeout"):
             if values.get(name) is not None:
                 values[name] = seconds(values[name], name)
                 if values[name] == 0:
                     raise ValueError(f"{name} must be more than 0 s")
-        if "start_timeout" in values and values["start_timeout"] is None:
-            raise TypeError("start_timeout must be a duration, not None: a start has a deadline")
+        for name in ("backoff", "shutdown", "start_timeout"):
+            if name in values and values[name] is None:
+                raise TypeError(f"{name} cannot be None; leave it out for the default")
         if values.get("memory_limit") is not None:
             values["memory_limit"] = size_in_bytes(values["memory_limit"], "memory_limit")
-        return cls(**values)
+        if values.get("intensity") is not None and "backoff" not in values:
+            values["backoff"] = values["intensity"].fitting_backoff()
+        settings = cls(**values)
+        settings._check(given)
+        return settings
+
+    def _check(self, given: Mapping[str, Any]) -> None:
+        if self.restart == "temporary" and given.get("max_restarts"):
+            raise ValueError(
+                "restart='temporary' and max_restarts: a temporary agent is never restarted"
+            )
+        if self.restart == "permanent" and self.significant:
+            raise ValueError(
+                "significant=True and restart='permanent': a permanent agent never ends by itself"
+            )
+        hung, limit = self.heartbeat_timeout, self.request_timeout
+        if hung is not None and limit is not None and hung >= limit:
+            raise ValueError(
+                f"heartbeat_timeout ({hung:g} s) never comes before request_timeout ({limit:g} s)"
+            )
+        if self.intensity is not None:
+            self.intensity.check_against(self.backoff)
+
+    @property
+    def grouped(self) -> bool:
+        """Whether its children are restarted, and so stopped, together (N4, N5)."""
+        return self.strategy != "one_for_one"
+
+
+_WHOLE = {"max_restarts": 0, "channel_buffer": 1, "retries": 0, "allowed_failures": 0}
+_WORDS: dict[str, tuple[str, ...]] = {
+    "restart": get_args(Restart),
+    "strategy": get_args(Strategy),
+    "link": get_args(LinkKind),
+    "auto_shutdown": get_args(AutoShutdown),
+}
+_OBJECTS: dict[str, type] = {
+    "backoff": Backoff,
+    "intensity": Intensity,
+    "shutdown": Shutdown,
+    "significant": bool,
+    "charge_requests": bool,
+}
+
+
+def _hint(word: str, known: Iterable[str]) -> str:
+    near = difflib.get_close_matches(word, known, n=1)
+    return f"; did you mean {near[0]!r}?" if near else f"; known: {', '.join(known)}"

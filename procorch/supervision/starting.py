@@ -2,26 +2,42 @@
 
 from __future__ import annotations
 
-from procorch.errors import Aborted, StartError
+from procorch.errors import Aborted, AgentStopped, StartError
 from procorch.supervision import events as ev
-from procorch.supervision import notices
+from procorch.supervision import groups, notices, tree
 from procorch.supervision.core import Core, Due
-from procorch.supervision.instance import Instance
-from procorch.supervision.restarts import RestartLimits
-from procorch.supervision.states import AgentStatus, Phase, Signal
+from procorch.supervision.instance import Instance, Pending
+from procorch.supervision.restarts import RestartLimits, Window
+from procorch.supervision.states import AgentStatus, Phase, Rung
 
 
 def spawn(core: Core, event: ev.Spawn) -> None:
-    """A new instance joins its mailbox and wants a process."""
+    """A new instance joins its mailbox and its parent, and wants a process."""
+    intensity = event.settings.intensity
     a = Instance(
-        key=event.key, mailbox=event.mailbox, name=event.name, settings=event.settings,
-        supervised=event.supervised, limits=RestartLimits(event.settings),
-    )  # fmt: skip
+        key=event.key,
+        mailbox=event.mailbox,
+        name=event.name,
+        settings=event.settings,
+        supervised=event.supervised,
+        appeals=event.appeals,
+        limits=RestartLimits(event.settings),
+        parent=event.parent,
+        window=None if intensity is None else Window(intensity),
+    )
     core.instances[a.key] = a
     core.ledger.join(a.mailbox, a.key)
+    parent = core.instances.get(event.parent) if event.parent is not None else None
     if core.closing:
         core.end(a, AgentStatus.STOPPED, Aborted(agent=a.name))
+    elif event.parent is not None and (parent is None or tree.leaving(parent)):
+        a.parent = None
+        gone = AgentStopped(f"agent {a.name!r} was not started: its parent is ending", agent=a.name)
+        core.end(a, AgentStatus.STOPPED, gone)
     else:
+        if parent is not None:
+            parent.children.append(a.key)
+            a.siblings = parent.children
         core.enter(a, Phase.WAITING)
 
 
@@ -44,7 +60,8 @@ def launch(core: Core, a: Instance) -> None:
     a.generation += 1
     a.alive = True
     a.reason = a.rung = a.ready_at = None
-    a.excused = False
+    a.excused = a.leaving = False
+    a.target = 0
     core.out.append(ev.Launch(a.key, a.generation))
     core.tell(a, notices.Starting)
     core.timers.arm((Due.START, a.key), core.now + a.settings.start_timeout)
@@ -61,12 +78,13 @@ def ready(core: Core, a: Instance, event: ev.Ready) -> None:
         core.out.append(ev.Started(a.key))
     core.tell(a, notices.Ready)
     core.enter(a, Phase.READY)
+    groups.risen(core, a)
 
 
 def failed(core: Core, a: Instance, event: ev.StartFailed) -> None:
     """The worker said why it cannot start; what remains is its exit."""
     a.reason = event.error
-    core.press(a, Signal.LEAVE)
+    core.press(a, Rung.LEAVE)
 
 
 def overdue(core: Core, a: Instance, event: object) -> None:
@@ -76,29 +94,19 @@ def overdue(core: Core, a: Instance, event: object) -> None:
         agent=a.name,
         phase="ready",
     )
-    core.press(a, Signal.TERMINATE)
+    core.press(a, Rung.TERMINATE)
 
 
 def exited(core: Core, a: Instance, event: ev.Exited) -> None:
     """The process ended before it was ready; the first start has no second try (N9)."""
-    core.gone(a)
+    core.gone(a, event.exit)
     error = a.reason or StartError(
-        f"agent {a.name!r} {describe(event.exit)} while it was starting",
+        f"agent {a.name!r} {event.exit.describe()} while it was starting",
         agent=a.name,
         phase="start",
         remote_traceback=event.exit.last_stack or "",
     )
     if a.announced:
-        core.judge(a, None, error)
+        core.judge(a, Pending(None, error))
     else:
         core.end(a, AgentStatus.FAILED, error)
-
-
-def describe(exit: ev.Exit) -> str:
-    """How a process ended, in words that follow its agent's name."""
-    who = "" if exit.pid is None else f"(pid {exit.pid}) "
-    if exit.signal is not None:
-        return f"{who}was killed by {exit.signal}"
-    if exit.code is not None:
-        return f"{who}exited with code {exit.code}"
-    return f"{who}went out of sight" if exit.lost else f"{who}ended with an unknown exit status"

@@ -28,6 +28,8 @@ class Phase(Enum):
     """An error lies with the policy; no request goes out meanwhile."""
     RETIRING = "retiring"
     """The old process is on its way out, a new one follows."""
+    HELD = "held"
+    """No process; its group goes down or up, and its turn has not come (N5)."""
     BACKOFF = "backoff"
     """No process; the next start has a set time."""
     STOPPING = "stopping"
@@ -36,14 +38,40 @@ class Phase(Enum):
     """Ended."""
 
 
-class Signal(IntEnum):
-    """The rungs on which a process is made to end, weakest first (N8)."""
+class Rung(IntEnum):
+    """The rungs of the ladder that ends a request or a process, weakest first (N8)."""
 
     LEAVE = 0
     """A message: finish and exit."""
-    TERMINATE = 1
+    COOPERATE = 1
+    """The request is told that it is cancelled; an asyncio task is cancelled."""
+    INTERRUPT = 2
+    """An exception is raised in the agent's code, if it is still at that request."""
+    TERMINATE = 3
     """SIGTERM to the process group, SIGCONT with it for a stopped one."""
-    KILL = 2
-    """SIGKILL to the process group."""
-    GIVE_UP = 3
+    STACK = 4
+    """The stacks of its threads are written down; for a hung one, before it is killed."""
+    KILL = 5
+    """SIGKILL to the process group and to what has left it."""
+    GIVE_UP = 6
     """Nothing helped; report it and release the callers."""
+
+    @property
+    def next(self) -> Rung:
+        """What comes when this rung did not help in its time."""
+        return _NEXT[self]
+
+    @property
+    def spares_process(self) -> bool:
+        """Whether the process may live on once the request has ended."""
+        return self in (Rung.COOPERATE, Rung.INTERRUPT)
+
+
+_NEXT = {
+    Rung.LEAVE: Rung.TERMINATE,
+    Rung.COOPERATE: Rung.INTERRUPT,
+    Rung.INTERRUPT: Rung.TERMINATE,
+    Rung.TERMINATE: Rung.KILL,
+    Rung.STACK: Rung.KILL,
+    Rung.KILL: Rung.GIVE_UP,
+}

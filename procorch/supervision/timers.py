@@ -10,7 +10,7 @@ K = TypeVar("K", bound=Hashable)
 
 
 class Timers(Generic[K]):
-    """A heap of named times. Disarming leaves the heap entry behind: it is skipped when it comes up."""
+    """A heap of named times; disarming leaves the heap entry, to be skipped when it comes up."""
 
     __slots__ = ("_at", "_heap", "_sequence")
 

@@ -12,7 +12,7 @@ from procorch.supervision import events as ev
 from procorch.supervision.machine import TRANSITIONS, Machine
 from procorch.supervision.policy import SupervisorAction
 from procorch.supervision.settings import AgentSettings, Backoff
-from procorch.supervision.states import AgentStatus, Phase, Signal
+from procorch.supervision.states import AgentStatus, Phase, Rung
 
 
 class Bench:
@@ -64,11 +64,27 @@ class Bench:
 
     # ---- short words for tests
 
-    def spawn(self, *, supervised: bool = True, mailbox: int | None = None, **settings: Any) -> int:
+    def spawn(
+        self,
+        *,
+        supervised: bool = True,
+        mailbox: int | None = None,
+        parent: int | None = None,
+        appeals: bool = False,
+        **settings: Any,
+    ) -> int:
         key = next(self.keys)
         settings.setdefault("backoff", Backoff(initial=0))
         self.step(
-            ev.Spawn(key, mailbox or key, f"a{key}", AgentSettings.of(settings), supervised)
+            ev.Spawn(
+                key=key,
+                mailbox=mailbox or key,
+                name=f"a{key}",
+                settings=AgentSettings.of(settings),
+                supervised=supervised,
+                appeals=appeals,
+                parent=parent,
+            )
         )
         return key
 
@@ -113,8 +129,8 @@ class Bench:
         assert instance is not None
         return instance.generation
 
-    def pressed(self, key: int) -> list[Signal]:
-        return [a.signal for a in self.log if isinstance(a, ev.Press) and a.key == key]
+    def pressed(self, key: int) -> list[Rung]:
+        return [a.rung for a in self.log if isinstance(a, ev.Press) and a.key == key]
 
     def status(self, key: int) -> AgentStatus | None:
         return self.finished[key].status if key in self.finished else None

@@ -21,7 +21,7 @@ from procorch.supervision import events as ev
 from procorch.supervision import notices
 from procorch.supervision.policy import SupervisorAction
 from procorch.supervision.settings import Backoff, Shutdown
-from procorch.supervision.states import AgentStatus, Phase, Signal
+from procorch.supervision.states import AgentStatus, Phase, Rung
 
 RESTART, STOP, ESCALATE = SupervisorAction
 
@@ -75,7 +75,7 @@ def test_a_deadline_under_way_ends_the_worker_and_not_the_agent(bench):
     bench.wait(1.0)
     assert isinstance(bench.error(slow), RequestTimeout)
     assert bench.error(slow).ran is True
-    assert bench.pressed(key) == [Signal.TERMINATE]
+    assert bench.pressed(key) == [Rung.COOPERATE]
     bench.die(key, signal="SIGTERM", started=slow)
     assert bench.questions == [], "an exit that was asked for is no failure (N0)"
     bench.ready(key)
@@ -108,8 +108,7 @@ def test_a_reply_that_comes_with_its_deadline_changes_nothing_any_more(bench):
     bench.wait(1.0)
     bench.reply(key, request)
     assert len(bench.outcomes[request]) == 1
-    bench.die(key, signal="SIGTERM")
-    assert bench.phase(key) is Phase.STARTING
+    assert bench.phase(key) is Phase.READY
 
 
 def test_a_cancelled_request_leaves_the_queue_and_the_agent_alone(bench):
@@ -119,7 +118,7 @@ def test_a_cancelled_request_leaves_the_queue_and_the_agent_alone(bench):
     assert isinstance(bench.error(waiting), RequestCancelled)
     assert bench.pressed(key) == []
     bench.step(ev.CancelRequest(running))
-    assert bench.pressed(key) == [Signal.TERMINATE]
+    assert bench.pressed(key) == [Rung.COOPERATE]
 
 
 def test_errors_of_a_message_are_not_put_to_the_policy(bench):
@@ -160,7 +159,7 @@ def test_restart_replies_first_and_then_replaces_the_agent(bench):
     bench.fail(key, request)
     actions = kinds(bench.judge(RESTART))
     assert actions == [ev.Resolve, ev.Press]
-    assert bench.pressed(key) == [Signal.LEAVE]
+    assert bench.pressed(key) == [Rung.LEAVE]
     bench.die(key, signal="SIGTERM")
     assert bench.generation(key) == 2
 
@@ -322,7 +321,7 @@ def test_a_worker_above_its_memory_limit_is_killed_and_named(bench):
     key = bench.running(memory_limit=1000)
     request = bench.submit(key)
     bench.step(ev.Overgrown(key, 1, 2000))
-    assert bench.pressed(key) == [Signal.KILL]
+    assert bench.pressed(key) == [Rung.KILL]
     bench.die(key, started=request)
     bench.judge(RESTART)
     error = bench.error(request)
@@ -383,7 +382,7 @@ def test_a_permanent_start_error_is_not_tried_again(bench):
 def test_a_start_has_a_deadline_of_its_own(bench):
     key = bench.spawn(start_timeout=3.0)
     bench.wait(3.0)
-    assert bench.pressed(key) == [Signal.TERMINATE]
+    assert bench.pressed(key) == [Rung.TERMINATE]
     bench.die(key, signal="SIGTERM")
     assert "not ready within 3 s" in str(bench.finished[key].error)
 
@@ -445,7 +444,7 @@ def test_cancel_aborts_the_request_under_way_and_drops_the_queue(bench):
     assert type(bench.error(running)) is Aborted
     assert isinstance(bench.error(waiting), AgentStopped)
     assert "agent reply dropped" in str(bench.error(waiting))
-    assert bench.pressed(key) == [Signal.TERMINATE]
+    assert bench.pressed(key) == [Rung.COOPERATE]
     bench.die(key, signal="SIGTERM")
     assert bench.status(key) is AgentStatus.CANCELLED
 
@@ -464,10 +463,10 @@ def test_a_reply_completed_before_the_cancel_stands(bench):
 
 def test_the_ladder_climbs_from_terminate_to_kill_to_unreaped(bench):
     key = bench.running(shutdown=Shutdown(grace=1, terminate=2, kill=3))
-    bench.step(ev.Cancel(key))
+    bench.step(ev.Cancel(key))  # idle: there is no request to talk to
     bench.wait(2)
     bench.wait(3)
-    assert bench.pressed(key) == [Signal.TERMINATE, Signal.KILL]
+    assert bench.pressed(key) == [Rung.TERMINATE, Rung.KILL]
     told = [a.notice for a in bench.log if isinstance(a, ev.Emit)]
     assert any(isinstance(notice, notices.Unreaped) for notice in told)
     assert bench.status(key) is AgentStatus.CANCELLED
@@ -483,7 +482,7 @@ def test_drain_finishes_the_queue_and_completes(bench):
     assert isinstance(bench.error(late), AgentStopped)
     bench.reply(key, first)
     bench.reply(key, second)
-    assert bench.pressed(key) == [Signal.LEAVE]
+    assert bench.pressed(key) == [Rung.LEAVE]
     bench.die(key, signal=None)
     assert bench.status(key) is AgentStatus.COMPLETED
     assert bench.finished[key].error is None
@@ -546,7 +545,7 @@ def test_at_the_deadline_of_a_close_everything_left_is_killed(bench):
     bench.submit(key)
     bench.step(ev.Close(True, bench.now + 10))
     bench.wait(10)
-    assert bench.pressed(key)[-1] is Signal.KILL
+    assert bench.pressed(key)[-1] is Rung.KILL
 
 
 def test_an_agent_spawned_while_closing_never_starts(bench):

@@ -1,0 +1,98 @@
+"""``procorch demo``: the first run."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+import click
+
+from procorch.cli.exits import ExitCode, Misconfigured
+from procorch.cli.params import duration, size
+
+if TYPE_CHECKING:
+    from procorch.demo.rows import Row
+
+_MOST_WORKERS = 8
+"""By default: the work is a second's, and starting a worker takes a tenth of one."""
+
+
+@click.command("demo")
+@click.option(
+    "-j", "--workers", type=click.IntRange(min=1), envvar="PROCORCH_WORKERS", show_envvar=True,
+    help=f"Number of agents; one a core where it is not given, 2 to {_MOST_WORKERS}.", metavar="N",
+)  # fmt: skip
+@click.option(
+    "--timeout", type=duration(least="50ms"), default="3s", show_default=True,
+    envvar="PROCORCH_TIMEOUT", show_envvar=True,
+    help="Time for one candidate.",
+)  # fmt: skip
+@click.option(
+    "--memory", type=size(least="64M"), default="256M", show_default=True,
+    envvar="PROCORCH_MEMORY", show_envvar=True,
+    help="Resident memory allowed to a worker.",
+)  # fmt: skip
+@click.option(
+    "--limit", type=click.IntRange(min=1), envvar="PROCORCH_LIMIT", show_envvar=True,
+    help="Only the first N problems.", metavar="N",
+)  # fmt: skip
+@click.option(
+    "--json", "as_json", is_flag=True, envvar="PROCORCH_JSON", show_envvar=True,
+    help="One JSON object an item on stdout, as items finish.",
+)  # fmt: skip
+def command(
+    workers: int | None, timeout: float, memory: float, limit: int | None, as_json: bool
+) -> int:
+    """Evaluate the 164 problems of HumanEval, four of the candidates hostile.
+
+    Each candidate program is executed by an agent in a process of its own. The candidates are the
+    canonical solutions, but one dereferences a null pointer, one never ends, one eats memory and
+    one calls os._exit(0). No key is needed and nothing is fetched.
+
+    The exit code is 0 when the hostile ones were stopped by name and all others passed, 1 when
+    not, and 130 after Ctrl-C.
+    """
+    from procorch.cli import screen
+    from procorch.cli.demo_report import Figures, news, print_summary, print_table
+    from procorch.demo.humaneval import MissingPackage, candidates
+    from procorch.demo.run import Evaluation
+    from procorch.errors import AgentError
+
+    try:
+        items = candidates(limit)
+    except MissingPackage as missing:
+        raise Misconfigured(str(missing)) from None
+    count = _usual_workers() if workers is None else workers
+    rows: list[Row] = []
+    began = time.monotonic()
+    try:
+        with (
+            screen.meter("candidates", len(items), data_flows=as_json) as meter,
+            Evaluation(items, workers=count, timeout=timeout, memory=int(memory)) as run,
+        ):
+            for row in run:
+                rows.append(row)
+                if as_json:
+                    click.echo(json.dumps(asdict(row)))
+                meter.step(news(row))
+    except KeyboardInterrupt:
+        click.echo(f"interrupted after {len(rows)} of {len(items)} candidates", err=True)
+        return ExitCode.INTERRUPTED
+    except AgentError as error:
+        raise click.ClickException(str(error)) from error
+    figures = Figures(count, run.replaced, time.monotonic() - began)
+    if as_json:
+        print_summary(screen.stderr(), rows, figures)
+    else:
+        console = screen.stdout()
+        print_table(console, rows)
+        print_summary(console, rows, figures)
+    return ExitCode.DONE if all(row.as_expected for row in rows) else ExitCode.SOME_FAILED
+
+
+def _usual_workers() -> int:
+    # Two at least: while an endless loop waits for its deadline, the others go on.
+    return min(_MOST_WORKERS, max(2, len(os.sched_getaffinity(0))))

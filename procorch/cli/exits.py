@@ -1,0 +1,25 @@
+"""How commands end (design 6.2)."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+import click
+
+
+class ExitCode(IntEnum):
+    """What the shell is told."""
+
+    DONE = 0
+    SOME_FAILED = 1
+    """Some items failed, or the work could not be done."""
+    USAGE = 2
+    """Wrong usage or configuration; nothing was begun."""
+    INTERRUPTED = 130
+    """Ctrl-C."""
+
+
+class Misconfigured(click.ClickException):
+    """The command line is fine, but something that it needs is missing or wrong."""
+
+    exit_code = ExitCode.USAGE

@@ -1,0 +1,95 @@
+"""The command ``procorch``: finds the verb, runs it, and turns what happens into an exit code.
+
+A verb's module is imported when the verb is used, so that ``procorch --help`` is as quick as the
+interpreter and click allow.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import click
+
+from procorch import __version__
+from procorch.cli.exits import ExitCode
+
+VERBS = {
+    "demo": "Evaluate the 164 problems of HumanEval, four of the candidates hostile.",
+}
+"""Name and one line of help; ``command`` of the module ``procorch.cli.NAME`` is the verb."""
+
+
+class Verbs(click.Group):
+    """A group that imports a verb when it is called for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """All names, in the order of the table."""
+        return list(VERBS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import the verb's module; None for an unknown verb."""
+        if cmd_name not in VERBS:
+            return None
+        from importlib import import_module
+
+        command: click.Command = import_module(f"procorch.cli.{cmd_name}").command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The list in ``--help``, from the table alone."""
+        with formatter.section("Commands"):
+            formatter.write_dl(list(VERBS.items()))
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Refuse an unknown verb, with the nearest name there is."""
+        name = args[0]
+        if name not in VERBS and not name.startswith("-"):
+            from difflib import get_close_matches
+
+            near = get_close_matches(name, VERBS, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"there is: {', '.join(VERBS)}."
+            ctx.fail(f"No such command {name!r}; {hint}")
+        return super().resolve_command(ctx, args)
+
+
+@click.group(
+    cls=Verbs,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="Every option has an environment variable PROCORCH_...; its help names it.",
+)
+@click.version_option(__version__, message="%(prog)s %(version)s")
+def group() -> None:
+    """Supervised agents, each in its own operating system process."""
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """Run the command line.
+
+    Args:
+        args: the arguments; None: those of this process.
+
+    Returns:
+        The exit code, see `procorch.cli.exits`.
+    """
+    try:
+        code: Any = group.main(args, prog_name="procorch", standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except click.Abort:  # click's word for Ctrl-C, after it has ended the line
+        click.echo("procorch: interrupted", err=True)
+        return ExitCode.INTERRUPTED
+    except BrokenPipeError:
+        # Whoever read our output has had enough. Python would complain once more when it exits.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return ExitCode.SOME_FAILED
+    return code if isinstance(code, int) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,194 @@
+"""What an agent can ask of the worker it runs in: `procorch.current()`.
+
+A worker has one context for its whole life, installed before the factory runs; the worker tells it
+where a request begins and ends. One request runs at a time, so nothing has to be kept apart, and
+any thread or task of the agent may read it. A cancel may come from another thread at any moment: it
+carries the id of the request that it is aimed at, so that it can never hit the next one (N8).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from time import monotonic
+from typing import Any, Protocol
+
+
+class Services(Protocol):
+    """What a worker does for its agent beyond the worker itself."""
+
+    def ask(self, agent: str, name: str, message: Any, remaining: float | None) -> Any:
+        """Ask agent ``name`` on behalf of ``agent``."""
+        ...
+
+    def checkpoint(self, agent: str, state: Any) -> None:
+        """Keep ``state`` for the next generation of ``agent``."""
+        ...
+
+
+class Context:
+    """The worker, as the agent sees it.
+
+    Args:
+        agent: name of the agent.
+        generation: 1 for the first process of this agent, one more with every restart.
+        restored: the last checkpoint of an earlier generation; None at the first start.
+        on_progress: what `progress()` calls.
+        services: what `ask` and `checkpoint` go to.
+        clock: seconds on the clock of the deadlines.
+    """
+
+    __slots__ = (
+        "_cancelled",
+        "_clock",
+        "_deadline",
+        "_on_progress",
+        "_request",
+        "_services",
+        "agent",
+        "finished",
+        "generation",
+        "restored",
+    )
+
+    def __init__(
+        self,
+        agent: str,
+        generation: int = 1,
+        *,
+        request: int | None = None,
+        deadline: float | None = None,
+        restored: Any = None,
+        on_progress: Callable[[], object] | None = None,
+        services: Services | None = None,
+        clock: Callable[[], float] = monotonic,
+    ) -> None:
+        self.agent = agent
+        self.generation = generation
+        self.restored = restored
+        self._on_progress = on_progress
+        self._services = services
+        self.finished = False
+        self._clock = clock
+        self._cancelled: int | None = None
+        self.begin(request, deadline)
+
+    @property
+    def request(self) -> int | None:
+        """The id of the request under way, None between requests."""
+        return self._request
+
+    @property
+    def deadline(self) -> float | None:
+        """When the request has to be answered, on the monotonic clock; None: no limit."""
+        return self._deadline
+
+    def remaining(self) -> float | None:
+        """Seconds left until the deadline, 0.0 once it has passed; None without one."""
+        return None if self._deadline is None else max(0.0, self._deadline - self._clock())
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether the request should stop as soon as it can: the first rung of the ladder (N8)."""
+        return self._request is not None and self._cancelled == self._request
+
+    def progress(self) -> None:
+        """Tell the watchdog that work goes on; it waits its `heartbeat_timeout` anew (N12)."""
+        if self._on_progress is not None:
+            self._on_progress()
+
+    def ask(self, name: str, message: Any) -> Any:
+        """Ask another agent and wait for its answer, in what is left of this request's time (N16).
+
+        Args:
+            name: a running agent of the same orchestrator.
+            message: text arrives as ``[UserMessage]``, anything else unchanged.
+
+        Returns:
+            What that agent returned.
+
+        Raises:
+            AgentError: what its request failed with; ``PluginError`` where there is no such agent,
+                or where waiting would close a circle of agents that wait for each other.
+        """
+        return self._offered().ask(self.agent, name, message, self.remaining())
+
+    async def ask_async(self, name: str, message: Any) -> Any:
+        """Like `ask`, without blocking the agent's event loop."""
+        import asyncio
+
+        return await asyncio.to_thread(self.ask, name, message)
+
+    def checkpoint(self, state: Any) -> None:
+        """Store ``state`` outside this process: the next generation has it as `restored` (N17).
+
+        The last one wins; it is serialised here and now.
+
+        Raises:
+            SerializationError: it cannot be serialised.
+            MessageTooLarge: it has more than 64 MiB.
+        """
+        self._offered().checkpoint(self.agent, state)
+
+    def finish(self) -> None:
+        """This request is the agent's last: it ends in order after answering it (N0, normal).
+
+        A "permanent" agent is started again, any other ends COMPLETED.
+        """
+        self.finished = True
+
+    def _offered(self) -> Services:
+        if self._services is None:
+            raise RuntimeError("this context has no orchestrator: it was made for a test")
+        return self._services
+
+    def begin(self, request: int | None, deadline: float | None = None) -> None:
+        """The worker's part: `request` is under way, to be answered by `deadline`."""
+        # An old cancel is not taken back here: a new one, from another thread, might go with it.
+        self._request = request
+        self._deadline = deadline
+
+    def end(self) -> None:
+        """The worker's part: the request has been answered."""
+        self.begin(None)
+
+    def cancel(self, request: int) -> None:
+        """The worker's part: raise the flag for `request`, under way or yet to begin."""
+        self._cancelled = request
+
+    def __repr__(self) -> str:
+        at = f"generation {self.generation}, request {self.request}"
+        return f"<Context of agent '{self.agent}', {at}>"
+
+
+_installed: Context | None = None
+
+
+def current() -> Context:
+    """The context of the worker that this code runs in.
+
+    Raises:
+        RuntimeError: this process is no worker of procorch.
+    """
+    if _installed is None:
+        raise RuntimeError(
+            "procorch.current() was called outside a worker: there is a context only in the "
+            "process of an agent, in its factory and while it handles requests"
+        )
+    return _installed
+
+
+def installed() -> Context | None:
+    """As `current()`, but None outside a worker."""
+    return _installed
+
+
+def install(context: Context) -> None:
+    """Make `context` what `current()` returns in this process (the worker's part)."""
+    global _installed
+    _installed = context
+
+
+def uninstall() -> None:
+    """Undo `install`."""
+    global _installed
+    _installed = None

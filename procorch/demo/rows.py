@@ -1,0 +1,147 @@
+"""What became of an item, as one flat row, and whether that is what should have become of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from procorch.demo.humaneval import CANONICAL, EXIT, HOG, LOOP, SEGFAULT, Candidate
+from procorch.errors import (
+    Aborted,
+    AgentCrashed,
+    AgentError,
+    AgentFailure,
+    MemoryLimitExceeded,
+    MessageTooLarge,
+    RequestTimeout,
+    SerializationError,
+)
+from procorch.pool import Outcome
+
+PASSED, FAILED, KILLED = "passed", "failed", "killed"
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One item. Its fields are the keys of ``procorch demo --json``.
+
+    Args:
+        index: position of the item, from 0.
+        id: name of the problem.
+        candidate: its kind, one of `procorch.demo.humaneval.KINDS`.
+        outcome: "passed"; "failed": the program raised, its worker is kept; "killed": its
+            worker died of it, or was ended because of it.
+        as_expected: whether the outcome is the one that this kind of candidate should have.
+        reason: None, "error", "timeout", "crashed", "memory", "serialization" or "cancelled".
+        cause: what killed it, or how it failed, in a few words.
+        error: the error's whole text.
+        agent: name of the agent that had the item.
+        pid: its process; None where the error does not tell it.
+        signal: name of the signal that ended the process.
+        exitcode: exit code of the process.
+        seconds: time the item took in the worker; None where the worker did not live to tell.
+        peak_rss: the worker's highest resident size in bytes; None likewise.
+    """
+
+    index: int
+    id: str
+    candidate: str
+    outcome: str
+    as_expected: bool
+    reason: str | None = None
+    cause: str | None = None
+    error: str | None = None
+    agent: str | None = None
+    pid: int | None = None
+    signal: str | None = None
+    exitcode: int | None = None
+    seconds: float | None = None
+    peak_rss: int | None = None
+
+
+def row_of(candidate: Candidate, outcome: Outcome, agent: str) -> Row:
+    """The row of one outcome.
+
+    Args:
+        agent: name of the agent that had the item.
+    """
+    error = outcome.error
+    metrics = None if outcome.result is None else outcome.result.metrics
+    pid = getattr(error, "pid", None) if metrics is None else metrics.pid
+    return Row(
+        index=outcome.index,
+        id=candidate.id,
+        candidate=candidate.kind,
+        outcome=_outcome(error),
+        as_expected=_EXPECTED[candidate.kind](error),
+        reason=_reason(error),
+        cause=_cause(error),
+        error=None if error is None else str(error),
+        agent=agent,
+        pid=pid,
+        signal=getattr(error, "signal", None),
+        exitcode=getattr(error, "exitcode", None),
+        seconds=None if metrics is None else round(metrics.wall, 6),
+        peak_rss=None if metrics is None else metrics.peak_rss,
+    )
+
+
+def _outcome(error: AgentError | None) -> str:
+    if error is None:
+        return PASSED
+    costs_the_worker = isinstance(error, AgentCrashed) or (
+        isinstance(error, RequestTimeout) and error.ran
+    )
+    return KILLED if costs_the_worker else FAILED
+
+
+def _reason(error: AgentError | None) -> str | None:
+    match error:
+        case None:
+            return None
+        case MemoryLimitExceeded():
+            return "memory"
+        case AgentCrashed():
+            return "crashed"
+        case RequestTimeout():
+            return "timeout"
+        case SerializationError() | MessageTooLarge():
+            return "serialization"
+        case Aborted():
+            return "cancelled"
+        case _:
+            return "error"
+
+
+def _cause(error: AgentError | None) -> str | None:
+    match error:
+        case None:
+            return None
+        case MemoryLimitExceeded(limit=int(limit)):
+            return f"limit of {limit / 2**20:.0f} MiB"
+        case RequestTimeout(timeout=float(timeout)):
+            return f"deadline of {timeout:g} s"
+        case AgentCrashed(signal=str(signal)):
+            return signal
+        case AgentCrashed(exitcode=int(exitcode)):
+            return f"exit code {exitcode}"
+        case AgentFailure(exc_type=kind, exc_str=text):
+            return f"{kind.rpartition('.')[2]}: {text}" if text else kind.rpartition(".")[2]
+        case _:
+            return str(error)
+
+
+def _died(error: AgentError | None, *, signal: str | None, exitcode: int | None) -> bool:
+    """Whether the process ended on its own account, in exactly this way."""
+    if not isinstance(error, AgentCrashed) or isinstance(error, MemoryLimitExceeded):
+        return False
+    return (error.signal, error.exitcode) == (signal, exitcode)
+
+
+_EXPECTED: Mapping[str, Callable[[AgentError | None], bool]] = {
+    CANONICAL: lambda error: error is None,
+    SEGFAULT: lambda error: _died(error, signal="SIGSEGV", exitcode=None),
+    EXIT: lambda error: _died(error, signal=None, exitcode=0),
+    LOOP: lambda error: isinstance(error, RequestTimeout) and error.ran,
+    HOG: lambda error: isinstance(error, MemoryLimitExceeded),
+}

@@ -1,0 +1,211 @@
+"""What a caller holds of a running agent."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from procorch.info import AgentInfo, inspect
+from procorch.messages import AgentMessage, AgentResult
+from procorch.runtime.entrance import Entrance
+from procorch.runtime.link import Link
+from procorch.runtime.monitor import Monitor
+from procorch.runtime.reply import ReplyFuture as ReplyFuture
+from procorch.supervision import events as ev
+from procorch.supervision.notices import Ready
+from procorch.supervision.states import AgentStatus
+from procorch.supervision.units import seconds, whole
+
+
+class OrchestratedHandle:
+    """One instance of an agent; safe to use from any thread and any asyncio task.
+
+    A handle stays valid over restarts: the process behind it changes, requests in the queue wait
+    for the next one. Made by `AgentOrchestrator.spawn`.
+    """
+
+    def __init__(self, link: Link, monitor: Monitor, max_message: int) -> None:
+        self._link = link
+        self._monitor = monitor
+        self._entrance = Entrance(
+            link, max_message, monitor.submit, monitor.drop, monitor.run_callback
+        )
+
+    @property
+    def name(self) -> str:
+        """The name it was registered under."""
+        return self._link.name
+
+    @property
+    def instance(self) -> int:
+        """Tells two spawns of one name apart."""
+        return self._link.key
+
+    @property
+    def pid(self) -> int | None:
+        """Process id of the present generation; None before the first start."""
+        return self._link.pid
+
+    @property
+    def generation(self) -> int:
+        """How many processes this instance has had; 0 before the first start."""
+        return self._link.generation
+
+    def send_message(self, text: str, *, timeout: float | str | None = None) -> AgentResult:
+        """Send ``text`` as a user message and wait for the answer.
+
+        Args:
+            timeout: seconds for the request, waiting in the queue included.
+
+        Raises:
+            AgentError: what the request failed with; the tree is in `procorch.errors`.
+        """
+        if not isinstance(text, str):
+            raise TypeError(f"send_message() takes text, not {type(text).__name__}")
+        return self.submit(text, timeout=timeout).result()
+
+    def send_messages(
+        self, messages: Sequence[AgentMessage], *, timeout: float | str | None = None
+    ) -> AgentResult:
+        """Send a list of messages as it is and wait for the answer; else like `send_message`."""
+        return self.submit(list(messages), timeout=timeout).result()
+
+    def submit(
+        self, request: Any, *, timeout: float | str | None = None, retries: int | None = None
+    ) -> ReplyFuture:
+        """Send a request without waiting for the answer.
+
+        Text is delivered as ``[UserMessage]``, anything else unchanged. A full channel makes the
+        sender wait (seed): a thread waits here, an asyncio task where it awaits the future.
+
+        Args:
+            timeout: seconds for the request, waiting in the queue included; default: the agent's
+                ``request_timeout``.
+            retries: how often it is tried again after its worker died; default: the agent's.
+
+        Returns:
+            A future that can be awaited, too. An agent that has ended fails it (`AgentStopped`).
+
+        Raises:
+            SerializationError: the request cannot be serialised, with the path inside it.
+            MessageTooLarge: it is larger than ``max_message``.
+        """
+        self._monitor.must_be_ours()
+        return self._entrance.send(
+            request,
+            text=isinstance(request, str),
+            timeout=_timeout(timeout),
+            from_dispatch=False,
+            retries=_retries(retries),
+        )
+
+    def deliver(
+        self, request: Any, *, timeout: float | str | None = None, retries: int | None = None
+    ) -> ReplyFuture:
+        """Like `submit` for work that is queued in bulk (pools, executors, batches).
+
+        Text arrives as text, and the timeout counts from the moment the agent gets the request:
+        how long it had to wait behind others is no fault of its own.
+        """
+        self._monitor.must_be_ours()
+        return self._entrance.send(
+            request,
+            text=False,
+            timeout=_timeout(timeout),
+            from_dispatch=True,
+            retries=_retries(retries),
+        )
+
+    def await_result(self) -> AgentResult:
+        """Close the channel, let the queue drain, and wait for the agent's end (seed).
+
+        Returns:
+            The final empty result.
+
+        Raises:
+            AgentError: what ended the agent: `Aborted` after a cancel, `PluginError` when its
+                supervisor stopped it, its last error where it had none.
+        """
+        self._monitor.must_be_ours()
+        self._monitor.post(ev.Drain(self._link.key))
+        return self._link.ended.result()
+
+    def stop(self, *, grace: float | str | None = None) -> None:
+        """Stop the agent: finish what was accepted, then up the ladder; wait for the end (N8).
+
+        Args:
+            grace: seconds to finish in; default: the agent's ``shutdown.grace``.
+        """
+        wait = self._link.settings.shutdown.grace if grace is None else seconds(grace, "grace")
+        self._monitor.post(ev.Stop(self._link.key, wait))
+        self.wait()
+
+    def restart(self) -> None:
+        """Give the agent a fresh process and wait until it is ready; not counted (N1).
+
+        Raises:
+            AgentError: it ended instead.
+        """
+        before = self._link.generation
+        stream = self._monitor.hub.watch(self._link.name)
+        self._monitor.post(ev.Restart(self._link.key))
+        for notice in stream:
+            if isinstance(notice, Ready) and self._link.generation > before:
+                break
+            if self._link.ended.done():
+                self._link.ended.result()
+                break
+        stream.close()
+
+    def wait(self) -> None:
+        """Wait until the agent has ended, however it ends."""
+        self._link.ended.exception()
+
+    def info(self) -> AgentInfo:
+        """The agent as it is now; its process is looked up by psutil."""
+        link = self._link
+        state, restarts, last_exit = self._monitor.look(link)
+        return inspect(
+            None if self.is_done() else link.pid,
+            name=link.name,
+            instance=link.key,
+            generation=link.generation,
+            state=state,
+            queue=len(link.mailbox),
+            restarts=restarts,
+            last_exit=last_exit,
+        )
+
+    def running_state(self) -> str:
+        """One word for it (OTP): running, restarting or stopped."""
+        if self.is_done():
+            return "stopped"
+        state = self._monitor.look(self._link)[0]
+        return "running" if state in ("READY", "BUSY", "DRAINING") else "restarting"
+
+    def cancel(self) -> None:
+        """End the agent now (N14): its request in flight gets `Aborted`, it ends CANCELLED.
+
+        Returns at once; `await_result` waits for the end. Calling it again changes nothing.
+        """
+        self._monitor.must_be_ours()
+        self._monitor.post(ev.Cancel(self._link.key))
+
+    def status(self) -> AgentStatus:
+        """RUNNING until the agent, its process included, has ended; then how it ended."""
+        return self._link.status
+
+    def is_done(self) -> bool:
+        """Whether the agent has ended."""
+        return self._link.status is not AgentStatus.RUNNING
+
+    def __repr__(self) -> str:
+        return f"<OrchestratedHandle name={self.name!r} status={self.status().name}>"
+
+
+def _timeout(given: float | str | None) -> float | None:
+    return None if given is None else seconds(given, "timeout")
+
+
+def _retries(given: int | None) -> int | None:
+    return None if given is None else whole(given, "retries")

@@ -1,0 +1,80 @@
+"""What an orchestrator says about its agents: frozen values."""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from procorch.supervision.settings import Restart
+
+if TYPE_CHECKING:
+    from procorch.handle import OrchestratedHandle
+
+
+@dataclass(frozen=True, slots=True)
+class AgentInfo:
+    """One instance at one moment.
+
+    Args:
+        state: STARTING, READY, BUSY, BACKOFF, DRAINING, HUNG, STOPPING, or its final status.
+        queue: requests that wait.
+        restarts: counted restarts since it was spawned.
+        last_exit: how the previous process ended, in words; None before the first end.
+        cpu: user and system seconds of the present process.
+        rss: its resident bytes now, ``peak_rss`` at most so far.
+    """
+
+    name: str
+    instance: int
+    pid: int | None
+    generation: int
+    state: str
+    queue: int
+    restarts: int
+    last_exit: str | None
+    cpu: float
+    rss: int
+    peak_rss: int
+
+
+def inspect(pid: int | None, **known: Any) -> AgentInfo:
+    """An `AgentInfo` with the figures of the process ``pid``, zeros where there is none."""
+    import psutil  # heavy, and only needed here
+
+    cpu, rss, peak = 0.0, 0, 0
+    if pid is not None:
+        with contextlib.suppress(psutil.Error):
+            process = psutil.Process(pid)
+            with process.oneshot():
+                times, memory = process.cpu_times(), process.memory_info()
+            cpu, rss, peak = times.user + times.system, memory.rss, memory.rss
+        with contextlib.suppress(OSError), open(f"/proc/{pid}/status", encoding="ascii") as status:
+            marks = [line.split() for line in status if line.startswith("VmHWM:")]
+            peak = int(marks[0][1]) * 1024 if marks else peak
+    return AgentInfo(pid=pid, cpu=cpu, rss=rss, peak_rss=peak, **known)
+
+
+@dataclass(frozen=True, slots=True)
+class ChildInfo:
+    """One registered child.
+
+    Args:
+        handle: its live instance, None while it does not run.
+        state: "running", "restarting" or "stopped".
+    """
+
+    name: str
+    handle: OrchestratedHandle | None
+    state: str
+    restart: Restart
+
+
+@dataclass(frozen=True, slots=True)
+class ChildCounts:
+    """How many children are registered, run, have children of their own, and have none (OTP)."""
+
+    specs: int
+    active: int
+    supervisors: int
+    workers: int

@@ -1,0 +1,1 @@
+"""Doing, part one: starting processes, signalling them, seeing them end."""

@@ -1,0 +1,111 @@
+"""Questions from agents to agents, on their way through the parent (N16).
+
+The asker's worker waits; its question stands in the asked agent's queue like any request, under
+what is left of the asker's time. Bodies pass through sealed. If the asker dies, its questions are
+dropped.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from procorch.errors import AgentError, PluginError, to_plain
+from procorch.launch.base import WorkerProcess
+from procorch.runtime.entrance import Outgoing, next_number
+from procorch.runtime.link import Link
+from procorch.supervision.waits import Waits
+from procorch.wire import heads
+from procorch.wire.frame import Frame, Kind
+
+if TYPE_CHECKING:
+    from procorch.runtime.reply import Outcome
+
+
+class _Relay:
+    """Stands where a caller's future stands, and sends the outcome on to the asker."""
+
+    def __init__(self, settled: Callable[[Outcome], None]) -> None:
+        self.settle = settled
+
+
+class Switchboard:
+    """Puts questions through.
+
+    Args:
+        find: the live link of a name.
+        name_of: the name of a key, for the text of a refusal.
+        accept: hands a request in; ``drop`` takes it back.
+    """
+
+    def __init__(
+        self,
+        find: Callable[[str], Link | None],
+        name_of: Callable[[int], str],
+        accept: Callable[[Outgoing], None],
+        drop: Callable[[int], None],
+    ) -> None:
+        self._find = find
+        self._name_of = name_of
+        self._accept = accept
+        self._drop = drop
+        self._waits = Waits()
+        self._open: dict[int, dict[int, int]] = {}
+
+    def ask(self, process: WorkerProcess, frame: Frame) -> None:
+        """A worker asks another agent."""
+        head = heads.decode_ask(frame.head)
+        asker, number = process.spec.key, frame.request
+        link = self._find(head.name)
+        if link is None:
+            _refuse(process, number, f"agent {head.name!r} is not running")
+            return
+        circle = self._waits.circle(asker, link.key)
+        if circle is not None:
+            names = " -> ".join(repr(self._name_of(key)) for key in [*circle, asker])
+            _refuse(process, number, f"agents would wait for each other for ever: {names}")
+            return
+        now = time.monotonic()
+        request = Outgoing(
+            id=next_number(),
+            mailbox=link.mailbox,
+            reply=_Relay(lambda outcome: self._answer(process, number, link.key, outcome)),
+            text=head.text,
+            body=[frame.body],
+            size=len(frame.body),
+            submitted=now,
+            timeout=head.remaining,
+            deadline=None if head.remaining is None else now + head.remaining,
+            retries=link.settings.retries,
+            allowed_failures=link.settings.allowed_failures,
+        )
+        # The asker waits in any case; the monitor, on whose thread this runs, never does.
+        link.mailbox.enter(None, wait=False)
+        self._waits.add(asker, link.key)
+        self._open.setdefault(asker, {})[number] = request.id
+        self._accept(request)
+
+    def _answer(self, process: WorkerProcess, number: int, asked: int, outcome: Outcome) -> None:
+        asker = process.spec.key
+        if self._open.get(asker, {}).pop(number, None) is None:
+            return  # The asker died meanwhile.
+        self._waits.remove(asker, asked)
+        if outcome.error is None:
+            process.send(Kind.ANSWER, number, b"", [outcome.body])
+        else:
+            head = heads.AnswerErrorHead(to_plain(outcome.error))
+            body = [outcome.body] if len(outcome.body) else []
+            process.send(Kind.ANSWER_ERROR, number, heads.encode(head), body)
+
+    def gone(self, asker: int) -> None:
+        """A worker has ended: nobody waits for its questions any more."""
+        for request in self._open.pop(asker, {}).values():
+            self._drop(request)
+        self._waits.forget(asker)
+
+
+def _refuse(process: WorkerProcess, number: int, why: str) -> None:
+    error: AgentError = PluginError("orchestrator", why, agent=process.spec.name)
+    head = heads.AnswerErrorHead(to_plain(error))
+    process.send(Kind.ANSWER_ERROR, number, heads.encode(head), [])

@@ -1,0 +1,170 @@
+"""Where what callers hand in becomes bytes: requests and factories, on the caller's thread."""
+
+from __future__ import annotations
+
+import itertools
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from procorch.errors import AgentError, MessageTooLarge, RequestTimeout
+from procorch.runtime.link import Link
+from procorch.runtime.mailbox import Mailbox
+from procorch.runtime.reply import Outcome, ReplyFuture, Run
+from procorch.supervision import events as ev
+from procorch.wire import codec
+from procorch.wire.frame import Buffer
+
+_numbers = itertools.count(1)
+
+
+def next_number() -> int:
+    """A request's number; no two requests of a process share one."""
+    return next(_numbers)
+
+
+class Settles(Protocol):
+    """Who waits for an outcome."""
+
+    def settle(self, outcome: Outcome) -> None:
+        """Here it is; called once, on the monitor thread."""
+        ...
+
+
+@dataclass(slots=True, eq=False)
+class Outgoing:
+    """One request on its way: what is to be written, and who waits for the answer.
+
+    Args:
+        text: the body is a string to be delivered as a user message.
+        submitted: when, monotonic seconds; ``deadline`` on the same clock.
+        timeout: seconds allowed; without a ``deadline`` they count from the dispatch.
+        sent: when it was written to a worker.
+        waiting: it holds a place in its mailbox.
+    """
+
+    id: int
+    mailbox: Mailbox
+    reply: Settles
+    text: bool
+    body: list[Buffer] = field(repr=False)
+    size: int
+    submitted: float
+    timeout: float | None = None
+    deadline: float | None = None
+    retries: int = 0
+    allowed_failures: int = 0
+    sent: float | None = None
+    waiting: bool = True
+
+    def event(self) -> ev.Submit:
+        """What the machine is told of it."""
+        return ev.Submit(
+            self.mailbox.key,
+            self.id,
+            self.deadline,
+            self.timeout,
+            self.retries,
+            self.allowed_failures,
+        )
+
+
+class Entrance:
+    """How requests get into one agent's mailbox.
+
+    Args:
+        link: the agent.
+        limit: the largest request, in bytes.
+        accept: takes a request that has its place.
+        drop: called with the number of a request whose future is cancelled.
+        run: runs callbacks away from the monitor.
+    """
+
+    def __init__(
+        self,
+        link: Link,
+        limit: int,
+        accept: Callable[[Outgoing], None],
+        drop: Callable[[int], None],
+        run: Run,
+    ) -> None:
+        self._link = link
+        self._limit = limit
+        self._accept = accept
+        self._drop = drop
+        self._run = run
+
+    def send(
+        self,
+        payload: Any,
+        *,
+        text: bool,
+        timeout: float | None,
+        from_dispatch: bool,
+        retries: int | None,
+    ) -> ReplyFuture:
+        """Serialise a request, wait for a place if there is none, hand it in.
+
+        Args:
+            timeout: seconds; None: the agent's ``request_timeout``.
+            from_dispatch: they count from the moment the agent gets it, and not from now.
+            retries: None: the agent's.
+
+        Raises:
+            SerializationError: with the path to what cannot be serialised.
+            MessageTooLarge: with both sizes.
+        """
+        settings = self._link.settings
+        if timeout is None:
+            timeout = settings.request_timeout
+        try:
+            body = codec.encode(payload, what="request")
+        except AgentError as error:
+            error.agent = self._link.name
+            raise
+        size = sum(len(part) for part in body)
+        if size > self._limit:
+            raise MessageTooLarge(
+                agent=self._link.name, what="request", size=size, limit=self._limit
+            )
+        now = time.monotonic()
+        patience = None if from_dispatch else timeout
+        number = next_number()
+        reply = ReplyFuture(number, self._link.name, self._drop, self._run)
+        request = Outgoing(
+            id=number,
+            mailbox=self._link.mailbox,
+            reply=reply,
+            text=text,
+            body=body,
+            size=size,
+            submitted=now,
+            timeout=timeout,
+            deadline=None if patience is None else now + patience,
+            retries=settings.retries if retries is None else retries,
+            allowed_failures=settings.allowed_failures,
+        )
+        if request.mailbox.enter(patience, wait=not _on_event_loop()):
+            self._accept(request)
+        else:
+            overdue = RequestTimeout(agent=self._link.name, timeout=timeout, request=number)
+            reply.settle(Outcome(error=overdue))
+        return reply
+
+
+def seal(factory: Callable[[], Any]) -> bytes:
+    """A factory as bytes for any worker to load.
+
+    Raises:
+        SerializationError: with the path to what cannot be serialised.
+        TypeError: it is no callable.
+    """
+    return codec.dump_factory(factory)
+
+
+def _on_event_loop() -> bool:
+    """Whether this thread runs an asyncio event loop at the moment."""
+    asyncio = sys.modules.get("asyncio")
+    return asyncio is not None and asyncio._get_running_loop() is not None

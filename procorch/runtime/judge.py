@@ -1,0 +1,55 @@
+"""Asks the policy, whatever the policy does (N13)."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from typing import Any
+
+from procorch.supervision import events as ev
+from procorch.supervision.policy import Policy, SupervisorAction
+
+_log = logging.getLogger("procorch")
+
+SLOW = 1.0
+"""Seconds after which a policy is called slow in the log."""
+
+
+def ask(policy: Policy, question: ev.Ask) -> ev.Judged:
+    """What becomes of an agent after an error."""
+    asked: Any = policy
+    decide = getattr(asked, "on_agent_error", asked)
+    action, fault = _answer(decide, question.name, question.name, question.error)
+    return ev.Judged(question.key, question.ticket, action, fault)
+
+
+def appeal(policy: Policy, question: ev.Appeal) -> ev.Appealed:
+    """What becomes of an agent whose child escalated (N6)."""
+    asked: Any = policy
+    decide = asked.on_child_escalation
+    action, fault = _answer(decide, question.name, question.name, question.child, question.error)
+    return ev.Appealed(question.key, question.ticket, question.child, question.error, action, fault)
+
+
+def _answer(
+    decide: Callable[..., Any], agent: str, *question: Any
+) -> tuple[SupervisorAction | None, BaseException | None]:
+    """The action, or the fault that stands in its place: an exception, or junk."""
+    began = time.monotonic()
+    try:
+        action = decide(*question)
+        if isinstance(action, SupervisorAction):
+            return action, None
+        fault: BaseException = TypeError(
+            f"the policy answered {action!r} about agent {agent!r}, "
+            "not a SupervisorAction (RESTART, STOP or ESCALATE)"
+        )
+    except BaseException as raised:  # user code: even SystemExit stops one agent only
+        fault = raised
+    finally:
+        took = time.monotonic() - began
+        if took > SLOW:
+            _log.warning("the policy took %.1f s to decide about agent %r", took, agent)
+    _log.error("the policy failed on agent %r, which is stopped: %r", agent, fault)
+    return None, fault

@@ -1,0 +1,40 @@
+"""What belongs to one instance at run time: its mailbox, its process, and who waits for it."""
+
+from __future__ import annotations
+
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+
+from procorch.launch.base import WorkerProcess
+from procorch.messages import AgentResult
+from procorch.runtime.mailbox import Mailbox
+from procorch.supervision.policy import Policy
+from procorch.supervision.settings import AgentSettings
+from procorch.supervision.states import AgentStatus
+
+
+@dataclass(slots=True, eq=False)
+class Link:
+    """One instance. Written on the monitor thread alone; others read single attributes.
+
+    Args:
+        parent: key of the instance it was started under.
+        checkpoint: the last state it stored, for its next generation (N17).
+        started: done when the first start has succeeded or failed.
+        ended: done when the instance has ended, with what `await_result` gives.
+    """
+
+    key: int
+    name: str
+    settings: AgentSettings
+    factory: bytes = field(repr=False)
+    mailbox: Mailbox
+    policy: Policy | None = None
+    process: WorkerProcess | None = None
+    pid: int | None = None
+    generation: int = 0
+    parent: int | None = None
+    checkpoint: bytes | None = field(default=None, repr=False)
+    status: AgentStatus = AgentStatus.RUNNING
+    started: Future[None] = field(default_factory=Future)
+    ended: Future[AgentResult] = field(default_factory=Future)

@@ -1,0 +1,65 @@
+"""What callers share with the monitor: the bounded entrance to an agent's queue."""
+
+from __future__ import annotations
+
+import threading
+
+
+class Mailbox:
+    """Counts the requests that wait, and makes senders wait while there are too many (seed).
+
+    The order of the requests is the machine's (``supervision.ledger``); this is only the door.
+
+    Args:
+        key: the mailbox's number.
+        capacity: requests that may wait.
+    """
+
+    def __init__(self, key: int, capacity: int) -> None:
+        self.key = key
+        self.capacity = capacity
+        self._waiting = 0
+        self._members = 0
+        self._closed = False
+        self._changed = threading.Condition(threading.Lock())
+
+    def __len__(self) -> int:
+        return self._waiting
+
+    def enter(self, timeout: float | None, *, wait: bool = True) -> bool:
+        """Take a place, waiting for one at most ``timeout`` seconds; False if there was none.
+
+        A closed mailbox has no limit: what enters is refused by the machine, in order.
+
+        Args:
+            wait: False lets the request in whatever the number. On an event loop the sender who
+                waits is the task that awaits the reply; blocking its thread would stop all tasks.
+        """
+        with self._changed:
+            if wait and self._waiting >= self.capacity and not self._closed:
+                self._changed.wait_for(
+                    lambda: self._waiting < self.capacity or self._closed, timeout
+                )
+                if self._waiting >= self.capacity and not self._closed:
+                    return False
+            self._waiting += 1
+            return True
+
+    def leave(self) -> None:
+        """A request has left the queue, to a worker or with its outcome."""
+        with self._changed:
+            self._waiting -= 1
+            if self._waiting < self.capacity:
+                self._changed.notify()
+
+    def join(self) -> None:
+        """One more instance takes from it."""
+        self._members += 1
+
+    def release(self) -> None:
+        """An instance takes no more; after the last one, waiting senders go on to their error."""
+        self._members -= 1
+        if self._members == 0:
+            with self._changed:
+                self._closed = True
+                self._changed.notify_all()

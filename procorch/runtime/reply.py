@@ -1,0 +1,202 @@
+"""The future of one request, decoded by whoever asks for its result.
+
+The monitor only stores the frame. The thread that calls `result` unpickles it, so a reply that is
+huge, hostile or broken costs its own caller and nobody else (architecture, rule 5). Callbacks are
+the user's code and run on the orchestrator's callback thread, never on the monitor's.
+"""
+
+from __future__ import annotations
+
+import concurrent.futures
+import contextlib
+import dataclasses
+import threading
+from collections.abc import Callable, Generator
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+from procorch.errors import AgentError, RequestCancelled
+from procorch.messages import AgentResult, RequestMetrics, to_result
+from procorch.wire import codec
+from procorch.wire.frame import Buffer
+
+Run: TypeAlias = Callable[[Callable[[], None]], None]
+
+
+class _Cancelled(RequestCancelled, concurrent.futures.CancelledError):
+    """What a cancelled future raises: ours and the standard library's at once."""
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What the monitor knows about an answer: figures, the error if it is one, the sealed body."""
+
+    metrics: RequestMetrics | None = None
+    error: AgentError | None = None
+    body: Buffer = b""
+
+
+class ReplyFuture(concurrent.futures.Future[AgentResult]):
+    """A `concurrent.futures.Future` of an `AgentResult` that can also be awaited (asyncio).
+
+    ``result()`` raises what the request failed with (an `AgentError`); ``cancel()`` takes the
+    request out of the queue or ends it where it runs (N8), and returns False only when its outcome
+    was there before. Its result may be asked for by several threads; it is decoded once.
+
+    Attributes:
+        request: the request's number, as errors and events name it.
+        agent: name of the agent it was sent to.
+    """
+
+    def __init__(self, request: int, agent: str, drop: Callable[[int], None], run: Run) -> None:
+        super().__init__()
+        self.request = request
+        self.agent = agent
+        self._drop = drop
+        self._run = run
+        self._opening = threading.Lock()
+        self._sealed: Outcome | None = None
+        self._error: BaseException | None = None
+        self._dropped = False
+
+    def settle(self, outcome: Outcome) -> None:
+        """Fix the outcome; one that was cancelled in the same moment stays cancelled."""
+        self._sealed = outcome
+        try:
+            self.set_result(_SEALED)
+        except concurrent.futures.InvalidStateError:
+            self._sealed = None
+
+    def cancel(self) -> bool:
+        """See the class."""
+        if not super().cancel():
+            return False
+        with self._opening:
+            first, self._dropped = not self._dropped, True
+        if first:
+            self.set_running_or_notify_cancel()
+            self._drop(self.request)
+        return True
+
+    def result(self, timeout: float | None = None) -> AgentResult:
+        """The agent's answer, waiting at most ``timeout`` seconds for it.
+
+        Raises:
+            TimeoutError: no outcome within ``timeout``; the request goes on.
+            AgentError: what the request failed with.
+        """
+        error = self.exception(timeout)
+        if error is not None:
+            try:
+                raise error
+            finally:
+                # The traceback refers to this frame, and so would the frame to the error.
+                del error
+        assert isinstance(self._result, AgentResult)
+        return self._result
+
+    def exception(self, timeout: float | None = None) -> BaseException | None:
+        """What the request failed with, or None; waits and raises like `result` otherwise."""
+        try:
+            super().result(timeout)
+        except concurrent.futures.CancelledError:
+            raise _Cancelled(agent=self.agent, request=self.request) from None
+        with self._opening:
+            if self._sealed is not None:
+                try:
+                    self._result = _open(self._sealed, self.agent)
+                except AgentError as error:
+                    self._error = error
+                self._sealed = None
+        return self._error
+
+    def notify(self, wake: Callable[[], None]) -> None:
+        """Call ``wake`` when the outcome is fixed, or now if it is: for procorch's own wake-ups.
+
+        It runs on whichever thread fixes the outcome, the monitor's as a rule, and must neither
+        block nor raise. Unlike a callback it does not stand in line behind the user's.
+        """
+        self.add_done_callback(_Wake(wake))
+
+    def __await__(self) -> Generator[Any, None, AgentResult]:
+        import asyncio  # heavy, and whoever awaits has it already
+
+        loop = asyncio.get_running_loop()
+        settled: asyncio.Future[None] = loop.create_future()
+
+        def finish() -> None:
+            if not settled.done():
+                settled.set_result(None)
+
+        def wake() -> None:
+            with contextlib.suppress(RuntimeError):  # the loop was closed: nobody waits any more
+                loop.call_soon_threadsafe(finish)
+
+        self.notify(wake)
+        try:
+            yield from settled
+        except asyncio.CancelledError:
+            self.cancel()
+            raise
+        return self.result()
+
+    def _invoke_callbacks(self) -> None:
+        # Called by whoever settles the future, which is the monitor: hand the callbacks over.
+        if self._done_callbacks:
+            users = []
+            for callback in self._done_callbacks:
+                if type(callback) is _Wake:
+                    callback(self)
+                else:
+                    users.append(callback)
+            self._done_callbacks = users
+            if users:
+                self._run(super()._invoke_callbacks)
+
+
+class _Wake:
+    """Marks a callback of ours among the user's."""
+
+    __slots__ = ("_call",)
+
+    def __init__(self, call: Callable[[], None]) -> None:
+        self._call = call
+
+    def __call__(self, future: object) -> None:
+        self._call()
+
+
+_SEALED: Any = object()
+"""Stands in for a result that nobody has asked for yet."""
+
+
+def _open(outcome: Outcome, agent: str) -> AgentResult:
+    if outcome.error is not None:
+        raise _whole(outcome.error, outcome.body)
+    try:
+        result = to_result(codec.decode(outcome.body))
+    except AgentError as error:
+        error.agent = agent
+        raise
+    return dataclasses.replace(result, metrics=outcome.metrics)
+
+
+def _whole(error: AgentError, body: Buffer) -> AgentError:
+    """The error with the original exception, an extra that may fail to load here."""
+    if not len(body):
+        return error
+    try:
+        original = codec.decode(body)
+    except AgentError as broken:
+        error.add_note(f"the original exception does not load here: {broken}")
+        return error
+    if isinstance(original, AgentError):
+        # The description has the original's own notes, too, and the place in the worker besides.
+        known = getattr(original, "__notes__", ())
+        for note in getattr(error, "__notes__", ()):
+            if note not in known:
+                original.add_note(note)
+        return original
+    if isinstance(original, BaseException):
+        error.__cause__ = original
+    return error

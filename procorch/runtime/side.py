@@ -1,0 +1,53 @@
+"""A thread for the user's code: policies and callbacks never run on the monitor thread (N13)."""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+from collections.abc import Callable
+
+_log = logging.getLogger("procorch")
+
+
+class SideThread:
+    """Runs calls one after another on one daemon thread.
+
+    A call that never returns holds up the later ones and nothing else: `close` does not wait for
+    it.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._calls: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self._lock = threading.Lock()
+        self._closed = False
+
+    def start(self) -> None:
+        """Start the thread: not only with the first call, because the first call may be made while
+        the interpreter exits, and then (Python 3.12) no thread can be started any more."""
+        self._thread.start()
+
+    def call(self, function: Callable[[], None]) -> None:
+        """Have ``function`` called; from any thread. After `close` it runs on the caller's."""
+        with self._lock:
+            if not self._closed:
+                self._calls.put(function)
+                return
+        function()
+
+    def _run(self) -> None:
+        while (function := self._calls.get()) is not None:
+            try:
+                function()
+            except BaseException:  # it is the user's, and there is nobody to hand it to
+                _log.exception("a callback failed on thread %s", self._name)
+
+    def close(self, timeout: float) -> None:
+        """Let the calls that were made run, and end; wait for it at most ``timeout`` seconds."""
+        with self._lock:
+            self._closed = True
+            self._calls.put(None)
+        if self._thread is not threading.current_thread():
+            self._thread.join(timeout)

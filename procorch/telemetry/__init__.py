@@ -1,0 +1,1 @@
+"""Event sinks, one small file each."""

@@ -1,0 +1,55 @@
+"""Supervision events as log records of the logger ``procorch``."""
+
+from __future__ import annotations
+
+import logging
+
+from procorch.supervision import notices
+from procorch.supervision.states import AgentStatus
+
+_log = logging.getLogger("procorch")
+
+
+def level_of(notice: notices.Notice) -> int:
+    """How loud an event is: what costs a process is a warning, what costs an agent an error."""
+    match notice:
+        case notices.Unreaped():
+            return logging.CRITICAL
+        case notices.Stopped(status=AgentStatus.FAILED):
+            return logging.ERROR
+        case notices.Crashed() | notices.Restarting() | notices.BackingOff():
+            return logging.WARNING
+        case notices.Escalated() | notices.Stopped():
+            return logging.INFO
+        case _:
+            return logging.DEBUG
+
+
+def wanted(notice: notices.Notice) -> bool:
+    """Whether anybody would see the record."""
+    return _log.isEnabledFor(level_of(notice))
+
+
+def write(notice: notices.Notice) -> None:
+    """Write one event to the log."""
+    _log.log(level_of(notice), "%s", describe(notice), extra={"notice": notice})
+
+
+def describe(notice: notices.Notice) -> str:
+    """One line for a person: which agent, what happened, what comes next."""
+    who = f"agent {notice.agent!r}"
+    match notice:
+        case notices.Crashed(error=error) | notices.Escalated(error=error):
+            return str(error)
+        case notices.Restarting(counted=False):
+            return f"{who}: gets a new process"
+        case notices.Restarting(restart=restart, max_restarts=most):
+            return f"{who}: restarting ({restart} of {most} since its last success)"
+        case notices.BackingOff(delay=delay):
+            return f"{who}: next start in {delay:.2f} s"
+        case notices.Stopped(status=status, error=error):
+            return f"{who} ended {status.name}" + ("" if error is None else f": {error}")
+        case notices.Unreaped():
+            return f"{who}: its process outlived SIGKILL and may still be there"
+        case _:
+            return f"{who} (generation {notice.generation}): {type(notice).__name__.lower()}"

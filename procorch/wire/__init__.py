@@ -1,0 +1,1 @@
+"""What travels between the parent and a worker: frames, encoded objects, channels, status pages."""

@@ -1,0 +1,77 @@
+"""The heads of frames: what the other side needs to know without opening the body."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+
+class InitHead(Struct, frozen=True, array_like=True):
+    """Parent to worker, once; the body is the factory, and the checkpoint from byte ``checkpoint``
+    on (-1: there is none)."""
+
+    name: str
+    generation: int
+    sys_path: list[str]
+    max_message: int
+    checkpoint: int = -1
+
+
+class RequestHead(Struct, frozen=True, array_like=True):
+    """Parent to worker; ``text``: the body is a string to be delivered as a user message.
+
+    ``remaining`` is the time in seconds until the deadline: the clocks of two processes need not
+    agree, their durations do.
+    """
+
+    text: bool
+    remaining: float | None
+
+
+class Cost(Struct, frozen=True, array_like=True):
+    """What a request used in the worker: seconds, bytes, counts."""
+
+    wall: float
+    cpu_user: float
+    cpu_system: float
+    peak_rss: int
+    page_faults: int
+
+
+class ReplyHead(Struct, frozen=True, array_like=True):
+    """Worker to parent: the request succeeded; the body is what the agent returned."""
+
+    cost: Cost
+
+
+class ErrorHead(Struct, frozen=True, array_like=True):
+    """Worker to parent: the request failed. The error as plain data; the body holds the original
+    exception where the worker has proven that it loads again, else it is empty."""
+
+    error: dict[str, Any]
+    cost: Cost | None = None
+
+
+class AskHead(Struct, frozen=True, array_like=True):
+    """Worker to parent: a question to agent ``name``; the body is the message."""
+
+    name: str
+    text: bool
+    remaining: float | None
+
+
+class AnswerErrorHead(Struct, frozen=True, array_like=True):
+    """Parent to worker: why a question has no answer; error and body as for `ErrorHead`."""
+
+    error: dict[str, Any]
+
+
+encode = msgspec.msgpack.Encoder().encode
+decode_init = msgspec.msgpack.Decoder(InitHead).decode
+decode_request = msgspec.msgpack.Decoder(RequestHead).decode
+decode_reply = msgspec.msgpack.Decoder(ReplyHead).decode
+decode_ask = msgspec.msgpack.Decoder(AskHead).decode
+decode_answer_error = msgspec.msgpack.Decoder(AnswerErrorHead).decode
+decode_error = msgspec.msgpack.Decoder(ErrorHead).decode

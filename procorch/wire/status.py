@@ -1,0 +1,103 @@
+"""The status page of a worker: memory shared with the parent that outlives the worker.
+
+A few numbers, each one aligned 8-byte word that is stored at once, so a reader never sees half of
+one; a write costs about 0.1 us. No lock is shared: a process that dies at any moment leaves the
+page readable. Behind the numbers there is room for text: the worker's fault handler writes its
+stacks there, from a signal handler in C, whatever state the interpreter is in.
+
+The worker writes what it does, the parent what it wants cancelled (N8); nobody writes the other's
+words.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+
+_STARTED, _DONE, _PROGRESS, _TARGET, _FORCE = range(5)
+_NUMBERS = 4096
+_SIZE = 65536
+
+FLAG, RAISE = 1, 2
+"""How hard a request is cancelled: by a flag (an asyncio task by its cancellation), or by an
+exception."""
+
+
+class StatusPage:
+    """One worker's page.
+
+    Args:
+        fd: descriptor of the memory; it stays the caller's and may be closed afterwards.
+    """
+
+    __slots__ = ("_map", "_words")
+
+    def __init__(self, fd: int) -> None:
+        self._map = mmap.mmap(fd, _SIZE)
+        self._words = memoryview(self._map)[:_NUMBERS].cast("Q")
+
+    @staticmethod
+    def create() -> int:
+        """A descriptor of fresh memory for a page, not inherited by default.
+
+        Its file position is where text goes, so that whoever inherits it can write there.
+        """
+        fd = os.memfd_create("procorch-status", os.MFD_CLOEXEC)
+        os.ftruncate(fd, _SIZE)
+        os.lseek(fd, _NUMBERS, os.SEEK_SET)
+        return fd
+
+    # ---- the worker's words
+
+    def start(self, request: int) -> None:
+        """The worker begins ``request``: from here on it may have executed (N3)."""
+        self._words[_STARTED] = request
+        self._words[_PROGRESS] += 1
+
+    def finish(self, request: int) -> None:
+        """The worker is done with ``request``, its answer included."""
+        self._words[_DONE] = request
+        self._words[_PROGRESS] += 1
+
+    def touch(self) -> None:
+        """The agent makes progress (N12)."""
+        self._words[_PROGRESS] += 1
+
+    @property
+    def started(self) -> int:
+        """The last request begun; 0 before the first."""
+        return self._words[_STARTED]
+
+    @property
+    def done(self) -> int:
+        """The last request finished; 0 before the first."""
+        return self._words[_DONE]
+
+    @property
+    def progress(self) -> int:
+        """A count that moves whenever the worker does."""
+        return self._words[_PROGRESS]
+
+    # ---- the parent's words
+
+    def aim(self, request: int, force: int) -> None:
+        """Cancel ``request`` (and no other) with ``force``, `FLAG` or `RAISE`."""
+        # The target last: a worker that sees it sees its force, too.
+        self._words[_FORCE] = force
+        self._words[_TARGET] = request
+
+    def force(self, request: int) -> int:
+        """How hard ``request`` is to be cancelled; 0: not at all."""
+        return self._words[_FORCE] if self._words[_TARGET] == request else 0
+
+    # ---- the text
+
+    def text(self) -> str | None:
+        """What the worker's fault handler wrote; None if it did not."""
+        written = self._map[_NUMBERS:].split(b"\0", 1)[0]
+        return written.decode("utf-8", "replace") if written else None
+
+    def close(self) -> None:
+        """Unmap the page; reading it afterwards is an error."""
+        self._words.release()
+        self._map.close()

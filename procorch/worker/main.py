@@ -1,0 +1,265 @@
+"""A worker's life: build the agent, answer one request after the other, leave.
+
+Everything runs on the main thread. What the agent's code may do to a worker and what becomes of it:
+
+* an ``Exception``, ``KeyboardInterrupt``, ``GeneratorExit`` or ``asyncio.CancelledError``: the
+  request fails with it, the worker lives;
+* ``SystemExit``: the process exits with that code in the middle of the request, which is a crash
+  (N0) as ``os._exit`` is;
+* a reply that cannot be serialised: that request fails, the worker lives.
+
+The order of writes is what makes accounts exact after a death: the status page says "started"
+before the agent sees the request, the reply is written whole, then the page says "done".
+"""
+
+from __future__ import annotations
+
+import inspect
+import os
+import socket
+import sys
+import time
+from typing import TYPE_CHECKING, Any
+
+from procorch import context
+from procorch.agent import Agent, as_agent
+from procorch.errors import (
+    AgentError,
+    MessageTooLarge,
+    RequestCancelled,
+    SerializationError,
+    StartError,
+    describe_failure,
+    to_plain,
+)
+from procorch.messages import user_text
+from procorch.wire import codec, heads
+from procorch.wire.channel import Channel
+from procorch.wire.frame import Buffer, Frame, Kind
+from procorch.wire.status import StatusPage
+from procorch.worker.cancel import Fence, Interrupted
+from procorch.worker.limits import Meter, die_with, own_group, own_signals
+from procorch.worker.parent import Line
+from procorch.worker.services import Services
+
+if TYPE_CHECKING:
+    import asyncio
+
+_BOOT_FRAME = 1 << 40
+"""The parent is trusted with the size of the first frame: it says what the limit is."""
+
+_HEAD_LIMIT = 1 << 20
+"""Bytes that the parent lets a frame have beside its message."""
+
+_UNWIND = 1.0
+"""Seconds that an asyncio task gets to end after its event loop was interrupted."""
+
+
+def main(sock_fd: int, page_fd: int, *, parent: int) -> None:
+    """Run a worker on an inherited socket and status page until it is told to stop.
+
+    Args:
+        parent: pid of the process that made this one.
+    """
+    die_with(parent)
+    own_group()
+    own_signals()
+    # What the agent starts must not hold our end of the socket when this process has died.
+    os.set_inheritable(sock_fd, False)
+    os.set_inheritable(page_fd, False)
+    # A second descriptor that nobody closes: the socket ends when the process does and not when
+    # the interpreter clears its modules, so the end of file never comes long before the exit.
+    os.dup(sock_fd)
+    channel = Channel(socket.socket(fileno=sock_fd), _BOOT_FRAME)
+    codec.set_role("worker")
+    first = channel.receive_one()
+    if first is None:
+        return
+    worker = Worker(channel, StatusPage(page_fd), page_fd, first)
+    if worker.start():
+        worker.serve()
+
+
+class Worker:
+    """One generation of one agent.
+
+    Args:
+        page_fd: the status page's memory, for the fault handler to write to.
+        first: the parent's first frame, with the factory.
+    """
+
+    def __init__(self, channel: Channel, page: StatusPage, page_fd: int, first: Frame) -> None:
+        self._head = head = heads.decode_init(first.head)
+        self._body = memoryview(first.body)
+        self._page = page
+        self._line = Line(channel, head.generation)
+        self._services = Services(self._line, head.max_message)
+        self._context = context.Context(
+            agent=head.name,
+            generation=head.generation,
+            on_progress=page.touch,
+            services=self._services,
+        )
+        self._fence = Fence(page, self._context)
+        self._fence.install(page_fd)
+        self._meter = Meter()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._agent: Agent
+
+    def start(self) -> bool:
+        """Build the agent and say READY, or say why it cannot be built (N9)."""
+        sys.path[:] = self._head.sys_path
+        context.install(self._context)
+        split = self._head.checkpoint
+        phase = "decode"
+        try:
+            factory = codec.load_factory(self._body if split < 0 else self._body[:split])
+            if split >= 0:
+                self._context.restored = codec.decode(self._body[split:])
+            phase = "factory"
+            product = self._finish(factory())
+            phase = "construct"
+            self._agent = as_agent(product)
+            phase = "ready"
+            self._finish(self._agent.ready())
+        except SystemExit:
+            raise
+        except BaseException as error:
+            head = _error_head(self._plain(error, phase))
+            self._line.send(Kind.FAILED_START, 0, head)
+            return False
+        self._line.send(Kind.READY, 0, b"")
+        return True
+
+    def _plain(self, error: BaseException, phase: str) -> dict[str, Any]:
+        if isinstance(error, StartError):
+            error.agent = error.agent or self._head.name
+            return to_plain(error)
+        cause = describe_failure(error, agent=self._head.name)
+        failed = StartError(
+            agent=self._head.name,
+            phase=phase,
+            permanent=isinstance(error, SerializationError),
+            exc_type=getattr(cause, "exc_type", type(error).__name__),
+            exc_str=getattr(cause, "exc_str", str(error)),
+            remote_traceback=cause.remote_traceback,
+        )
+        return to_plain(failed)
+
+    def serve(self) -> None:
+        """Answer requests until the parent says STOP or is gone, or the agent is finished."""
+        while (frame := self._line.next_request()) is not None:
+            if frame.kind is Kind.STOP:
+                break
+            self._answer(frame)
+            if self._context.finished:
+                break
+        self._finish(self._agent.close())
+        if self._loop is not None:
+            self._loop.close()
+
+    def _answer(self, frame: Frame) -> None:
+        head = heads.decode_request(frame.head)
+        request = frame.request
+        self._page.start(request)
+        before, began = self._meter.begin(), time.monotonic()
+        deadline = None if head.remaining is None else began + head.remaining
+        self._context.begin(request, deadline)
+        failure: dict[str, Any] | None = None
+        try:
+            payload = codec.decode(frame.body)
+            self._fence.open(request)
+            try:
+                output = self._finish(
+                    self._agent.respond([user_text(payload)] if head.text else payload)
+                )
+            finally:
+                self._fence.shut()
+            body = codec.encode(output, what="reply")
+            self._refuse_too_large(body)
+        except SystemExit:
+            raise
+        except Interrupted:
+            failure = to_plain(RequestCancelled(agent=self._head.name, request=request))
+            body = []
+        except BaseException as error:
+            failure, body = self._describe(error)
+        cost = self._cost(before, began)
+        if self._context.finished:
+            # Before the reply: nothing may be sent here between the two.
+            self._line.send(Kind.BYE, 0, b"")
+        if failure is None:
+            self._line.send(Kind.REPLY, request, heads.encode(heads.ReplyHead(cost)), body)
+        else:
+            self._line.send(Kind.ERROR, request, _error_head(failure, cost), body)
+        self._context.end()
+        self._page.finish(request)
+
+    def _refuse_too_large(self, body: list[Buffer]) -> None:
+        size, limit = sum(len(part) for part in body), self._head.max_message
+        if size > limit:
+            raise MessageTooLarge(agent=self._head.name, what="reply", size=size, limit=limit)
+
+    def _describe(self, error: BaseException) -> tuple[dict[str, Any], list[Buffer]]:
+        """The error as plain data, and the exception itself where it is proven to load again.
+
+        openai's and litellm's exceptions dump well and fail to load: only a round trip tells.
+        """
+        described = describe_failure(error, agent=self._head.name)
+        plain = to_plain(described)
+        if isinstance(error, MemoryError | RecursionError):
+            return plain, []
+        try:
+            body = codec.encode(error, what="exception")
+            if type(codec.decode(b"".join(body))) is not type(error):
+                return plain, []
+            self._refuse_too_large(body)
+        except AgentError:
+            return plain, []
+        return plain, body
+
+    def _cost(self, before: Any, began: float) -> heads.Cost:
+        after = self._meter.usage()
+        return heads.Cost(
+            time.monotonic() - began,
+            after.ru_utime - before.ru_utime,
+            after.ru_stime - before.ru_stime,
+            self._meter.peak_rss(after),
+            after.ru_majflt + after.ru_minflt - before.ru_majflt - before.ru_minflt,
+        )
+
+    def _finish(self, value: Any) -> Any:
+        """The value, awaited if it is awaitable, on one event loop for the worker's whole life."""
+        if not inspect.isawaitable(value):
+            return value
+        import asyncio
+
+        if self._loop is None:
+            self._loop = asyncio.new_event_loop()
+            asyncio.set_event_loop(self._loop)
+        task = self._loop.create_task(_awaited(value))
+        self._fence.set_task(task)
+        try:
+            return self._loop.run_until_complete(task)
+        except BaseException:
+            if not task.done():
+                # The loop was torn out of its work; the task must not go on in the next one.
+                task.cancel()
+                self._loop.run_until_complete(asyncio.wait([task], timeout=_UNWIND))
+            raise
+        finally:
+            self._fence.set_task(None)
+
+
+def _error_head(error: dict[str, Any], cost: heads.Cost | None = None) -> bytes:
+    head = heads.encode(heads.ErrorHead(error, cost))
+    if len(head) > _HEAD_LIMIT:
+        # The main text is bounded by `to_plain`; notes and causes come in any number.
+        bare = {**error, "notes": ["its notes and causes were too long to send"]}
+        bare.pop("cause", None)
+        head = heads.encode(heads.ErrorHead(bare, cost))
+    return head
+
+
+async def _awaited(value: Any) -> Any:
+    return await value

@@ -1,0 +1,55 @@
+"""What `procorch.current()` offers beyond the worker: other agents, and memory that lasts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from procorch.errors import AgentError, AgentStopped, MessageTooLarge, from_plain
+from procorch.wire import codec, heads
+from procorch.wire.frame import Kind
+from procorch.worker.parent import Line
+
+CHECKPOINT_LIMIT = 64 << 20
+"""The largest checkpoint, in bytes: the parent keeps one for each agent."""
+
+
+class Services:
+    """The agent's requests to the parent.
+
+    Args:
+        limit: the largest message, in bytes.
+    """
+
+    def __init__(self, line: Line, limit: int) -> None:
+        self._line = line
+        self._limit = limit
+
+    def ask(self, agent: str, name: str, message: Any, remaining: float | None) -> Any:
+        """See `Context.ask`."""
+        body = codec.encode(message, what=f"question to agent {name!r}")
+        self._check(agent, "question", sum(map(len, body)), self._limit)
+        head = heads.AskHead(name, isinstance(message, str), remaining)
+        answer = self._line.ask(heads.encode(head), body)
+        if answer is None:
+            raise AgentStopped("the orchestrator is gone", agent=agent)
+        if answer.kind is Kind.ANSWER:
+            return codec.decode(answer.body)
+        error = from_plain(heads.decode_answer_error(answer.head).error)
+        if len(answer.body):
+            original = codec.decode(answer.body)
+            if isinstance(original, AgentError):
+                error = original
+            elif isinstance(original, BaseException):
+                error.__cause__ = original
+        raise error
+
+    def checkpoint(self, agent: str, state: Any) -> None:
+        """See `Context.checkpoint`."""
+        body = codec.encode(state, what="checkpoint")
+        self._check(agent, "checkpoint", sum(map(len, body)), CHECKPOINT_LIMIT)
+        self._line.send(Kind.CHECKPOINT, 0, b"", body)
+
+    @staticmethod
+    def _check(agent: str, what: str, size: int, limit: int) -> None:
+        if size > limit:
+            raise MessageTooLarge(agent=agent, what=what, size=size, limit=limit)

