@@ -80,6 +80,7 @@ def close(core: Core, event: ev.Close) -> None:
     for a in core.instances.values():
         if a.phase not in _ENDED:
             a.draining = a.draining or AgentStatus.STOPPED
+            core.ledger.boxes[a.mailbox].closed = True
             core.soon(a.key, _close_channel if event.drain else abort)
 
 
