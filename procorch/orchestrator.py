@@ -391,6 +391,8 @@ class AgentOrchestrator:
 def _sys_path() -> list[str]:
     """The parent's ``sys.path`` as it means the same elsewhere: the empty entry is the cwd.
 
-    Entries that are no text (a ``Path``) mean nothing to Python's import either.
+    Entries that are no text (a ``Path``) mean nothing to Python's import either. Those that UTF-8
+    cannot carry stay behind: `heads` are text.
     """
-    return [path or os.getcwd() for path in sys.path if isinstance(path, str)]
+    paths = [path or os.getcwd() for path in sys.path if isinstance(path, str)]
+    return [path for path in paths if path.isascii() or path == path.encode(errors="ignore").decode()]

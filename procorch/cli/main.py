@@ -6,7 +6,6 @@ interpreter and click allow.
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -75,6 +74,9 @@ def main(args: Sequence[str] | None = None) -> int:
 
     Returns:
         The exit code, see `procorch.cli.exits`.
+
+    Raises:
+        SystemExit: with code 1, by click, when whoever reads our output has had enough.
     """
     try:
         code: Any = group.main(args, prog_name="procorch", standalone_mode=False)
@@ -84,10 +86,6 @@ def main(args: Sequence[str] | None = None) -> int:
     except click.Abort:  # click's word for Ctrl-C, after it has ended the line
         click.echo("procorch: interrupted", err=True)
         return ExitCode.INTERRUPTED
-    except BrokenPipeError:
-        # Whoever read our output has had enough. Python would complain once more when it exits.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return ExitCode.SOME_FAILED
     return code if isinstance(code, int) else 0
 
 

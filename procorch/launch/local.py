@@ -16,7 +16,8 @@ from collections.abc import Callable, Sequence
 
 import psutil
 
-from procorch.errors import ProtocolError, signal_name
+from procorch.errors import ProtocolError
+from procorch.errors.words import signal_name
 from procorch.launch.base import Cause, ExitInfo, Sink, Spec, Watcher, Where
 from procorch.wire.channel import Channel
 from procorch.wire.frame import Buffer, Kind
@@ -133,6 +134,8 @@ class LocalProcess:
         try:
             for frame in self._channel.receive():
                 self._sink.on_frame(self, frame)
+            if self._channel.fault is not None:
+                raise self._channel.fault
         except ProtocolError as error:
             self._stop_listening()
             self._sink.on_broken(self, error)

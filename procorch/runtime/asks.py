@@ -11,7 +11,8 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from procorch.errors import AgentError, PluginError, to_plain
+from procorch.errors import AgentError, PluginError
+from procorch.errors.plain import to_plain
 from procorch.launch.base import WorkerProcess
 from procorch.runtime.entrance import Outgoing, next_number
 from procorch.runtime.link import Link

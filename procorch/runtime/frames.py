@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from procorch.errors import AgentError, from_plain
+from procorch.errors import AgentError
+from procorch.errors.plain import from_plain
 from procorch.launch.base import WorkerProcess
 from procorch.messages import RequestMetrics
 from procorch.runtime.entrance import Outgoing

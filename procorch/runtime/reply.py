@@ -48,6 +48,8 @@ class ReplyFuture(concurrent.futures.Future[AgentResult]):
         agent: name of the agent it was sent to.
     """
 
+    _done_callbacks: list[Callable[[Any], object]]
+
     def __init__(self, request: int, agent: str, drop: Callable[[int], None], run: Run) -> None:
         super().__init__()
         self.request = request
@@ -151,13 +153,15 @@ class ReplyFuture(concurrent.futures.Future[AgentResult]):
                     users.append(callback)
             self._done_callbacks = users
             if users:
-                self._run(super()._invoke_callbacks)
+                self._run(super()._invoke_callbacks)  # type: ignore[misc]
 
 
 class _Wake:
     """Marks a callback of ours among the user's."""
 
     __slots__ = ("_call",)
+
+    _done_callbacks: list[Callable[[Any], object]]
 
     def __init__(self, call: Callable[[], None]) -> None:
         self._call = call

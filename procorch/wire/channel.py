@@ -13,6 +13,7 @@ import socket
 from collections import deque
 from collections.abc import Iterator, Sequence
 
+from procorch.errors import ProtocolError
 from procorch.wire.frame import Buffer, Decoder, Frame, Kind, gather
 
 _MAX_BUFFERS = 512
@@ -95,6 +96,11 @@ class Channel:
     def has_frame(self) -> bool:
         """Whether `receive_one` has a frame without reading."""
         return bool(self._in)
+
+    @property
+    def fault(self) -> ProtocolError | None:
+        """Why nothing that follows can be read; what came before it has been returned."""
+        return self._decoder.error
 
     def receive_one(self) -> Frame | None:
         """The next frame of a blocking socket; None at its end."""

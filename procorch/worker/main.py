@@ -29,9 +29,8 @@ from procorch.errors import (
     RequestCancelled,
     SerializationError,
     StartError,
-    describe_failure,
-    to_plain,
 )
+from procorch.errors.plain import describe_failure, to_plain
 from procorch.messages import user_text
 from procorch.wire import codec, heads
 from procorch.wire.channel import Channel

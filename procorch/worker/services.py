@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from procorch.errors import AgentError, AgentStopped, MessageTooLarge, from_plain
+from procorch.errors import AgentError, AgentStopped, MessageTooLarge
+from procorch.errors.plain import from_plain
 from procorch.wire import codec, heads
 from procorch.wire.frame import Kind
 from procorch.worker.parent import Line

@@ -36,11 +36,9 @@ from procorch.errors import (
     RequestTimeout,
     SerializationError,
     StartError,
-    describe_failure,
-    from_plain,
     signal_name,
-    to_plain,
 )
+from procorch.errors.plain import describe_failure, from_plain, to_plain
 
 EVERY = [
     cls
@@ -451,7 +449,7 @@ PLAIN = st.recursive(
     max_leaves=20,
 )
 KEYS = st.sampled_from(["class", "message", "figures", "notes", "cause"])
-NAMES = st.sampled_from(sorted(errors._TREE))
+NAMES = st.sampled_from(sorted(errors.TREE))
 FIGURES = st.dictionaries(st.sampled_from(sorted({f for c in EVERY for f in c._figures})), PLAIN)
 
 

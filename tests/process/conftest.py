@@ -202,8 +202,14 @@ def host(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
         script.write_text(source)
         started.append(
             subprocess.Popen(
-                [sys.executable, str(script)], env=host_environment(), text=True, cwd=tmp_path,
-                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options,
+                [sys.executable, str(script)],
+                env=host_environment(),
+                text=True,
+                cwd=tmp_path,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                **options,
             )  # fmt: skip
         )
         return started[-1]

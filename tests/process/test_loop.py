@@ -306,9 +306,7 @@ def test_an_escalated_error_keeps_the_agent_and_its_state(
     assert handle.generation == 1
 
 
-def test_an_escalated_error_leaves_the_counter_as_it_was(
-    start: Start, counting: Factory
-) -> None:
+def test_an_escalated_error_leaves_the_counter_as_it_was(start: Start, counting: Factory) -> None:
     policy = answering(ESCALATE, ESCALATE, RESTART, ESCALATE, RESTART)
     handle = start(counting, supervisor=policy, max_restarts=1)
     for _ in range(5):

@@ -170,7 +170,7 @@ def test_classes_are_looked_into(sock: socket.socket) -> None:
 
 def test_variables_not_assigned_yet_and_cells_are_looked_into(sock: socket.socket) -> None:
     def function() -> Any:
-        return later, sock
+        return later, sock  # noqa: F821
 
     assert find_culprit(function)[0] == "value closure variable 'sock'"
     assert function.__closure__ is not None

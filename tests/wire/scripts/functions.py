@@ -11,6 +11,7 @@ import xml.etree.ElementTree
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from procorch.wire.codec import decode, encode
 from tests.wire.peer import Worker
 
 CONFIG = {"key": 1}
@@ -182,8 +183,12 @@ def main() -> None:
         for function in (loud, decorated, fibonacci, even):
             assert ask((list, [function]))[0] is function
         assert ask(back)() == "BACK"
-        answer = ask(back)
-        assert answer.__globals__ is loud.__globals__
+        assert ask(back).__globals__ is loud.__globals__
+
+    here_again = decode(b"".join(encode([lambda: loud("x"), loud], what="request")))
+    assert here_again[0]() == "X"
+    assert here_again[0].__globals__ is here_again[1].__globals__
+    assert here_again[1] is loud
 
 
 if __name__ == "__main__":
