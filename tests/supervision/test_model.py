@@ -1,4 +1,4 @@
-"""I1 to I4 on the machine under whatever the world may do, in any order (Hypothesis)."""
+"""I1 to I5 on trees of up to 12 agents, whatever the world does, in any order (Hypothesis)."""
 
 from __future__ import annotations
 
@@ -6,13 +6,26 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from procorch.errors import ModelThrottled, StartError
+from procorch.errors import ModelThrottled, ProtocolError, StartError
 from procorch.supervision import events as ev
+from procorch.supervision import notices
 from procorch.supervision.machine import Machine
 from procorch.supervision.policy import SupervisorAction
-from procorch.supervision.settings import AgentSettings, Backoff
+from procorch.supervision.settings import AgentSettings, Backoff, Intensity
 
-BUDGET = 2
+SETTINGS = st.builds(
+    AgentSettings,
+    restart=st.sampled_from(["permanent", "transient", "temporary"]),
+    max_restarts=st.integers(0, 2),
+    backoff=st.sampled_from([Backoff(initial=0), Backoff(initial=1)]),
+    intensity=st.sampled_from([None, Intensity(1, 5.0), Intensity(3, 20.0)]),
+    strategy=st.sampled_from(["one_for_one", "one_for_all", "rest_for_one"]),
+    link=st.sampled_from(["record", "stop", "restart"]),
+    significant=st.booleans(),
+    auto_shutdown=st.sampled_from(["never", "any_significant", "all_significant"]),
+    heartbeat_timeout=st.sampled_from([None, 2.0]),
+    charge_requests=st.booleans(),
+)
 ACTIONS = st.sampled_from(SupervisorAction)
 
 
@@ -33,7 +46,9 @@ class World(RuleBasedStateMachine):
         self.busy: dict[int, int] = {}
         self.asked: list[ev.Ask] = []
         self.ended: set[int] = set()
-        self.restarts: dict[int, int] = {}
+        self.appeals: list[ev.Appeal] = []
+        self.budgets: dict[int, int] = {}
+        self.retries: dict[int, int] = {}
         self.closed = False
 
     def step(self, event: ev.Event) -> None:
@@ -48,11 +63,12 @@ class World(RuleBasedStateMachine):
                 case ev.Send(key, generation, request):
                     assert self.processes.get(key) == generation
                     assert request not in self.outcomes, "I1"
-                    self.entered[request] = self.entered.get(request, 0) + 1
-                    assert self.entered[request] == 1, "I4: at most once"
-                    mailbox = self.order[key]
-                    assert mailbox == sorted(mailbox), "I4: FIFO"
-                    mailbox.append(request)
+                    again = self.entered.get(request, 0)
+                    self.entered[request] = again + 1
+                    assert again <= self.retries[request], "I4: at most once without retries"
+                    if not again:
+                        assert request > max(self.order[key], default=0), "I4: FIFO"
+                        self.order[key].append(request)
                     self.busy[key] = request
                 case ev.Resolve(request):
                     self.outcomes[request] = self.outcomes.get(request, 0) + 1
@@ -62,32 +78,54 @@ class World(RuleBasedStateMachine):
                 case ev.Finish(key):
                     assert key not in self.ended
                     self.ended.add(key)
-                case ev.Emit(key, notice) if type(notice).__name__ == "Restarting":
-                    if notice.restart > self.restarts.get(key, 0):
-                        self.restarts[key] = notice.restart
-                    assert notice.restart <= BUDGET, "I3"
+                case ev.Appeal():
+                    self.appeals.append(action)
+                case ev.Emit(key, notices.Restarting() as notice):
+                    assert notice.restart <= self.budgets[key], "I3"
 
     def pick(self, data: st.DataObject, among: list[int]) -> int:
         return data.draw(st.sampled_from(sorted(among)))
 
-    @precondition(lambda self: len(self.keys) < 4)
-    @rule(supervised=st.booleans(), charge=st.booleans(), delay=st.sampled_from([0.0, 1.0]))
-    def spawn(self, supervised: bool, charge: bool, delay: float) -> None:
+    @precondition(lambda self: len(self.keys) < 12)
+    @rule(data=st.data(), settings=SETTINGS, supervised=st.booleans(), appeals=st.booleans())
+    def spawn(
+        self, data: st.DataObject, settings: AgentSettings, supervised: bool, appeals: bool
+    ) -> None:
         key = len(self.keys) + 1
+        parent = data.draw(st.sampled_from([None, *self.keys]))
         self.keys.append(key)
         self.order[key] = []
-        given = AgentSettings(
-            max_restarts=BUDGET, charge_requests=charge, backoff=Backoff(initial=delay)
+        self.budgets[key] = settings.max_restarts
+        self.step(
+            ev.Spawn(
+                key=key,
+                mailbox=key,
+                name=f"a{key}",
+                settings=settings,
+                supervised=supervised,
+                appeals=appeals and supervised,
+                parent=parent,
+            )
         )
-        self.step(ev.Spawn(key, key, f"a{key}", given, supervised))
 
     @precondition(lambda self: self.keys)
-    @rule(data=st.data(), timeout=st.sampled_from([None, 1.0, 5.0]), whole=st.booleans())
-    def submit(self, data: st.DataObject, timeout: float | None, whole: bool) -> None:
+    @rule(
+        data=st.data(),
+        timeout=st.sampled_from([None, 1.0, 5.0]),
+        whole=st.booleans(),
+        retries=st.integers(0, 2),
+        allowed=st.integers(0, 2),
+    )
+    def submit(
+        self, data: st.DataObject, timeout: float | None, whole: bool, retries: int, allowed: int
+    ) -> None:
         request = len(self.accepted) + 1
         self.accepted.append(request)
+        self.retries[request] = min(retries, allowed) if allowed < retries else retries
         deadline = self.now + timeout if timeout is not None and whole else None
-        self.step(ev.Submit(self.pick(data, self.keys), request, deadline, timeout))
+        self.step(
+            ev.Submit(self.pick(data, self.keys), request, deadline, timeout, retries, allowed)
+        )
 
     @precondition(lambda self: self.processes)
     @rule(data=st.data())
@@ -107,10 +145,8 @@ class World(RuleBasedStateMachine):
         key = self.pick(data, list(self.busy))
         error = None if good else ModelThrottled("slow down")
         generation = self.generations[key] - age
-        if age == 0 and key in self.processes:
-            request = self.busy.pop(key)
-        else:
-            request = self.busy[key]
+        real = age == 0 and key in self.processes
+        request = self.busy.pop(key) if real else self.busy[key]
         self.step(ev.Replied(key, generation, request, error))
 
     @precondition(lambda self: self.processes)
@@ -129,6 +165,26 @@ class World(RuleBasedStateMachine):
         given = ZeroDivisionError() if fault else None
         self.step(ev.Judged(question.key, question.ticket, action, given))
 
+    @precondition(lambda self: self.appeals)
+    @rule(action=ACTIONS, fault=st.booleans())
+    def decide_about_a_parent(self, action: SupervisorAction, fault: bool) -> None:
+        appeal = self.appeals.pop(0)
+        given = ZeroDivisionError() if fault else None
+        self.step(ev.Appealed(appeal.key, appeal.ticket, appeal.child, appeal.error, action, given))
+
+    @precondition(lambda self: self.processes)
+    @rule(data=st.data(), what=st.sampled_from(["leaving", "probed", "overgrown", "broken"]))
+    def a_process_is_seen(self, data: st.DataObject, what: str) -> None:
+        key = self.pick(data, list(self.processes))
+        generation = self.processes[key]
+        events: dict[str, ev.Event] = {
+            "leaving": ev.Leaving(key, generation),
+            "probed": ev.Probed(key, generation, 1),
+            "overgrown": ev.Overgrown(key, generation, 10**9),
+            "broken": ev.Broken(key, generation, ProtocolError("junk")),
+        }
+        self.step(events[what])
+
     @rule(seconds=st.sampled_from([0.5, 1.0, 10.0]))
     def time_passes(self, seconds: float) -> None:
         self.now += seconds
@@ -140,7 +196,7 @@ class World(RuleBasedStateMachine):
         self.step(ev.CancelRequest(self.pick(data, self.accepted)))
 
     @precondition(lambda self: self.keys)
-    @rule(data=st.data(), how=st.sampled_from([ev.Cancel, ev.Drain]))
+    @rule(data=st.data(), how=st.sampled_from([ev.Cancel, ev.Drain, ev.Restart]))
     def end(self, data: st.DataObject, how: type) -> None:
         self.step(how(self.pick(data, self.keys)))
 
@@ -167,6 +223,7 @@ class World(RuleBasedStateMachine):
         for _ in range(20):
             self.now += 10
             self.step(ev.Tick())
+        assert self.ended == set(self.keys), "I5: released, even by a process that cannot die"
         for key, generation in list(self.processes.items()):
             del self.processes[key]
             self.step(ev.Exited(key, generation, ev.Exit(signal="SIGKILL")))
@@ -177,4 +234,4 @@ class World(RuleBasedStateMachine):
 
 
 TestWorld = World.TestCase
-TestWorld.settings = settings(max_examples=300, stateful_step_count=60, deadline=None)
+TestWorld.settings = settings(max_examples=250, stateful_step_count=60, deadline=None)
