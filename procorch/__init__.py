@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from procorch.agent import Agent as Agent
     from procorch.agent import AgentOptions as AgentOptions
+    from procorch.children import ChildCounts as ChildCounts
+    from procorch.children import ChildInfo as ChildInfo
     from procorch.context import Context as Context
     from procorch.context import current as current
     from procorch.errors import Aborted as Aborted
@@ -42,8 +44,6 @@ if TYPE_CHECKING:
     from procorch.errors import StructuredOutputFailed as StructuredOutputFailed
     from procorch.handle import OrchestratedHandle as OrchestratedHandle
     from procorch.info import AgentInfo as AgentInfo
-    from procorch.info import ChildCounts as ChildCounts
-    from procorch.info import ChildInfo as ChildInfo
     from procorch.messages import AgentMessage as AgentMessage
     from procorch.messages import AgentRequest as AgentRequest
     from procorch.messages import AgentResult as AgentResult
@@ -79,6 +79,7 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "agent": "Agent AgentOptions",
+    "children": "ChildCounts ChildInfo",
     "context": "Context current",
     "errors": (
         "Aborted AgentCrashed AgentError AgentFailure AgentHung AgentStopped AlreadyRunning "
@@ -88,7 +89,7 @@ _HOMES = {
         "SerializationError StartError StreamError StructuredOutputFailed"
     ),
     "handle": "OrchestratedHandle",
-    "info": "AgentInfo ChildCounts ChildInfo",
+    "info": "AgentInfo",
     "messages": (
         "AgentMessage AgentRequest AgentResult AssistantMessage ContentBlock Cost CustomMessage "
         "ExtensionBlock ImageBlock LlmMessage RequestMetrics StopReason TextBlock ThinkingBlock "

@@ -14,7 +14,7 @@ from procorch.runtime.reply import ReplyFuture as ReplyFuture
 from procorch.supervision import events as ev
 from procorch.supervision.notices import Ready
 from procorch.supervision.states import AgentStatus
-from procorch.supervision.units import seconds, whole
+from procorch.units import seconds, whole
 
 
 class OrchestratedHandle:

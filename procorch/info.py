@@ -1,15 +1,10 @@
-"""What an orchestrator says about its agents: frozen values."""
+"""One running agent at one moment."""
 
 from __future__ import annotations
 
 import contextlib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
-
-from procorch.supervision.settings import Restart
-
-if TYPE_CHECKING:
-    from procorch.handle import OrchestratedHandle
+from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,28 +48,3 @@ def inspect(pid: int | None, **known: Any) -> AgentInfo:
             marks = [line.split() for line in status if line.startswith("VmHWM:")]
             peak = int(marks[0][1]) * 1024 if marks else peak
     return AgentInfo(pid=pid, cpu=cpu, rss=rss, peak_rss=peak, **known)
-
-
-@dataclass(frozen=True, slots=True)
-class ChildInfo:
-    """One registered child.
-
-    Args:
-        handle: its live instance, None while it does not run.
-        state: "running", "restarting" or "stopped".
-    """
-
-    name: str
-    handle: OrchestratedHandle | None
-    state: str
-    restart: Restart
-
-
-@dataclass(frozen=True, slots=True)
-class ChildCounts:
-    """How many children are registered, run, have children of their own, and have none (OTP)."""
-
-    specs: int
-    active: int
-    supervisors: int
-    workers: int

@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import Any, Self
 
+from procorch.children import ChildCounts, ChildInfo
 from procorch.errors import AgentStopped, PluginError
 from procorch.handle import OrchestratedHandle
-from procorch.info import ChildCounts, ChildInfo
 from procorch.launch.spawn import SpawnLauncher
 from procorch.registry import Entry, Registry
 from procorch.runtime.events import EventStream
@@ -23,7 +23,7 @@ from procorch.runtime.monitor import Monitor
 from procorch.supervision import events as ev
 from procorch.supervision.policy import Policy, checked_policy
 from procorch.supervision.settings import AgentSettings
-from procorch.supervision.units import size_in_bytes, whole
+from procorch.units import size_in_bytes, whole
 
 _FRAME_EXTRA = 1 << 20
 """Bytes that a frame may have beside its message (``worker.main`` keeps its heads below)."""
@@ -395,4 +395,6 @@ def _sys_path() -> list[str]:
     cannot carry stay behind: `heads` are text.
     """
     paths = [path or os.getcwd() for path in sys.path if isinstance(path, str)]
-    return [path for path in paths if path.isascii() or path == path.encode(errors="ignore").decode()]
+    return [
+        path for path in paths if path.isascii() or path == path.encode(errors="ignore").decode()
+    ]

@@ -1,7 +1,52 @@
-"""Durations and sizes as people write them, ``"30s"`` and ``"512M"``, for the commands."""
+"""Durations, sizes and counts as people write them.
+
+Durations are seconds as numbers or text (``"500ms"``, ``"30s"``, ``"5m"``, ``"2h"``), sizes are
+bytes as numbers or text (``"512M"``, ``"2G"``: powers of 1024).
+"""
 
 from __future__ import annotations
 
-from procorch.supervision.units import seconds, size_in_bytes
+import math
+import re
 
-__all__ = ["seconds", "size_in_bytes"]
+_DURATION = re.compile(r"^\s*(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)?\s*$")
+_DURATION_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, None: 1.0}
+_SIZE = re.compile(r"^\s*(\d+(?:\.\d+)?)\s*([KMGT]?)(?:i?B)?\s*$", re.IGNORECASE)
+_SIZE_UNITS = {"": 1, "K": 1024, "M": 1024**2, "G": 1024**3, "T": 1024**4}
+
+
+def seconds(value: float | str, what: str = "duration") -> float:
+    """A duration in seconds; ``ValueError`` or ``TypeError`` naming ``what`` when it is none."""
+    if isinstance(value, str):
+        match = _DURATION.match(value)
+        if match is None:
+            raise ValueError(f"{what}: {value!r} is not a duration; write 30, '30s', '5m' or '2h'")
+        return float(match[1]) * _DURATION_UNITS[match[2]]
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError(f"{what} must be a duration, not {type(value).__name__}")
+    if math.isnan(value) or value < 0:
+        raise ValueError(f"{what} must not be negative, and {value} is")
+    return float(value)
+
+
+def size_in_bytes(value: int | str, what: str = "size") -> int:
+    """A size in bytes; ``ValueError`` or ``TypeError`` naming ``what`` when it is none."""
+    if isinstance(value, str):
+        match = _SIZE.match(value)
+        if match is None:
+            raise ValueError(f"{what}: {value!r} is not a size; write 1048576, '512M' or '2G'")
+        value = int(float(match[1]) * _SIZE_UNITS[match[2].upper()])
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"{what} must be a size in bytes, not {type(value).__name__}")
+    if value <= 0:
+        raise ValueError(f"{what} must be more than 0 bytes, not {value}")
+    return value
+
+
+def whole(value: object, what: str, *, least: int = 0) -> int:
+    """A whole number of at least ``least``, or an error that names ``what``."""
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"{what} must be a whole number, not {type(value).__name__}")
+    if value < least:
+        raise ValueError(f"{what} must be {least} or more, not {value}")
+    return value

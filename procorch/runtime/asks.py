@@ -70,6 +70,7 @@ class Switchboard:
         now = time.monotonic()
         request = Outgoing(
             id=next_number(),
+            agent=link.name,
             mailbox=link.mailbox,
             reply=_Relay(lambda outcome: self._answer(process, number, link.key, outcome)),
             text=head.text,

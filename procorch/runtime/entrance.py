@@ -38,14 +38,16 @@ class Outgoing:
     """One request on its way: what is to be written, and who waits for the answer.
 
     Args:
+        agent: name of the agent it is for.
         text: the body is a string to be delivered as a user message.
         submitted: when, monotonic seconds; ``deadline`` on the same clock.
         timeout: seconds allowed; without a ``deadline`` they count from the dispatch.
-        sent: when it was written to a worker.
+        sent: when it was written to a worker, ``generation`` the generation of that (0: none yet).
         waiting: it holds a place in its mailbox.
     """
 
     id: int
+    agent: str
     mailbox: Mailbox
     reply: Settles
     text: bool
@@ -57,6 +59,7 @@ class Outgoing:
     retries: int = 0
     allowed_failures: int = 0
     sent: float | None = None
+    generation: int = 0
     waiting: bool = True
 
     def event(self) -> ev.Submit:
@@ -135,6 +138,7 @@ class Entrance:
         reply = ReplyFuture(number, self._link.name, self._drop, self._run)
         request = Outgoing(
             id=number,
+            agent=self._link.name,
             mailbox=self._link.mailbox,
             reply=reply,
             text=text,

@@ -39,6 +39,7 @@ from procorch.runtime.reply import Outcome
 from procorch.runtime.sampler import Sampler
 from procorch.runtime.side import SideThread
 from procorch.supervision import events as ev
+from procorch.supervision import notices
 from procorch.supervision.machine import Machine
 from procorch.supervision.states import AgentStatus, Rung
 from procorch.telemetry import log
@@ -271,7 +272,16 @@ class Monitor:
         process = self._links[action.key].process
         now = time.monotonic()
         self._left_queue(request)
-        request.sent = now
+        request.sent, request.generation = now, action.generation
+        if self.hub.watched:
+            self.hub.publish(
+                notices.RequestStarted(
+                    agent=request.agent,
+                    generation=action.generation,
+                    at=now,
+                    request=request.id,
+                )
+            )
         remaining = request.timeout
         if request.deadline is not None:
             remaining = max(0.0, request.deadline - now)
@@ -286,6 +296,17 @@ class Monitor:
         self._left_queue(request)
         outcome = action.payload if action.payload is not None else Outcome()
         outcome.error = action.error
+        if self.hub.watched:
+            # Before the caller knows: who has the answer finds the event in the stream.
+            self.hub.publish(
+                notices.RequestDone(
+                    agent=request.agent,
+                    generation=request.generation,
+                    at=time.monotonic(),
+                    request=request.id,
+                    error=action.error,
+                )
+            )
         request.reply.settle(outcome)
 
     def _left_queue(self, request: Outgoing) -> None:

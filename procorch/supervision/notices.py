@@ -31,7 +31,10 @@ class RequestStarted(Notice, frozen=True, kw_only=True):
 
 
 class RequestDone(Notice, frozen=True, kw_only=True):
-    """The request has its outcome; ``error`` is None where it succeeded."""
+    """The request has its outcome; ``error`` is None where it succeeded.
+
+    ``generation`` is that of the process it was last handed to, 0 where it never left the queue.
+    """
 
     request: int
     error: AgentError | None

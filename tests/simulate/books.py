@@ -1,0 +1,269 @@
+"""The books of a simulation: what an onlooker may hold against the machine (I1 to I5).
+
+They know events, actions and the given settings, and nothing of how the machine comes to its
+decisions. Every rule is asserted in the step that breaks it.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+
+from procorch.supervision import events as ev
+from procorch.supervision import notices
+from procorch.supervision.settings import AgentSettings
+from procorch.supervision.states import AgentStatus, Rung
+
+
+@dataclass(slots=True, eq=False)
+class Process:
+    """One worker on paper.
+
+    Args:
+        ready: it has said so; ``failed``: it has said that it cannot start.
+        request: what it works on.
+        leaving: it has said that its agent is finished.
+        rung: the last that was pressed against it, ``target`` the request it was about.
+        deaf: it ignores everything short of SIGKILL; ``immortal``: that as well, for a while.
+    """
+
+    key: int
+    generation: int
+    deaf: bool
+    immortal: bool
+    ready: bool = False
+    failed: bool = False
+    request: int | None = None
+    leaving: bool = False
+    rung: Rung | None = None
+    target: int = 0
+    unreaped: bool = False
+
+
+@dataclass(slots=True, eq=False)
+class Asked:
+    """One accepted request, as its sender remembers it."""
+
+    id: int
+    mailbox: int
+    retries: int
+    allowed_failures: int
+    entered: int = 0
+    deaths: int = 0
+    dropped: bool = False
+
+
+@dataclass(slots=True, eq=False)
+class Agent:
+    """One instance, as its owner remembers it."""
+
+    key: int
+    mailbox: int
+    parent: int | None
+    settings: AgentSettings
+    supervised: bool
+    generation: int = 0
+    consecutive: int = 0
+    restarts: list[float] = field(default_factory=list)
+    explained: bool = True
+    ended: bool = False
+    status: AgentStatus | None = None
+
+
+class Books:
+    """Keeps accounts of one simulation.
+
+    Args:
+        start_limit: how many processes may be starting at once.
+    """
+
+    def __init__(self, start_limit: int) -> None:
+        self.start_limit = start_limit
+        self.agents: dict[int, Agent] = {}
+        self.processes: dict[int, Process] = {}
+        self.requests: dict[int, Asked] = {}
+        self.open: dict[int, Asked] = {}
+        self.queues: dict[int, deque[int]] = {}
+        self.asks: list[ev.Ask] = []
+        self.appeals: list[ev.Appeal] = []
+        self.probes: list[ev.Probe] = []
+        self.closed = False
+        self._stale_payloads: set[object] = set()
+        self._good: tuple[int, int] | None = None
+
+    # ---- before a step: what the event means
+
+    def expect(self, event: ev.Event) -> None:
+        """Note what an event says about the world."""
+        self._good = None
+        match event:
+            case ev.Spawn():
+                self.agents[event.key] = Agent(
+                    event.key, event.mailbox, event.parent, event.settings, event.supervised
+                )
+                self.queues.setdefault(event.mailbox, deque())
+            case ev.Submit():
+                asked = Asked(
+                    event.request, event.mailbox, event.retries, event.allowed_failures
+                )
+                self.requests[event.request] = self.open[event.request] = asked
+                self.queues.setdefault(event.mailbox, deque()).append(event.request)
+            case ev.Close():
+                self.closed = True
+            case ev.Ready():
+                self.processes[event.key].ready = True
+            case ev.StartFailed():
+                self.processes[event.key].failed = True
+            case ev.Leaving():
+                self.processes[event.key].leaving = True
+            case ev.Replied():
+                self._expect_reply(event)
+            case ev.Exited():
+                self._expect_exit(event)
+
+    def _expect_reply(self, event: ev.Replied) -> None:
+        process = self.processes.get(event.key)
+        if process is None or process.generation != event.generation:
+            self._stale_payloads.add(event.payload)
+        elif process.request == event.request:
+            process.request = None
+            if process.rung in (Rung.COOPERATE, Rung.INTERRUPT):
+                process.rung = None
+            if event.error is None:
+                self.agents[event.key].consecutive = 0
+
+    def _expect_exit(self, event: ev.Exited) -> None:
+        process = self.processes.pop(event.key)
+        assert process.generation == event.generation
+        asked = self.open.get(process.request) if process.request is not None else None
+        if asked is not None:
+            asked.deaths += 1
+            most = min(asked.retries, asked.allowed_failures) + 1
+            assert asked.deaths <= most, "I4: deaths of one request"
+
+    # ---- after a step: whether the actions are right
+
+    def book(self, event: ev.Event, actions: list[ev.Action], now: float) -> None:
+        """Take down what the machine answered.
+
+        Raises:
+            AssertionError: it broke a rule; the text begins with the rule's name.
+        """
+        dead = self._dead
+        for action in actions:
+            match action:
+                case ev.Launch():
+                    self._launch(action)
+                case ev.Send():
+                    self._send(action)
+                case ev.Resolve():
+                    self._resolve(action)
+                case ev.Press():
+                    self._press(action)
+                case ev.Finish():
+                    self._finish(action)
+                case ev.Ask():
+                    assert self.agents[action.key].supervised
+                    self.asks.append(action)
+                case ev.Appeal():
+                    self.appeals.append(action)
+                case ev.Probe():
+                    self.probes.append(action)
+                case ev.Emit(key, notices.Restarting() as notice):
+                    self._restarting(event, self.agents[key], notice, now)
+                case ev.Emit(key, notices.Unreaped()):
+                    self.processes[key].unreaped = True
+
+    def _retried(self, number: int) -> None:
+        """A request whose worker died without an outcome, and which may be tried again, waits
+        before all others (N3)."""
+        asked = self.open.get(number)
+        if asked is not None and asked.deaths <= min(asked.retries, asked.allowed_failures):
+            self.queues[asked.mailbox].appendleft(number)
+
+    def _launch(self, action: ev.Launch) -> None:
+        agent = self.agents[action.key]
+        assert action.key not in self.processes, "I2: two live processes of one instance"
+        assert not agent.ended, "I2: a start after the end"
+        assert not self.closed, "I2: a start during close"
+        assert action.generation == agent.generation + 1, "I2: generations grow by one"
+        assert agent.explained, "N1: a new process without a reason"
+        agent.generation = action.generation
+        agent.explained = False
+        self.processes[action.key] = Process(action.key, action.generation, False, False)
+
+    def _send(self, action: ev.Send) -> None:
+        process = self.processes[action.key]
+        asked = self.open.get(action.request)
+        assert asked is not None, "I1: sent after its outcome"
+        assert process.generation == action.generation, "I1: sent to a superseded generation"
+        assert process.ready, "sent before it was ready"
+        assert not process.leaving, "sent to one that is finished"
+        assert process.request is None, "seed: one request at a time"
+        assert process.rung is None, "N8: sent to a process that is being ended"
+        queue = self.queues[asked.mailbox]
+        while queue and queue[0] not in self.open:
+            queue.popleft()
+        assert queue, "I4: sent twice"
+        assert queue.popleft() == action.request, "I4: FIFO"
+        asked.entered += 1
+        assert asked.entered <= asked.retries + 1, "I4: more often than its retries allow"
+        assert asked.deaths <= asked.allowed_failures, "N3: poison was sent again"
+        process.request = action.request
+
+    def _resolve(self, action: ev.Resolve) -> None:
+        assert self.open.pop(action.request, None) is not None, "I1: exactly one outcome"
+        if action.payload is not None:
+            assert action.payload not in self._stale_payloads, "I1: by a superseded generation"
+            assert action.payload[2] == action.request, "I1: somebody else's reply"
+
+    def _press(self, action: ev.Press) -> None:
+        process = self.processes[action.key]
+        assert process.generation == action.generation
+        if action.rung in (Rung.COOPERATE, Rung.INTERRUPT):
+            assert process.request == action.request, "N8: aimed at what it does not work on"
+            assert action.request, "N8: aimed at nothing"
+        if process.rung is not None:
+            assert action.rung > process.rung, "N8: the ladder goes up"
+        process.rung, process.target = action.rung, action.request
+
+    def _finish(self, action: ev.Finish) -> None:
+        agent = self.agents[action.key]
+        assert not agent.ended, "an end happens once"
+        agent.ended, agent.status = True, action.status
+        assert action.status is not AgentStatus.RUNNING
+        process = self.processes.get(action.key)
+        assert process is None or process.unreaped, "I5: ended while its process lives, unreported"
+
+    def _restarting(
+        self, event: ev.Event, agent: Agent, notice: notices.Restarting, now: float
+    ) -> None:
+        assert not self.closed, "N7: a restart while closing"
+        for other in self.agents.values():
+            if self._goes_with(other, agent):
+                other.explained = True
+        if not notice.counted:
+            return
+        agent.consecutive += 1
+        assert agent.consecutive == notice.restart, "N2: miscounted"
+        assert agent.consecutive <= agent.settings.max_restarts, "I3: consecutive"
+        parent = self.agents.get(agent.parent) if agent.parent is not None else None
+        if parent is not None and not parent.ended:
+            self._count(parent, now)
+        if not any(a.parent == agent.key and not a.ended for a in self.agents.values()):
+            self._count(agent, now)
+
+    def _count(self, head: Agent, now: float) -> None:
+        intensity = head.settings.intensity
+        if intensity is not None:
+            head.restarts = [at for at in head.restarts if at >= now - intensity.period] + [now]
+            assert len(head.restarts) <= intensity.restarts, "I3: intensity"
+
+    def _goes_with(self, other: Agent, agent: Agent) -> bool:
+        """Whether a restart of ``agent`` may be one of ``other``: same tree, roughly."""
+        return self._root(other) == self._root(agent)
+
+    def _root(self, agent: Agent) -> int:
+        while agent.parent is not None and agent.parent in self.agents:
+            agent = self.agents[agent.parent]
+        return agent.key
