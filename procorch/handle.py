@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from procorch.info import AgentInfo, inspect
@@ -12,7 +12,6 @@ from procorch.runtime.link import Link
 from procorch.runtime.monitor import Monitor
 from procorch.runtime.reply import ReplyFuture as ReplyFuture
 from procorch.supervision import events as ev
-from procorch.supervision.notices import Ready
 from procorch.supervision.states import AgentStatus
 from procorch.units import seconds, whole
 
@@ -68,6 +67,11 @@ class OrchestratedHandle:
         self, messages: Sequence[AgentMessage], *, timeout: float | str | None = None
     ) -> AgentResult:
         """Send a list of messages as it is and wait for the answer; else like `send_message`."""
+        if isinstance(messages, str | bytes) or not isinstance(messages, Iterable):
+            raise TypeError(
+                f"send_messages() takes a list of messages, not {type(messages).__name__}; "
+                "send_message() takes text"
+            )
         return self.submit(list(messages), timeout=timeout).result()
 
     def submit(
@@ -146,16 +150,8 @@ class OrchestratedHandle:
         Raises:
             AgentError: it ended instead.
         """
-        before = self._link.generation
-        stream = self._monitor.hub.watch(self._link.name)
-        self._monitor.post(ev.Restart(self._link.key))
-        for notice in stream:
-            if isinstance(notice, Ready) and self._link.generation > before:
-                break
-            if self._link.ended.done():
-                self._link.ended.result()
-                break
-        stream.close()
+        self._monitor.must_be_ours()
+        self._monitor.restart(self._link).result()
 
     def wait(self) -> None:
         """Wait until the agent has ended, however it ends."""

@@ -6,14 +6,14 @@ import itertools
 import os
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from types import TracebackType
 from typing import Any, Self
 
 from procorch.children import ChildCounts, ChildInfo
 from procorch.errors import AgentStopped, PluginError
 from procorch.handle import OrchestratedHandle
-from procorch.launch.spawn import SpawnLauncher
+from procorch.launch import choose
 from procorch.registry import Entry, Registry
 from procorch.runtime.events import EventStream
 from procorch.runtime.lifetime import close_at_exit
@@ -42,6 +42,10 @@ class AgentOrchestrator:
         channel_buffer: requests that may wait in an agent's queue before senders have to.
         max_restarts: consecutive restarts of an agent; None: the policy's ``max_restarts``, or 3.
         max_message: the largest request or reply, in bytes or as text such as ``"1G"``.
+        preload: modules that the process which workers are forked from imports beforehand, so that
+            a start does not pay for them.
+        start_method: "zygote" forks workers from a warm process (Linux, the default there), "spawn"
+            starts a fresh interpreter for each. Also by the variable ``PROCORCH_START_METHOD``.
     """
 
     def __init__(
@@ -51,12 +55,22 @@ class AgentOrchestrator:
         channel_buffer: int = 32,
         max_restarts: int | None = None,
         max_message: int | str = "1G",
+        preload: Sequence[str] = (),
+        start_method: str | None = None,
     ) -> None:
         self._registry = Registry()
         self._supervisor = checked_policy(supervisor)
         self._channel_buffer = whole(channel_buffer, "channel_buffer", least=1)
         self._max_restarts = None if max_restarts is None else whole(max_restarts, "max_restarts")
         self._max_message = size_in_bytes(max_message, "max_message")
+        if isinstance(preload, str) or not all(isinstance(name, str) for name in preload):
+            raise TypeError(f"preload must be a list of module names, not {preload!r}")
+        self._preload = tuple(preload)
+        self._start_method = choose.start_method(start_method)
+        if self._preload and self._start_method != "zygote":
+            raise ValueError(
+                f"preload works with start_method='zygote', not with {self._start_method!r}"
+            )
         self._monitor: Monitor | None = None
         self._closed = False
         self._keys = itertools.count(1)
@@ -299,6 +313,7 @@ class AgentOrchestrator:
             PluginError: no such agent.
             ValueError: it has children; remove them first.
         """
+        self._registry.must_be_childless(name)
         self.stop(name)
         self._registry.remove(name)
 
@@ -341,12 +356,16 @@ class AgentOrchestrator:
             if self._closed:
                 raise AgentStopped("the orchestrator is closed")
             if self._monitor is None:
-                launcher = SpawnLauncher(self._max_message + _FRAME_EXTRA)
-                monitor = Monitor(launcher, self._max_message, _sys_path)
+                monitor = self._make_monitor()
                 monitor.start()
                 close_at_exit(monitor)
                 self._monitor = monitor
             return self._monitor
+
+    def _make_monitor(self) -> Monitor:
+        max_frame = self._max_message + _FRAME_EXTRA
+        launcher = choose.launcher(self._start_method, max_frame, self._preload, _sys_path())
+        return Monitor(launcher, self._max_message, _sys_path)
 
     # ---- closing
 

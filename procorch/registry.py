@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from procorch.errors import PluginError
+from procorch.errors import AgentError, PluginError
 from procorch.runtime.entrance import seal
 from procorch.supervision.settings import AgentSettings
 
@@ -59,13 +59,19 @@ class Registry:
         """See `AgentOrchestrator.add_agent` and `AgentOrchestrator.add_child`."""
         if not isinstance(name, str) or not name:
             raise TypeError(f"an agent's name must be a non-empty string, not {name!r}")
+        if name != name.encode(errors="ignore").decode():
+            raise ValueError(f"an agent's name must be text that UTF-8 can carry, not {name!r}")
         settings = AgentSettings.of(given)
         if parent is None and given.get("link", "record") != "record":
             raise ValueError(f"link={given['link']!r}: agent {name!r} has no parent to link to")
         self._check(name, parent)
         if parent is not None:
             _check_group(self._entries[parent], name, settings)
-        data = seal(factory)
+        try:
+            data = seal(factory)
+        except AgentError as error:
+            error.agent = name
+            raise
         with self._lock:
             self._check(name, parent)  # again: another thread may have been faster
             if parent is not None:
@@ -86,14 +92,19 @@ class Registry:
             ValueError: it has children.
         """
         with self._lock:
-            entry = self[name]
-            if entry.children:
-                raise ValueError(
-                    f"agent {name!r} has children ({', '.join(entry.children)}): remove them first"
-                )
+            entry = self.must_be_childless(name)
             if entry.parent is not None:
                 self._entries[entry.parent].children.remove(name)
             del self._entries[name]
+
+    def must_be_childless(self, name: str) -> Entry:
+        """The entry of an agent that may be removed; raises like `remove`."""
+        entry = self[name]
+        if entry.children:
+            raise ValueError(
+                f"agent {name!r} has children ({', '.join(entry.children)}): remove them first"
+            )
+        return entry
 
     def __getitem__(self, name: str) -> Entry:
         entry = self._entries.get(name)

@@ -36,7 +36,7 @@ def news(row: Row) -> Text | None:
     if row.outcome == PASSED:
         return None
     x = ("x", _STYLES[row.outcome])
-    return Text.assemble(x, f" {_who(row)} {_how(row)} on {_item(row)}")
+    return Text.assemble(x, f" {_item(row)} {_how(row)}; {_who(row)} is {row.worker}")
 
 
 def print_table(console: Console, rows: Sequence[Row]) -> None:
@@ -51,8 +51,8 @@ def print_table(console: Console, rows: Sequence[Row]) -> None:
         return
     for row in rows:
         console.print(Text(_item(row), "bold"))
-        console.print(Text(f"  {_who(row)} {_how(row)};", _STYLES[row.outcome]))
-        console.print(f"  the next item gets {_next(row)}")
+        console.print(Text(f"  {_how(row)};", _STYLES[row.outcome]))
+        console.print(f"  {_who(row)} is {row.worker}")
 
 
 def _table(rows: Sequence[Row]) -> Table:
@@ -61,7 +61,7 @@ def _table(rows: Sequence[Row]) -> Table:
         table.add_column(header)
     table.add_column("pid", justify="right")
     table.add_column("ended by")
-    table.add_column("next item gets")
+    table.add_column("its worker is")
     for row in rows:
         table.add_row(
             row.id,
@@ -69,7 +69,7 @@ def _table(rows: Sequence[Row]) -> Table:
             row.agent,
             "" if row.pid is None else str(row.pid),
             Text(_cause(row) if row.outcome == KILLED else _how(row), _STYLES[row.outcome]),
-            _next(row),
+            row.worker,
         )
     return table
 
@@ -112,7 +112,3 @@ def _how(row: Row) -> str:
 
 def _cause(row: Row) -> str:
     return " ".join((row.cause or "").split())
-
-
-def _next(row: Row) -> str:
-    return "a new worker" if row.outcome == KILLED else "the same worker"

@@ -19,6 +19,7 @@ from procorch.errors import (
 from procorch.pool import Outcome
 
 PASSED, FAILED, KILLED = "passed", "failed", "killed"
+KEPT, INTERRUPTED, REPLACED = "kept", "interrupted", "replaced"
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,8 +30,8 @@ class Row:
         index: position of the item, from 0.
         id: name of the problem.
         candidate: its kind, one of `procorch.demo.humaneval.KINDS`.
-        outcome: "passed"; "failed": the program raised, its worker is kept; "killed": its
-            worker died of it, or was ended because of it.
+        outcome: "passed"; "failed": the program raised; "killed": it killed its worker, or it had
+            to be ended at a limit.
         as_expected: whether the outcome is the one that this kind of candidate should have.
         reason: None, "error", "timeout", "crashed", "memory", "serialization" or "cancelled".
         cause: what killed it, or how it failed, in a few words.
@@ -39,8 +40,12 @@ class Row:
         pid: its process; None where the error does not tell it.
         signal: name of the signal that ended the process.
         exitcode: exit code of the process.
+        worker: what becomes of that process: "kept"; "interrupted": it goes on if the program lets
+            go, else it is killed and replaced; "replaced".
         seconds: time the item took in the worker; None where the worker did not live to tell.
-        peak_rss: the worker's highest resident size in bytes; None likewise.
+        peak_rss: the worker's highest resident size meanwhile, in bytes; None likewise.
+        stack: where in the program it happened, as Python tells it: traceback of an exception, or
+            stack of a fault; None where there is neither.
     """
 
     index: int
@@ -55,8 +60,10 @@ class Row:
     pid: int | None = None
     signal: str | None = None
     exitcode: int | None = None
+    worker: str = KEPT
     seconds: float | None = None
     peak_rss: int | None = None
+    stack: str | None = None
 
 
 def row_of(candidate: Candidate, outcome: Outcome, agent: str) -> Row:
@@ -81,18 +88,31 @@ def row_of(candidate: Candidate, outcome: Outcome, agent: str) -> Row:
         pid=pid,
         signal=getattr(error, "signal", None),
         exitcode=getattr(error, "exitcode", None),
+        worker=_worker(error),
         seconds=None if metrics is None else round(metrics.wall, 6),
         peak_rss=None if metrics is None else metrics.peak_rss,
+        stack=None if error is None else _stack(error),
     )
 
 
 def _outcome(error: AgentError | None) -> str:
     if error is None:
         return PASSED
-    costs_the_worker = isinstance(error, AgentCrashed) or (
-        isinstance(error, RequestTimeout) and error.ran
-    )
-    return KILLED if costs_the_worker else FAILED
+    return FAILED if _worker(error) == KEPT else KILLED
+
+
+def _worker(error: AgentError | None) -> str:
+    match error:
+        case AgentCrashed():
+            return REPLACED
+        case RequestTimeout(ran=True):
+            return INTERRUPTED
+        case _:
+            return KEPT
+
+
+def _stack(error: AgentError) -> str | None:
+    return getattr(error, "last_stack", "") or error.remote_traceback or None
 
 
 def _reason(error: AgentError | None) -> str | None:

@@ -63,6 +63,7 @@ class ExitInfo:
     Args:
         started: the last request it began; 0: none.
         last_stack: what its fault handler wrote.
+        detail: what is known beyond that; for START_FAILED the reason.
     """
 
     cause: Cause
@@ -71,6 +72,7 @@ class ExitInfo:
     maybe_alive: bool = False
     started: int = 0
     last_stack: str | None = None
+    detail: str | None = None
 
 
 class Watcher(Protocol):

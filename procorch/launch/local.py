@@ -1,18 +1,22 @@
 """A worker process on this machine, whoever forked it.
 
-Its death is known from its pidfd and from nothing else (architecture, rule 8). When the pidfd
-becomes readable, in this order: the rest of its process group is killed while its pid is still
-taken (it is a zombie until reaped, so the group's number cannot be somebody else's), it is reaped,
-its socket is drained of what it wrote in life, and only then its exit is reported.
+Its death is known from its pidfd and from nothing else (architecture, rule 8). What follows, in
+this order: the rest of its process group is killed while its pid is still taken (it is a zombie
+until reaped, so the group's number cannot be somebody else's), it is reaped, its socket is drained
+of what it wrote in life, and only then its exit is reported. Killing the group and reaping are its
+parent's business: this process's own, or the zygote's, which then tells the exit status.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
+import select
 import signal
 import socket
 from collections.abc import Callable, Sequence
+from types import TracebackType
+from typing import Self
 
 import psutil
 
@@ -28,43 +32,84 @@ _EOF_PATIENCE = 1.0
 """Seconds from the end of a worker's stream to the conclusion that it lives on without one. A
 dying process closes its socket a moment before its pidfd tells."""
 
-
 _NUDGE = 0.05
 """Seconds between two signals to a worker whose request is to end."""
+
+
+class Ends:
+    """What a worker and its parent share: a socket pair and a status page.
+
+    A context manager: the worker's ends are closed when the block is left, the parent's as well if
+    that was by an exception.
+    """
+
+    def __init__(self) -> None:
+        self.ours, self.theirs = socket.socketpair()
+        self.page_fd = -1
+        try:
+            self.page_fd = StatusPage.create()
+            self.page = StatusPage(self.page_fd)
+        except OSError:
+            self.ours.close()
+            self._close_theirs()
+            raise
+
+    def _close_theirs(self) -> None:
+        self.theirs.close()
+        if self.page_fd >= 0:
+            os.close(self.page_fd)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:  # fmt: skip
+        self._close_theirs()
+        if error is not None:
+            self.ours.close()
+            self.page.close()
 
 
 class LocalProcess:
     """One worker: socket, pidfd, status page.
 
-    Args:
-        reap: returns the exit status like ``Popen.returncode``, None where it is unknown; called
-            once, when the process is known to have ended.
+    It exists before its process does: what is sent meanwhile waits in the socket, and a signal is
+    delivered at birth.
     """
 
-    def __init__(
-        self,
-        spec: Spec,
-        pid: int,
-        sock: socket.socket,
-        page: StatusPage,
-        reap: Callable[[], int | None],
-        max_frame: int,
-        loop: Watcher,
-        sink: Sink,
-    ) -> None:
+    def __init__(self, spec: Spec, ends: Ends, max_frame: int, loop: Watcher, sink: Sink) -> None:
         self.spec = spec
-        self.where = Where(pid)
-        self._pidfd = os.pidfd_open(pid)
-        self._page = page
-        self._reap = reap
+        self.where: Where | None = None
+        self._pidfd = -1
+        self._page = ends.page
+        self._reap: Callable[[], int | None] | None = None
         self._loop = loop
         self._sink = sink
+        self._owed: signal.Signals | None = None
+        self._detail: str | None = None
+        self._dead = False
         self._gone = False
         self._deaf = False
-        sock.setblocking(False)
-        self._channel = Channel(sock, max_frame)
-        loop.watch(self._pidfd, self._died)
+        ends.ours.setblocking(False)
+        self._channel = Channel(ends.ours, max_frame)
         loop.watch(self._channel.fileno(), self._readable)
+
+    def born(self, pid: int, pidfd: int, reap: Callable[[], int | None] | None = None) -> None:
+        """Its process exists.
+
+        Args:
+            pidfd: now owned by this object.
+            reap: gives the exit status once it has ended; None: `ended` will be called with it.
+        """
+        self.where = Where(pid)
+        self._pidfd = pidfd
+        self._reap = reap
+        self._loop.watch(pidfd, self._died)
+        self._sink.on_started(self, self.where)
+        if self._owed is not None:
+            self.kill(self._owed)
 
     @property
     def progress(self) -> int:
@@ -84,22 +129,27 @@ class LocalProcess:
 
     def kill(self, signum: signal.Signals) -> None:
         """See `WorkerProcess.kill`: the process, its group, and what has left the group (N8)."""
-        if self._gone:
-            return
-        pid = self.where.pid
-        strays: list[psutil.Process] = []
-        if signum == signal.SIGKILL:
-            with contextlib.suppress(psutil.Error):
-                strays = psutil.Process(pid).children(recursive=True)
-        self._signal(signum)
-        if signum == signal.SIGTERM:
-            self._signal(signal.SIGCONT)
-        # Not yet a group of its own if it is only just starting.
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(pid, signum)
-        for stray in strays:
-            with contextlib.suppress(psutil.Error):  # psutil checks the start time before it kills
-                stray.send_signal(signum)
+        if self.where is None:
+            self._owed = signum
+        elif self._alive():
+            pid = self.where.pid
+            strays: list[psutil.Process] = []
+            if signum == signal.SIGKILL:
+                with contextlib.suppress(psutil.Error):
+                    strays = psutil.Process(pid).children(recursive=True)
+            self._signal(signum)
+            if signum == signal.SIGTERM:
+                self._signal(signal.SIGCONT)
+            # Not yet a group of its own if it is only just starting.
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(pid, signum)
+            for stray in strays:
+                with contextlib.suppress(psutil.Error):  # psutil checks the start time first
+                    stray.send_signal(signum)
+
+    def _alive(self) -> bool:
+        """Whether its pid is still its own: the zygote may have reaped it before we were told."""
+        return self._pidfd >= 0 and not select.select([self._pidfd], [], [], 0)[0]
 
     def cancel(self, request: int, *, force: bool) -> None:
         """See `WorkerProcess.cancel`."""
@@ -121,8 +171,9 @@ class LocalProcess:
             self._signal(STACK)
 
     def _signal(self, signum: int) -> None:
-        with contextlib.suppress(ProcessLookupError):
-            signal.pidfd_send_signal(self._pidfd, signum)
+        if self._pidfd >= 0:
+            with contextlib.suppress(ProcessLookupError):
+                signal.pidfd_send_signal(self._pidfd, signum)
 
     def _writable(self) -> None:
         with contextlib.suppress(OSError):
@@ -156,10 +207,24 @@ class LocalProcess:
             )
 
     def _died(self) -> None:
+        self._dead = True
+        self._loop.unwatch(self._pidfd)
+        if self._reap is not None and self.where is not None:
+            if self._detail is None:  # a zombie of ours
+                with contextlib.suppress(ProcessLookupError, PermissionError):
+                    os.killpg(self.where.pid, signal.SIGKILL)
+            self.ended(self._reap(), detail=self._detail)
+
+    def ended(self, code: int | None, *, detail: str | None = None) -> None:
+        """It has ended and is reaped: hand in what it wrote, then report.
+
+        Args:
+            code: like ``Popen.returncode``; None: nobody knows.
+            detail: what its parent has to say about it.
+        """
+        if self._gone:
+            return
         self._gone = True
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(self.where.pid, signal.SIGKILL)
-        code = self._reap()
         self._loop.unwatch(self._pidfd)
         self._loop.unwatch(self._channel.fileno())
         try:
@@ -167,14 +232,34 @@ class LocalProcess:
                 self._sink.on_frame(self, frame)
         except ProtocolError:
             pass  # A torn frame is a crash, and a crash is what is reported next (N3).
-        started, stack = self._page.started, self._page.text()
+        info = ExitInfo(
+            Cause.SIGNAL if code is not None and code < 0 else Cause.EXIT,
+            code=code if code is None or code >= 0 else None,
+            signal=signal_name(-code) if code is not None and code < 0 else None,
+            started=self._page.started,
+            last_stack=self._page.text(),
+            detail=detail,
+        )
+        self._release()
+        self._sink.on_exit(self, info)
+
+    def refused(self, why: str) -> None:
+        """There will be no process."""
+        self._gone = True
+        self._loop.unwatch(self._channel.fileno())
+        self._release()
+        self._sink.on_exit(self, ExitInfo(Cause.START_FAILED, detail=why))
+
+    def orphaned(self, detail: str) -> None:
+        """Its parent is gone, so nobody will tell its exit status; the kernel has killed it."""
+        if self._dead or self._pidfd < 0:
+            self.ended(None, detail=detail)
+        else:
+            self._reap = lambda: None
+            self._detail = detail
+
+    def _release(self) -> None:
         self._channel.close()
         self._page.close()
-        os.close(self._pidfd)
-        if code is not None and code < 0:
-            info = ExitInfo(
-                Cause.SIGNAL, signal=signal_name(-code), started=started, last_stack=stack
-            )
-        else:
-            info = ExitInfo(Cause.EXIT, code=code, started=started, last_stack=stack)
-        self._sink.on_exit(self, info)
+        if self._pidfd >= 0:
+            os.close(self._pidfd)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 
@@ -20,6 +21,9 @@ class Link:
     Args:
         parent: key of the instance it was started under.
         checkpoint: the last state it stored, for its next generation (N17).
+        ready: the last generation that became ready.
+        fresh: who waits for one after that which was ready when they came.
+        last: what remains to be told of it after its end: counted restarts, the last exit.
         started: done when the first start has succeeded or failed.
         ended: done when the instance has ended, with what `await_result` gives.
     """
@@ -36,5 +40,8 @@ class Link:
     parent: int | None = None
     checkpoint: bytes | None = field(default=None, repr=False)
     status: AgentStatus = AgentStatus.RUNNING
+    ready: int = 0
+    fresh: deque[tuple[int, Future[None]]] = field(default_factory=deque)
+    last: tuple[int, str | None] = (0, None)
     started: Future[None] = field(default_factory=Future)
     ended: Future[AgentResult] = field(default_factory=Future)

@@ -97,8 +97,13 @@ class Loop(Generic[T]):
         """See `launch.base.Watcher`."""
         self._later.arm(callback, self._clock() + delay)
 
-    def wait(self, until: float | None) -> None:
-        """Wait for something to happen, at most ``until`` that time, and call who waits for it."""
+    def wait(self, until: float | None, first: Callable[[], None]) -> None:
+        """Wait for something to happen, at most ``until`` that time, and call who waits for it.
+
+        Args:
+            first: called before all others, to `take` what was posted. A cancel that was posted
+                before a worker wrote its reply is known before that reply is read (seed: biased).
+        """
         own = self._later.next()
         times = [at for at in (own, until) if at is not None]
         self._asleep = True
@@ -108,6 +113,7 @@ class Loop(Generic[T]):
             timeout = max(0.0, min(times) - self._clock()) if times else None
         ready = self._selector.select(timeout)
         self._asleep = False
+        first()
         for key, mask in ready:
             watch: _Watch | None = key.data
             if watch is None:

@@ -37,9 +37,14 @@ class Mailbox:
         """
         with self._changed:
             if wait and self._waiting >= self.capacity and not self._closed:
-                self._changed.wait_for(
-                    lambda: self._waiting < self.capacity or self._closed, timeout
-                )
+                try:
+                    self._changed.wait_for(
+                        lambda: self._waiting < self.capacity or self._closed, timeout
+                    )
+                except BaseException:
+                    # Ctrl-C: the place that this sender may have been woken for is the next one's.
+                    self._changed.notify()
+                    raise
                 if self._waiting >= self.capacity and not self._closed:
                     return False
             self._waiting += 1

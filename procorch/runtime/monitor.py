@@ -16,6 +16,7 @@ Races closed here:
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import random
@@ -23,6 +24,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from typing import Any
 
 from procorch.errors import Aborted, AgentError, AgentStopped, ProtocolError, StartError
@@ -129,6 +131,19 @@ class Monitor:
                 )
             )
 
+    def restart(self, link: Link) -> Future[None]:
+        """Replace the process of an instance on request.
+
+        Returns:
+            Done when the new one is ready, or with what ended the instance instead.
+        """
+        fresh: Future[None] = Future()
+        link.fresh.append((link.ready, fresh))
+        self.post(ev.Restart(link.key))
+        if link.ended.done():
+            _release(link)  # Its end may have come before anybody was seen to wait here.
+        return fresh
+
     def find(self, name: str) -> Link | None:
         """The latest running instance of a name."""
         for link in reversed(list(self._links.values())):
@@ -143,7 +158,7 @@ class Monitor:
         """
         a = self._machine.instance(link.key)
         if a is None:
-            return link.status.name, 0, None
+            return link.status.name, *link.last
         return a.state, a.limits.total, a.last_exit
 
     def must_be_ours(self) -> None:
@@ -196,8 +211,7 @@ class Monitor:
         try:
             self._launcher.open(self._loop, self)
             while not (self._closing and self._machine.idle):
-                self._loop.wait(self._machine.next_due())
-                self._take_inbox()
+                self._loop.wait(self._machine.next_due(), self._take_inbox)
                 self._step(ev.Tick())
         except BaseException:
             # A fault of ours: nobody may wait for ever because of it.
@@ -247,11 +261,7 @@ class Monitor:
         try:
             link.process = self._launcher.start(self._spec(link))
         except Exception as error:  # of the system (descriptors, memory), or of what goes into it
-            failed = StartError(
-                f"agent {link.name!r}: its process could not be started: {error}",
-                agent=link.name,
-                phase="start",
-            )
+            failed = _no_process(link.name, error)
             failed.__cause__ = error
             self.post(ev.StartFailed(link.key, action.generation, failed))
             self.post(ev.Exited(link.key, action.generation, ev.Exit()))
@@ -353,6 +363,7 @@ class Monitor:
         if link is None:
             return
         link.status = action.status
+        link.last = action.restarts, action.last_exit
         link.mailbox.release()
         error = action.error
         if not link.started.done():
@@ -364,12 +375,25 @@ class Monitor:
             link.ended.set_result(AgentResult())
         else:
             link.ended.set_exception(error)
+        _release(link)
 
     def _emit(self, action: ev.Emit) -> None:
         notice = action.notice
+        if type(notice) is notices.Ready:
+            self._risen(self._links[action.key], notice.generation)
         self.hub.publish(notice)
         if log.wanted(notice):
             self._callbacks.call(lambda: log.write(notice))
+
+    @staticmethod
+    def _risen(link: Link, generation: int) -> None:
+        link.ready = generation
+        for _ in range(len(link.fresh)):
+            before, fresh = link.fresh.popleft()
+            if before < generation:
+                fresh.set_result(None)
+            else:
+                link.fresh.append((before, fresh))
 
     def _name_of(self, key: int) -> str:
         return self._links[key].name
@@ -412,6 +436,10 @@ class Monitor:
         spec = process.spec
         self._sampler.forget(spec.key)
         self._asks.gone(spec.key)
+        if exit.cause is Cause.START_FAILED:
+            self._step(
+                ev.StartFailed(spec.key, spec.generation, _no_process(spec.name, exit.detail))
+            )
         self._step(
             ev.Exited(
                 spec.key,
@@ -422,7 +450,28 @@ class Monitor:
                     pid=None if process.where is None else process.where.pid,
                     started=exit.started,
                     last_stack=exit.last_stack,
+                    detail=exit.detail,
                     lost=exit.cause is Cause.LOST,
                 ),
             )
         )
+
+
+def _release(link: Link) -> None:
+    """Whoever waits for a fresh process of an instance that has ended gets what ended it.
+
+    Two threads may do this at once; a deque hands out each item to one of them.
+    """
+    with contextlib.suppress(IndexError):
+        while True:
+            fresh = link.fresh.popleft()[1]
+            stopped = AgentStopped(f"agent {link.name!r} ended {link.status.name}", agent=link.name)
+            fresh.set_exception(link.ended.exception() or stopped)
+
+
+def _no_process(name: str, why: object) -> StartError:
+    return StartError(
+        f"agent {name!r}: its process could not be started: {why}",
+        agent=name,
+        phase="start",
+    )

@@ -7,6 +7,7 @@ does the rest. So each part can be read alone, and no part imports another.
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Callable, Mapping
 from enum import Enum
@@ -57,6 +58,7 @@ class Core:
         self.chance = chance
         self.start_limit = start_limit
         self.closing = False
+        self.deadline = math.inf
         self.now = 0.0
         self.out: list[ev.Action] = []
         self.stale = 0
@@ -96,8 +98,12 @@ class Core:
         return a.draining is not None and not self.ledger.waiting(a.mailbox)
 
     def press(self, a: Instance, rung: Rung) -> None:
-        """Make the current process, or its request, end, beginning at ``rung`` (N8)."""
-        if not a.alive:
+        """Make the current process, or its request, end, beginning at ``rung`` (N8).
+
+        The ladder only goes up: whoever is further along than ``rung`` stays there, and its time
+        does not begin anew.
+        """
+        if not a.alive or (a.rung is not None and rung <= a.rung):
             return
         a.rung = rung
         self.left_starting(a)
@@ -112,6 +118,12 @@ class Core:
             Rung.KILL: times.kill,
         }[rung]
         self.timers.arm((Due.LADDER, a.key), self.now + wait)
+
+    def see_off(self, a: Instance) -> None:
+        """It leaves by itself: nobody needs to tell it, but its time runs."""
+        if a.rung is None:
+            a.rung = Rung.LEAVE
+            self.timers.arm((Due.LADDER, a.key), self.now + a.settings.shutdown.grace)
 
     def relent(self, a: Instance) -> None:
         """The request has ended before the process had to."""

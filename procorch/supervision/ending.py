@@ -16,6 +16,8 @@ from procorch.supervision.states import AgentStatus, Phase, Rung
 
 _ENDED = (Phase.STOPPING, Phase.DONE)
 
+_WITHOUT_PROCESS = (Phase.WAITING, Phase.BACKOFF, Phase.HELD)
+
 
 def cancel(core: Core, a: Instance, event: ev.Cancel) -> None:
     """Cancel takes effect on entry and wins (N14)."""
@@ -52,11 +54,25 @@ def _close_channel(core: Core, a: Instance) -> None:
         return
     box = core.ledger.boxes[a.mailbox]
     box.closed = all(core.instances[member].draining is not None for member in box.members)
+    _look(core, a)
+
+
+def _look(core: Core, a: Instance) -> None:
+    """End ``a`` if it was told to, has nothing left to do, and its turn has come."""
     if a.phase is Phase.READY:
         core.enter(a, Phase.READY)
-    elif a.phase in (Phase.WAITING, Phase.STARTING, Phase.BACKOFF, Phase.HELD) and core.drained(a):
-        # Nothing was asked of it, and it has not shown itself yet: there is nothing to wait for.
-        core.end(a, a.draining or AgentStatus.COMPLETED)
+    elif core.closing and a.phase in _WITHOUT_PROCESS:
+        # Nothing starts during a close (I2), so nobody will ever take what waits.
+        waiting = core.ledger.waiting(a.mailbox)
+        core.end(a, AgentStatus.STOPPED, Aborted(agent=a.name) if waiting else None)
+    elif a.phase in (*_WITHOUT_PROCESS, Phase.STARTING) and core.drained(a):
+        # Nobody has seen its next process yet, so nothing is lost if that never comes.
+        if tree.may_end(core.instances, a):
+            core.end(a, a.draining or AgentStatus.COMPLETED)
+        elif a.phase is not Phase.STARTING:
+            core.timers.disarm((Due.BACKOFF, a.key))
+            groups.drop(core, a)
+            core.enter(a, Phase.HELD)
 
 
 def look_again(core: Core, a: Instance) -> None:
@@ -64,8 +80,7 @@ def look_again(core: Core, a: Instance) -> None:
     if a.grace is not None and tree.may_end(core.instances, a):
         core.timers.arm((Due.GRACE, a.key), core.now + a.grace)
         a.grace = None
-    if a.phase is Phase.READY:
-        core.enter(a, Phase.READY)
+    _look(core, a)
 
 
 def out_of_grace(core: Core, a: Instance, event: object) -> None:
@@ -76,7 +91,8 @@ def out_of_grace(core: Core, a: Instance, event: object) -> None:
 def close(core: Core, event: ev.Close) -> None:
     """Close everything, each agent in its turn: no more restarts (N7, N15)."""
     core.closing = True
-    core.timers.arm((Due.CLOSE, 0), event.deadline)
+    core.deadline = min(core.deadline, event.deadline)  # Closing again may hurry the first close.
+    core.timers.arm((Due.CLOSE, 0), core.deadline)
     for a in core.instances.values():
         if a.phase not in _ENDED:
             a.draining = a.draining or AgentStatus.STOPPED
@@ -116,6 +132,7 @@ def leave(core: Core, a: Instance) -> None:
     """STOPPING: answer everybody now (seed rule 9), make the process go."""
     assert a.final is not None
     error = a.final[1]
+    a.grace = None
     core.left_starting(a)
     for due in (Due.BACKOFF, Due.GRACE, Due.HEARTBEAT):
         core.timers.disarm((due, a.key))
@@ -136,7 +153,7 @@ def leave(core: Core, a: Instance) -> None:
     groups.drop(core, a)
     if not a.alive:
         core.enter(a, Phase.DONE)
-    elif a.rung is None:
+    elif a.rung is None or a.rung is Rung.LEAVE:
         # One whose requests were aborted, and which waited for its turn since, is idle by now.
         hurried = isinstance(error, Aborted | AgentCrashed) and not a.aborted
         rung = Rung.COOPERATE if aborted else Rung.TERMINATE if hurried else Rung.LEAVE
@@ -161,7 +178,7 @@ def finish(core: Core, a: Instance) -> None:
     assert a.final is not None
     a.status, error = a.final
     core.tell(a, notices.Stopped, status=a.status, error=error)
-    core.out.append(ev.Finish(a.key, a.status, error))
+    core.out.append(ev.Finish(a.key, a.status, error, a.limits.total, a.last_exit))
     for child in reversed(tree.children(core.instances, a)):
         if tree.linked(a, child) and not tree.leaving(child):
             core.soon(child.key, ev.Stop(child.key, child.settings.shutdown.grace))
@@ -181,7 +198,8 @@ def finish(core: Core, a: Instance) -> None:
 
 def _shuts_down(core: Core, parent: Instance, a: Instance) -> bool:
     """Whether the end of ``a`` ends its group: only one that came by itself does (N5, OTP)."""
-    by_itself = a.draining is None and a.status in (AgentStatus.COMPLETED, AgentStatus.FAILED)
+    alone = a.draining is None or a.finished
+    by_itself = alone and a.status in (AgentStatus.COMPLETED, AgentStatus.FAILED)
     if not (by_itself and a.settings.significant) or core.closing or tree.leaving(parent):
         return False
     if parent.settings.auto_shutdown == "all_significant":

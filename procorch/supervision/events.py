@@ -26,6 +26,7 @@ class Exit(Struct, frozen=True):
         signal: name of the signal that ended it.
         started: the last request the worker began, by its status page (0: none).
         lost: it went out of sight; it may still be alive.
+        detail: what is known beyond that.
     """
 
     code: int | None = None
@@ -36,6 +37,7 @@ class Exit(Struct, frozen=True):
     stderr_tail: str | None = None
     peak_rss: int | None = None
     lost: bool = False
+    detail: str | None = None
 
     def describe(self) -> str:
         """In words that follow the agent's name: "(pid 7) was killed by SIGSEGV"."""
@@ -289,11 +291,13 @@ class Started(Struct, frozen=True):
 
 
 class Finish(Struct, frozen=True):
-    """The instance has ended for good, and its process with it."""
+    """The instance has ended for good, and its process with it; what is known of it goes along."""
 
     key: int
     status: AgentStatus
     error: AgentError | None
+    restarts: int = 0
+    last_exit: str | None = None
 
 
 class Emit(Struct, frozen=True):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from procorch.errors import (
+    Aborted,
     AgentCrashed,
     AgentError,
     AgentHung,
@@ -31,7 +32,7 @@ def exited(core: Core, a: Instance, event: ev.Exited) -> None:
     if a.ready_at is not None:
         a.limits.was_ready(a.ready_at, core.now)
     lost = core.take_inflight(a)
-    if a.leaving and event.exit.code == 0 and not lost:
+    if not lost and _in_order(a, event.exit):
         _follow(core, a, decide_exit(core, a), None)
     elif a.excused and a.reason is None and not lost:
         replace(core, a, counted=False)
@@ -45,7 +46,15 @@ def exited(core: Core, a: Instance, event: ev.Exited) -> None:
 def exited_while_judged(core: Core, a: Instance, event: ev.Exited) -> None:
     """The verdict on the pending error decides for the death as well: one trigger, one count."""
     core.gone(a, event.exit)
-    core.tell(a, notices.Crashed, error=_death(a, event.exit, None))
+    a.leaving = _in_order(a, event.exit)
+    if not a.leaving:
+        core.tell(a, notices.Crashed, error=_death(a, event.exit, None))
+
+
+def _in_order(a: Instance, exit: ev.Exit) -> bool:
+    """Whether the agent was finished, and its process left by itself or was made to (N0)."""
+    made_to = a.reason is None and a.rung is not None and a.rung > Rung.LEAVE
+    return a.leaving and (exit.code == 0 or made_to)
 
 
 def overgrown(core: Core, a: Instance, event: ev.Overgrown) -> None:
@@ -88,6 +97,7 @@ def probed(core: Core, a: Instance, event: ev.Probed) -> None:
 def leaving(core: Core, a: Instance, event: ev.Leaving) -> None:
     """The agent is finished: no further request goes to it, its exit follows."""
     a.leaving = True
+    a.finished = a.draining is None
 
 
 def _death(a: Instance, exit: ev.Exit, request: Request | None) -> AgentCrashed:
@@ -108,6 +118,8 @@ def _death(a: Instance, exit: ev.Exit, request: Request | None) -> AgentCrashed:
             return MemoryLimitExceeded(limit=limit, observed=observed, **facts)
         case AgentHung(heartbeat_timeout=timeout):
             return AgentHung(heartbeat_timeout=timeout, **facts)
+        case None if exit.detail is not None:
+            return AgentCrashed(f"agent {a.name!r} crashed: {exit.detail}", **facts)
         case None:
             return AgentCrashed(**facts)
         case reason:
@@ -128,7 +140,15 @@ def _charge(core: Core, request: Request | None, error: AgentCrashed) -> Pending
     if request.from_dispatch:
         core.timers.disarm((Due.REQUEST, request.id))
     core.ledger.put_back(request)
+    for member in core.ledger.boxes[request.mailbox].members:
+        core.soon(member, _take_over)
     return Pending(None, error, charged=True)
+
+
+def _take_over(core: Core, a: Instance) -> None:
+    """What waits again is for whichever replica is free."""
+    if a.phase is Phase.READY:
+        core.enter(a, Phase.READY)
 
 
 # ---- the verdict
@@ -162,8 +182,14 @@ def judged(core: Core, a: Instance, event: ev.Judged) -> None:
     if event.fault is not None or hopeless:
         verdict = Verdict.STOP
     else:
-        how = Exit.FAILED if a.alive else Exit.DIED
+        finished = a.leaving and not a.alive
+        how = Exit.FAILED if a.alive or finished else Exit.DIED
         verdict = decide(a.settings.restart, how, event.action, allowed=allowed)
+        if verdict is Verdict.KEEP and finished:
+            verdict = decide_exit(core, a)
+    if verdict is Verdict.KEEP and a.renew:
+        replace(core, a, counted=False, alone=True)
+        return
     _follow(core, a, verdict, event.fault or error, counted=counted)
     if verdict is Verdict.STOP and not allowed:
         _exceeded(core, a, error)
@@ -241,14 +267,24 @@ def appealed(core: Core, a: Instance, event: ev.Appealed) -> None:
 
 def restart(core: Core, a: Instance, event: ev.Restart) -> None:
     """An operator wants a new process: not a failure, so not counted (N1)."""
+    if tree.leaving(a):
+        return
     core.timers.disarm((Due.BACKOFF, a.key))
     replace(core, a, counted=False, alone=True)
 
 
+def restart_when_judged(core: Core, a: Instance, event: ev.Restart) -> None:
+    """The same while the policy thinks: if it would keep the process, there will be a new one."""
+    a.renew = True
+
+
 def replace(core: Core, a: Instance, *, counted: bool, alone: bool = False) -> None:
     """A new generation for ``a``, and for whoever is restarted with it (N4, N5)."""
+    if a.alive and (core.closing or core.drained(a)):
+        core.enter(a, Phase.READY)  # It is to end soon: a successor would have nothing to do.
+        return
     if core.closing:
-        core.end(a, AgentStatus.STOPPED)
+        _end_closing(core, a)
         return
     a.delay = 0.0
     if counted:
@@ -272,10 +308,15 @@ def retire(core: Core, a: Instance) -> None:
             blamed = a.cycle is not None and a.cycle.blame != a.name
             busy = bool(a.inflight) or a.ready_at is None
             core.press(a, Rung.TERMINATE if blamed and busy else Rung.LEAVE)
+    elif core.closing:
+        _end_closing(core, a)
     elif a.cycle is not None:
         core.enter(a, Phase.HELD)
     elif core.drained(a):
-        core.end(a, a.draining or AgentStatus.COMPLETED)
+        if tree.may_end(core.instances, a):
+            core.end(a, a.draining or AgentStatus.COMPLETED)
+        else:
+            core.enter(a, Phase.HELD)
     elif a.delay > 0:
         core.enter(a, Phase.BACKOFF)
     else:
@@ -294,8 +335,14 @@ def retired(core: Core, a: Instance, event: ev.Exited) -> None:
         groups.advance(core, a.cycle)
 
 
+def _end_closing(core: Core, a: Instance) -> None:
+    """Nothing starts during a close (I2), so nobody will ever take what waits."""
+    waiting = core.ledger.waiting(a.mailbox)
+    core.end(a, AgentStatus.STOPPED, Aborted(agent=a.name) if waiting else None)
+
+
 def hold(core: Core, a: Instance) -> None:
-    """HELD: its group sees to what comes next."""
+    """HELD: its group sees to what comes next, or those whom its end has to wait for (N7)."""
 
 
 def back_off(core: Core, a: Instance) -> None:

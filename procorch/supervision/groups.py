@@ -23,19 +23,23 @@ def begin(core: Core, a: Instance, *, alone: bool = False) -> None:
     others = {key for m in members if (c := core.instances[m].cycle) for key in c.members}
     if not others <= set(members):
         members = tree.cycle(core.instances, a, others, alone=alone)
+    earlier = [cycle for key in members if (cycle := _leave(core.instances[key])) is not None]
     if members == [a.key]:
-        a.cycle = None
         core.enter(a, Phase.RETIRING)
-        return
-    group = Cycle([], a.name, a.delay)
-    for key in members:
-        member = core.instances[key]
-        if member is not a and member.settings.restart == "temporary":
-            core.end(member, AgentStatus.STOPPED, AgentCrashed(agent=member.name, cause=a.name))
-        else:
-            member.cycle = group
-            group.members.append(key)
-    advance(core, group)
+    else:
+        if not a.alive:
+            core.enter(a, Phase.HELD)
+        group = Cycle([], a.name, a.delay)
+        for key in members:
+            member = core.instances[key]
+            if member is not a and member.settings.restart == "temporary":
+                core.end(member, AgentStatus.STOPPED, AgentCrashed(agent=member.name, cause=a.name))
+            else:
+                member.cycle = group
+                group.members.append(key)
+        advance(core, group)
+    for cycle in earlier:  # Who is ending stays behind in it, to finish what it has accepted.
+        advance(core, cycle)
 
 
 def advance(core: Core, group: Cycle) -> None:
@@ -76,7 +80,14 @@ def risen(core: Core, a: Instance) -> None:
 
 def drop(core: Core, a: Instance) -> None:
     """``a`` is no longer part of a group restart, which goes on without it."""
-    group, a.cycle = a.cycle, None
-    if group is not None and a.key in group.members:
-        group.members.remove(a.key)
+    group = _leave(a)
+    if group is not None:
         advance(core, group)
+
+
+def _leave(a: Instance) -> Cycle | None:
+    """Take ``a`` out of its group restart; which one that was."""
+    group, a.cycle = a.cycle, None
+    if group is not None:
+        group.members.remove(a.key)
+    return group

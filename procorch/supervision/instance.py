@@ -67,6 +67,8 @@ class Instance:
         rung: the last rung of the ladder taken against the current process; ``target`` the request
             that the first rungs aim at.
         leaving: the agent has said that it is finished; its normal exit follows (N0).
+        finished: it said so without having been told to end.
+        renew: somebody asked for a new process while the policy was thinking.
         grace: seconds of draining that begin when its turn to end has come (N7).
         aborted: requests of it were aborted.
         last_exit: how its previous process ended, in words.
@@ -100,6 +102,8 @@ class Instance:
     pending: Pending | None = None
     delay: float = 0.0
     leaving: bool = False
+    finished: bool = False
+    renew: bool = False
     grace: float | None = None
     aborted: bool = False
     last_exit: str | None = None

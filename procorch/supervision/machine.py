@@ -64,6 +64,7 @@ TRANSITIONS: dict[tuple[Phase, type | Due], Rule] = {
     (READY, Due.HEARTBEAT): _rule(failing.heartbeat_due, READY),
     (READY, ev.Appealed): _rule(failing.appealed, READY, RETIRING, *_NEXT),
     (READY, ev.Restart): _rule(failing.restart, RETIRING, *_NEXT),
+    (JUDGING, ev.Restart): _rule(failing.restart_when_judged, JUDGING),
     (BACKOFF, ev.Restart): _rule(failing.restart, RETIRING, *_NEXT),
     (READY, ev.Replied): _rule(requests.replied, READY, *_AFTER_FAILURE),
     (READY, ev.Exited): _rule(failing.exited, *_AFTER_FAILURE),

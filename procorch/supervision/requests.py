@@ -37,18 +37,31 @@ def submit(core: Core, event: ev.Submit) -> None:
         return
     if event.deadline is not None:
         core.timers.arm((Due.REQUEST, event.request), event.deadline)
-    for member in core.ledger.boxes[event.mailbox].members:
+    wake(core, event.mailbox)
+
+
+def wake(core: Core, mailbox: int) -> None:
+    """A request waits in ``mailbox``: whoever is idle takes it."""
+    for member in core.ledger.boxes[mailbox].members:
         a = core.instances[member]
-        if a.phase is Phase.READY and not a.inflight and a.rung is None:
+        if a.phase is Phase.READY and _idle(a):
             advance(core, a)
             break
 
 
+def _idle(a: Instance) -> bool:
+    return not a.inflight and a.rung is None and not a.leaving
+
+
 def advance(core: Core, a: Instance) -> None:
     """READY: give an idle instance its next request, or end it where it has drained."""
-    if a.inflight or a.rung is not None or a.leaving:
+    if not _idle(a):
         return
     request = core.ledger.take(a.mailbox, a.key)
+    while request is not None and core.timers.is_due((Due.REQUEST, request.id), core.now):
+        request.worker = None
+        core.resolve(request.id, _too_late(core, request))
+        request = core.ledger.take(a.mailbox, a.key)
     if request is not None:
         _dispatch(core, a, request)
     elif a.draining is not None and tree.may_end(core.instances, a):
@@ -75,13 +88,17 @@ def replied(core: Core, a: Instance, event: ev.Replied) -> None:
     error = event.error
     if a.rung is not None and a.rung.spares_process and event.request == a.target:
         core.relent(a)  # The ladder has reached its aim, and the worker lives (N8).
-    if error is None:
-        a.limits.succeeded()
-    elif (
-        not isinstance(error, BLAMELESS)
+    judged = (
+        error is not None
+        and not isinstance(error, BLAMELESS)
         and a.rung is None
         and event.request in core.ledger.requests
-    ):
+    )
+    if a.leaving:
+        core.see_off(a)
+    if error is None:
+        a.limits.succeeded()
+    elif judged:
         # A complete reply beats the deadline even while the policy thinks it over.
         core.timers.disarm((Due.REQUEST, event.request))
         core.judge(a, Pending(event.request, error, event.payload))
@@ -94,9 +111,13 @@ def replied_in_leaving(core: Core, a: Instance, event: ev.Replied) -> None:
     """A complete reply wins over whatever made its worker go; nobody is judged any more."""
     if event.request in a.inflight:
         a.inflight.remove(event.request)
-        a.limits.succeeded()
+        if event.error is None:
+            a.limits.succeeded()
         core.resolve(event.request, event.error, event.payload)
-    if a.rung is not None and a.rung.spares_process:
+    elif event.request != a.target:
+        core.stale += 1
+    if a.rung is not None and a.rung.spares_process and event.request == a.target:
+        core.relent(a)
         core.press(a, Rung.LEAVE)
 
 
@@ -111,13 +132,16 @@ def overdue(core: Core, number: int) -> None:
     """The request's deadline has passed, in the queue or under way (N3, N8)."""
     request = core.ledger.requests.get(number)
     if request is not None:
-        error = RequestTimeout(
-            agent=_agent(core, request),
-            timeout=request.timeout,
-            ran=request.worker is not None,
-            request=number,
-        )
-        _drop(core, request, error)
+        _drop(core, request, _too_late(core, request))
+
+
+def _too_late(core: Core, request: Request) -> RequestTimeout:
+    return RequestTimeout(
+        agent=_agent(core, request),
+        timeout=request.timeout,
+        ran=request.worker is not None,
+        request=request.id,
+    )
 
 
 def _agent(core: Core, request: Request) -> str:

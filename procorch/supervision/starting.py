@@ -60,7 +60,7 @@ def launch(core: Core, a: Instance) -> None:
     a.generation += 1
     a.alive = True
     a.reason = a.rung = a.ready_at = None
-    a.excused = a.leaving = False
+    a.excused = a.leaving = a.finished = a.renew = False
     a.target = 0
     core.out.append(ev.Launch(a.key, a.generation))
     core.tell(a, notices.Starting)
@@ -83,7 +83,7 @@ def ready(core: Core, a: Instance, event: ev.Ready) -> None:
 
 def failed(core: Core, a: Instance, event: ev.StartFailed) -> None:
     """The worker said why it cannot start; what remains is its exit."""
-    a.reason = event.error
+    a.reason = a.reason or event.error
     core.press(a, Rung.LEAVE)
 
 

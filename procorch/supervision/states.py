@@ -29,7 +29,7 @@ class Phase(Enum):
     RETIRING = "retiring"
     """The old process is on its way out, a new one follows."""
     HELD = "held"
-    """No process; its group goes down or up, and its turn has not come (N5)."""
+    """No process, and its turn has not come: to start with its group (N5), or to end (N7)."""
     BACKOFF = "backoff"
     """No process; the next start has a set time."""
     STOPPING = "stopping"

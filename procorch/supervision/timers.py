@@ -33,6 +33,11 @@ class Timers(Generic[K]):
         """Forget ``name``; unknown names are fine."""
         self._at.pop(name, None)
 
+    def is_due(self, name: K, now: float) -> bool:
+        """Whether the time of ``name`` has come, though nobody has taken it yet."""
+        armed = self._at.get(name)
+        return armed is not None and armed[0] <= now
+
     def next(self) -> float | None:
         """The earliest armed time."""
         while self._heap:

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 from procorch import context
 from procorch.agent import Agent, as_agent
 from procorch.errors import (
-    AgentError,
+    AgentFailure,
     MessageTooLarge,
     RequestCancelled,
     SerializationError,
@@ -37,7 +37,7 @@ from procorch.wire.channel import Channel
 from procorch.wire.frame import Buffer, Frame, Kind
 from procorch.wire.status import StatusPage
 from procorch.worker.cancel import Fence, Interrupted
-from procorch.worker.limits import Meter, die_with, own_group, own_signals
+from procorch.worker.limits import Meter, adopt_orphans, die_with, own_group, own_signals
 from procorch.worker.parent import Line
 from procorch.worker.services import Services
 
@@ -54,7 +54,7 @@ _UNWIND = 1.0
 """Seconds that an asyncio task gets to end after its event loop was interrupted."""
 
 
-def main(sock_fd: int, page_fd: int, *, parent: int) -> None:
+def main(sock_fd: int, page_fd: int, parent: int) -> None:
     """Run a worker on an inherited socket and status page until it is told to stop.
 
     Args:
@@ -63,6 +63,7 @@ def main(sock_fd: int, page_fd: int, *, parent: int) -> None:
     die_with(parent)
     own_group()
     own_signals()
+    adopt_orphans()
     # What the agent starts must not hold our end of the socket when this process has died.
     os.set_inheritable(sock_fd, False)
     os.set_inheritable(page_fd, False)
@@ -202,10 +203,16 @@ class Worker:
     def _describe(self, error: BaseException) -> tuple[dict[str, Any], list[Buffer]]:
         """The error as plain data, and the exception itself where it is proven to load again.
 
-        openai's and litellm's exceptions dump well and fail to load: only a round trip tells.
+        openai's and litellm's exceptions dump well and fail to load: only a round trip tells. An
+        exception has methods of the user's, and whatever they raise must not end the worker.
         """
-        described = describe_failure(error, agent=self._head.name)
-        plain = to_plain(described)
+        try:
+            plain = to_plain(describe_failure(error, agent=self._head.name))
+        except BaseException as broken:
+            said = f"its text cannot be read: {type(broken).__name__}"
+            kind = type(error).__qualname__
+            plain = to_plain(AgentFailure(agent=self._head.name, exc_type=kind, exc_str=said))
+            return plain, []
         if isinstance(error, MemoryError | RecursionError):
             return plain, []
         try:
@@ -213,7 +220,7 @@ class Worker:
             if type(codec.decode(b"".join(body))) is not type(error):
                 return plain, []
             self._refuse_too_large(body)
-        except AgentError:
+        except BaseException:
             return plain, []
         return plain, body
 

@@ -92,7 +92,7 @@ def test_a_bad_value_is_refused_with_what_may_stand_there(
 def test_a_value_may_come_from_the_environment(run: Run) -> None:
     ended = run("demo", PROCORCH_TIMEOUT="soon")
     assert ended.code == 2
-    assert "'PROCORCH_TIMEOUT'" in ended.stderr
+    assert "'--timeout'" in ended.stderr
     assert "'soon' is not a duration" in ended.stderr
 
 

@@ -1,4 +1,4 @@
-"""What tests with real processes share: orchestrators that get closed, gates to agents, host scripts.
+"""What tests with real processes share: orchestrators that get closed, gates to agents, programs.
 
 No test waits for a time. A `Gate` is how a test and an agent in another process wait for each
 other; `watched` is how a test waits for processes that are not its children.
@@ -127,7 +127,7 @@ def start(
 
 
 class Watched:
-    """Processes that may be anybody's children, held by pidfd: no number is mistaken for another."""
+    """Processes, anybody's children, held by pidfd: no number is mistaken for another."""
 
     def __init__(self, pids: Iterable[int]) -> None:
         self._fds = {os.pidfd_open(pid): pid for pid in pids}
@@ -184,17 +184,15 @@ def run_python(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]
         else:
             options["input"] = source
             command += ["-", *args]
-        return subprocess.run(
-            command, env=host_environment(), capture_output=True, text=True,
-            timeout=PATIENCE, cwd=tmp_path, **options,
-        )  # fmt: skip
+        options |= {"env": host_environment(), "cwd": tmp_path, "timeout": PATIENCE}
+        return subprocess.run(command, capture_output=True, text=True, check=False, **options)
 
     return run
 
 
 @pytest.fixture
 def host(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
-    """Start Python code in an interpreter of its own; what of it still runs at the end is killed."""
+    """Start Python code in an interpreter of its own; it is killed at the end."""
     started: list[subprocess.Popen[str]] = []
 
     def begin(source: str, **options: Any) -> subprocess.Popen[str]:
@@ -210,7 +208,7 @@ def host(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 **options,
-            )  # fmt: skip
+            )
         )
         return started[-1]
 

@@ -425,16 +425,16 @@ def test_a_grandchild_that_holds_the_socket_does_not_hide_the_death(
         import signal
 
         def handle(x):
-            if x == "go":
-                return x
-            if os.fork() == 0:
-                if own_session:
-                    os.setsid()
-                tell(os.getpid())
-                wait_to_end()
-                os._exit(0)
-            wait_to_die()
-            os.kill(os.getpid(), signal.SIGKILL)
+            if x == "fork and die":
+                if os.fork() == 0:
+                    if own_session:
+                        os.setsid()
+                    tell(os.getpid())
+                    wait_to_end()
+                    os._exit(0)
+                wait_to_die()
+                os.kill(os.getpid(), signal.SIGKILL)
+            return x
 
         return handle
 

@@ -1,4 +1,4 @@
-"""Beginning and end of workers, orchestrators and the programs that use them: nothing stays behind."""
+"""Beginning and end of workers, orchestrators and programs: nothing stays behind."""
 
 from __future__ import annotations
 
@@ -98,6 +98,7 @@ def stubborn(gate: GateMaker) -> tuple[Factory, Any]:
     tell = begun.tell
 
     def factory():
+        import contextlib
         import signal
         import threading
 
@@ -106,10 +107,8 @@ def stubborn(gate: GateMaker) -> tuple[Factory, Any]:
         def handle(x):
             tell()
             while True:
-                try:
+                with contextlib.suppress(BaseException):
                     threading.Event().wait()
-                except BaseException:
-                    pass
 
         return handle
 

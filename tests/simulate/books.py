@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass, field
 
+from procorch.errors import AgentCrashed
 from procorch.supervision import events as ev
 from procorch.supervision import notices
 from procorch.supervision.settings import AgentSettings
@@ -48,9 +49,10 @@ class Asked:
     mailbox: int
     retries: int
     allowed_failures: int
+    deadline: float | None
     entered: int = 0
     deaths: int = 0
-    dropped: bool = False
+    began: bool = False
 
 
 @dataclass(slots=True, eq=False)
@@ -66,6 +68,8 @@ class Agent:
     consecutive: int = 0
     restarts: list[float] = field(default_factory=list)
     explained: bool = True
+    not_before: float = 0.0
+    cancelled: bool = False
     ended: bool = False
     status: AgentStatus | None = None
 
@@ -89,13 +93,12 @@ class Books:
         self.probes: list[ev.Probe] = []
         self.closed = False
         self._stale_payloads: set[object] = set()
-        self._good: tuple[int, int] | None = None
+        self._lost: int | None = None
 
     # ---- before a step: what the event means
 
     def expect(self, event: ev.Event) -> None:
         """Note what an event says about the world."""
-        self._good = None
         match event:
             case ev.Spawn():
                 self.agents[event.key] = Agent(
@@ -104,7 +107,11 @@ class Books:
                 self.queues.setdefault(event.mailbox, deque())
             case ev.Submit():
                 asked = Asked(
-                    event.request, event.mailbox, event.retries, event.allowed_failures
+                    event.request,
+                    event.mailbox,
+                    event.retries,
+                    event.allowed_failures,
+                    event.deadline,
                 )
                 self.requests[event.request] = self.open[event.request] = asked
                 self.queues.setdefault(event.mailbox, deque()).append(event.request)
@@ -136,8 +143,10 @@ class Books:
         process = self.processes.pop(event.key)
         assert process.generation == event.generation
         asked = self.open.get(process.request) if process.request is not None else None
+        self._lost = None if asked is None else asked.id
         if asked is not None:
             asked.deaths += 1
+            asked.began = event.exit.started == asked.id
             most = min(asked.retries, asked.allowed_failures) + 1
             assert asked.deaths <= most, "I4: deaths of one request"
 
@@ -149,13 +158,16 @@ class Books:
         Raises:
             AssertionError: it broke a rule; the text begins with the rule's name.
         """
-        dead = self._dead
+        if type(event) is ev.Exited and self._lost is not None:
+            if not any(type(a) is ev.Resolve and a.request == self._lost for a in actions):
+                self._retried(self._lost)
+            self._lost = None
         for action in actions:
             match action:
                 case ev.Launch():
-                    self._launch(action)
+                    self._launch(action, now)
                 case ev.Send():
-                    self._send(action)
+                    self._send(action, now)
                 case ev.Resolve():
                     self._resolve(action)
                 case ev.Press():
@@ -164,13 +176,17 @@ class Books:
                     self._finish(action)
                 case ev.Ask():
                     assert self.agents[action.key].supervised
+                    assert not self.closed, "N7: a verdict is asked for while closing"
                     self.asks.append(action)
                 case ev.Appeal():
+                    assert not self.closed, "N7: a verdict is asked for while closing"
                     self.appeals.append(action)
                 case ev.Probe():
                     self.probes.append(action)
                 case ev.Emit(key, notices.Restarting() as notice):
                     self._restarting(event, self.agents[key], notice, now)
+                case ev.Emit(key, notices.BackingOff() as notice):
+                    self.agents[key].not_before = now + notice.delay
                 case ev.Emit(key, notices.Unreaped()):
                     self.processes[key].unreaped = True
 
@@ -181,18 +197,20 @@ class Books:
         if asked is not None and asked.deaths <= min(asked.retries, asked.allowed_failures):
             self.queues[asked.mailbox].appendleft(number)
 
-    def _launch(self, action: ev.Launch) -> None:
+    def _launch(self, action: ev.Launch, now: float) -> None:
         agent = self.agents[action.key]
         assert action.key not in self.processes, "I2: two live processes of one instance"
         assert not agent.ended, "I2: a start after the end"
         assert not self.closed, "I2: a start during close"
         assert action.generation == agent.generation + 1, "I2: generations grow by one"
+        assert not agent.cancelled, "N14: a start after a cancel"
+        assert now >= agent.not_before, "N2: a start before its backoff is over"
         assert agent.explained, "N1: a new process without a reason"
         agent.generation = action.generation
         agent.explained = False
         self.processes[action.key] = Process(action.key, action.generation, False, False)
 
-    def _send(self, action: ev.Send) -> None:
+    def _send(self, action: ev.Send, now: float) -> None:
         process = self.processes[action.key]
         asked = self.open.get(action.request)
         assert asked is not None, "I1: sent after its outcome"
@@ -201,6 +219,7 @@ class Books:
         assert not process.leaving, "sent to one that is finished"
         assert process.request is None, "seed: one request at a time"
         assert process.rung is None, "N8: sent to a process that is being ended"
+        assert asked.deadline is None or now < asked.deadline, "N3: sent after its deadline"
         queue = self.queues[asked.mailbox]
         while queue and queue[0] not in self.open:
             queue.popleft()
@@ -212,7 +231,10 @@ class Books:
         process.request = action.request
 
     def _resolve(self, action: ev.Resolve) -> None:
-        assert self.open.pop(action.request, None) is not None, "I1: exactly one outcome"
+        asked = self.open.pop(action.request, None)
+        assert asked is not None, "I1: exactly one outcome"
+        if isinstance(action.error, AgentCrashed) and action.error.request == asked.id:
+            assert action.error.may_have_executed == asked.began, "N3: may_have_executed"
         if action.payload is not None:
             assert action.payload not in self._stale_payloads, "I1: by a superseded generation"
             assert action.payload[2] == action.request, "I1: somebody else's reply"
@@ -232,6 +254,7 @@ class Books:
         assert not agent.ended, "an end happens once"
         agent.ended, agent.status = True, action.status
         assert action.status is not AgentStatus.RUNNING
+        assert not agent.cancelled or action.status is AgentStatus.CANCELLED, "N14"
         process = self.processes.get(action.key)
         assert process is None or process.unreaped, "I5: ended while its process lives, unreported"
 
@@ -242,6 +265,7 @@ class Books:
         for other in self.agents.values():
             if self._goes_with(other, agent):
                 other.explained = True
+                other.not_before = 0.0
         if not notice.counted:
             return
         agent.consecutive += 1

@@ -1,0 +1,265 @@
+"""What runs in the zygote: fork a worker a command, reap it, say so; nothing else, and never fail.
+
+The zygote is a process of one thread, started clean, with the modules that workers need already
+loaded, so a worker is one ``fork`` away. It is the parent of all workers, and the *subreaper* of
+whatever they start: what outlives a worker, however often it forked, comes here and not to init.
+
+What it promises:
+
+* A command that fails (no descriptor left, fork refused) is answered with why, and harms no other.
+* The group of a worker that has died is killed while its zombie still holds the number: after that
+  the number may be somebody else's.
+* It ends when its control socket closes, which the kernel does when the supervisor dies of whatever
+  cause, and takes every descendant with it. Workers have armed a death signal against it, so they
+  end as well when the zygote itself is killed.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import ctypes
+import gc
+import importlib
+import os
+import select
+import signal
+import socket
+import sys
+import threading
+import time
+import traceback
+from array import array
+from typing import NoReturn
+
+import msgspec
+from msgspec import Struct
+
+_PR_SET_CHILD_SUBREAPER = 36
+_LAST_WAIT = 5.0
+"""Seconds that killed descendants get to go; one in uninterruptible sleep may take for ever."""
+MESSAGE = 65536
+
+
+class Start(Struct, frozen=True, tag="start"):
+    """To the zygote, with the worker's socket and status page: fork a worker."""
+
+    worker: int
+
+
+class Born(Struct, frozen=True, tag="born"):
+    """From the zygote, with a pidfd: the worker exists."""
+
+    worker: int
+    pid: int
+
+
+class Refused(Struct, frozen=True, tag="refused"):
+    """From the zygote: there is no worker, and why."""
+
+    worker: int
+    why: str
+
+
+class Ended(Struct, frozen=True, tag="ended"):
+    """From the zygote: the worker has ended; ``status`` like ``Popen.returncode``."""
+
+    worker: int
+    status: int
+
+
+class Warned(Struct, frozen=True, tag="warned"):
+    """From the zygote: a module of ``preload`` does not import; workers start without it."""
+
+    module: str
+    why: str
+
+
+Report = Born | Refused | Ended | Warned
+encode = msgspec.msgpack.Encoder().encode
+decode_start = msgspec.msgpack.Decoder(Start).decode
+decode_report: msgspec.msgpack.Decoder[Report] = msgspec.msgpack.Decoder(Report)
+
+
+def main(control_fd: int, preload: list[str], sys_path: list[str]) -> None:
+    """Serve until the control socket closes.
+
+    Args:
+        control_fd: a connected SOCK_SEQPACKET socket.
+        preload: modules to import before the first fork.
+    """
+    os.setsid()
+    for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(signum, signal.SIG_IGN)
+    ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    control = socket.socket(fileno=control_fd)
+    os.set_inheritable(control_fd, False)
+    sys.path[:] = sys_path
+    # Imported here, before the first fork, and not at the head of this module, which the parent
+    # imports for the messages alone.
+    importlib.import_module("procorch.worker.main")
+    for module in preload:
+        try:
+            importlib.import_module(module)
+        except BaseException as error:  # the user's module: whatever it raises
+            control.send(encode(Warned(module, f"{type(error).__name__}: {error}")))
+    gc.collect()
+    gc.freeze()  # a collection in a worker need not touch, and so copy, what all share
+    Nursery(control).serve()
+
+
+class Nursery:
+    """The zygote's loop.
+
+    Args:
+        control: the socket to the supervisor.
+    """
+
+    def __init__(self, control: socket.socket) -> None:
+        self._control = control
+        self._workers: dict[int, int] = {}
+        self._pid = os.getpid()
+        self._woken, self._wake = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        signal.signal(signal.SIGCHLD, lambda signum, frame: None)
+        signal.set_wakeup_fd(self._wake, warn_on_full_buffer=False)
+
+    def serve(self) -> None:
+        """Fork and reap until the supervisor is gone; then end everything below."""
+        poll = select.poll()
+        poll.register(self._control, select.POLLIN)
+        poll.register(self._woken, select.POLLIN)
+        try:
+            while True:
+                ready = {fd for fd, _ in poll.poll()}
+                if self._woken in ready:
+                    with contextlib.suppress(BlockingIOError):
+                        os.read(self._woken, MESSAGE)
+                    self._reap()
+                if self._control.fileno() in ready and not self._take_command():
+                    break
+        except OSError:
+            pass  # The control socket is broken, which is what its end of file means, too.
+        _end_descendants()
+
+    def _take_command(self) -> bool:
+        data, ancillary, _, _ = self._control.recvmsg(MESSAGE, socket.CMSG_SPACE(8))
+        descriptors = array("i")
+        for level, kind, payload in ancillary:
+            if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
+                descriptors.frombytes(payload[: len(payload) // 4 * 4])
+        if not data:
+            return False
+        worker = decode_start(data).worker
+        try:
+            if len(descriptors) != 2:
+                raise OSError("no descriptors left in the zygote")
+            self._fork(worker, *descriptors)
+        except OSError as error:
+            self._control.send(encode(Refused(worker, str(error))))
+        finally:
+            for fd in descriptors:
+                os.close(fd)
+        return True
+
+    def _fork(self, worker: int, sock: int, page: int) -> None:
+        pid = os.fork()
+        if pid == 0:
+            self._become_worker(sock, page)
+        # A worker that dies at once is a zombie until it is reaped below, so this finds it.
+        try:
+            pidfd = os.pidfd_open(pid)
+        except OSError:
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
+            raise
+        self._workers[pid] = worker
+        try:
+            socket.send_fds(self._control, [encode(Born(worker, pid))], [pidfd])
+        finally:
+            os.close(pidfd)
+
+    def _become_worker(self, sock: int, page: int) -> NoReturn:
+        """In the child: nothing of the zygote's may show."""
+        signal.set_wakeup_fd(-1)
+        for signum in (signal.SIGCHLD, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(signum, signal.SIG_DFL)
+        self._control.close()
+        os.close(self._woken)
+        os.close(self._wake)
+        atexit._clear()
+        gc.unfreeze()
+        code = 1
+        try:
+            from procorch.worker.main import main as work
+
+            work(sock, page, self._pid)
+            code = 0
+        except SystemExit as leaving:
+            code = _exit_code(leaving)
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            _leave(code)
+
+    def _reap(self) -> None:
+        while (pid := _zombie()) is not None:
+            worker = self._workers.pop(pid, None)
+            if worker is not None:
+                with contextlib.suppress(ProcessLookupError, PermissionError):
+                    os.killpg(pid, signal.SIGKILL)
+            _, status = os.waitpid(pid, 0)
+            # Workers adopt the orphans below them, so a child here that is no worker was below one
+            # that has died: it has left its group, and goes with it all the same.
+            for stray in _children():
+                if stray not in self._workers:
+                    os.kill(stray, signal.SIGKILL)
+            if worker is not None:
+                self._control.send(encode(Ended(worker, os.waitstatus_to_exitcode(status))))
+
+
+def _exit_code(leaving: SystemExit) -> int:
+    """The status that the interpreter would exit with."""
+    if leaving.code is None:
+        return 0
+    if isinstance(leaving.code, int):
+        return leaving.code & 0xFF
+    print(leaving.code, file=sys.stderr)
+    return 1
+
+
+def _leave(code: int) -> NoReturn:
+    """End a forked worker as an interpreter ends: its threads, its exit handlers, its output."""
+    try:
+        threading._shutdown()  # type: ignore[attr-defined]
+        atexit._run_exitfuncs()
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(OSError, ValueError, AttributeError):
+                stream.flush()
+    finally:
+        os._exit(code)
+
+
+def _end_descendants() -> None:
+    """Kill whatever is below this process, level by level: orphans come up here to be killed."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGCHLD])  # to wait for it
+    until = time.monotonic() + _LAST_WAIT
+    while (below := _children()) and time.monotonic() < until:
+        for pid in below:
+            os.kill(pid, signal.SIGKILL)  # ours, and not reaped: the number is still its own
+        while (ended := _zombie()) is not None:
+            os.waitpid(ended, 0)
+        signal.sigtimedwait([signal.SIGCHLD], 0.05)
+
+
+def _zombie() -> int | None:
+    """A child that has ended and is not reaped."""
+    try:
+        ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    except ChildProcessError:
+        return None
+    return None if ended is None else ended.si_pid
+
+
+def _children() -> list[int]:
+    with open(f"/proc/self/task/{os.getpid()}/children", encoding="ascii") as listed:
+        return [int(pid) for pid in listed.read().split()]

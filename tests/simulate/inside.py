@@ -1,0 +1,172 @@
+"""What must hold inside the machine after every step: nothing is lost, nobody waits for nothing.
+
+The rules of `books` say what may not happen. These say that what must happen still can: whoever
+waits has somebody, or a timer, to wake him.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from procorch.supervision import events as ev
+from procorch.supervision import tree
+from procorch.supervision.core import Core, Due
+from procorch.supervision.instance import Instance
+from procorch.supervision.states import AgentStatus, Phase, Rung
+
+_GONE = (Phase.STOPPING, Phase.DONE)
+_WITHOUT_PROCESS = (Phase.WAITING, Phase.HELD, Phase.BACKOFF)
+
+
+def look(core: Core, asked: set[tuple[int, int]]) -> None:
+    """Check everything.
+
+    Args:
+        asked: key and ticket of the questions that lie with the policy.
+
+    Raises:
+        AssertionError: something is lost or stuck; the text says what.
+    """
+    assert not core.later, "a step ended before all of it had happened"
+    assert len(core.starting) <= core.start_limit, "N10: too many starts at once"
+    placed: set[int] = set()
+    for a in core.instances.values():
+        _one(core, a, asked)
+        placed.update(a.inflight)
+        if a.pending is not None and a.pending.request is not None:
+            placed.add(a.pending.request)
+    for box in core.ledger.boxes.values():
+        assert box.members, "a mailbox without anybody to take from it"
+        placed.update(box.queue)
+    for number in core.ledger.requests:
+        assert number in placed, f"I1: request {number} is lost"
+
+
+def before(core: Core) -> dict[int, Before]:
+    """What has to be remembered of the state before a step."""
+    return {
+        key: Before(a, a.phase, a.draining is not None, list(a.children))
+        for key, a in core.instances.items()
+    }
+
+
+class Before(NamedTuple):
+    """One instance before a step."""
+
+    a: Instance
+    phase: Phase
+    leaving: bool
+    children: list[int]
+
+
+def compare(core: Core, earlier: dict[int, Before], actions: list[ev.Action]) -> None:
+    """Check what a step means for the tree: order of ends, links, auto-shutdown.
+
+    Raises:
+        AssertionError: it means something else.
+    """
+    for a in core.instances.values():
+        was = earlier.get(a.key)
+        if was is not None and was.phase not in _GONE and a.phase is Phase.STOPPING:
+            _in_its_turn(core, a)
+    for action in actions:
+        if isinstance(action, ev.Finish) and action.key in earlier:
+            _consequences(core, earlier[action.key])
+
+
+def _in_its_turn(core: Core, a: Instance) -> None:
+    assert a.final is not None
+    if a.final[1] is None and a.draining is not None:
+        for child in tree.children(core.instances, a):
+            assert not (tree.leaving(child) and child.alive), f"N7: {a.name} before {child.name}"
+
+
+def _consequences(core: Core, was: Before) -> None:
+    a = was.a
+    for key in was.children:
+        child = core.instances.get(key)
+        if child is not None and tree.linked(a, child):
+            assert tree.leaving(child), f"N4: {child.name} outlives {a.name}"
+    parent = core.instances.get(a.parent) if a.parent is not None else None
+    if parent is None or was.leaving or core.closing or not a.settings.significant:
+        return
+    if a.status in (AgentStatus.COMPLETED, AgentStatus.FAILED):
+        others = any(c.settings.significant for c in tree.children(core.instances, parent))
+        auto = parent.settings.auto_shutdown
+        if auto == "any_significant" or (auto == "all_significant" and not others):
+            assert tree.leaving(parent), f"N5: {parent.name} goes on without {a.name}"
+
+
+def _one(core: Core, a: Instance, asked: set[tuple[int, int]]) -> None:
+    where = f"{a.name} in {a.phase.name}"
+    box = core.ledger.boxes.get(a.mailbox)
+    assert (box is not None and a.key in box.members) == (a.phase not in _GONE), where
+    if a.rung is not None and a.alive and a.rung is not Rung.GIVE_UP:
+        assert _armed(core, Due.LADDER, a), f"{where}: nothing follows {a.rung.name}"
+    assert (a.key in core.starting) == (a.phase is Phase.STARTING and a.rung is None), where
+    if a.phase in _WITHOUT_PROCESS:
+        assert not a.alive, where
+        assert not a.inflight, where
+    if a.phase is not Phase.JUDGING:
+        assert a.pending is None, f"{where}: a verdict nobody waits for"
+    match a.phase:
+        case Phase.WAITING:
+            assert a.key in core.start_queue, f"{where}: forgotten"
+            assert len(core.starting) >= core.start_limit, f"{where}: a slot is free"
+        case Phase.STARTING:
+            assert a.alive, where
+            assert a.rung is not None or _armed(core, Due.START, a), where
+        case Phase.READY:
+            _ready(core, a, where)
+        case Phase.JUDGING:
+            down = a.cycle is not None and not a.cycle.rising  # judged, waits for its turn to go
+            assert down or (a.key, a.ticket) in asked, f"{where}: nobody was asked"
+        case Phase.RETIRING | Phase.STOPPING:
+            assert a.alive, f"{where}: waits for an exit that has been"
+            assert a.rung is not None, f"{where}: nobody told it to go"
+        case Phase.BACKOFF:
+            assert _armed(core, Due.BACKOFF, a), f"{where}: no timer"
+        case Phase.HELD:
+            stays = core.drained(a) and not tree.may_end(core.instances, a)
+            assert a.cycle is not None or stays, f"{where}: without a group"
+        case Phase.DONE:
+            assert a.alive, f"{where}: kept for nothing"
+    if a.draining is not None and a.grace is None and a.phase not in _GONE:
+        drained = not a.inflight and core.drained(a) and a.phase is Phase.READY
+        assert not (drained and tree.may_end(core.instances, a) and a.rung is None), (
+            f"{where}: drained, its turn has come, and it stays"
+        )
+    if a.cycle is not None:
+        _cycle(core, a, where)
+
+
+def _ready(core: Core, a: Instance, where: str) -> None:
+    assert a.alive, f"{where}: without a process"
+    assert len(a.inflight) <= 1, f"{where}: two requests at once"
+    if a.inflight:
+        assert core.ledger.requests.get(a.inflight[0]) is None or (
+            core.ledger.requests[a.inflight[0]].worker == a.key
+        ), where
+    elif a.rung is None and not a.leaving:
+        assert not core.ledger.waiting(a.mailbox), f"{where}: idle while a request waits"
+
+
+def _cycle(core: Core, a: Instance, where: str) -> None:
+    group = a.cycle
+    assert group is not None
+    assert a.key in group.members, f"{where}: in a group that does not know it"
+    assert a.phase not in _GONE, f"{where}: in a group after its end"
+    members = [core.instances[key] for key in group.members]
+    for member in members:
+        assert member.cycle is group, f"{where}: {member.name} is in two groups"
+    if group.rising:
+        moving = members[0].phase in (
+            Phase.WAITING, Phase.STARTING, Phase.BACKOFF, Phase.JUDGING, Phase.RETIRING
+        )  # fmt: skip
+    else:
+        moving = any(member.phase is Phase.RETIRING for member in members)
+    assert moving, f"{where}: a group restart that nobody carries on"
+
+
+def _armed(core: Core, due: Due, a: Instance) -> bool:
+    return (due, a.key) in core.timers._at

@@ -1,0 +1,435 @@
+"""A world for the machine: agents, processes, policies and operators that act at random.
+
+One `World` is one schedule, made from its seed alone. Which kinds of things happen, and how often,
+is drawn anew for each (swarm testing): a schedule in which nobody is ever cancelled reaches states
+that an even mixture hardly ever does.
+"""
+
+from __future__ import annotations
+
+import itertools
+import random
+from collections.abc import Callable
+from typing import Any
+
+from procorch.errors import (
+    Aborted,
+    AgentError,
+    ModelThrottled,
+    ProtocolError,
+    SerializationError,
+    StartError,
+)
+from procorch.supervision import events as ev
+from procorch.supervision.core import Due
+from procorch.supervision.machine import Machine
+from procorch.supervision.policy import SupervisorAction
+from procorch.supervision.settings import AgentSettings, Backoff, Intensity, Shutdown
+from procorch.supervision.states import Phase, Rung
+from tests.simulate import inside
+from tests.simulate.books import Books, Process
+
+MOST_AGENTS = 12
+CLOSE_TIMEOUT = 10.0
+KILL_WAIT = 5.0
+
+
+class World:
+    """One schedule.
+
+    Args:
+        seed: everything that happens follows from it.
+
+    Attributes:
+        steps: events handed to the machine so far.
+        told: those events, each with its time.
+    """
+
+    def __init__(self, seed: int) -> None:
+        self.seed = seed
+        self.steps = 0
+        self.told: list[tuple[float, ev.Event]] = []
+        self._rng = rng = random.Random(seed)
+        self._now = 0.0
+        self._keys = itertools.count(1)
+        self._requests = itertools.count(1)
+        limit = rng.choice((1, 2, 12))
+        self._machine = Machine(chance=rng.random, start_limit=limit)
+        self._books = Books(limit)
+        self._gone: list[tuple[int, int, int]] = []
+        self._latest = 0.0
+        self._moves, self._weights = self._draw_moves()
+        self._deaf = rng.choice((0.0, 0.1, 0.6))
+        self._immortal = rng.choice((0.0, 0.0, 0.1))
+        self._kinds = rng.choice(("flat", "deep", "wide", "any"))
+
+    # ---- playing
+
+    def play(self) -> None:
+        """Play it to its end.
+
+        Raises:
+            AssertionError: a rule was broken.
+        """
+        rng = self._rng
+        self._act(rng.choice((20, 60, 150)))
+        if not self._books.closed and rng.random() < 0.5:
+            self._settle()
+            self._act(20)
+        self._close_and_wait()
+
+    def _act(self, steps: int) -> None:
+        """Take about so many steps; moves that find nothing to do take none."""
+        until = self.steps + steps
+        for _ in range(20 * steps):
+            if self.steps >= until:
+                break
+            self._move()
+
+    def _move(self) -> None:
+        (move,) = self._rng.choices(self._moves, self._weights)
+        move()
+
+    def _tell(self, event: ev.Event) -> None:
+        self.steps += 1
+        self.told.append((self._now, event))
+        books, core = self._books, self._machine._core
+        books.expect(event)
+        before = inside.before(core)
+        actions = self._machine.step(event, self._now)
+        known = set(books.processes)
+        books.book(event, actions, self._now)
+        for key in books.processes.keys() - known:
+            process = books.processes[key]
+            process.deaf = self._rng.random() < self._deaf
+            process.immortal = self._rng.random() < self._immortal
+        inside.look(core, {(question.key, question.ticket) for question in books.asks})
+        inside.compare(core, before, actions)
+
+    def _draw_moves(self) -> tuple[list[Callable[[], None]], list[int]]:
+        often: dict[Callable[[], None], tuple[int, ...]] = {
+            self._spawn: (4, 8),
+            self._submit: (0, 4, 8),
+            self._ready: (8,),
+            self._reply: (4, 8),
+            self._reply_badly: (0, 2, 8),
+            self._obey: (8,),
+            self._answer: (2, 8),
+            self._pass_time: (1, 4),
+            self._wait_for_timer: (1, 4),
+            self._exit: (0, 1, 4),
+            self._fail_start: (0, 1, 4),
+            self._leave: (0, 0, 1),
+            self._probed: (4,),
+            self._cancel_request: (0, 1, 3),
+            self._cancel: (0, 0, 1, 2),
+            self._drain: (0, 0, 1, 2),
+            self._stop: (0, 0, 1, 2),
+            self._restart: (0, 0, 1, 3),
+            self._overgrow: (0, 0, 1),
+            self._break: (0, 0, 1),
+            self._reply_late: (0, 1),
+            self._close: (0, 0, 0, 0, 0, 0, 1),
+        }
+        weights = [self._rng.choice(choices) for choices in often.values()]
+        return list(often), weights
+
+    # ---- what users do
+
+    def _spawn(self) -> None:
+        books, rng = self._books, self._rng
+        if len(books.agents) >= MOST_AGENTS:
+            return
+        parent, mailbox, key = None, None, next(self._keys)
+        keys = list(books.agents)
+        if keys and self._kinds == "deep":
+            parent = keys[-1]
+        elif keys and self._kinds == "wide":
+            parent = keys[0] if rng.random() < 0.8 else rng.choice(keys)
+        elif keys and self._kinds == "any" and rng.random() < 0.7:
+            parent = rng.choice(keys)
+        if keys and parent is None and rng.random() < 0.3:
+            mailbox = books.agents[rng.choice(keys)].mailbox
+        self._tell(
+            ev.Spawn(
+                key=key,
+                mailbox=mailbox or key,
+                name=f"a{key}",
+                settings=self._settings(),
+                supervised=rng.random() < 0.8,
+                appeals=rng.random() < 0.5,
+                parent=parent,
+            )
+        )
+
+    def _settings(self) -> AgentSettings:
+        rng, pick = self._rng, self._rng.choice
+        restart = pick(("permanent", "transient", "transient", "temporary"))
+        return AgentSettings(
+            restart=restart,
+            max_restarts=pick((0, 1, 3, 9)),
+            backoff=Backoff(initial=pick((0.0, 0.0, 1.0)), cap=5.0, reset_after=pick((0, 30))),
+            intensity=pick((None, None, Intensity(pick((0, 1, 3)), pick((2.0, 20.0))))),
+            strategy=pick(("one_for_one", "one_for_all", "rest_for_one")),
+            link=pick(("record", "stop", "restart")),
+            significant=restart != "permanent" and rng.random() < 0.3,
+            auto_shutdown=pick(("never", "any_significant", "all_significant")),
+            shutdown=Shutdown(
+                cooperate=pick((0.0, 0.2)), interrupt=1.0, grace=pick((0.0, 3.0)),
+                terminate=pick((0.0, 2.0)), kill=pick((1.0, KILL_WAIT)),
+            ),
+            start_timeout=pick((1.0, 60.0)),
+            heartbeat_timeout=pick((None, None, 2.0)),
+            memory_limit=1000,
+            charge_requests=rng.random() < 0.2,
+        )  # fmt: skip
+
+    def _submit(self) -> None:
+        rng = self._rng
+        if not self._books.agents:
+            return
+        timeout = rng.choice((None, None, 1.0, 5.0))
+        deadline = self._now + timeout if timeout and rng.random() < 0.7 else None
+        self._tell(
+            ev.Submit(
+                mailbox=self._agent().mailbox,
+                request=next(self._requests),
+                deadline=deadline,
+                timeout=timeout,
+                retries=rng.choice((0, 0, 1, 3)),
+                allowed_failures=rng.choice((0, 1, 2)),
+            )
+        )
+
+    def _agent(self) -> Any:
+        return self._books.agents[self._rng.choice(list(self._books.agents))]
+
+    def _cancel_request(self) -> None:
+        if self._books.requests:
+            among = self._books.open or self._books.requests
+            self._tell(ev.CancelRequest(self._rng.choice(list(among))))
+
+    def _cancel(self) -> None:
+        if self._books.agents:
+            agent = self._agent()
+            a = self._machine.instance(agent.key)
+            if a is not None and a.phase not in (Phase.STOPPING, Phase.DONE):
+                agent.cancelled = True
+            self._tell(ev.Cancel(agent.key))
+
+    def _drain(self) -> None:
+        if self._books.agents:
+            self._tell(ev.Drain(self._agent().key))
+
+    def _stop(self) -> None:
+        if self._books.agents:
+            self._tell(ev.Stop(self._agent().key, self._rng.choice((0.0, 3.0))))
+
+    def _restart(self) -> None:
+        if self._books.agents:
+            self._tell(ev.Restart(self._agent().key))
+
+    def _close(self) -> None:
+        deadline = self._now + self._rng.choice((0.0, 3.0, CLOSE_TIMEOUT))
+        latest = max(deadline, self._now) + KILL_WAIT
+        self._latest = min(self._latest, latest) if self._books.closed else latest
+        self._tell(ev.Close(self._rng.random() < 0.5, deadline))
+
+    def _answer(self) -> None:
+        """A policy answers: late, never in the order of asking, at times with nonsense."""
+        rng = self._rng
+        questions = self._books.asks + self._books.appeals
+        if not questions:
+            return
+        question = rng.choice(questions)
+        action: SupervisorAction | None = rng.choice(
+            (SupervisorAction.RESTART, SupervisorAction.RESTART, *SupervisorAction)
+        )
+        fault = None
+        if rng.random() < 0.1:
+            action, fault = None, ZeroDivisionError("the policy")
+        if isinstance(question, ev.Ask):
+            self._books.asks.remove(question)
+            self._tell(ev.Judged(question.key, question.ticket, action, fault))
+        else:
+            self._books.appeals.remove(question)
+            self._tell(
+                ev.Appealed(
+                    question.key, question.ticket, question.child, question.error, action, fault
+                )
+            )
+
+    # ---- what the world does
+
+    def _process(self, fits: Callable[[Process], object]) -> Process | None:
+        found = [process for process in self._books.processes.values() if fits(process)]
+        return self._rng.choice(found) if found else None
+
+    def _ready(self) -> None:
+        process = self._process(lambda p: not p.ready and not p.failed)
+        if process is not None:
+            self._tell(ev.Ready(process.key, process.generation))
+
+    def _fail_start(self) -> None:
+        process = self._process(lambda p: not p.ready and not p.failed)
+        if process is not None:
+            error = StartError("no", permanent=self._rng.random() < 0.2)
+            self._tell(ev.StartFailed(process.key, process.generation, error))
+
+    def _reply(self, error: AgentError | None = None) -> None:
+        process = self._process(lambda p: p.request is not None)
+        if process is not None:
+            self._replies(process, error)
+
+    def _reply_badly(self) -> None:
+        errors = (ModelThrottled("slow down"), SerializationError(what="reply"), Aborted())
+        self._reply(self._rng.choice(errors))
+
+    def _replies(self, process: Process, error: AgentError | None) -> None:
+        key, generation, request = process.key, process.generation, process.request
+        assert request is not None
+        payload = (key, generation, request)
+        self._gone.append(payload)
+        self._tell(ev.Replied(key, generation, request, error, payload))
+
+    def _reply_late(self) -> None:
+        """A reply of an older generation, or one that has been there before."""
+        if self._gone:
+            key, generation, request = self._rng.choice(self._gone)
+            process = self._books.processes.get(key)
+            if process is None or process.request != request:
+                payload = (key, generation, request, "late")
+                self._tell(ev.Replied(key, generation, request, None, payload))
+
+    def _leave(self) -> None:
+        process = self._process(lambda p: p.request is not None and not p.leaving)
+        if process is not None:
+            self._tell(ev.Leaving(process.key, process.generation))
+
+    def _exit(self) -> None:
+        process = self._process(lambda p: not p.immortal)
+        if process is not None:
+            self._exits(process)
+
+    def _exits(self, process: Process) -> None:
+        rng = self._rng
+        if process.request is not None:
+            self._gone.append((process.key, process.generation, process.request))
+        exit = ev.Exit(
+            signal=rng.choice((None, "SIGKILL")),
+            code=0,
+            started=process.request or 0 if rng.random() < 0.8 else 0,
+        )
+        self._tell(ev.Exited(process.key, process.generation, exit))
+
+    def _obey(self) -> None:
+        """A process does what it is being pressed to do, if it hears at all."""
+        process = self._process(
+            lambda p: (p.rung is not None or p.leaving or p.failed)
+            and not p.immortal
+            and (not p.deaf or p.rung in (Rung.KILL, Rung.GIVE_UP))
+        )
+        if process is not None:
+            self._obeys(process)
+
+    def _obeys(self, process: Process) -> None:
+        if process.rung in (Rung.COOPERATE, Rung.INTERRUPT):
+            self._replies(process, Aborted())
+        elif process.request is not None and process.rung in (None, Rung.LEAVE):
+            self._replies(process, None)
+        else:
+            self._exits(process)
+
+    def _probed(self) -> None:
+        if self._books.probes:
+            probe = self._books.probes.pop(0)
+            progress = self._rng.choice((7, 7, 7, self.steps))
+            self._tell(ev.Probed(probe.key, probe.generation, progress))
+
+    def _overgrow(self) -> None:
+        process = self._process(lambda p: True)
+        if process is not None:
+            self._tell(ev.Overgrown(process.key, process.generation, 2000))
+
+    def _break(self) -> None:
+        process = self._process(lambda p: True)
+        if process is not None:
+            self._tell(ev.Broken(process.key, process.generation, ProtocolError("bad magic")))
+
+    def _pass_time(self) -> None:
+        now = self._now + self._rng.choice((0.1, 1.0, 7.0))
+        due = self._machine.next_due()
+        if self._books.closed and due is not None:
+            now = min(now, max(due, self._now))  # I5 is about time, so none may be wasted here
+        self._now = now
+        if self._books.closed or self._rng.random() < 0.7:  # else noticed with a later event
+            self._tell(ev.Tick())
+
+    def _wait_for_timer(self) -> None:
+        due = self._machine.next_due()
+        if due is not None:
+            self._now = max(self._now, due)
+            self._tell(ev.Tick())
+
+    # ---- how it ends
+
+    def _settle(self) -> None:
+        """The world comes to rest: whoever was asked answers, and everything obeys.
+
+        Then every request has its outcome, and whoever was told to end has ended.
+        """
+        for _ in range(2000):
+            if not self._calm_move():
+                break
+        else:
+            raise AssertionError("liveness: it never comes to rest")
+        assert not self._books.open, f"liveness: requests without outcome: {[*self._books.open]}"
+        for key, agent in self._books.agents.items():
+            a = self._machine.instance(key)
+            if not agent.ended:
+                assert a is not None
+                assert a.draining is None, f"liveness: {a.name} was told to end, and stays"
+                assert a.phase.value == "ready", f"liveness: {a.name} stays in {a.phase.name}"
+
+    def _calm_move(self) -> bool:
+        books = self._books
+        if books.asks or books.appeals:
+            self._answer()
+        elif books.probes:
+            self._probed()
+        elif process := self._process(lambda p: p.rung is not None or p.leaving or p.failed):
+            process.immortal = process.deaf = False
+            self._obeys(process)
+        elif process := self._process(lambda p: not p.ready):
+            self._tell(ev.Ready(process.key, process.generation))
+        elif process := self._process(lambda p: p.request is not None):
+            self._replies(process, None)
+        elif self._machine.next_due() is not None:
+            self._wait_for_timer()
+        else:
+            return False
+        return True
+
+    def _close_and_wait(self) -> None:
+        """I5, with processes that do not help: the deadline, the kill wait, and it is over."""
+        if not self._books.closed:
+            self._close()
+        while (due := self._machine.next_due()) is not None and due <= self._latest:
+            if self._rng.random() < 0.5:
+                self._move()
+            else:
+                self._wait_for_timer()
+        self._now = max(self._now, self._latest)
+        self._tell(ev.Tick())
+        assert self._machine.idle, "I5: close() does not return"
+        assert not self._books.open, "I1: a request without outcome"
+        for process in list(self._books.processes.values()):
+            assert process.unreaped, "I5: a process that nobody reported"
+            self._exits(process)
+        core = self._machine._core
+        assert not core.instances, "an instance is left"
+        assert not core.ledger.boxes, "a mailbox is left"
+        assert not core.ledger.requests, "a request is left"
+        assert not core.starting, "a start slot is left"
+        left = [kind for kind, _ in core.timers._at if kind is not Due.CLOSE]
+        assert not left, f"timers are left: {left}"
