@@ -113,8 +113,8 @@ class LocalProcess:
 
     @property
     def progress(self) -> int:
-        """The progress count of its status page."""
-        return self._page.progress
+        """The progress count of its status page; of a dead worker 0: it makes none."""
+        return 0 if self._gone else self._page.progress
 
     def send(self, kind: Kind, request: int, head: bytes, body: Sequence[Buffer]) -> None:
         """See `WorkerProcess.send`."""
@@ -149,10 +149,16 @@ class LocalProcess:
 
     def _alive(self) -> bool:
         """Whether its pid is still its own: the zygote may have reaped it before we were told."""
-        return self._pidfd >= 0 and not select.select([self._pidfd], [], [], 0)[0]
+        if self._gone or self._pidfd < 0:
+            return False
+        poll = select.poll()  # `select.select` refuses descriptors from 1024 on
+        poll.register(self._pidfd, select.POLLIN)
+        return not poll.poll(0)
 
     def cancel(self, request: int, *, force: bool) -> None:
         """See `WorkerProcess.cancel`."""
+        if self._gone:
+            return
         self._page.aim(request, RAISE if force else FLAG)
         self._nudge(request)
 
@@ -263,3 +269,4 @@ class LocalProcess:
         self._page.close()
         if self._pidfd >= 0:
             os.close(self._pidfd)
+            self._pidfd = -1

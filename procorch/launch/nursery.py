@@ -10,8 +10,9 @@ What it promises:
 * The group of a worker that has died is killed while its zombie still holds the number: after that
   the number may be somebody else's.
 * It ends when its control socket closes, which the kernel does when the supervisor dies of whatever
-  cause, and takes every descendant with it. Workers have armed a death signal against it, so they
-  end as well when the zygote itself is killed.
+  cause, and takes every descendant with it. A child that the supervisor's program has forked may
+  hold that socket open, so the supervisor's own end counts as well (a pidfd). Workers have armed a
+  death signal against the zygote, so they end as well when it is itself killed.
 """
 
 from __future__ import annotations
@@ -81,13 +82,17 @@ decode_start = msgspec.msgpack.Decoder(Start).decode
 decode_report: msgspec.msgpack.Decoder[Report] = msgspec.msgpack.Decoder(Report)
 
 
-def main(control_fd: int, preload: list[str], sys_path: list[str]) -> None:
-    """Serve until the control socket closes.
+def main(control_fd: int, preload: list[str], sys_path: list[str], supervisor: int) -> None:
+    """Serve until the control socket closes or the supervisor is gone.
 
     Args:
         control_fd: a connected SOCK_SEQPACKET socket.
         preload: modules to import before the first fork.
+        supervisor: pid of the process that made this one.
     """
+    supervisor_fd = os.pidfd_open(supervisor)
+    if os.getppid() != supervisor:  # it had died, and the number is somebody else's
+        return
     os.setsid()
     for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(signum, signal.SIG_IGN)
@@ -105,7 +110,7 @@ def main(control_fd: int, preload: list[str], sys_path: list[str]) -> None:
             control.send(encode(Warned(module, f"{type(error).__name__}: {error}")))
     gc.collect()
     gc.freeze()  # a collection in a worker need not touch, and so copy, what all share
-    Nursery(control).serve()
+    Nursery(control, supervisor_fd).serve()
 
 
 class Nursery:
@@ -113,10 +118,12 @@ class Nursery:
 
     Args:
         control: the socket to the supervisor.
+        supervisor_fd: the supervisor's pidfd.
     """
 
-    def __init__(self, control: socket.socket) -> None:
+    def __init__(self, control: socket.socket, supervisor_fd: int) -> None:
         self._control = control
+        self._supervisor = supervisor_fd
         self._workers: dict[int, int] = {}
         self._pid = os.getpid()
         self._woken, self._wake = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
@@ -128,9 +135,12 @@ class Nursery:
         poll = select.poll()
         poll.register(self._control, select.POLLIN)
         poll.register(self._woken, select.POLLIN)
+        poll.register(self._supervisor, select.POLLIN)
         try:
             while True:
                 ready = {fd for fd, _ in poll.poll()}
+                if self._supervisor in ready:
+                    break
                 if self._woken in ready:
                     with contextlib.suppress(BlockingIOError):
                         os.read(self._woken, MESSAGE)
@@ -184,8 +194,8 @@ class Nursery:
         for signum in (signal.SIGCHLD, signal.SIGTERM, signal.SIGHUP):
             signal.signal(signum, signal.SIG_DFL)
         self._control.close()
-        os.close(self._woken)
-        os.close(self._wake)
+        for fd in (self._supervisor, self._woken, self._wake):
+            os.close(fd)
         atexit._clear()
         gc.unfreeze()
         code = 1

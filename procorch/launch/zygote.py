@@ -75,9 +75,8 @@ class _Zygote:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         try:
             fd = theirs.fileno()
-            self._child = Child(
-                "procorch-zygote", "procorch.launch.nursery:main", [fd, preload, sys_path], [fd]
-            )
+            args = [fd, preload, sys_path, os.getpid()]
+            self._child = Child("procorch-zygote", "procorch.launch.nursery:main", args, [fd])
             self._child.start()
         except BaseException:
             ours.close()

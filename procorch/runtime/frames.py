@@ -62,4 +62,11 @@ def _replied(
             page_faults=cost.page_faults,
         )
     outcome = Outcome(metrics, None, frame.body)
-    return ev.Replied(process.spec.key, frame.generation, frame.request, error, outcome)
+    return ev.Replied(
+        process.spec.key,
+        frame.generation,
+        frame.request,
+        error,
+        outcome,
+        0 if cost is None else cost.peak_rss,
+    )

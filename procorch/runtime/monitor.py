@@ -273,6 +273,10 @@ class Monitor:
             sys_path=self._sys_path(),
             max_message=self._max_message,
             checkpoint=-1 if link.checkpoint is None else len(link.factory),
+            env=dict(link.settings.env),
+            cwd=link.settings.cwd,
+            nice=link.settings.priority,
+            address_space=link.settings.address_space_limit,
         )
         body = link.factory + (link.checkpoint or b"")
         return Spec(link.key, link.generation, link.name, heads.encode(head), body)

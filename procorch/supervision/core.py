@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from enum import Enum
 from typing import Any, TypeAlias
 
-from procorch.errors import AgentError
+from procorch.errors import Aborted, AgentError
 from procorch.supervision import events as ev
 from procorch.supervision.instance import Instance, Pending
 from procorch.supervision.ledger import Ledger, Request
@@ -31,6 +31,7 @@ class Due(Enum):
     GRACE = "grace"
     REQUEST = "request"
     HEARTBEAT = "heartbeat"
+    AGE = "age"
     CLOSE = "close"
 
 
@@ -88,6 +89,12 @@ class Core:
         a.final = (status, error)
         self.enter(a, Phase.STOPPING)
 
+    def cut_off(self, a: Instance) -> None:
+        """End ``a``, which has no process: nothing starts during a close (I2), so nobody will ever
+        take what waits."""
+        waiting = self.ledger.waiting(a.mailbox)
+        self.end(a, AgentStatus.STOPPED, Aborted(agent=a.name) if waiting else None)
+
     def resolve(self, request: int, error: AgentError | None, payload: object = None) -> bool:
         """Fix the outcome of a request; False when it was fixed before."""
         self.timers.disarm((Due.REQUEST, request))
@@ -141,7 +148,7 @@ class Core:
         a.alive = False
         a.last_exit = exit.describe()
         self.left_starting(a)
-        for due in (Due.LADDER, Due.HEARTBEAT):
+        for due in (Due.LADDER, Due.HEARTBEAT, Due.AGE):
             self.timers.disarm((due, a.key))
 
     def take_inflight(self, a: Instance) -> list[Request]:

@@ -62,9 +62,7 @@ def _look(core: Core, a: Instance) -> None:
     if a.phase is Phase.READY:
         core.enter(a, Phase.READY)
     elif core.closing and a.phase in _WITHOUT_PROCESS:
-        # Nothing starts during a close (I2), so nobody will ever take what waits.
-        waiting = core.ledger.waiting(a.mailbox)
-        core.end(a, AgentStatus.STOPPED, Aborted(agent=a.name) if waiting else None)
+        core.cut_off(a)
     elif a.phase in (*_WITHOUT_PROCESS, Phase.STARTING) and core.drained(a):
         # Nobody has seen its next process yet, so nothing is lost if that never comes.
         if tree.may_end(core.instances, a):

@@ -145,13 +145,17 @@ class StartFailed(Struct, frozen=True):
 
 
 class Replied(Struct, frozen=True):
-    """The worker answered a request; ``payload`` passes through untouched."""
+    """The worker answered a request; ``payload`` passes through untouched.
+
+    ``peak_rss``: its high-water mark during the request, in bytes; 0: unknown.
+    """
 
     key: int
     generation: int
     request: int
     error: AgentError | None = None
     payload: Any = None
+    peak_rss: int = 0
 
 
 class Leaving(Struct, frozen=True):

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from procorch.errors import (
-    Aborted,
     AgentCrashed,
     AgentError,
     AgentHung,
@@ -268,6 +267,9 @@ def appealed(core: Core, a: Instance, event: ev.Appealed) -> None:
 def restart(core: Core, a: Instance, event: ev.Restart) -> None:
     """An operator wants a new process: not a failure, so not counted (N1)."""
     if tree.leaving(a):
+        a.renew = False  # Its end makes a successor superfluous.
+        if a.phase is Phase.READY:
+            core.enter(a, Phase.READY)
         return
     core.timers.disarm((Due.BACKOFF, a.key))
     replace(core, a, counted=False, alone=True)
@@ -284,7 +286,7 @@ def replace(core: Core, a: Instance, *, counted: bool, alone: bool = False) -> N
         core.enter(a, Phase.READY)  # It is to end soon: a successor would have nothing to do.
         return
     if core.closing:
-        _end_closing(core, a)
+        core.cut_off(a)
         return
     a.delay = 0.0
     if counted:
@@ -309,7 +311,7 @@ def retire(core: Core, a: Instance) -> None:
             busy = bool(a.inflight) or a.ready_at is None
             core.press(a, Rung.TERMINATE if blamed and busy else Rung.LEAVE)
     elif core.closing:
-        _end_closing(core, a)
+        core.cut_off(a)
     elif a.cycle is not None:
         core.enter(a, Phase.HELD)
     elif core.drained(a):
@@ -333,12 +335,6 @@ def retired(core: Core, a: Instance, event: ev.Exited) -> None:
     core.enter(a, Phase.RETIRING)
     if a.cycle is not None:
         groups.advance(core, a.cycle)
-
-
-def _end_closing(core: Core, a: Instance) -> None:
-    """Nothing starts during a close (I2), so nobody will ever take what waits."""
-    waiting = core.ledger.waiting(a.mailbox)
-    core.end(a, AgentStatus.STOPPED, Aborted(agent=a.name) if waiting else None)
 
 
 def hold(core: Core, a: Instance) -> None:

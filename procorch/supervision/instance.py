@@ -68,9 +68,11 @@ class Instance:
             that the first rungs aim at.
         leaving: the agent has said that it is finished; its normal exit follows (N0).
         finished: it said so without having been told to end.
-        renew: somebody asked for a new process while the policy was thinking.
+        renew: it is to get a new process as soon as it is idle.
         grace: seconds of draining that begin when its turn to end has come (N7).
         aborted: requests of it were aborted.
+        served: requests the current process has answered.
+        aged: the current process is older than it should get.
         last_exit: how its previous process ended, in words.
     """
 
@@ -106,6 +108,8 @@ class Instance:
     renew: bool = False
     grace: float | None = None
     aborted: bool = False
+    served: int = 0
+    aged: bool = False
     last_exit: str | None = None
     final: tuple[AgentStatus, AgentError | None] | None = None
     rung: Rung | None = None

@@ -5,8 +5,9 @@ to perform, in order. It knows no process, no socket and no clock, so a year of 
 runs in a test in a second.
 
 What may happen to an instance is one table, `TRANSITIONS`: (phase, event) to the handler and the
-phases it may lead to. What is not in the table is late or meaningless in that phase and changes
-nothing: a timer that lost a race, a second cancel. Two rules stand above the table:
+phases it may enter; `ONWARD` has what follows by itself, `TREE` what others do to it. What is not in
+the table is late or meaningless in that phase and changes nothing: a timer that lost a race, a
+second cancel (`diagram.IGNORED` says why for each). Two rules stand above the table:
 
 * events that name a generation count only while it is the current one (I1, I2);
 * the outcome of a request is fixed once, by whoever comes first (`ledger`).
@@ -25,14 +26,26 @@ from procorch.supervision.states import Phase
 
 
 class Rule(NamedTuple):
-    """What an event does in a phase, and the phases that may follow."""
+    """What an event does in a phase: the handler, and the phases that it may enter first."""
 
     handler: Callable[[Core, Instance, Any], None]
-    leads_to: frozenset[Phase]
+    enters: frozenset[Phase]
+
+    @property
+    def leads_to(self) -> frozenset[Phase]:
+        """Where the instance may be at the end of the step: what it entered, and all from there."""
+        reached: set[Phase] = set()
+        ahead = list(self.enters)
+        while ahead:
+            phase = ahead.pop()
+            if phase not in reached:
+                reached.add(phase)
+                ahead += ONWARD[phase]
+        return frozenset(reached)
 
 
-def _rule(handler: Callable[[Core, Instance, Any], None], *phases: Phase) -> Rule:
-    return Rule(handler, frozenset(phases))
+def _rule(handler: Callable[[Core, Instance, Any], None], *enters: Phase) -> Rule:
+    return Rule(handler, frozenset(enters))
 
 
 WAITING, STARTING, READY, JUDGING, RETIRING, HELD, BACKOFF, STOPPING, DONE = Phase
@@ -49,52 +62,75 @@ ENTRIES: dict[Phase, Entry] = {
     DONE: ending.finish,
 }
 
-_NEXT = (WAITING, STARTING, HELD, BACKOFF, STOPPING, DONE)
-"""Where an instance without a process may go: to its next start, or to its end."""
+ONWARD: dict[Phase, tuple[Phase, ...]] = {
+    WAITING: (STARTING,),
+    STARTING: (),
+    READY: (STOPPING,),
+    JUDGING: (READY, RETIRING, HELD, STOPPING),
+    RETIRING: (WAITING, HELD, BACKOFF, STOPPING),
+    HELD: (WAITING, BACKOFF),
+    BACKOFF: (),
+    STOPPING: (DONE,),
+    DONE: (),
+}
+"""Where the entry action of a phase may go on to, without a further event: a start slot is free,
+it has drained, there is no policy, the process has gone already."""
 
-_AFTER_FAILURE = (JUDGING, READY, RETIRING, *_NEXT)
+TREE: dict[Phase, tuple[Phase, ...]] = {
+    WAITING: (HELD, STOPPING),
+    STARTING: (RETIRING, STOPPING),
+    READY: (RETIRING, STOPPING),
+    JUDGING: (RETIRING, HELD, STOPPING),
+    RETIRING: (HELD, STOPPING),
+    HELD: (WAITING, BACKOFF, STOPPING),
+    BACKOFF: (HELD, STOPPING),
+    STOPPING: (),
+    DONE: (),
+}
+"""Where other instances may take one: it is restarted or ended with its group, it was waited for."""
 
 TRANSITIONS: dict[tuple[Phase, type | Due], Rule] = {
-    (STARTING, ev.Ready): _rule(starting.ready, STARTING, READY, STOPPING),
-    (STARTING, ev.StartFailed): _rule(starting.failed, STARTING),
-    (STARTING, ev.Exited): _rule(starting.exited, *_AFTER_FAILURE),
-    (STARTING, Due.START): _rule(starting.overdue, STARTING),
-    (READY, ev.Leaving): _rule(failing.leaving, READY),
-    (READY, ev.Probed): _rule(failing.probed, READY),
-    (READY, Due.HEARTBEAT): _rule(failing.heartbeat_due, READY),
-    (READY, ev.Appealed): _rule(failing.appealed, READY, RETIRING, *_NEXT),
-    (READY, ev.Restart): _rule(failing.restart, RETIRING, *_NEXT),
-    (JUDGING, ev.Restart): _rule(failing.restart_when_judged, JUDGING),
-    (BACKOFF, ev.Restart): _rule(failing.restart, RETIRING, *_NEXT),
-    (READY, ev.Replied): _rule(requests.replied, READY, *_AFTER_FAILURE),
-    (READY, ev.Exited): _rule(failing.exited, *_AFTER_FAILURE),
-    (JUDGING, ev.Judged): _rule(failing.judged, READY, RETIRING, *_NEXT),
-    (JUDGING, ev.Exited): _rule(failing.exited_while_judged, JUDGING),
-    (RETIRING, ev.Exited): _rule(failing.retired, *_NEXT),
-    (RETIRING, ev.Replied): _rule(requests.replied_in_leaving, RETIRING),
-    (STOPPING, ev.Replied): _rule(requests.replied_in_leaving, STOPPING),
-    (BACKOFF, Due.BACKOFF): _rule(failing.backoff_over, WAITING, STARTING),
-    (STOPPING, ev.Cancel): _rule(ending.hurry, STOPPING),
+    (STARTING, ev.Ready): _rule(starting.ready, READY),
+    (STARTING, ev.StartFailed): _rule(starting.failed),
+    (STARTING, ev.Exited): _rule(starting.exited, JUDGING, STOPPING),
+    (STARTING, Due.START): _rule(starting.overdue),
+    (READY, ev.Leaving): _rule(failing.leaving),
+    (READY, ev.Probed): _rule(failing.probed),
+    (READY, Due.AGE): _rule(requests.aged),
+    (READY, Due.HEARTBEAT): _rule(failing.heartbeat_due),
+    (READY, ev.Appealed): _rule(failing.appealed, READY, RETIRING, STOPPING),
+    (READY, ev.Restart): _rule(failing.restart, READY, RETIRING),
+    (JUDGING, ev.Restart): _rule(failing.restart_when_judged),
+    (BACKOFF, ev.Restart): _rule(failing.restart, RETIRING, HELD),
+    (READY, ev.Replied): _rule(requests.replied, READY, JUDGING),
+    (READY, ev.Exited): _rule(failing.exited, JUDGING, RETIRING, HELD, STOPPING),
+    (JUDGING, ev.Judged): _rule(failing.judged, READY, RETIRING, HELD, STOPPING),
+    (JUDGING, ev.Exited): _rule(failing.exited_while_judged),
+    (RETIRING, ev.Exited): _rule(failing.retired, RETIRING),
+    (RETIRING, ev.Replied): _rule(requests.replied_in_leaving),
+    (STOPPING, ev.Replied): _rule(requests.replied_in_leaving),
+    (BACKOFF, Due.BACKOFF): _rule(failing.backoff_over, WAITING),
+    (STOPPING, ev.Cancel): _rule(ending.hurry),
     (STOPPING, ev.Exited): _rule(ending.exited, DONE),
-    (STOPPING, Due.LADDER): _rule(ending.climb, STOPPING, DONE),
-    (DONE, ev.Exited): _rule(ending.exited_late, DONE),
+    (STOPPING, Due.LADDER): _rule(ending.climb, DONE),
+    (DONE, ev.Exited): _rule(ending.exited_late),
     **{
-        (phase, Due.LADDER): _rule(ending.climb, phase, DONE)
+        (phase, Due.LADDER): _rule(ending.climb, STOPPING)
         for phase in (STARTING, READY, JUDGING, RETIRING)
     },
     **{
-        (phase, event): _rule(handler, phase)
+        (phase, event): _rule(handler)
         for phase in (STARTING, READY, JUDGING)
         for event, handler in ((ev.Overgrown, failing.overgrown), (ev.Broken, failing.broken))
     },
     **{
-        (phase, event): _rule(handler, phase, STOPPING, DONE)
+        (phase, event): _rule(handler, *enters)
         for phase in (WAITING, STARTING, READY, JUDGING, RETIRING, HELD, BACKOFF)
-        for event, handler in (
-            (ev.Cancel, ending.cancel),
-            (ev.Drain, ending.drain),
-            (ev.Stop, ending.stop),
-            (Due.GRACE, ending.out_of_grace),
+        for event, handler, enters in (
+            (ev.Cancel, ending.cancel, (STOPPING,)),
+            (ev.Drain, ending.drain, (phase,) if phase is READY else ()),
+            (ev.Stop, ending.stop, (phase,) if phase is READY else ()),
+            (Due.GRACE, ending.out_of_grace, (STOPPING,)),
         )
     },
 }

@@ -50,7 +50,7 @@ def wake(core: Core, mailbox: int) -> None:
 
 
 def _idle(a: Instance) -> bool:
-    return not a.inflight and a.rung is None and not a.leaving
+    return not a.inflight and a.rung is None and not a.leaving and not a.renew
 
 
 def advance(core: Core, a: Instance) -> None:
@@ -84,6 +84,7 @@ def replied(core: Core, a: Instance, event: ev.Replied) -> None:
         core.stale += 1
         return
     a.inflight.remove(event.request)
+    a.served += 1
     core.timers.disarm((Due.HEARTBEAT, a.key))
     error = event.error
     if a.rung is not None and a.rung.spares_process and event.request == a.target:
@@ -101,10 +102,37 @@ def replied(core: Core, a: Instance, event: ev.Replied) -> None:
     elif judged:
         # A complete reply beats the deadline even while the policy thinks it over.
         core.timers.disarm((Due.REQUEST, event.request))
+        a.renew = a.renew or _worn(a, event.peak_rss)
         core.judge(a, Pending(event.request, error, event.payload))
         return
     core.resolve(event.request, error, event.payload)
-    core.enter(a, Phase.READY)
+    if a.rung is None and _worn(a, event.peak_rss):
+        recycle(core, a)
+    else:
+        core.enter(a, Phase.READY)
+
+
+def _worn(a: Instance, peak_rss: int) -> bool:
+    """Whether its process has served long enough, or was larger than it may be."""
+    settings = a.settings
+    return (
+        a.aged
+        or (settings.max_requests is not None and a.served >= settings.max_requests)
+        or (settings.memory_limit is not None and peak_rss > settings.memory_limit)
+    )
+
+
+def recycle(core: Core, a: Instance) -> None:
+    """Replace the process between two requests; costs none of them, and is not counted (N1)."""
+    a.renew = True  # Nothing goes to it any more.
+    core.soon(a.key, ev.Restart(a.key))
+
+
+def aged(core: Core, a: Instance, event: object) -> None:
+    """``max_age`` has passed: an idle process is replaced now, a busy one after its request."""
+    a.aged = True
+    if _idle(a):
+        recycle(core, a)
 
 
 def replied_in_leaving(core: Core, a: Instance, event: ev.Replied) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Any, Literal, get_args
 
 from procorch.units import seconds, size_in_bytes, whole
@@ -115,8 +115,7 @@ class Shutdown:
     kill: float = 5.0
 
     def __post_init__(self) -> None:
-        for field in fields(self):
-            name = field.name
+        for name in (each.name for each in fields(self)):
             object.__setattr__(self, name, seconds(getattr(self, name), f"shutdown.{name}"))
 
 
@@ -140,7 +139,16 @@ class AgentSettings:
         request_timeout: seconds a request may take, waiting in the queue included; None: any.
         heartbeat_timeout: seconds that a busy agent may go without progress before it counts as
             hung and is killed (N12); None: never.
-        memory_limit: resident bytes of the worker's process, sampled; None: no limit.
+        memory_limit: resident bytes of the worker's process. It is killed when a sample shows more
+            (one every 50 ms: a short peak may pass unseen), and replaced after a request whose
+            high-water mark was above; None: no limit.
+        address_space_limit: bytes of address space the kernel grants the worker (RLIMIT_AS): more
+            is a ``MemoryError`` in its code, exactly; None: no limit.
+        max_requests: requests after which the process is replaced, between two; None: never.
+        max_age: seconds after which it is replaced, likewise.
+        env: variables added to the worker's environment.
+        cwd: its working directory; None: the parent's.
+        priority: added to its nice value, 0 to 19.
         channel_buffer: requests that may wait in the queue before senders have to.
         retries: how often a request whose worker died is tried again (N3).
         allowed_failures: workers a request may kill; one more and it is a `PoisonRequest`.
@@ -161,6 +169,12 @@ class AgentSettings:
     request_timeout: float | None = None
     heartbeat_timeout: float | None = None
     memory_limit: int | None = None
+    address_space_limit: int | None = None
+    max_requests: int | None = None
+    max_age: float | None = None
+    env: Mapping[str, str] = field(default_factory=dict)
+    cwd: str | None = None
+    priority: int = 0
     channel_buffer: int = 32
     retries: int = 0
     allowed_failures: int = 2
@@ -174,13 +188,13 @@ class AgentSettings:
             TypeError: an unknown key (with the nearest valid name), or a value of a wrong type.
             ValueError: a value out of range, or settings that contradict each other.
         """
-        known = [field.name for field in fields(cls)]
+        known = [each.name for each in fields(cls)]
         for key in given:
             if key not in known:
                 raise TypeError(f"unknown setting {key!r}{_hint(key, known)}")
         values = dict(given)
         for name, least in _WHOLE.items():
-            if name in values:
+            if name in values and not (name in _OPTIONAL and values[name] is None):
                 whole(values[name], name, least=least)
         for name, words in _WORDS.items():
             if name in values and values[name] not in words:
@@ -189,7 +203,7 @@ class AgentSettings:
             value = values.get(name)
             if name in values and not isinstance(value, kind) and value is not None:
                 raise TypeError(f"{name} must be {kind.__name__}(...), not {type(value).__name__}")
-        for name in ("start_timeout", "request_timeout", "heartbeat_timeout"):
+        for name in ("start_timeout", "request_timeout", "heartbeat_timeout", "max_age"):
             if values.get(name) is not None:
                 values[name] = seconds(values[name], name)
                 if values[name] == 0:
@@ -197,8 +211,10 @@ class AgentSettings:
         for name in ("backoff", "shutdown", "start_timeout"):
             if name in values and values[name] is None:
                 raise TypeError(f"{name} cannot be None; leave it out for the default")
-        if values.get("memory_limit") is not None:
-            values["memory_limit"] = size_in_bytes(values["memory_limit"], "memory_limit")
+        for name in ("memory_limit", "address_space_limit"):
+            if values.get(name) is not None:
+                values[name] = size_in_bytes(values[name], name)
+        values.update(_of_process(values))
         if values.get("intensity") is not None and "backoff" not in values:
             values["backoff"] = values["intensity"].fitting_backoff()
         settings = cls(**values)
@@ -228,7 +244,15 @@ class AgentSettings:
         return self.strategy != "one_for_one"
 
 
-_WHOLE = {"max_restarts": 0, "channel_buffer": 1, "retries": 0, "allowed_failures": 0}
+_WHOLE = {
+    "max_restarts": 0,
+    "channel_buffer": 1,
+    "retries": 0,
+    "allowed_failures": 0,
+    "max_requests": 1,
+    "priority": 0,
+}
+_OPTIONAL = ("max_requests",)
 _WORDS: dict[str, tuple[str, ...]] = {
     "restart": get_args(Restart),
     "strategy": get_args(Strategy),
@@ -242,6 +266,28 @@ _OBJECTS: dict[str, type] = {
     "significant": bool,
     "charge_requests": bool,
 }
+
+
+def _of_process(given: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of the operating system's process, checked."""
+    checked: dict[str, Any] = {}
+    if given.get("priority", 0) > 19:
+        raise ValueError(f"priority must be from 0 to 19 (nice), not {given['priority']}")
+    env = given.get("env", {})
+    if not isinstance(env, Mapping):
+        raise TypeError(f"env must map names to values, not be {type(env).__name__}")
+    for name, value in env.items():
+        if not isinstance(name, str) or not isinstance(value, str):
+            raise TypeError(f"env: {name!r}={value!r} is not text")
+        if not name or "=" in name or "\0" in name + value:
+            raise ValueError(f"env: {name!r} cannot be a variable of an environment")
+    checked["env"] = dict(env)
+    cwd = given.get("cwd")
+    if cwd is not None:
+        if not isinstance(cwd, str) and not hasattr(cwd, "__fspath__"):
+            raise TypeError(f"cwd must be a path, not {type(cwd).__name__}")
+        checked["cwd"] = str(cwd)
+    return checked
 
 
 def _hint(word: str, known: Iterable[str]) -> str:

@@ -61,7 +61,8 @@ def launch(core: Core, a: Instance) -> None:
     a.alive = True
     a.reason = a.rung = a.ready_at = None
     a.excused = a.leaving = a.finished = a.renew = False
-    a.target = 0
+    a.target = a.served = 0
+    a.aged = False
     core.out.append(ev.Launch(a.key, a.generation))
     core.tell(a, notices.Starting)
     core.timers.arm((Due.START, a.key), core.now + a.settings.start_timeout)
@@ -77,6 +78,8 @@ def ready(core: Core, a: Instance, event: ev.Ready) -> None:
         a.announced = True
         core.out.append(ev.Started(a.key))
     core.tell(a, notices.Ready)
+    if a.settings.max_age is not None:
+        core.timers.arm((Due.AGE, a.key), core.now + a.settings.max_age)
     core.enter(a, Phase.READY)
     groups.risen(core, a)
 

@@ -17,6 +17,10 @@ class InitHead(Struct, frozen=True, array_like=True):
     sys_path: list[str]
     max_message: int
     checkpoint: int = -1
+    env: dict[str, str] = {}
+    cwd: str | None = None
+    nice: int = 0
+    address_space: int | None = None
 
 
 class RequestHead(Struct, frozen=True, array_like=True):

@@ -7,6 +7,7 @@ import ctypes
 import os
 import resource
 import signal
+from collections.abc import Mapping
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
@@ -44,6 +45,22 @@ def own_signals() -> None:
         signal.signal(signum, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
+
+
+def apply(env: Mapping[str, str], cwd: str | None, nice: int, address_space: int | None) -> None:
+    """What the agent's settings ask of its process.
+
+    Raises:
+        OSError: the system refuses, as for a directory that is not there.
+        ValueError: a limit that the system does not allow.
+    """
+    os.environ.update(env)
+    if cwd is not None:
+        os.chdir(cwd)
+    if nice:
+        os.nice(nice)
+    if address_space is not None:
+        resource.setrlimit(resource.RLIMIT_AS, (address_space, address_space))
 
 
 class Meter:

@@ -36,6 +36,7 @@ from procorch.wire import codec, heads
 from procorch.wire.channel import Channel
 from procorch.wire.frame import Buffer, Frame, Kind
 from procorch.wire.status import StatusPage
+from procorch.worker import limits
 from procorch.worker.cancel import Fence, Interrupted
 from procorch.worker.limits import Meter, adopt_orphans, die_with, own_group, own_signals
 from procorch.worker.parent import Line
@@ -111,8 +112,10 @@ class Worker:
         sys.path[:] = self._head.sys_path
         context.install(self._context)
         split = self._head.checkpoint
-        phase = "decode"
+        phase = "settings"
         try:
+            limits.apply(self._head.env, self._head.cwd, self._head.nice, self._head.address_space)
+            phase = "decode"
             factory = codec.load_factory(self._body if split < 0 else self._body[:split])
             if split >= 0:
                 self._context.restored = codec.decode(self._body[split:])

@@ -553,3 +553,59 @@ def test_an_agent_spawned_while_closing_never_starts(bench):
     key = bench.spawn()
     assert bench.status(key) is AgentStatus.STOPPED
     assert key not in bench.live
+
+
+# ---- recycling: between requests, costing none
+
+
+def test_a_process_is_replaced_after_its_last_request_and_the_next_goes_to_the_new_one(bench):
+    key = bench.running(max_requests=2)
+    requests = [bench.submit(key) for _ in range(3)]
+    for request in requests[:2]:
+        bench.reply(key, request)
+    assert bench.pressed(key) == [Rung.LEAVE]
+    bench.die(key, signal=None)
+    bench.ready(key)
+    assert bench.sent == [(key, 1, requests[0]), (key, 1, requests[1]), (key, 2, requests[2])]
+    assert bench.machine.instance(key).limits.total == 0
+
+
+def test_an_idle_process_is_replaced_when_it_is_too_old(bench):
+    key = bench.running(max_age=10.0)
+    bench.wait(10.0)
+    assert bench.pressed(key) == [Rung.LEAVE]
+
+
+def test_a_busy_process_that_is_too_old_finishes_its_request_first(bench):
+    key = bench.running(max_age=10.0)
+    request = bench.submit(key)
+    bench.wait(10.0)
+    assert bench.pressed(key) == []
+    bench.reply(key, request)
+    assert bench.pressed(key) == [Rung.LEAVE]
+
+
+def test_a_process_that_was_too_large_for_a_moment_is_replaced_after_the_request(bench):
+    key = bench.running(memory_limit=1000)
+    request = bench.submit(key)
+    bench.step(ev.Replied(key, 1, request, peak_rss=2000))
+    assert bench.error(request) is None
+    assert bench.pressed(key) == [Rung.LEAVE]
+
+
+def test_a_worn_process_of_a_draining_agent_finishes_the_queue_itself(bench):
+    key = bench.running(max_requests=1)
+    first, second = bench.submit(key), bench.submit(key)
+    bench.step(ev.Drain(key))
+    bench.reply(key, first)
+    bench.reply(key, second)
+    bench.die(key, signal=None)
+    assert bench.status(key) is AgentStatus.COMPLETED
+    assert bench.error(second) is None
+
+
+def test_a_worn_process_that_fails_its_last_request_is_replaced_where_the_policy_keeps_it(bench):
+    key = bench.running(max_requests=1)
+    bench.fail(key, bench.submit(key))
+    bench.judge(ESCALATE)
+    assert bench.pressed(key) == [Rung.LEAVE]
