@@ -52,7 +52,8 @@ class FakeLauncher:
 
     def kill(self, name: str, signal: str = "SIGKILL") -> None:
         """Send a signal, with the effect that it has on a process by default (stop, go on, die)."""
-        self._do(name, lambda process: process.kill(_signal(signal)))
+        signum = _signal(signal)
+        self._do(name, lambda process: process.kill(signum))
 
     def exit(self, name: str, code: int = 0) -> None:
         """Have the worker exit with that code."""

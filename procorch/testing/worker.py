@@ -168,16 +168,21 @@ class _Line(Line):
     def send(self, kind: Kind, number: int, head: bytes, body: Sequence[Buffer] = ()) -> None:
         self._process.say(kind, number, head, body)
 
-    def next_request(self) -> Frame | None:
-        return self._process.wait(self._process.next_frame)
-
     def ask(self, head: bytes, body: Sequence[Buffer]) -> Frame | None:
-        number = next(self._numbers)
-        self.send(Kind.ASK, number, head, body)
-        return self._process.wait(lambda: self._process.answer(number))
+        number = self.put(head, body)
+        try:
+            return self.answer(number)
+        except BaseException:
+            self.forget(number)
+            raise
 
     def close(self) -> None:
-        """There is nothing to close."""
+        """There is nothing to close: who waits for an answer dies with the worker."""
+
+    def _receive(self, answer: int | None) -> Frame | None:
+        if answer is None:
+            return self._process.wait(self._process.next_frame)
+        return self._process.wait(lambda: self._process.answer(answer))
 
 
 class _Selector(selectors.DefaultSelector):

@@ -1,7 +1,7 @@
 """Agents made at a prompt, in a module that is run, in a program that has or lacks a main guard.
 
-What is defined there lives in ``__main__``, which workers do not have: it travels by value. Scripts,
-``python -c`` and standard input are in ``test_lifecycle``; IPython and Jupyter in ``tests/notebook``.
+What is defined there lives in ``__main__``, which workers do not have: it travels by value.
+Scripts, ``python -c``, standard input: ``test_lifecycle``; IPython and Jupyter: ``tests/notebook``.
 """
 
 from __future__ import annotations
