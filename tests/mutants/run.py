@@ -56,7 +56,7 @@ def outdated(mutant: Mutant) -> str:
 def pytest(copy: Path, tests: tuple[str, ...]) -> subprocess.CompletedProcess[str]:
     """Run tests against the package in ``copy``, in an interpreter that finds no other first."""
     environment = {**os.environ, "PYTHONPATH": str(copy), "PYTHONDONTWRITEBYTECODE": "1"}
-    options = ["-q", "-rfE", "--tb=no", "--no-header", "-p", "no:cacheprovider"]
+    options = ["-q", "-x", "--tb=no", "--no-header", "-p", "no:cacheprovider"]
     # Without -P the current directory, with the unbroken package in it, would come first.
     command = [sys.executable, "-P", "-m", "pytest", *options, *tests]
     return subprocess.run(

@@ -300,7 +300,8 @@ class World:
         if self._gone:
             key, generation, request = self._rng.choice(self._gone)
             process = self._books.processes.get(key)
-            if process is None or process.request != request:
+            now = None if process is None else (process.generation, process.request)
+            if now != (generation, request):
                 payload = (key, generation, request, "late")
                 self._tell(ev.Replied(key, generation, request, None, payload))
 
