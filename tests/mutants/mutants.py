@@ -47,7 +47,7 @@ MUTANTS = (
         "supervision/machine.py",
         "        if event.generation != a.generation:\n",
         "        if False:\n",
-        (MACHINE + "a_reply_of_an_older_generation_is_counted_and_dropped", SIMULATE),
+        (MACHINE + "a_reply_of_an_older_generation_is_counted_and_dropped",),
     ),
     Mutant(
         "counter reset by the current generation only",

@@ -124,7 +124,8 @@ def main(arguments: list[str] | None = None) -> int:
         for verdict in pool.map(attempt, chosen):
             survived += bool(verdict.complaint)
             outcome = verdict.complaint and f"NOT KILLED: {verdict.complaint}"
-            print(f"{verdict.seconds:6.1f} s  {verdict.mutant.name}: {outcome or 'killed'}")
+            outcome = outcome or "killed"
+            print(f"{verdict.seconds:6.1f} s  {verdict.mutant.name}: {outcome}", flush=True)
     print(f"{len(chosen) - survived} of {len(chosen)} mutants killed")
     return 1 if survived else 0
 
