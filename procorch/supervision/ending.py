@@ -59,7 +59,8 @@ def _close_channel(core: Core, a: Instance) -> None:
 
 def _look(core: Core, a: Instance) -> None:
     """End ``a`` if it was told to, has nothing left to do, and its turn has come."""
-    if a.phase is Phase.READY:
+    spared = a.phase is Phase.JUDGING and a.pending is None and a.cycle is None
+    if a.phase is Phase.READY or spared:
         core.enter(a, Phase.READY)
     elif core.closing and a.phase in _WITHOUT_PROCESS:
         core.cut_off(a)
@@ -91,6 +92,7 @@ def close(core: Core, event: ev.Close) -> None:
     core.deadline = min(core.deadline, event.deadline)  # Closing again may hurry the first close.
     core.timers.arm((Due.CLOSE, 0), core.deadline)
     for a in core.instances.values():
+        groups.abandon(a)
         if a.phase not in _ENDED:
             a.draining = a.draining or AgentStatus.STOPPED
             core.ledger.boxes[a.mailbox].closed = True

@@ -73,6 +73,18 @@ def _bring_down(core: Core, a: Instance, group: Cycle) -> None:
     core.enter(a, Phase.RETIRING if a.alive else Phase.HELD)
 
 
+def abandon(a: Instance) -> None:
+    """The group restart that ``a`` takes part in does not go on: everything closes (I2).
+
+    Who has not gone down yet stays, to finish what it has accepted.
+    """
+    a.renew = False
+    if a.cycle is not None:
+        a.cycle.members.clear()
+        if a.phase is not Phase.RETIRING:  # whose exit will name the one to blame
+            a.cycle = None
+
+
 def risen(core: Core, a: Instance) -> None:
     """A member is ready again: the next one's turn."""
     drop(core, a)
@@ -88,6 +100,6 @@ def drop(core: Core, a: Instance) -> None:
 def _leave(a: Instance) -> Cycle | None:
     """Take ``a`` out of its group restart; which one that was."""
     group, a.cycle = a.cycle, None
-    if group is not None:
+    if group is not None and a.key in group.members:
         group.members.remove(a.key)
     return group

@@ -10,8 +10,11 @@ blocking call that a signal interrupts. What keeps it from hitting anything else
 * It raises at most once a request, and shuts the fence itself before it does: wherever in the
   worker's own code the exception comes out, no second one can follow it into the reply.
 * It raises nothing into an import, whose half-made modules would be the next request's problem, nor
-  into the event loop's own code or ours on the wire, where bytes would be lost. The parent sends
-  the signal again until the request has ended, so what had to be put off comes a moment later.
+  into the event loop's own code or ours on the wire, where bytes would be lost, nor into itself: a
+  signal may find the handler of the one before at work, which itself interrupted such code. The
+  parent sends the signal again until the request has ended, so what had to be put off comes a
+  moment later, and so does what Python had to drop (in ``__del__`` and the callbacks of weak
+  references no exception gets out).
 * A coroutine that waits gets the exception where it waits (`interruptible`), and what runs in the
   loop besides it, a background task of the agent, is left alone as long as there is another way.
 
@@ -39,7 +42,7 @@ CANCEL = signal.SIGRTMIN + 8
 STACK = signal.SIGRTMIN + 9
 """Write the stacks of all threads onto the status page."""
 
-_EVENT_LOOP = ("asyncio.", "selectors")
+_EVENT_LOOP = ("asyncio.", "selectors", __name__)
 _PROTECTED = ("importlib._bootstrap", "procorch.wire.", "procorch.worker.parent")
 _WAITING = "wait_for_frame"
 """The function of `procorch.worker.parent` that merely waits: nothing is lost by leaving it."""
@@ -59,12 +62,22 @@ class Fence:
         self._page = page
         self._context = context
         self._request = 0
+        self._raised = 0
         self._told = 0
         self._task: asyncio.Task[Any] | None = None
 
     def install(self, page_fd: int) -> None:
         """Take the two signals; stacks go to ``page_fd``, which must stay open."""
         signal.signal(CANCEL, self.look)
+        unraisable = sys.unraisablehook
+
+        def rearm(dropped: sys.UnraisableHookArgs) -> None:
+            if dropped.exc_type is Interrupted:
+                self._request = self._raised
+            else:
+                unraisable(dropped)
+
+        sys.unraisablehook = rearm
         faulthandler.enable(file=page_fd, all_threads=True)
         faulthandler.register(STACK, file=page_fd, all_threads=True)
 
@@ -101,7 +114,7 @@ class Fence:
         self._context.cancel(request)
         first, self._told = force > self._told, force
         if force == RAISE and not self._protected(frame, first):
-            self._request = 0
+            self._raised, self._request = request, 0
             raise Interrupted
         if first and self._task is not None:
             # From a signal handler only this is allowed; it also wakes a loop that waits.
@@ -115,7 +128,7 @@ class Fence:
     def _protected(self, frame: FrameType | None, first: bool) -> bool:
         """Whether an exception must not come out of this place, or not on the first try."""
         if self._task is not None:
-            if _module(frame).startswith(_EVENT_LOOP):
+            if _in_event_loop(frame):
                 return True
             running = sys.modules["asyncio"].current_task(self._task.get_loop())
             if first and running is not self._task:
@@ -167,10 +180,19 @@ def _vulnerable(frame: FrameType | None) -> bool:
     if frame is not None and frame.f_code.co_name == _WAITING:
         return False
     while frame is not None:
-        if _module(frame).startswith(_PROTECTED):
+        if _module(frame).startswith(_PROTECTED) or frame.f_code is Fence.look.__code__:
             return True
         frame = frame.f_back
     return False
+
+
+def _in_event_loop(frame: FrameType | None) -> bool:
+    """Whether the loop's own code runs, ours in it, or what they call of the standard library."""
+    while frame is not None and not (module := _module(frame)).startswith(_EVENT_LOOP):
+        if module.partition(".")[0] not in sys.stdlib_module_names:
+            return False
+        frame = frame.f_back
+    return frame is not None
 
 
 def _module(frame: FrameType | None) -> str:

@@ -53,7 +53,7 @@ _HEAD_LIMIT = 1 << 20
 """Bytes that the parent lets a frame have beside its message."""
 
 _UNWIND = 1.0
-"""Seconds that an asyncio task gets to end after its event loop was interrupted."""
+"""Seconds between the cancellations of an asyncio task whose event loop was interrupted."""
 
 
 def main(sock_fd: int, page_fd: int, parent: int) -> None:
@@ -270,11 +270,14 @@ class Worker:
         self.fence.set_task(task)
         try:
             return self._loop.run_until_complete(task)
-        except BaseException:
-            if not task.done():
-                # The loop was torn out of its work; the task must not go on in the next one.
+        except BaseException as error:
+            # The loop was torn out of its work; the task must not go on in the next one. One that
+            # will not end is the ladder's business (N8), unless the process is to end anyway.
+            while not task.done():
                 task.cancel()
                 self._loop.run_until_complete(asyncio.wait([task], timeout=_UNWIND))
+                if isinstance(error, SystemExit):
+                    break
             raise
         finally:
             self.fence.set_task(None)

@@ -354,7 +354,7 @@ MUTANTS = (
         "supervision/replacing.py",
         "    elif core.closing:\n        core.cut_off(a)\n",
         "",
-        (GUARDS + "who_is_being_replaced_is_not_started_by_a_close", SIMULATE),
+        (GUARDS + "who_is_being_replaced_is_not_started_by_a_close",),
     ),
     Mutant(
         "no restart while closing: what waits ends",
@@ -365,6 +365,16 @@ MUTANTS = (
             GUARDS + "who_backs_off_is_not_started_by_a_close",
             GUARDS + "who_waits_for_a_start_slot_is_not_started_by_a_close",
             SIMULATE,
+        ),
+    ),
+    Mutant(
+        "no restart while closing: group restarts end",
+        "supervision/ending.py",
+        "        groups.abandon(a)\n",
+        "",
+        (
+            GUARDS + "a_close_ends_a_group_restart_and_finishes_what_was_accepted",
+            GUARDS + "a_member_that_failed_serves_on_when_a_close_ends_its_group_restart",
         ),
     ),
     Mutant(
@@ -442,9 +452,8 @@ MUTANTS = (
     Mutant(
         "fence: it shuts itself before it raises",
         "worker/cancel.py",
-        "        if force == RAISE and not self._protected(frame, first):\n"
-        "            self._request = 0\n",
-        "        if force == RAISE and not self._protected(frame, first):\n",
+        "            self._raised, self._request = request, 0\n",
+        "            self._raised = request\n",
         (CANCEL + "code_may_notice_and_tidy_up",),
     ),
     Mutant(
@@ -453,6 +462,13 @@ MUTANTS = (
         '_PROTECTED = ("importlib._bootstrap", ',
         "_PROTECTED = (",
         (CANCEL + "an_import_is_never_interrupted",),
+    ),
+    Mutant(
+        "fence: no exception into its own handler, nor into the event loop",
+        "worker/cancel.py",
+        "if _in_event_loop(frame):",
+        'if _module(frame).startswith("asyncio."):',
+        (CANCEL + "a_hail_of_signals_costs_neither_the_worker_nor_its_event_loop",),
     ),
     # ---- N9, N10: starts
     Mutant(

@@ -25,6 +25,7 @@ from procorch import (
     RequestTimeout,
     Shutdown,
 )
+from procorch.worker.cancel import CANCEL
 
 Start = Callable[..., OrchestratedHandle]
 Orchestrator = Callable[..., AgentOrchestrator]
@@ -308,6 +309,29 @@ def test_a_coroutine_that_swallows_its_cancellation_is_interrupted_all_the_same(
     assert handle.deliver("state").result().output == (pid, 2, ["swallowed"])
     cancelled(handle, "awaiting", begun)
     assert handle.deliver("state").result().output == (pid, 4, ["swallowed"])
+
+
+def test_a_hail_of_signals_costs_neither_the_worker_nor_its_event_loop(
+    start: Start, gate: GateMaker
+) -> None:
+    """N8: one may come while the one before is handled, or where Python drops exceptions."""
+    begun = gate()
+    handle = start(stuck_async(begun.tell), shutdown=Shutdown(cooperate=0, interrupt=30))
+    pid, ended = handle.pid, threading.Event()
+
+    def hail() -> None:
+        while not ended.wait(0.0001):
+            os.kill(pid, CANCEL)
+
+    thread = threading.Thread(target=hail)
+    thread.start()
+    try:
+        for _ in range(50):
+            cancelled(handle, "swallowing", begun)
+    finally:
+        ended.set()
+        thread.join()
+    assert handle.deliver("state").result().output[:2] == (pid, 51)
 
 
 def test_a_background_task_of_the_agent_is_left_alone(start: Start, gate: GateMaker) -> None:

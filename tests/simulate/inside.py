@@ -142,7 +142,7 @@ def _one(core: Core, a: Instance, asked: set[tuple[int, int]]) -> None:
         assert not (drained and tree.may_end(core.instances, a) and a.rung is None), (
             f"{where}: drained, its turn has come, and it stays"
         )
-    if a.cycle is not None:
+    if a.cycle is not None and not core.closing:
         _cycle(core, a, where)
 
 

@@ -320,6 +320,54 @@ def test_an_operators_restart_does_not_disturb_a_close(bench):
     assert bench.pressed(key) == [Rung.LEAVE]
 
 
+@pytest.fixture
+def going_down(bench):
+    """A group of three on its way down: a has died, c was told to leave, b still serves."""
+    root = bench.running(strategy="one_for_all")
+    a, b, c = (bench.running(parent=root) for _ in range(3))
+    bench.die(a)
+    bench.judge(RESTART)
+    assert [bench.phase(key) for key in (a, b, c)] == [Phase.HELD, Phase.READY, Phase.RETIRING]
+    return a, b, c
+
+
+def test_a_close_ends_a_group_restart_and_finishes_what_was_accepted(bench, going_down):
+    a, b, c = going_down
+    first, second = bench.submit(b), bench.submit(b)
+    bench.step(ev.Close(True, 10.0))
+    assert bench.status(a) is AgentStatus.STOPPED
+    bench.die(c, signal="SIGTERM")
+    for request in (first, second):
+        bench.reply(b, request)
+        assert bench.error(request) is None
+    assert bench.pressed(b) == [Rung.LEAVE]
+    assert bench.generation(b) == 1
+
+
+def test_a_member_that_died_is_not_started_by_a_close_in_the_middle_of_a_group_restart(
+    bench, going_down
+):
+    _, b, c = going_down
+    bench.die(b)
+    bench.step(ev.Close(True, 10.0))
+    bench.log.clear()
+    bench.die(c, signal="SIGTERM")
+    bench.wait(10.0)
+    assert [action for action in bench.log if isinstance(action, ev.Launch)] == []
+
+
+def test_a_member_that_failed_serves_on_when_a_close_ends_its_group_restart(bench):
+    root = bench.running(strategy="one_for_all")
+    a, b = bench.running(parent=root), bench.running(parent=root)
+    bench.fail(a, bench.submit(a))
+    waiting = bench.submit(a)
+    bench.judge(RESTART)
+    assert bench.pressed(b) == [Rung.LEAVE]
+    bench.step(ev.Close(True, 10.0))
+    bench.reply(a, waiting)
+    assert bench.error(waiting) is None
+
+
 @pytest.mark.parametrize("deadlines", [(10.0, 3.0), (3.0, 10.0)])
 def test_closing_twice_ends_by_the_earlier_deadline(bench, deadlines):
     key = bench.running(shutdown=Shutdown(grace=100))
