@@ -76,7 +76,12 @@ class OrchestratedHandle:
         return self.submit(list(messages), timeout=timeout).result()
 
     def submit(
-        self, request: Any, *, timeout: float | str | None = None, retries: int | None = None
+        self,
+        request: Any,
+        *,
+        timeout: float | str | None = None,
+        retries: int | None = None,
+        wait: bool = True,
     ) -> ReplyFuture:
         """Send a request without waiting for the answer.
 
@@ -87,6 +92,7 @@ class OrchestratedHandle:
             timeout: seconds for the request, waiting in the queue included; default: the agent's
                 ``request_timeout``.
             retries: how often it is tried again after its worker died; default: the agent's.
+            wait: False raises `MailboxFull` where the sender would have to wait.
 
         Returns:
             A future that can be awaited, too. An agent that has ended fails it (`AgentStopped`).
@@ -94,6 +100,7 @@ class OrchestratedHandle:
         Raises:
             SerializationError: the request cannot be serialised, with the path inside it.
             MessageTooLarge: it is larger than ``max_message``.
+            MailboxFull: the channel is full, and ``wait`` is False.
         """
         self._monitor.must_be_ours()
         return self._entrance.send(
@@ -102,6 +109,7 @@ class OrchestratedHandle:
             timeout=_timeout(timeout),
             from_dispatch=False,
             retries=_retries(retries),
+            wait=wait,
         )
 
     def deliver(
@@ -119,6 +127,7 @@ class OrchestratedHandle:
             timeout=_timeout(timeout),
             from_dispatch=True,
             retries=_retries(retries),
+            wait=True,
         )
 
     def await_result(self) -> AgentResult:

@@ -15,7 +15,7 @@ from procorch.errors import AgentStopped, PluginError
 from procorch.handle import OrchestratedHandle
 from procorch.launch import choose
 from procorch.registry import Entry, Registry
-from procorch.runtime.events import EventStream
+from procorch.runtime.events import EventStream as EventStream
 from procorch.runtime.lifetime import close_at_exit
 from procorch.runtime.link import Link
 from procorch.runtime.mailbox import Mailbox

@@ -13,8 +13,9 @@ from typing import Any, Self
 
 from procorch.errors import AgentError
 from procorch.handle import ReplyFuture
+from procorch.info import AgentInfo
 from procorch.messages import AgentResult
-from procorch.orchestrator import AgentOrchestrator
+from procorch.orchestrator import AgentOrchestrator, EventStream
 from procorch.supervision.policy import Policy, PoolSupervisor
 
 
@@ -101,33 +102,35 @@ class AgentPool:
         self, items: Iterable[Any], *, timeout: float | str | None = None, outcomes: bool = False
     ) -> Iterator[Any]:
         """Like `map`, lazily: takes items as results are taken, so the input may be endless."""
-        under_way: deque[tuple[int, ReplyFuture]] = deque()
+        under_way: deque[tuple[int, ReplyFuture | AgentError]] = deque()
         numbered = enumerate(items)
         try:
             while True:
                 while len(under_way) < self._window and (entry := next(numbered, None)):
-                    under_way.append((entry[0], self.submit(entry[1], timeout=timeout)))
+                    under_way.append((entry[0], self._sent(entry[1], timeout)))
                 if not under_way:
                     return
                 index, reply = under_way.popleft()
                 yield _taken(index, reply, outcomes)
         finally:
             for _, reply in under_way:
-                reply.cancel()
+                if isinstance(reply, ReplyFuture):
+                    reply.cancel()
 
     def imap_unordered(
         self, items: Iterable[Any], *, timeout: float | str | None = None, outcomes: bool = False
     ) -> Iterator[Any]:
         """Like `imap`, in the order in which the results come."""
-        finished: queue.SimpleQueue[tuple[int, ReplyFuture]] = queue.SimpleQueue()
-        under_way: dict[int, ReplyFuture] = {}
+        finished: queue.SimpleQueue[tuple[int, ReplyFuture | AgentError]] = queue.SimpleQueue()
+        under_way: dict[int, ReplyFuture | AgentError] = {}
         numbered = enumerate(items)
         try:
             while True:
                 while len(under_way) < self._window and (entry := next(numbered, None)):
                     index, item = entry
-                    under_way[index] = reply = self.submit(item, timeout=timeout)
-                    reply.notify(functools.partial(finished.put, (index, reply)))
+                    under_way[index] = reply = self._sent(item, timeout)
+                    tell = functools.partial(finished.put, (index, reply))
+                    reply.notify(tell) if isinstance(reply, ReplyFuture) else tell()
                 if not under_way:
                     return
                 index, reply = finished.get()
@@ -135,7 +138,23 @@ class AgentPool:
                 yield _taken(index, reply, outcomes)
         finally:
             for reply in under_way.values():
-                reply.cancel()
+                if isinstance(reply, ReplyFuture):
+                    reply.cancel()
+
+    def _sent(self, item: Any, timeout: float | str | None) -> ReplyFuture | AgentError:
+        """The reply to come, or why there will be none: an item may be what cannot be sent."""
+        try:
+            return self.submit(item, timeout=timeout)
+        except AgentError as error:
+            return error
+
+    def info(self) -> tuple[AgentInfo, ...]:
+        """The replicas as they are now."""
+        return tuple(handle.info() for handle in self._handles)
+
+    def events(self) -> EventStream:
+        """Events of all replicas from now on; see `AgentOrchestrator.events`."""
+        return self._orchestrator.events()
 
     def close(self, *, drain: bool = True, timeout: float = 30.0) -> None:
         """End all replicas; see `AgentOrchestrator.close`."""
@@ -155,11 +174,13 @@ class AgentPool:
         return f"<AgentPool name={self._handles[0].name!r} workers={running}>"
 
 
-def _taken(index: int, reply: ReplyFuture, outcomes: bool) -> Any:
-    if not outcomes:
-        return reply.result().output
+def _taken(index: int, reply: ReplyFuture | AgentError, outcomes: bool) -> Any:
     try:
+        if isinstance(reply, AgentError):
+            raise reply
         result = reply.result()
     except AgentError as error:
+        if not outcomes:
+            raise
         return Outcome(index, False, error=error)
-    return Outcome(index, True, result.output, None, result)
+    return Outcome(index, True, result.output, None, result) if outcomes else result.output

@@ -19,6 +19,7 @@ from __future__ import annotations
 import importlib
 import io
 import os
+import signal
 from collections.abc import Sequence
 from typing import Any
 
@@ -47,9 +48,15 @@ class _Popen(popen_spawn_posix.Popen):  # type: ignore[misc]
             memory.seek(0)
             fd = memory.fileno()
             command = spawn.get_command_line(tracker_fd=None, pipe_handle=fd)
-            self.pid = util.spawnv_passfds(
-                spawn.get_executable(), command, [*process_obj.passed, fd]
-            )
+            # Until the child has a session of its own, Ctrl-C at the terminal would end it. It
+            # inherits the mask and opens it once it has left the terminal's process group.
+            mask = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+            try:
+                self.pid = util.spawnv_passfds(
+                    spawn.get_executable(), command, [*process_obj.passed, fd]
+                )
+            finally:
+                signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
 
 class Child(context.SpawnProcess):  # type: ignore[misc]

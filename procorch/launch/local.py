@@ -121,6 +121,7 @@ class LocalProcess:
         self._dead = False
         self._gone = False
         self._deaf = False
+        self._nudged = 0
         ends.ours.setblocking(False)
         self._channel = Channel(ends.ours, max_frame)
         loop.watch(self._channel.fileno(), self._readable)
@@ -193,12 +194,16 @@ class LocalProcess:
         if self._gone:
             return
         self._page.aim(request, RAISE if force else FLAG)
-        self._nudge(request)
+        if self._nudged == request:
+            self._signal(CANCEL)
+        else:
+            self._nudged = request
+            self._nudge(request)
 
     def _nudge(self, request: int) -> None:
         """Signal the worker, and again until its request has ended: an interrupt is put off while
         the worker is importing, and a signal may come before it has begun the request."""
-        if self._gone or self._page.done == request or not self._page.force(request):
+        if self._gone or self._page.done == request or self._nudged != request:
             return
         self._signal(CANCEL)
         self._loop.call_later(_NUDGE, lambda: self._nudge(request))

@@ -93,12 +93,16 @@ def main(control_fd: int, preload: list[str], sys_path: list[str], supervisor: i
         preload: modules to import before the first fork.
         supervisor: pid of the process that made this one.
     """
-    supervisor_fd = os.pidfd_open(supervisor)
-    if os.getppid() != supervisor:  # it had died, and the number is somebody else's
+    try:
+        supervisor_fd = os.pidfd_open(supervisor)
+    except ProcessLookupError:
+        return
+    if os.getppid() != supervisor:  # it has died, and the number is somebody else's by now
         return
     os.setsid()
     for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(signum, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
     ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     control = socket.socket(fileno=control_fd)
     os.set_inheritable(control_fd, False)

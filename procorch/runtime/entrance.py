@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from procorch.errors import AgentError, MessageTooLarge, RequestTimeout
+from procorch.errors import AgentError, MailboxFull, MessageTooLarge, RequestTimeout
 from procorch.runtime.link import Link
 from procorch.runtime.mailbox import Mailbox
 from procorch.runtime.reply import Outcome, ReplyFuture, Run
@@ -107,6 +107,7 @@ class Entrance:
         timeout: float | None,
         from_dispatch: bool,
         retries: int | None,
+        wait: bool,
     ) -> ReplyFuture:
         """Serialise a request, wait for a place if there is none, hand it in.
 
@@ -114,8 +115,10 @@ class Entrance:
             timeout: seconds; None: the agent's ``request_timeout``.
             from_dispatch: they count from the moment the agent gets it, and not from now.
             retries: None: the agent's.
+            wait: False: refuse a request for which there is no place.
 
         Raises:
+            MailboxFull: there is no place, and ``wait`` is False.
             SerializationError: with the path to what cannot be serialised.
             MessageTooLarge: with both sizes.
         """
@@ -150,8 +153,12 @@ class Entrance:
             retries=settings.retries if retries is None else retries,
             allowed_failures=settings.allowed_failures,
         )
-        if request.mailbox.enter(patience, wait=not _on_event_loop()):
+        if not wait:
+            patience = 0.0
+        if request.mailbox.enter(patience, wait=not (wait and _on_event_loop())):
             self._accept(request)
+        elif not wait:
+            raise MailboxFull(agent=self._link.name, capacity=request.mailbox.capacity)
         else:
             overdue = RequestTimeout(agent=self._link.name, timeout=timeout, request=number)
             reply.settle(Outcome(error=overdue))

@@ -34,6 +34,7 @@ def drain(core: Core, a: Instance, event: ev.Drain) -> None:
     """The channel is closed: finish what was accepted, then end COMPLETED (seed rule 8)."""
     a.draining = a.draining or AgentStatus.COMPLETED
     _close_channel(core, a)
+    _look(core, a)
 
 
 def stop(core: Core, a: Instance, event: ev.Stop) -> None:
@@ -44,17 +45,14 @@ def stop(core: Core, a: Instance, event: ev.Stop) -> None:
             core.soon(
                 child.key, ev.Stop(child.key, min(event.grace, child.settings.shutdown.grace))
             )
-    a.grace = event.grace
-    core.soon(a.key, look_again)
+    a.grace = event.grace if a.grace is None else min(a.grace, event.grace)
     _close_channel(core, a)
+    core.soon(a.key, look_again)  # after the children have been told
 
 
 def _close_channel(core: Core, a: Instance) -> None:
-    if a.phase in _ENDED:
-        return
     box = core.ledger.boxes[a.mailbox]
     box.closed = all(core.instances[member].draining is not None for member in box.members)
-    _look(core, a)
 
 
 def _look(core: Core, a: Instance) -> None:
@@ -76,7 +74,8 @@ def _look(core: Core, a: Instance) -> None:
 def look_again(core: Core, a: Instance) -> None:
     """Somebody this one waited for may have gone: perhaps it is its turn to end."""
     if a.grace is not None and tree.may_end(core.instances, a):
-        core.timers.arm((Due.GRACE, a.key), core.now + a.grace)
+        end, sooner = core.now + a.grace, core.timers.at((Due.GRACE, a.key))
+        core.timers.arm((Due.GRACE, a.key), end if sooner is None else min(end, sooner))
         a.grace = None
     _look(core, a)
 
@@ -95,7 +94,7 @@ def close(core: Core, event: ev.Close) -> None:
         if a.phase not in _ENDED:
             a.draining = a.draining or AgentStatus.STOPPED
             core.ledger.boxes[a.mailbox].closed = True
-            core.soon(a.key, _close_channel if event.drain else abort)
+            core.soon(a.key, _look if event.drain else abort)
 
 
 def abort(core: Core, a: Instance) -> None:

@@ -283,6 +283,7 @@ def restart_when_judged(core: Core, a: Instance, event: ev.Restart) -> None:
 def replace(core: Core, a: Instance, *, counted: bool, alone: bool = False) -> None:
     """A new generation for ``a``, and for whoever is restarted with it (N4, N5)."""
     if a.alive and (core.closing or core.drained(a)):
+        a.renew = False
         core.enter(a, Phase.READY)  # It is to end soon: a successor would have nothing to do.
         return
     if core.closing:

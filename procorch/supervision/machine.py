@@ -89,6 +89,16 @@ TREE: dict[Phase, tuple[Phase, ...]] = {
 }
 """Where other instances may take one: it is restarted or ended with its group, it was waited for."""
 
+_WHEN_TOLD_TO_END: dict[Phase, tuple[Phase, ...]] = {
+    WAITING: (HELD, STOPPING),
+    STARTING: (STOPPING,),
+    READY: (READY,),
+    JUDGING: (),
+    RETIRING: (),
+    HELD: (HELD, STOPPING),
+    BACKOFF: (HELD, STOPPING),
+}
+
 TRANSITIONS: dict[tuple[Phase, type | Due], Rule] = {
     (STARTING, ev.Ready): _rule(starting.ready, READY),
     (STARTING, ev.StartFailed): _rule(starting.failed),
@@ -128,8 +138,8 @@ TRANSITIONS: dict[tuple[Phase, type | Due], Rule] = {
         for phase in (WAITING, STARTING, READY, JUDGING, RETIRING, HELD, BACKOFF)
         for event, handler, enters in (
             (ev.Cancel, ending.cancel, (STOPPING,)),
-            (ev.Drain, ending.drain, (phase,) if phase is READY else ()),
-            (ev.Stop, ending.stop, (phase,) if phase is READY else ()),
+            (ev.Drain, ending.drain, _WHEN_TOLD_TO_END[phase]),
+            (ev.Stop, ending.stop, _WHEN_TOLD_TO_END[phase]),
             (Due.GRACE, ending.out_of_grace, (STOPPING,)),
         )
     },

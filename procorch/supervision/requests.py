@@ -58,7 +58,7 @@ def advance(core: Core, a: Instance) -> None:
     if not _idle(a):
         return
     request = core.ledger.take(a.mailbox, a.key)
-    while request is not None and core.timers.is_due((Due.REQUEST, request.id), core.now):
+    while request is not None and _is_late(core, request):
         request.worker = None
         core.resolve(request.id, _too_late(core, request))
         request = core.ledger.take(a.mailbox, a.key)
@@ -161,6 +161,12 @@ def overdue(core: Core, number: int) -> None:
     request = core.ledger.requests.get(number)
     if request is not None:
         _drop(core, request, _too_late(core, request))
+
+
+def _is_late(core: Core, request: Request) -> bool:
+    """Whether its deadline has passed, though the timer has not been looked at yet."""
+    deadline = core.timers.at((Due.REQUEST, request.id))
+    return deadline is not None and deadline <= core.now
 
 
 def _too_late(core: Core, request: Request) -> RequestTimeout:

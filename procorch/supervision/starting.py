@@ -103,12 +103,16 @@ def overdue(core: Core, a: Instance, event: object) -> None:
 def exited(core: Core, a: Instance, event: ev.Exited) -> None:
     """The process ended before it was ready; the first start has no second try (N9)."""
     core.gone(a, event.exit)
-    error = a.reason or StartError(
-        f"agent {a.name!r} {event.exit.describe()} while it was starting",
-        agent=a.name,
-        phase="start",
-        remote_traceback=event.exit.last_stack or "",
-    )
+    error = a.reason
+    if not isinstance(error, StartError):
+        how = event.exit.describe() if error is None else f"was ended ({error})"
+        error = StartError(
+            f"agent {a.name!r} {how} while it was starting",
+            agent=a.name,
+            phase="start",
+            remote_traceback=event.exit.last_stack or "",
+        )
+        error.__cause__ = a.reason
     if a.announced:
         core.judge(a, Pending(None, error))
     else:

@@ -33,10 +33,10 @@ class Timers(Generic[K]):
         """Forget ``name``; unknown names are fine."""
         self._at.pop(name, None)
 
-    def is_due(self, name: K, now: float) -> bool:
-        """Whether the time of ``name`` has come, though nobody has taken it yet."""
+    def at(self, name: K) -> float | None:
+        """The time of ``name``; None where it is not armed."""
         armed = self._at.get(name)
-        return armed is not None and armed[0] <= now
+        return None if armed is None else armed[0]
 
     def next(self) -> float | None:
         """The earliest armed time."""

@@ -12,6 +12,8 @@ blocking call that a signal interrupts. What keeps it from hitting anything else
 * It raises nothing into an import, whose half-made modules would be the next request's problem, nor
   into the event loop's own code or ours on the wire, where bytes would be lost. The parent sends
   the signal again until the request has ended, so what had to be put off comes a moment later.
+* A coroutine that waits gets the exception where it waits (`interruptible`), and what runs in the
+  loop besides it, a background task of the agent, is left alone as long as there is another way.
 
 ``CANCEL`` and ``STACK`` are real-time signals: the agent's own code may use all the others.
 """
@@ -20,6 +22,9 @@ from __future__ import annotations
 
 import faulthandler
 import signal
+import sys
+import types
+from collections.abc import Awaitable, Generator
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
@@ -89,22 +94,68 @@ class Fence:
         if not force:
             return
         self._context.cancel(request)
-        task = self._task
-        if task is not None and force > self._told:
-            # From a signal handler only this is allowed; it also wakes a loop that waits.
-            task.get_loop().call_soon_threadsafe(task.cancel)
-        self._told = force
-        if force == RAISE and not _protected(frame, in_task=task is not None):
+        first, self._told = force > self._told, force
+        if force == RAISE and not self._protected(frame, first):
             self._request = 0
             raise Interrupted
+        if first and self._task is not None:
+            # From a signal handler only this is allowed; it also wakes a loop that waits.
+            self._task.get_loop().call_soon_threadsafe(self._task.cancel)
+
+    def _protected(self, frame: FrameType | None, first: bool) -> bool:
+        """Whether an exception must not come out of this place, or not on the first try."""
+        if self._task is not None:
+            if _module(frame).startswith(_EVENT_LOOP):
+                return True
+            running = sys.modules["asyncio"].current_task(self._task.get_loop())
+            if first and running is not self._task:
+                return True
+        return _vulnerable(frame)
+
+    def spend(self) -> bool:
+        """Whether the task's cancellation, which has just come, is to be the exception (once)."""
+        if not self._request or self._told != RAISE:
+            return False
+        self._request = 0
+        return True
 
 
-def _protected(frame: FrameType | None, *, in_task: bool) -> bool:
-    """Whether an exception must not come out of this place."""
+async def interruptible(awaitable: Awaitable[Any], fence: Fence) -> Any:
+    """What ``awaitable`` gives; on the second rung it is not cancelled where it waits but
+    `Interrupted`, which code that swallows its cancellation does not swallow."""
+    return await _drive(_awaited(awaitable).__await__(), fence)
+
+
+async def _awaited(awaitable: Awaitable[Any]) -> Any:
+    return await awaitable
+
+
+@types.coroutine
+def _drive(steps: Generator[Any, Any, Any], fence: Fence) -> Generator[Any, Any, Any]:
+    """``yield from steps``, but for the one exception."""
+    from asyncio import CancelledError
+
+    error: BaseException | None = None
+    while True:
+        try:
+            waits_for = steps.send(None) if error is None else steps.throw(error)
+        except StopIteration as finished:
+            return finished.value
+        error = None
+        try:
+            yield waits_for
+        except GeneratorExit:
+            steps.close()
+            raise
+        except CancelledError as cancelled:
+            error = Interrupted() if fence.spend() else cancelled
+        except BaseException as thrown:
+            error = thrown
+
+
+def _vulnerable(frame: FrameType | None) -> bool:
     if frame is not None and frame.f_code.co_name == _WAITING:
         return False
-    if in_task and _module(frame).startswith(_EVENT_LOOP):
-        return True
     while frame is not None:
         if _module(frame).startswith(_PROTECTED):
             return True

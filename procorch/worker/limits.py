@@ -108,8 +108,8 @@ def _set_back() -> None:
 
 
 def _high_water() -> int:
-    with open("/proc/self/status", encoding="ascii", errors="replace") as status:
+    with open("/proc/self/status", "rb") as status:
         for line in status:
-            if line.startswith("VmHWM:"):
+            if line.startswith(b"VmHWM:"):
                 return int(line.split()[1]) * 1024
     return 0

@@ -37,7 +37,7 @@ from procorch.wire.channel import Channel
 from procorch.wire.frame import Buffer, Frame, Kind
 from procorch.wire.status import StatusPage
 from procorch.worker import limits, streams
-from procorch.worker.cancel import Fence, Interrupted
+from procorch.worker.cancel import Fence, Interrupted, interruptible
 from procorch.worker.limits import Meter, adopt_orphans, die_with, own_group, own_signals
 from procorch.worker.parent import Line
 from procorch.worker.services import Services
@@ -251,7 +251,7 @@ class Worker:
         if self._loop is None:
             self._loop = asyncio.new_event_loop()
             asyncio.set_event_loop(self._loop)
-        task = self._loop.create_task(_awaited(value))
+        task = self._loop.create_task(interruptible(value, self._fence))
         self._fence.set_task(task)
         try:
             return self._loop.run_until_complete(task)
@@ -273,7 +273,3 @@ def _error_head(error: dict[str, Any], cost: heads.Cost | None = None) -> bytes:
         bare.pop("cause", None)
         head = heads.encode(heads.ErrorHead(bare, cost))
     return head
-
-
-async def _awaited(value: Any) -> Any:
-    return await value

@@ -182,7 +182,7 @@ def test_a_file_gets_colours_only_by_force_and_never_a_bar(run: Run) -> None:
 
 @contextmanager
 def its_workers(of: Terminal) -> Iterator[list[int]]:
-    """The workers of a running demo, as pidfds: readable once the process has ended."""
+    """The processes below a running demo, as pidfds: readable once the process has ended."""
     children = psutil.Process(of.process.pid).children(recursive=True)
     pidfds = [os.pidfd_open(child.pid) for child in children]
     try:
@@ -209,7 +209,7 @@ def test_ctrl_c_ends_the_demo_and_all_its_workers() -> None:
             screen = it.read_until()
             assert it.process.wait(LIMIT) == 130
             assert time.monotonic() - began < 15, "it waited for the endless loop"
-            assert len(workers) == 2
+            assert len(workers) >= 2
             assert all(map(ended, workers))
     assert re.search(r"interrupted after 163 of 164 candidates\n$", screen)
     assert "Traceback" not in screen
@@ -221,5 +221,5 @@ def test_a_demo_that_is_killed_takes_its_workers_along() -> None:
         it.read_until("163/164")
         with its_workers(it) as workers:
             it.process.kill()
-            assert len(workers) == 2
+            assert len(workers) >= 2
             assert all(map(ended, workers))

@@ -298,6 +298,13 @@ HOSTS = {
         handle.deliver("hang")
         tell("pid", handle.pid)
     """,
+    "with a child that has its descriptors": """
+        handle = agent()
+        if os.fork() == 0:
+            sys.stdin.read()  # until the test, not the program, is done
+            os._exit(0)
+        tell("pid", handle.pid)
+    """,
     "building": """
         def slow():
             tell("pid", os.getpid())

@@ -69,9 +69,10 @@ def compare(core: Core, earlier: dict[int, Before], actions: list[ev.Action]) ->
         was = earlier.get(a.key)
         if was is not None and was.phase not in _GONE and a.phase is Phase.STOPPING:
             _in_its_turn(core, a)
-    for action in actions:
-        if isinstance(action, ev.Finish) and action.key in earlier:
-            _consequences(core, earlier[action.key])
+    ended = [action.key for action in actions if isinstance(action, ev.Finish)]
+    for key in ended:
+        if key in earlier:
+            _consequences(core, earlier[key], alone=len(ended) == 1)
 
 
 def _in_its_turn(core: Core, a: Instance) -> None:
@@ -81,19 +82,23 @@ def _in_its_turn(core: Core, a: Instance) -> None:
             assert not (tree.leaving(child) and child.alive), f"N7: {a.name} before {child.name}"
 
 
-def _consequences(core: Core, was: Before) -> None:
+def _consequences(core: Core, was: Before, *, alone: bool) -> None:
     a = was.a
     for key in was.children:
         child = core.instances.get(key)
         if child is not None and tree.linked(a, child):
             assert tree.leaving(child), f"N4: {child.name} outlives {a.name}"
+            in_turn = a.draining is AgentStatus.STOPPED and a.final == (a.draining, None)
+            done = not child.alive or child.phase is Phase.DONE or core.closing
+            assert done or not in_turn, f"N7: {a.name} ended before {child.name}"
     parent = core.instances.get(a.parent) if a.parent is not None else None
-    if parent is None or was.leaving or core.closing or not a.settings.significant:
+    if parent is None or a.draining is not None or core.closing or not a.settings.significant:
         return
     if a.status in (AgentStatus.COMPLETED, AgentStatus.FAILED):
         others = any(c.settings.significant for c in tree.children(core.instances, parent))
+        last = alone and not others  # else the last one may have been stopped with its group
         auto = parent.settings.auto_shutdown
-        if auto == "any_significant" or (auto == "all_significant" and not others):
+        if auto == "any_significant" or (auto == "all_significant" and last):
             assert tree.leaving(parent), f"N5: {parent.name} goes on without {a.name}"
 
 
@@ -132,7 +137,7 @@ def _one(core: Core, a: Instance, asked: set[tuple[int, int]]) -> None:
         case Phase.DONE:
             assert a.alive, f"{where}: kept for nothing"
     if a.draining is not None and a.grace is None and a.phase not in _GONE:
-        drained = not a.inflight and core.drained(a) and a.phase is Phase.READY
+        drained = not a.inflight and core.drained(a) and a.phase is Phase.READY and not a.renew
         assert not (drained and tree.may_end(core.instances, a) and a.rung is None), (
             f"{where}: drained, its turn has come, and it stays"
         )
@@ -147,6 +152,8 @@ def _ready(core: Core, a: Instance, where: str) -> None:
         assert core.ledger.requests.get(a.inflight[0]) is None or (
             core.ledger.requests[a.inflight[0]].worker == a.key
         ), where
+    elif a.renew:
+        assert a.cycle is not None, f"{where}: to be renewed, and nobody does it"
     elif a.rung is None and not a.leaving:
         assert not core.ledger.waiting(a.mailbox), f"{where}: idle while a request waits"
 

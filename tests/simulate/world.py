@@ -168,7 +168,7 @@ class World:
         return AgentSettings(
             restart=restart,
             max_restarts=pick((0, 1, 3, 9)),
-            backoff=Backoff(initial=pick((0.0, 0.0, 1.0)), cap=5.0, reset_after=pick((0, 30))),
+            backoff=Backoff(initial=pick((0.0, 1.0, 5.0)), cap=5.0, reset_after=pick((0, 30))),
             intensity=pick((None, None, Intensity(pick((0, 1, 3)), pick((2.0, 20.0))))),
             strategy=pick(("one_for_one", "one_for_all", "rest_for_one")),
             link=pick(("record", "stop", "restart")),
@@ -181,6 +181,8 @@ class World:
             start_timeout=pick((1.0, 60.0)),
             heartbeat_timeout=pick((None, None, 2.0)),
             memory_limit=1000,
+            max_requests=pick((None, None, None, 1, 3)),
+            max_age=pick((None, None, None, 4.0)),
             charge_requests=rng.random() < 0.2,
         )  # fmt: skip
 
@@ -290,7 +292,8 @@ class World:
         assert request is not None
         payload = (key, generation, request)
         self._gone.append(payload)
-        self._tell(ev.Replied(key, generation, request, error, payload))
+        peak = self._rng.choice((0, 500, 500, 2000))
+        self._tell(ev.Replied(key, generation, request, error, payload, peak))
 
     def _reply_late(self) -> None:
         """A reply of an older generation, or one that has been there before."""
@@ -325,9 +328,11 @@ class World:
     def _obey(self) -> None:
         """A process does what it is being pressed to do, if it hears at all."""
         process = self._process(
-            lambda p: (p.rung is not None or p.leaving or p.failed)
-            and not p.immortal
-            and (not p.deaf or p.rung in (Rung.KILL, Rung.GIVE_UP))
+            lambda p: (
+                (p.rung is not None or p.leaving or p.failed)
+                and not p.immortal
+                and (not p.deaf or p.rung in (Rung.KILL, Rung.GIVE_UP))
+            )
         )
         if process is not None:
             self._obeys(process)
@@ -404,7 +409,7 @@ class World:
             self._tell(ev.Ready(process.key, process.generation))
         elif process := self._process(lambda p: p.request is not None):
             self._replies(process, None)
-        elif self._machine.next_due() is not None:
+        elif any(kind is not Due.AGE for kind, _ in self._machine._core.timers._at):
             self._wait_for_timer()
         else:
             return False
