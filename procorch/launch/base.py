@@ -158,7 +158,8 @@ class Sink(Protocol):
         before that frame.
 
         Returns:
-            Seconds to pause before more of this stream is read; 0: none.
+            Seconds to pause before more of this stream is read; 0: none. After a pause this is
+            called without data, and asked again.
         """
         ...
 

@@ -46,7 +46,8 @@ class Tap:
 
     Args:
         fd: the pipe, owned by this object.
-        take: gets what is read; its answer is the seconds to pause before more is read.
+        take: gets what is read; its answer is the seconds to pause before more is read. After a
+            pause it gets nothing (``b""``) and is asked again.
     """
 
     def __init__(self, fd: int, loop: Watcher, take: Callable[[bytes], float]) -> None:
@@ -78,7 +79,12 @@ class Tap:
         return len(data)
 
     def _resume(self) -> None:
-        if self._paused:
+        if not self._paused:  # closed meanwhile
+            return
+        pause = self._take(b"")
+        if pause:
+            self._loop.call_later(pause, self._resume)
+        else:
             self._paused = False
             self._loop.watch(self._fd, self._readable)
 

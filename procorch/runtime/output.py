@@ -4,9 +4,9 @@ Remembered on the monitor thread, in a ring for each stream of each agent. Passe
 program's own standard error, or to a file) by a thread of its own, because a terminal, a pipe or a
 disk may block and the monitor may not. The two meet in `Echo`:
 
-* *A reader that is merely slow gets everything.* When `BACKLOG` bytes wait, the monitor is asked to
-  leave the pipes alone for `PAUSE` seconds, and the workers wait like any program that writes
-  faster than it is read.
+* *A reader that is merely slow gets everything.* While `BACKLOG` bytes wait, the monitor leaves the
+  pipes alone (it asks again every `PAUSE` seconds), and the workers wait like any program that
+  writes faster than it is read.
 * *A reader that has stopped holds nobody up for long.* If nothing could be written for `PATIENCE`
   seconds, the oldest bytes are dropped, and the place is marked for when the reader goes on.
 """
@@ -114,15 +114,17 @@ class Echo:
         """Pass ``data`` on; from the monitor thread.
 
         Returns:
-            Seconds to wait before more is brought.
+            Seconds to wait before more is brought (asked again with ``b""``).
         """
         now = time.monotonic()
+        idle = False
         with self._lock:
-            self._waiting.append((target, data))
-            self._size += len(data)
-            idle, self._writing = not self._writing, True
-            if idle:
-                self._moved = now
+            if data:
+                self._waiting.append((target, data))
+                self._size += len(data)
+                idle, self._writing = not self._writing, True
+                if idle:
+                    self._moved = now
             behind = self._size > BACKLOG
             stuck = behind and now - self._moved > PATIENCE
             while stuck and self._size > BACKLOG and self._waiting:

@@ -26,8 +26,10 @@ def install(out_fd: int, err_fd: int) -> None:
     """
     null = os.open(os.devnull, os.O_RDWR)
     for fd, number in ((null, 0), (out_fd, 1), (err_fd, 2)):
-        if fd != number:
-            os.dup2(fd, number)
+        if fd == number:
+            os.set_inheritable(fd, True)
+            continue
+        os.dup2(fd, number)
         if fd > 2:
             os.close(fd)
     for name, number, errors in (("stdout", 1, "strict"), ("stderr", 2, "backslashreplace")):
