@@ -530,6 +530,26 @@ def test_a_file_that_cannot_be_written_is_refused_at_once(
     assert not (tmp_path / "elsewhere").exists()
 
 
+@pytest.mark.parametrize(
+    ("output", "complaint"),
+    [
+        ("captured", "did you mean 'capture'"),
+        ("agent.log", r"\./agent\.log"),
+        ("/tmp/a\0b", "cannot be a path"),
+        (3, "not int"),
+        (None, "not NoneType"),
+    ],
+    ids=repr,
+)
+def test_a_setting_that_means_nothing_is_refused(
+    orchestrator: Make, output: Any, complaint: str
+) -> None:
+    orch = orchestrator()
+    with pytest.raises((ValueError, TypeError), match=complaint):
+        orch.add_agent("a", running("pass"), output=output)
+    assert "a" not in orch
+
+
 def test_a_full_disk_costs_the_output_and_nothing_else(
     orchestrator: Make, caplog: pytest.LogCaptureFixture
 ) -> None:
