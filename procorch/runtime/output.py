@@ -23,6 +23,7 @@ from collections import deque
 from typing import TypeAlias, get_args
 
 from procorch.launch.base import Stream
+from procorch.runtime.clock import Clock
 from procorch.runtime.side import SideThread
 
 _log = logging.getLogger("procorch")
@@ -94,10 +95,15 @@ def _text(data: bytes) -> str:
 
 
 class Echo:
-    """Passes output on, on a thread of its own. See the head of this module."""
+    """Passes output on, on a thread of its own. See the head of this module.
 
-    def __init__(self) -> None:
-        self._thread = SideThread("procorch-output")
+    Args:
+        clock: is told while the thread has something to do. The times of this module are those of
+            real terminals and disks, whatever the clock says.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        self._thread = SideThread("procorch-output", clock)
         self._lock = threading.Lock()
         self._waiting: deque[tuple[Target, bytes]] = deque()
         self._size = 0

@@ -9,6 +9,8 @@ after the worker's death, and a worker may close it and live on.
 
 from __future__ import annotations
 
+import contextlib
+import select
 import socket
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -38,6 +40,11 @@ class Channel:
     def fileno(self) -> int:
         """The socket's descriptor."""
         return self._sock.fileno()
+
+    def stop_reading(self) -> None:
+        """End of file from now on, also for a thread that waits for something to read."""
+        with contextlib.suppress(OSError):  # the peer is gone: there is nothing to read anyway
+            self._sock.shutdown(socket.SHUT_RD)
 
     @property
     def unsent(self) -> bool:
@@ -107,6 +114,12 @@ class Channel:
         while not self._in and not self.eof:
             self._in.extend(self.receive())
         return self._in.popleft() if self._in else None
+
+    def is_cut_off(self) -> bool:
+        """Whether the peer has closed its end, as far as that is known without reading."""
+        poll = select.poll()
+        poll.register(self._sock, 0)
+        return bool(poll.poll(0))
 
     def drain(self) -> Iterator[Frame]:
         """All frames that can be read without waiting (a non-blocking socket)."""
