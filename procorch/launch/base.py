@@ -10,10 +10,13 @@ import signal
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Protocol
+from typing import Literal, Protocol, TypeAlias
 
 from procorch.errors import AgentError
 from procorch.wire.frame import Buffer, Frame, Kind
+
+Stream: TypeAlias = Literal["stdout", "stderr"]
+"""What a worker writes by descriptor: 1 and 2."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,13 +40,18 @@ class Where:
 
 @dataclass(frozen=True, slots=True)
 class Spec:
-    """What to start: instance ``key`` in its ``generation``, and the first frame for it."""
+    """What to start: instance ``key`` in its ``generation``, and the first frame for it.
+
+    ``capture``: its standard output is to be captured as its standard error always is, and is not
+    this program's own.
+    """
 
     key: int
     generation: int
     name: str
     init_head: bytes = field(repr=False)
     factory: bytes = field(repr=False)
+    capture: bool = False
 
 
 class Cause(Enum):
@@ -143,6 +151,16 @@ class Sink(Protocol):
 
     def on_frame(self, process: WorkerProcess, frame: Frame) -> None:
         """The worker sent a frame."""
+        ...
+
+    def on_output(self, process: WorkerProcess, stream: Stream, data: bytes) -> float:
+        """The worker, or what it has started, wrote ``data``; all it wrote before a frame comes
+        before that frame.
+
+        Returns:
+            Seconds to pause before more of this stream is read; 0: none. After a pause this is
+            called without data, and asked again.
+        """
         ...
 
     def on_broken(self, process: WorkerProcess, error: AgentError) -> None:

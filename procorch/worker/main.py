@@ -37,7 +37,7 @@ from procorch.wire import codec, heads
 from procorch.wire.channel import Channel
 from procorch.wire.frame import Buffer, Frame, Kind
 from procorch.wire.status import StatusPage
-from procorch.worker import limits
+from procorch.worker import limits, streams
 from procorch.worker.cancel import Fence, Interrupted, interruptible
 from procorch.worker.limits import Meter, adopt_orphans, die_with, own_group, own_signals
 from procorch.worker.parent import Line
@@ -56,16 +56,21 @@ _UNWIND = 1.0
 """Seconds between the cancellations of an asyncio task whose event loop was interrupted."""
 
 
-def main(sock_fd: int, page_fd: int, parent: int) -> None:
+def main(sock_fd: int, page_fd: int, out_fd: int, err_fd: int, parent: int) -> None:
     """Run a worker on an inherited socket and status page until it is told to stop.
 
     Args:
+        out_fd: becomes its standard output, ``err_fd`` its standard error.
         parent: pid of the process that made this one.
     """
     die_with(parent)
     own_group()
     own_signals()
     adopt_orphans()
+    sock_fd, page_fd, out_fd, err_fd = map(
+        streams.above_standard, (sock_fd, page_fd, out_fd, err_fd)
+    )
+    streams.install(out_fd, err_fd)
     # What the agent starts must not hold our end of the socket when this process has died.
     os.set_inheritable(sock_fd, False)
     os.set_inheritable(page_fd, False)
