@@ -7,13 +7,14 @@ thread. One contract test suite runs over every launcher (``tests/process/test_l
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Protocol
 
 from procorch.errors import AgentError
-from procorch.wire.frame import Buffer, Frame, Kind
+from procorch.wire.frame import Frame, Kind
+from procorch.wire.payload import Parts
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +113,7 @@ class WorkerProcess(Protocol):
         """Where it lives; None until that is known."""
         ...
 
-    def send(self, kind: Kind, request: int, head: bytes, body: Sequence[Buffer]) -> None:
+    def send(self, kind: Kind, request: int, head: bytes, body: Parts) -> None:
         """Send a frame; never blocks, and never raises because the worker is gone."""
         ...
 

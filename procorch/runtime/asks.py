@@ -17,7 +17,7 @@ from procorch.launch.base import WorkerProcess
 from procorch.runtime.entrance import Outgoing, next_number
 from procorch.runtime.link import Link
 from procorch.supervision.waits import Waits
-from procorch.wire import heads
+from procorch.wire import heads, payload
 from procorch.wire.frame import Frame, Kind
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ class Switchboard:
             mailbox=link.mailbox,
             reply=_Relay(lambda outcome: self._answer(process, number, link.key, outcome)),
             text=head.text,
-            body=[frame.body],
+            body=payload.again(frame.body),
             size=len(frame.body),
             submitted=now,
             timeout=head.remaining,
@@ -94,10 +94,10 @@ class Switchboard:
             return  # The asker died meanwhile.
         self._waits.remove(asker, asked)
         if outcome.error is None:
-            process.send(Kind.ANSWER, number, b"", [outcome.body])
+            process.send(Kind.ANSWER, number, b"", payload.again(outcome.body))
         else:
             head = heads.AnswerErrorHead(to_plain(outcome.error))
-            body = [outcome.body] if len(outcome.body) else []
+            body = payload.again(outcome.body) if len(outcome.body) else []
             process.send(Kind.ANSWER_ERROR, number, heads.encode(head), body)
 
     def gone(self, asker: int) -> None:

@@ -15,7 +15,7 @@ from procorch.runtime.mailbox import Mailbox
 from procorch.runtime.reply import Outcome, ReplyFuture, Run
 from procorch.supervision import events as ev
 from procorch.wire import codec
-from procorch.wire.frame import Buffer
+from procorch.wire.payload import Parts, pack
 
 _numbers = itertools.count(1)
 
@@ -51,7 +51,7 @@ class Outgoing:
     mailbox: Mailbox
     reply: Settles
     text: bool
-    body: list[Buffer] = field(repr=False)
+    body: Parts = field(repr=False)
     size: int
     submitted: float
     timeout: float | None = None
@@ -156,6 +156,11 @@ class Entrance:
         if not wait:
             patience = 0.0
         if request.mailbox.enter(patience, wait=not (wait and _on_event_loop())):
+            try:
+                request.body = pack(body)
+            except BaseException:  # Ctrl-C
+                request.mailbox.leave()
+                raise
             self._accept(request)
         elif not wait:
             raise MailboxFull(agent=self._link.name, capacity=request.mailbox.capacity)

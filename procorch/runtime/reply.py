@@ -15,10 +15,10 @@ from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from procorch.errors import AgentError, RequestCancelled
+from procorch.errors import AgentError, RequestCancelled, SerializationError
 from procorch.messages import AgentResult, RequestMetrics, to_result
 from procorch.wire import codec
-from procorch.wire.frame import Buffer
+from procorch.wire.payload import Buffer, Content, unpack
 
 Run: TypeAlias = Callable[[Callable[[], None]], None]
 
@@ -33,7 +33,7 @@ class Outcome:
 
     metrics: RequestMetrics | None = None
     error: AgentError | None = None
-    body: Buffer = b""
+    body: Content = b""
 
 
 class ReplyFuture(concurrent.futures.Future[AgentResult]):
@@ -63,6 +63,12 @@ class ReplyFuture(concurrent.futures.Future[AgentResult]):
 
     def settle(self, outcome: Outcome) -> None:
         """Fix the outcome; one that was cancelled in the same moment stays cancelled."""
+        try:
+            outcome.body = unpack(outcome.body)  # a reply nobody asks for holds no descriptor
+        except SerializationError as error:
+            error.agent = self.agent
+            outcome.body = b""
+            outcome.error = outcome.error or error
         self._sealed = outcome
         try:
             self.set_result(_SEALED)
@@ -175,10 +181,11 @@ _SEALED: Any = object()
 
 
 def _open(outcome: Outcome, agent: str) -> AgentResult:
+    body = unpack(outcome.body)  # `settle` has done it; this is for the type
     if outcome.error is not None:
-        raise _whole(outcome.error, outcome.body)
+        raise _whole(outcome.error, body)
     try:
-        result = to_result(codec.decode(outcome.body))
+        result = to_result(codec.decode(body))
     except AgentError as error:
         error.agent = agent
         raise

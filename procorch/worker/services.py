@@ -6,7 +6,7 @@ from typing import Any
 
 from procorch.errors import AgentError, AgentStopped, MessageTooLarge
 from procorch.errors.plain import from_plain
-from procorch.wire import codec, heads
+from procorch.wire import codec, heads, payload
 from procorch.wire.frame import Kind
 from procorch.worker.parent import Line
 
@@ -30,14 +30,14 @@ class Services:
         body = codec.encode(message, what=f"question to agent {name!r}")
         self._check(agent, "question", sum(map(len, body)), self._limit)
         head = heads.AskHead(name, isinstance(message, str), remaining)
-        answer = self._line.ask(heads.encode(head), body)
+        answer = self._line.ask(heads.encode(head), payload.pack(body))
         if answer is None:
             raise AgentStopped("the orchestrator is gone", agent=agent)
         if answer.kind is Kind.ANSWER:
-            return codec.decode(answer.body)
+            return codec.decode(payload.unpack(answer.body))
         error = from_plain(heads.decode_answer_error(answer.head).error)
         if len(answer.body):
-            original = codec.decode(answer.body)
+            original = codec.decode(payload.unpack(answer.body))
             if isinstance(original, AgentError):
                 error = original
             elif isinstance(original, BaseException):
