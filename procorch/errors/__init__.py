@@ -42,9 +42,7 @@ def _first(*, default: str, kw_only: bool) -> str:
 
 @dataclass_transform(kw_only_default=True, eq_default=False, field_specifiers=(_first,))
 def _known(cls: _Class) -> _Class:
-    """Enter a class into the tree and collect its figures, inherited ones first."""
-    own = {name: kind for name, kind in cls.__annotations__.items() if name not in _NO_FIGURES}
-    cls._figures = {**cls._figures, **own}
+    """Enter a class into the tree."""
     TREE[cls.__name__] = cls
     return cls
 
@@ -64,8 +62,19 @@ class AgentError(Exception):
     retry_after: float | None = None
     remote_traceback: str = ""
 
-    _figures: ClassVar[dict[str, str]] = {}  # name to annotation
+    _figures: ClassVar[dict[str, str]] = {  # name to annotation
+        "agent": "str | None",
+        "retryable": "bool",
+        "retry_after": "float | None",
+        "remote_traceback": "str",
+    }
     _says = ""
+
+    def __init_subclass__(cls) -> None:
+        """Collect the figures, inherited ones first; those of users' classes, too."""
+        super().__init_subclass__()
+        own = vars(cls).get("__annotations__", {})
+        cls._figures = cls._figures | {n: kind for n, kind in own.items() if n not in _NO_FIGURES}
 
     def __init__(self, message: str = "", **figures: Any) -> None:
         super().__init__(*((message,) if message else ()))
