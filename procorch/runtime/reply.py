@@ -111,10 +111,11 @@ class ReplyFuture(concurrent.futures.Future[AgentResult]):
             raise _Cancelled(agent=self.agent, request=self.request) from None
         with self._opening:
             if self._sealed is not None:
-                try:
-                    self._result = _open(self._sealed, self.agent)
-                except AgentError as error:
-                    self._error = error
+                opened = _open(self._sealed, self.agent)
+                if isinstance(opened, AgentError):
+                    self._error = opened
+                else:
+                    self._result = opened
                 self._sealed = None
         return self._error
 
@@ -180,15 +181,16 @@ _SEALED: Any = object()
 """Stands in for a result that nobody has asked for yet."""
 
 
-def _open(outcome: Outcome, agent: str) -> AgentResult:
+def _open(outcome: Outcome, agent: str) -> AgentResult | AgentError:
+    """The answer; an error is returned, for the traceback of one raised would keep the body."""
     body = unpack(outcome.body)  # `settle` has done it; this is for the type
     if outcome.error is not None:
-        raise _whole(outcome.error, body)
+        return _whole(outcome.error, body)
     try:
         result = to_result(codec.decode(body))
     except AgentError as error:
         error.agent = agent
-        raise
+        return error
     return dataclasses.replace(result, metrics=outcome.metrics)
 
 
