@@ -25,13 +25,16 @@ from typing import NamedTuple
 from procorch.errors import ProtocolError
 from procorch.wire import payload
 from procorch.wire.frame import Decoder, Frame, Kind, announce, gather
-from procorch.wire.payload import Buffer, Lease, Parts
+from procorch.wire.payload import Buffer, Content, Lease, Parts
 
 _MAX_BUFFERS = 512
 """Buffers for one ``sendmsg``: below IOV_MAX (1024) everywhere."""
 
 _ONE = socket.CMSG_LEN(array("i").itemsize)
 """Room for one descriptor; the system closes what a peer sends beyond that."""
+
+# Plain numbers: an operation on the enumeration costs more than a read.
+_CLOSED_ON_EXEC, _CUT = int(socket.MSG_CMSG_CLOEXEC), int(socket.MSG_CTRUNC)
 
 _NONE_LEFT = -1
 """In place of a descriptor for which this process had no number left."""
@@ -166,14 +169,17 @@ class Channel:
         count = self._read()
         if not count:
             return []
-        frames: list[Frame] = []
+        frames = self._decoder.wrote(count)
+        if not self._descriptors and not self._decoder.announced:
+            return frames
+        complete: list[Frame] = []
         try:
-            frames.extend(self._frames(count))
+            complete.extend(self._joined(frames))
         except ProtocolError as error:
             self._fault = error
-            if not frames:
+            if not complete:
                 raise
-        return frames
+        return complete
 
     @property
     def has_frame(self) -> bool:
@@ -194,25 +200,24 @@ class Channel:
     def drain(self) -> Iterator[Frame]:
         """All frames that can be read without waiting (a non-blocking socket)."""
         while count := self._read():
-            yield from self._frames(count)
+            yield from self._joined(self._decoder.wrote(count))
 
-    def _frames(self, count: int) -> Iterator[Frame]:
-        """The frames that ``count`` new bytes complete, with their bodies."""
-        for frame in self._decoder.wrote(count):
-            yield self._joined(frame) if frame.apart else frame
+    def _joined(self, frames: list[Frame]) -> Iterator[Frame]:
+        """The frames that a read completed, with their bodies."""
+        for frame in frames:
+            yield frame._replace(body=self._body(frame)) if frame.apart else frame
+        self._decoder.announced = False
         if len(self._descriptors) > self._decoder.partial:
             raise ProtocolError("a descriptor that belongs to no frame")
 
-    def _joined(self, frame: Frame) -> Frame:
-        """The frame with the body that came apart."""
+    def _body(self, frame: Frame) -> Content:
+        """The body that came apart from its frame."""
         if not self._descriptors:
             raise ProtocolError(f"a frame {frame.kind.name} without the descriptor of its body")
         fd = self._descriptors.popleft()
         if fd == _NONE_LEFT:
-            return frame._replace(
-                body=payload.lost("no descriptors left in the process it was for")
-            )
-        return frame._replace(body=payload.adopt(fd, frame.apart))
+            return payload.lost("no descriptors left in the process it was for")
+        return payload.adopt(fd, frame.apart)
 
     def _read(self) -> int:
         """Bytes read into the decoder; 0 when there are none now, or never again (`eof`)."""
@@ -220,7 +225,7 @@ class Channel:
             raise self._fault
         try:
             count, rights, flags, _ = self._sock.recvmsg_into(
-                [self._decoder.writable()], _ONE, socket.MSG_CMSG_CLOEXEC
+                [self._decoder.writable()], _ONE, _CLOSED_ON_EXEC
             )
         except BlockingIOError:
             return 0
@@ -229,7 +234,7 @@ class Channel:
         else:
             if rights:
                 self._descriptors.extend(array("i", rights[0][2]))
-            elif flags & socket.MSG_CTRUNC:
+            elif flags & _CUT:
                 self._descriptors.append(_NONE_LEFT)
         if count == 0:
             self.eof = True

@@ -152,6 +152,7 @@ class Decoder:
         if buffer_size < HEADER_SIZE:
             raise ValueError(f"buffer_size must be at least {HEADER_SIZE}, not {buffer_size}")
         self.max_frame = max_frame
+        self.announced = False  # set by each frame whose body comes apart, reset by the channel
         self._size = buffer_size
         self._buffer = memoryview(bytearray(buffer_size))
         self._end = 0  # bytes of an incomplete frame, at the start of the buffer
@@ -198,6 +199,7 @@ class Decoder:
             if large.filled < len(large.memory):
                 return []
             self._large = None
+            self.announced = large.apart > 0
             return [large.frame()]
         end = self._end + count
         if count < 0 or end > self._size:
@@ -244,7 +246,11 @@ class Decoder:
                 break
             head_bytes = bytes(buffer[start + HEADER_SIZE : body_at]) if head_len else b""
             body = bytes(buffer[body_at:stop])
-            frames.append(Frame(kind, generation, request, head_bytes, body, apart))
+            if apart:
+                self.announced = True
+                frames.append(Frame(kind, generation, request, head_bytes, body, apart))
+            else:
+                frames.append(Frame(kind, generation, request, head_bytes, body))
             start = stop
         left = end - start
         if start and left:

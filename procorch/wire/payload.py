@@ -31,7 +31,7 @@ from procorch.errors import ProtocolError, SerializationError
 
 Buffer: TypeAlias = bytes | bytearray | memoryview
 
-THRESHOLD = 1 << 20
+THRESHOLD = 1 << 19
 """Bytes from which a body is passed by descriptor (docs/decisions/006)."""
 
 LOST = 3
