@@ -9,6 +9,7 @@ carries the id of the request that it is aimed at, so that it can never hit the 
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextvars import ContextVar
 from time import monotonic
 from typing import Any, Protocol
 
@@ -18,6 +19,10 @@ class Services(Protocol):
 
     def ask(self, agent: str, name: str, message: Any, remaining: float | None) -> Any:
         """Ask agent ``name`` on behalf of ``agent``."""
+        ...
+
+    async def ask_async(self, agent: str, name: str, message: Any, remaining: float | None) -> Any:
+        """The same for a coroutine."""
         ...
 
     def checkpoint(self, agent: str, state: Any) -> None:
@@ -99,6 +104,8 @@ class Context:
     def ask(self, name: str, message: Any) -> Any:
         """Ask another agent and wait for its answer, in what is left of this request's time (N16).
 
+        A request that is cancelled takes its question along.
+
         Args:
             name: a running agent of the same orchestrator.
             message: text arrives as ``[UserMessage]``, anything else unchanged.
@@ -114,9 +121,7 @@ class Context:
 
     async def ask_async(self, name: str, message: Any) -> Any:
         """Like `ask`, without blocking the agent's event loop."""
-        import asyncio
-
-        return await asyncio.to_thread(self.ask, name, message)
+        return await self._offered().ask_async(self.agent, name, message, self.remaining())
 
     def checkpoint(self, state: Any) -> None:
         """Store ``state`` outside this process: the next generation has it as `restored` (N17).
@@ -161,6 +166,8 @@ class Context:
 
 
 _installed: Context | None = None
+_lent: ContextVar[Context | None] = ContextVar("procorch-context", default=None)
+"""The context of a worker that is a thread of a test (`procorch.testing`)."""
 
 
 def current() -> Context:
@@ -169,17 +176,18 @@ def current() -> Context:
     Raises:
         RuntimeError: this process is no worker of procorch.
     """
-    if _installed is None:
+    found = installed()
+    if found is None:
         raise RuntimeError(
             "procorch.current() was called outside a worker: there is a context only in the "
             "process of an agent, in its factory and while it handles requests"
         )
-    return _installed
+    return found
 
 
 def installed() -> Context | None:
     """As `current()`, but None outside a worker."""
-    return _installed
+    return _lent.get() if _installed is None else _installed
 
 
 def install(context: Context) -> None:
@@ -192,3 +200,8 @@ def uninstall() -> None:
     """Undo `install`."""
     global _installed
     _installed = None
+
+
+def lend(context: Context) -> None:
+    """Make `context` what `current()` returns in this thread and the tasks that begin in it."""
+    _lent.set(context)

@@ -27,7 +27,7 @@ class OrchestratedHandle:
         self._link = link
         self._monitor = monitor
         self._entrance = Entrance(
-            link, max_message, monitor.submit, monitor.drop, monitor.run_callback
+            link, max_message, monitor.submit, monitor.drop, monitor.run_callback, monitor.clock
         )
 
     @property

@@ -16,6 +16,7 @@ from procorch.handle import OrchestratedHandle
 from procorch.launch import choose
 from procorch.registry import Entry, Registry
 from procorch.runtime.events import EventStream as EventStream
+from procorch.runtime.events import Hub
 from procorch.runtime.lifetime import close_at_exit
 from procorch.runtime.link import Link
 from procorch.runtime.mailbox import Mailbox
@@ -345,11 +346,16 @@ class AgentOrchestrator:
             PluginError: no such agent.
         """
         self._registry[name]
-        return self._running().hub.watch(name)
+        return self._hub().watch(name)
 
     def events(self) -> EventStream:
         """Events of all agents from now on, for ``for`` and ``async for``; ends with `close`."""
-        return self._running().hub.watch(None)
+        return self._hub().watch(None)
+
+    def _hub(self) -> Hub:
+        # One that is closed still tells of the ends that it has seen.
+        monitor = self._monitor or self._running()
+        return monitor.hub
 
     def _running(self) -> Monitor:
         with self._lock:

@@ -6,13 +6,16 @@ bytes as numbers or text (``"512M"``, ``"2G"``: powers of 1024).
 
 from __future__ import annotations
 
-import math
 import re
 
 _DURATION = re.compile(r"^\s*(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)?\s*$")
 _DURATION_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, None: 1.0}
+_LONGEST = 1e9
+"""Seconds, some thirty years: more, and the system's own waits overflow."""
 _SIZE = re.compile(r"^\s*(\d+(?:\.\d+)?)\s*([KMGT]?)(?:i?B)?\s*$", re.IGNORECASE)
 _SIZE_UNITS = {"": 1, "K": 1024, "M": 1024**2, "G": 1024**3, "T": 1024**4}
+_LARGEST = 2**63 - 1
+"""Bytes: more, and the kernel's own counts overflow."""
 
 
 def seconds(value: float | str, what: str = "duration") -> float:
@@ -21,11 +24,13 @@ def seconds(value: float | str, what: str = "duration") -> float:
         match = _DURATION.match(value)
         if match is None:
             raise ValueError(f"{what}: {value!r} is not a duration; write 30, '30s', '5m' or '2h'")
-        return float(match[1]) * _DURATION_UNITS[match[2]]
+        value = float(match[1]) * _DURATION_UNITS[match[2]]
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise TypeError(f"{what} must be a duration, not {type(value).__name__}")
-    if math.isnan(value) or value < 0:
+    if not value >= 0:  # what is no number is not, either
         raise ValueError(f"{what} must not be negative, and {value} is")
+    if value > _LONGEST:
+        raise ValueError(f"{what} is longer than the clocks allow; for no limit, leave it out")
     return float(value)
 
 
@@ -35,11 +40,13 @@ def size_in_bytes(value: int | str, what: str = "size") -> int:
         match = _SIZE.match(value)
         if match is None:
             raise ValueError(f"{what}: {value!r} is not a size; write 1048576, '512M' or '2G'")
-        value = int(float(match[1]) * _SIZE_UNITS[match[2].upper()])
+        value = int(min(float(match[1]), _LARGEST + 1) * _SIZE_UNITS[match[2].upper()])
     if isinstance(value, bool) or not isinstance(value, int):
         raise TypeError(f"{what} must be a size in bytes, not {type(value).__name__}")
     if value <= 0:
         raise ValueError(f"{what} must be more than 0 bytes, not {value}")
+    if value > _LARGEST:
+        raise ValueError(f"{what} is more than any memory; for no limit, leave it out")
     return value
 
 

@@ -8,6 +8,7 @@ on its way out is given `PATIENCE` seconds, spent waiting for the exit itself, n
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import os
 import select
 import sys
@@ -23,6 +24,9 @@ TESTS = Path(__file__).resolve().parent
 GUARDED = {"process", "faults", "pool", "cli"}
 PATIENCE = 5.0  # seconds
 DESCRIPTORS = Path("/proc/self/fd")
+
+# These need packages that only `tox -e notebook` installs.
+collect_ignore = [] if importlib.util.find_spec("nbclient") else ["notebook"]
 
 # A worker gets the sys.path of its parent and imports test modules by name: tests.process.test_x.
 # Appended, so that an installed procorch is the one under test, not the source beside the tests.

@@ -114,7 +114,10 @@ class WorkerProcess(Protocol):
         ...
 
     def send(self, kind: Kind, request: int, head: bytes, body: Parts) -> None:
-        """Send a frame; never blocks, and never raises because the worker is gone."""
+        """Send a frame; never blocks, and never raises because the worker is gone.
+
+        Where no descriptor can be passed a large body goes as `payload.spread` has it.
+        """
         ...
 
     @property

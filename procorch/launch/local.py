@@ -37,6 +37,14 @@ _NUDGE = 0.05
 """Seconds between two signals to a worker whose request is to end."""
 
 
+_WORD_PATIENCE = 2.0
+"""Seconds from a worker's death to the conclusion that its zygote will not tell how it ended:
+somebody has stopped the zygote. Callers are not to wait for what is known already."""
+
+_KILLED_PATIENCE = 0.2
+"""The same, if we have killed it and so know."""
+
+
 class Ends:
     """What a worker and its parent share: a socket pair and a status page.
 
@@ -91,6 +99,7 @@ class LocalProcess:
         self._owed: signal.Signals | None = None
         self._detail: str | None = None
         self._dead = False
+        self._killed = False
         self._gone = False
         self._deaf = False
         self._nudged = 0
@@ -105,6 +114,11 @@ class LocalProcess:
             pidfd: now owned by this object.
             reap: gives the exit status once it has ended; None: `ended` will be called with it.
         """
+        if self._gone:  # killed before it was born, and reported so
+            with contextlib.suppress(ProcessLookupError):
+                signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+            os.close(pidfd)
+            return
         self.where = Where(pid)
         self._pidfd = pidfd
         self._reap = reap
@@ -133,7 +147,11 @@ class LocalProcess:
         """See `WorkerProcess.kill`: the process, its group, and what has left the group (N8)."""
         if self.where is None:
             self._owed = signum
+            if signum == signal.SIGKILL:
+                # Not from here: whoever kills is in the middle of something.
+                self._loop.call_later(0, self._stillborn)
         elif self._alive():
+            self._killed = self._killed or signum == signal.SIGKILL
             pid = self.where.pid
             strays: list[psutil.Process] = []
             if signum == signal.SIGKILL:
@@ -213,7 +231,7 @@ class LocalProcess:
         self._loop.unwatch(self._channel.fileno())
 
     def _still_there(self) -> None:
-        if not self._gone:
+        if not self._dead:
             self._sink.on_broken(
                 self, ProtocolError("it closed its channel and lived on", agent=self.spec.name)
             )
@@ -221,11 +239,18 @@ class LocalProcess:
     def _died(self) -> None:
         self._dead = True
         self._loop.unwatch(self._pidfd)
-        if self._reap is not None and self.where is not None:
+        if self._reap is None:
+            killed = self._killed
+            self._loop.call_later(_KILLED_PATIENCE if killed else _WORD_PATIENCE, self._untold)
+        elif self.where is not None:
             if self._detail is None:  # a zombie of ours
                 with contextlib.suppress(ProcessLookupError, PermissionError):
                     os.killpg(self.where.pid, signal.SIGKILL)
             self.ended(self._reap(), detail=self._detail)
+
+    def _untold(self) -> None:
+        known = -signal.SIGKILL if self._killed else None
+        self.ended(known, detail="its zygote does not tell how")
 
     def ended(self, code: int | None, *, detail: str | None = None) -> None:
         """It has ended and is reaped: hand in what it wrote, then report.
@@ -257,10 +282,21 @@ class LocalProcess:
 
     def refused(self, why: str) -> None:
         """There will be no process."""
+        self._never(ExitInfo(Cause.START_FAILED, detail=why))
+
+    def _stillborn(self) -> None:
+        """It was killed before there was a process to kill, and must not wait for a zygote that
+        may be stuck. If one does come, it finds its socket closed and is killed (`born`)."""
+        if self.where is None:
+            self._never(ExitInfo(Cause.SIGNAL, signal="SIGKILL", detail="before it was born"))
+
+    def _never(self, info: ExitInfo) -> None:
+        if self._gone:
+            return
         self._gone = True
         self._loop.unwatch(self._channel.fileno())
         self._release()
-        self._sink.on_exit(self, ExitInfo(Cause.START_FAILED, detail=why))
+        self._sink.on_exit(self, info)
 
     def orphaned(self, detail: str) -> None:
         """Its parent is gone, so nobody will tell its exit status; the kernel has killed it."""
@@ -269,6 +305,14 @@ class LocalProcess:
         else:
             self._reap = lambda: None
             self._detail = detail
+
+    def let_go(self) -> None:
+        """Nobody waits for its end any more."""
+        if not self._gone:
+            self._gone = True
+            self._loop.unwatch(self._pidfd)
+            self._loop.unwatch(self._channel.fileno())
+            self._release()
 
     def _release(self) -> None:
         self._channel.close()

@@ -36,8 +36,10 @@ from typing import NoReturn
 import msgspec
 from msgspec import Struct
 
+_PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
-_LAST_WAIT = 5.0
+_ENDING = (signal.SIGTERM, signal.SIGHUP)
+LAST_WAIT = 5.0
 """Seconds that killed descendants get to go; one in uninterruptible sleep may take for ever."""
 MESSAGE = 65536
 
@@ -70,7 +72,7 @@ class Ended(Struct, frozen=True, tag="ended"):
 
 
 class Warned(Struct, frozen=True, tag="warned"):
-    """From the zygote: a module of ``preload`` does not import; workers start without it."""
+    """From the zygote: a module of ``preload`` is left out, and why; workers start without it."""
 
     module: str
     why: str
@@ -90,31 +92,43 @@ def main(control_fd: int, preload: list[str], sys_path: list[str], supervisor: i
         preload: modules to import before the first fork.
         supervisor: pid of the process that made this one.
     """
+    libc = ctypes.CDLL(None)
+    # While it loads modules it looks at nothing else.
+    libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     try:
         supervisor_fd = os.pidfd_open(supervisor)
     except ProcessLookupError:
         return
-    if os.getppid() != supervisor:  # it has died, and the number is somebody else's by now
+    if os.getppid() != supervisor:  # it died before, and the number is somebody else's by now
         return
-    os.setsid()
-    for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    if os.getsid(0) != os.getpid():  # not if it has begun again
+        os.setsid()
+    for signum in (signal.SIGINT, *_ENDING):
         signal.signal(signum, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
-    ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     control = socket.socket(fileno=control_fd)
     os.set_inheritable(control_fd, False)
     sys.path[:] = sys_path
     # Imported here, before the first fork, and not at the head of this module, which the parent
     # imports for the messages alone.
     importlib.import_module("procorch.worker.main")
-    for module in preload:
-        try:
-            importlib.import_module(module)
-        except BaseException as error:  # the user's module: whatever it raises
-            control.send(encode(Warned(module, f"{type(error).__name__}: {error}")))
+    from procorch.launch import warmup
+
+    again = warmup.load(preload, lambda name, why: _warn(control, name, why))
+    if again is not None:
+        warmup.begin_again(control_fd, again, sys_path, supervisor)
     gc.collect()
     gc.freeze()  # a collection in a worker need not touch, and so copy, what all share
+    # From here on the loop notices the supervisor's death and takes all descendants along; this
+    # has it go on if somebody has stopped it.
+    libc.prctl(_PR_SET_PDEATHSIG, signal.SIGCONT, 0, 0, 0)
     Nursery(control, supervisor_fd).serve()
+
+
+def _warn(control: socket.socket, module: str, why: str) -> None:
+    with contextlib.suppress(OSError):  # nobody listens; the loop will see that
+        control.send(encode(Warned(module, why)))
 
 
 class Nursery:
@@ -131,6 +145,8 @@ class Nursery:
         self._workers: dict[int, int] = {}
         self._pid = os.getpid()
         self._woken, self._wake = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        # Kept open: reaping must not depend on there being a descriptor left.
+        self._below = os.open(f"/proc/self/task/{self._pid}/children", os.O_RDONLY | os.O_CLOEXEC)
         signal.signal(signal.SIGCHLD, lambda signum, frame: None)
         signal.set_wakeup_fd(self._wake, warn_on_full_buffer=False)
 
@@ -153,7 +169,7 @@ class Nursery:
                     break
         except OSError:
             pass  # The control socket is broken, which is what its end of file means, too.
-        _end_descendants()
+        self._end_descendants()
 
     def _take_command(self) -> bool:
         data, ancillary, _, _ = self._control.recvmsg(MESSAGE, socket.CMSG_SPACE(8))
@@ -176,9 +192,13 @@ class Nursery:
         return True
 
     def _fork(self, worker: int, sock: int, page: int) -> None:
+        # A worker may be told to end as soon as it is born. What the zygote ignores is lost, but
+        # what it blocks waits until the worker has its own signal handling.
+        signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)
         pid = os.fork()
         if pid == 0:
             self._become_worker(sock, page)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDING)
         # A worker that dies at once is a zombie until it is reaped below, so this finds it.
         try:
             pidfd = os.pidfd_open(pid)
@@ -195,10 +215,11 @@ class Nursery:
     def _become_worker(self, sock: int, page: int) -> NoReturn:
         """In the child: nothing of the zygote's may show."""
         signal.set_wakeup_fd(-1)
-        for signum in (signal.SIGCHLD, signal.SIGTERM, signal.SIGHUP):
+        for signum in (signal.SIGCHLD, *_ENDING):
             signal.signal(signum, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDING)
         self._control.close()
-        for fd in (self._supervisor, self._woken, self._wake):
+        for fd in (self._supervisor, self._woken, self._wake, self._below):
             os.close(fd)
         atexit._clear()
         gc.unfreeze()
@@ -224,11 +245,27 @@ class Nursery:
             _, status = os.waitpid(pid, 0)
             # Workers adopt the orphans below them, so a child here that is no worker was below one
             # that has died: it has left its group, and goes with it all the same.
-            for stray in _children():
+            for stray in self._children():
                 if stray not in self._workers:
                     os.kill(stray, signal.SIGKILL)
             if worker is not None:
                 self._control.send(encode(Ended(worker, os.waitstatus_to_exitcode(status))))
+
+    def _end_descendants(self) -> None:
+        """Kill whatever is below this process, level by level: orphans come up here for it."""
+        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGCHLD])  # to wait for it
+        until = time.monotonic() + LAST_WAIT
+        while (below := self._children()) and time.monotonic() < until:
+            for pid in below:
+                os.kill(pid, signal.SIGKILL)  # ours, and not reaped: the number is still its own
+            while (ended := _zombie()) is not None:
+                os.waitpid(ended, 0)
+            signal.sigtimedwait([signal.SIGCHLD], 0.05)
+
+    def _children(self) -> list[int]:
+        os.lseek(self._below, 0, os.SEEK_SET)
+        listed = b"".join(iter(lambda: os.read(self._below, MESSAGE), b""))
+        return [int(pid) for pid in listed.split()]
 
 
 def _exit_code(leaving: SystemExit) -> int:
@@ -253,18 +290,6 @@ def _leave(code: int) -> NoReturn:
         os._exit(code)
 
 
-def _end_descendants() -> None:
-    """Kill whatever is below this process, level by level: orphans come up here to be killed."""
-    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGCHLD])  # to wait for it
-    until = time.monotonic() + _LAST_WAIT
-    while (below := _children()) and time.monotonic() < until:
-        for pid in below:
-            os.kill(pid, signal.SIGKILL)  # ours, and not reaped: the number is still its own
-        while (ended := _zombie()) is not None:
-            os.waitpid(ended, 0)
-        signal.sigtimedwait([signal.SIGCHLD], 0.05)
-
-
 def _zombie() -> int | None:
     """A child that has ended and is not reaped."""
     try:
@@ -272,8 +297,3 @@ def _zombie() -> int | None:
     except ChildProcessError:
         return None
     return None if ended is None else ended.si_pid
-
-
-def _children() -> list[int]:
-    with open(f"/proc/self/task/{os.getpid()}/children", encoding="ascii") as listed:
-        return [int(pid) for pid in listed.read().split()]

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import select
 import signal
 import socket
 from collections import deque
@@ -24,6 +25,9 @@ from procorch.launch.local import Ends, LocalProcess
 from procorch.wire.frame import Kind
 
 _log = logging.getLogger("procorch")
+
+_LAST_WAIT = nursery.LAST_WAIT + 1.0
+"""Seconds that a zygote gets to end what is below it and itself, once it has no workers."""
 
 
 class ZygoteLauncher:
@@ -54,10 +58,17 @@ class ZygoteLauncher:
         if self._zygote is None or self._zygote.dead:
             self._zygote = _Zygote(self._preload, self._sys_path, self._loop)
         self._number += 1
-        with Ends() as ends:
-            # The descriptors are duplicated: a command may have to wait for room in the socket.
-            passed = [os.dup(ends.theirs.fileno()), os.dup(ends.page_fd)]
-            worker = LocalProcess(spec, ends, self._max_frame, self._loop, self._sink)
+        passed: list[int] = []
+        try:
+            with Ends() as ends:
+                # Duplicated: a command may have to wait for room in the socket.
+                passed.append(os.dup(ends.theirs.fileno()))
+                passed.append(os.dup(ends.page_fd))
+                worker = LocalProcess(spec, ends, self._max_frame, self._loop, self._sink)
+        except BaseException:
+            for fd in passed:
+                os.close(fd)
+            raise
         self._zygote.fork(self._number, worker, passed)
         worker.send(Kind.INIT, 0, spec.init_head, [spec.factory])
         return worker
@@ -78,6 +89,12 @@ class _Zygote:
             args = [fd, preload, sys_path, os.getpid()]
             self._child = Child("procorch-zygote", "procorch.launch.nursery:main", args, [fd])
             self._child.start()
+            try:
+                self._pidfd = os.pidfd_open(self._child.pid)
+            except OSError:
+                os.kill(self._child.pid, signal.SIGKILL)
+                self._child.join()
+                raise
         except BaseException:
             ours.close()
             raise
@@ -85,9 +102,9 @@ class _Zygote:
             theirs.close()
         ours.setblocking(False)
         self.dead = False
+        self._serves = False
         self._control = ours
         self._loop = loop
-        self._pidfd = os.pidfd_open(self._child.pid)
         self._workers: dict[int, LocalProcess] = {}
         self._waiting: deque[tuple[int, list[int]]] = deque()
         loop.watch(ours.fileno(), self._readable)
@@ -128,6 +145,7 @@ class _Zygote:
             self._take(nursery.decode_report.decode(data), fds)
 
     def _take(self, report: nursery.Report, fds: list[int]) -> None:
+        self._serves = self._serves or not isinstance(report, nursery.Warned)
         match report:
             case nursery.Born(number, pid) if fds:
                 self._workers[number].born(pid, fds[0])
@@ -142,7 +160,7 @@ class _Zygote:
                 if worker is not None:
                     worker.ended(status)
             case nursery.Warned(module, why):
-                _log.warning("preload: module %r does not import, so it is not: %s", module, why)
+                _log.warning("preload: module %r is left out: %s", module, why)
 
     def _died(self) -> None:
         if self.dead:
@@ -168,11 +186,28 @@ class _Zygote:
                 os.close(fd)
 
     def close(self) -> None:
-        """End it, and wait for that: it has no workers any more."""
+        """End it, and wait for that: it has no workers any more that anybody waits for."""
         if self.dead:
             return
         self.dead = True
+        for worker in self._workers.values():
+            worker.let_go()
         self._control.close()
+        while self._waiting:
+            for fd in self._waiting.popleft()[1]:
+                os.close(fd)
+        with contextlib.suppress(ProcessLookupError):
+            # One that still loads modules does not look at its socket; one that somebody has
+            # stopped could not.
+            last = signal.SIGCONT if self._serves else signal.SIGKILL
+            signal.pidfd_send_signal(self._pidfd, last)
+            if not _ends_within(self._pidfd, _LAST_WAIT):
+                signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
         self._child.join()
-        with contextlib.suppress(OSError):
-            os.close(self._pidfd)
+        os.close(self._pidfd)
+
+
+def _ends_within(pidfd: int, timeout: float) -> bool:
+    poll = select.poll()  # `select.select` refuses descriptors from 1024 on
+    poll.register(pidfd, select.POLLIN)
+    return bool(poll.poll(timeout * 1000))

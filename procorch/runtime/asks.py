@@ -7,13 +7,13 @@ dropped.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from procorch.errors import AgentError, PluginError
 from procorch.errors.plain import to_plain
 from procorch.launch.base import WorkerProcess
+from procorch.runtime.clock import Clock
 from procorch.runtime.entrance import Outgoing, next_number
 from procorch.runtime.link import Link
 from procorch.supervision.waits import Waits
@@ -31,6 +31,13 @@ class _Relay:
         self.settle = settled
 
 
+class _Question(NamedTuple):
+    """``request``: what it is to the asked; ``during``: what the asker was busy with."""
+
+    request: int
+    during: int
+
+
 class Switchboard:
     """Puts questions through.
 
@@ -38,6 +45,7 @@ class Switchboard:
         find: the live link of a name.
         name_of: the name of a key, for the text of a refusal.
         accept: hands a request in; ``drop`` takes it back.
+        clock: of the deadlines.
     """
 
     def __init__(
@@ -46,16 +54,18 @@ class Switchboard:
         name_of: Callable[[int], str],
         accept: Callable[[Outgoing], None],
         drop: Callable[[int], None],
+        clock: Clock,
     ) -> None:
         self._find = find
         self._name_of = name_of
         self._accept = accept
         self._drop = drop
+        self._clock = clock
         self._waits = Waits()
-        self._open: dict[int, dict[int, int]] = {}
+        self._open: dict[int, dict[int, _Question]] = {}
 
-    def ask(self, process: WorkerProcess, frame: Frame) -> None:
-        """A worker asks another agent."""
+    def ask(self, process: WorkerProcess, frame: Frame, during: int) -> None:
+        """A worker asks another agent while it is busy with request ``during``."""
         head = heads.decode_ask(frame.head)
         asker, number = process.spec.key, frame.request
         link = self._find(head.name)
@@ -67,31 +77,39 @@ class Switchboard:
             names = " -> ".join(repr(self._name_of(key)) for key in [*circle, asker])
             _refuse(process, number, f"agents would wait for each other for ever: {names}")
             return
-        now = time.monotonic()
+        now, request_id = self._clock.now(), next_number()
+        limits = (head.remaining, link.settings.request_timeout)
+        timeout = min((limit for limit in limits if limit is not None), default=None)
         request = Outgoing(
-            id=next_number(),
+            id=request_id,
             agent=link.name,
             mailbox=link.mailbox,
-            reply=_Relay(lambda outcome: self._answer(process, number, link.key, outcome)),
+            reply=_Relay(
+                lambda outcome: self._answer(process, number, request_id, link.key, outcome)
+            ),
             text=head.text,
             body=payload.again(frame.body),
             size=len(frame.body),
             submitted=now,
-            timeout=head.remaining,
-            deadline=None if head.remaining is None else now + head.remaining,
+            timeout=timeout,
+            deadline=None if timeout is None else now + timeout,
             retries=link.settings.retries,
             allowed_failures=link.settings.allowed_failures,
         )
         # The asker waits in any case; the monitor, on whose thread this runs, never does.
         link.mailbox.enter(None, wait=False)
         self._waits.add(asker, link.key)
-        self._open.setdefault(asker, {})[number] = request.id
+        self._open.setdefault(asker, {})[number] = _Question(request_id, during)
         self._accept(request)
 
-    def _answer(self, process: WorkerProcess, number: int, asked: int, outcome: Outcome) -> None:
+    def _answer(
+        self, process: WorkerProcess, number: int, request: int, asked: int, outcome: Outcome
+    ) -> None:
         asker = process.spec.key
-        if self._open.get(asker, {}).pop(number, None) is None:
-            return  # The asker died meanwhile.
+        question = self._open.get(asker, {}).get(number)
+        if question is None or question.request != request:
+            return  # The asker died meanwhile; its successor counts its questions anew.
+        del self._open[asker][number]
         self._waits.remove(asker, asked)
         if outcome.error is None:
             process.send(Kind.ANSWER, number, b"", payload.again(outcome.body))
@@ -100,10 +118,22 @@ class Switchboard:
             body = payload.again(outcome.body) if len(outcome.body) else []
             process.send(Kind.ANSWER_ERROR, number, heads.encode(head), body)
 
+    def forget(self, process: WorkerProcess, number: int) -> None:
+        """The asker does not wait any more: the question is cancelled, and that answered."""
+        question = self._open.get(process.spec.key, {}).get(number)
+        if question is not None:
+            self._drop(question.request)
+
+    def cancel(self, asker: int, request: int) -> None:
+        """A request of the asker is to end: so are its questions, whichever thread has put them."""
+        for question in self._open.get(asker, {}).values():
+            if question.during == request:
+                self._drop(question.request)
+
     def gone(self, asker: int) -> None:
         """A worker has ended: nobody waits for its questions any more."""
-        for request in self._open.pop(asker, {}).values():
-            self._drop(request)
+        for question in self._open.pop(asker, {}).values():
+            self._drop(question.request)
         self._waits.forget(asker)
 
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import itertools
 import sys
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from procorch.errors import AgentError, MailboxFull, MessageTooLarge, RequestTimeout
+from procorch.runtime.clock import Clock
 from procorch.runtime.link import Link
 from procorch.runtime.mailbox import Mailbox
 from procorch.runtime.reply import Outcome, ReplyFuture, Run
@@ -83,6 +83,7 @@ class Entrance:
         accept: takes a request that has its place.
         drop: called with the number of a request whose future is cancelled.
         run: runs callbacks away from the monitor.
+        clock: of the deadlines.
     """
 
     def __init__(
@@ -92,12 +93,14 @@ class Entrance:
         accept: Callable[[Outgoing], None],
         drop: Callable[[int], None],
         run: Run,
+        clock: Clock,
     ) -> None:
         self._link = link
         self._limit = limit
         self._accept = accept
         self._drop = drop
         self._run = run
+        self._clock = clock
 
     def send(
         self,
@@ -135,10 +138,10 @@ class Entrance:
             raise MessageTooLarge(
                 agent=self._link.name, what="request", size=size, limit=self._limit
             )
-        now = time.monotonic()
+        now = self._clock.now()
         patience = None if from_dispatch else timeout
         number = next_number()
-        reply = ReplyFuture(number, self._link.name, self._drop, self._run)
+        reply = ReplyFuture(number, self._link.name, self._drop, self._run, self._clock)
         request = Outgoing(
             id=number,
             agent=self._link.name,
@@ -155,7 +158,10 @@ class Entrance:
         )
         if not wait:
             patience = 0.0
-        if request.mailbox.enter(patience, wait=not (wait and _on_event_loop())):
+        limited = not (wait and _on_event_loop())
+        if limited and wait:
+            patience = self._clock.attend(request.mailbox.has_place, patience)
+        if request.mailbox.enter(patience, wait=limited):
             try:
                 request.body = pack(body)
             except BaseException:  # Ctrl-C

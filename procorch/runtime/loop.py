@@ -21,6 +21,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
+from procorch.runtime.clock import Clock
 from procorch.supervision.timers import Timers
 
 T = TypeVar("T")
@@ -41,10 +42,10 @@ class Loop(Generic[T]):
     """Waits for descriptors, posted items and times.
 
     Args:
-        clock: monotonic seconds.
+        clock: tells the time, and waits for it.
     """
 
-    def __init__(self, clock: Callable[[], float]) -> None:
+    def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._selector = selectors.DefaultSelector()
         self._watches: dict[int, _Watch] = {}
@@ -61,9 +62,12 @@ class Loop(Generic[T]):
         self._inbox.append(item)
         if self._asleep:
             self._asleep = False
-            with self._waking:
-                if not self._closed:
-                    os.eventfd_write(self._wake, 1)
+            self._rouse()
+
+    def _rouse(self) -> None:
+        with self._waking:
+            if not self._closed:
+                os.eventfd_write(self._wake, 1)
 
     def take(self) -> T | None:
         """The next posted item."""
@@ -95,7 +99,7 @@ class Loop(Generic[T]):
 
     def call_later(self, delay: float, callback: Callable[[], None]) -> None:
         """See `launch.base.Watcher`."""
-        self._later.arm(callback, self._clock() + delay)
+        self._later.arm(callback, self._clock.now() + delay)
 
     def wait(self, until: float | None, first: Callable[[], None]) -> None:
         """Wait for something to happen, at most ``until`` that time, and call who waits for it.
@@ -104,14 +108,12 @@ class Loop(Generic[T]):
             first: called before all others, to `take` what was posted. A cancel that was posted
                 before a worker wrote its reply is known before that reply is read (seed: biased).
         """
-        own = self._later.next()
-        times = [at for at in (own, until) if at is not None]
+        times = [at for at in (self._later.next(), until) if at is not None]
         self._asleep = True
         if self._inbox:
-            timeout: float | None = 0.0
+            ready = self._selector.select(0.0)
         else:
-            timeout = max(0.0, min(times) - self._clock()) if times else None
-        ready = self._selector.select(timeout)
+            ready = self._clock.select(self._selector, min(times, default=None), self._rouse)
         self._asleep = False
         first()
         for key, mask in ready:
@@ -123,7 +125,7 @@ class Loop(Generic[T]):
                 watch.writable()
             if mask & selectors.EVENT_READ and watch.live:
                 watch.readable()
-        while (callback := self._later.take_due(self._clock())) is not None:
+        while (callback := self._later.take_due(self._clock.now())) is not None:
             callback()
 
     def close(self) -> None:

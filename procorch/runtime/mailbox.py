@@ -26,6 +26,10 @@ class Mailbox:
     def __len__(self) -> int:
         return self._waiting
 
+    def has_place(self) -> bool:
+        """Whether a sender would not have to wait."""
+        return self._waiting < self.capacity or self._closed
+
     def enter(self, timeout: float | None, *, wait: bool = True) -> bool:
         """Take a place, waiting for one at most ``timeout`` seconds; False if there was none.
 
@@ -36,16 +40,14 @@ class Mailbox:
                 waits is the task that awaits the reply; blocking its thread would stop all tasks.
         """
         with self._changed:
-            if wait and self._waiting >= self.capacity and not self._closed:
+            if wait and not self.has_place():
                 try:
-                    self._changed.wait_for(
-                        lambda: self._waiting < self.capacity or self._closed, timeout
-                    )
+                    self._changed.wait_for(self.has_place, timeout)
                 except BaseException:
                     # Ctrl-C: the place that this sender may have been woken for is the next one's.
                     self._changed.notify()
                     raise
-                if self._waiting >= self.capacity and not self._closed:
+                if not self.has_place():
                     return False
             self._waiting += 1
             return True

@@ -22,16 +22,18 @@ import os
 import random
 import signal
 import threading
-import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from typing import Any
+
+import msgspec
 
 from procorch.errors import Aborted, AgentError, AgentStopped, ProtocolError, StartError
 from procorch.launch.base import Cause, ExitInfo, Launcher, Spec, Where, WorkerProcess
 from procorch.messages import AgentResult
 from procorch.runtime import judge
 from procorch.runtime.asks import Switchboard
+from procorch.runtime.clock import REAL, Clock
 from procorch.runtime.entrance import Outgoing
 from procorch.runtime.events import Hub
 from procorch.runtime.frames import event_of
@@ -59,6 +61,9 @@ class Monitor:
         launcher: starts the processes.
         max_message: the largest reply, in bytes.
         sys_path: what workers get as ``sys.path``, asked for at each start.
+        clock: the time of all that is timed.
+        chance: draws a number in [0, 1] for the jitter of a backoff.
+        start_limit: how many processes may be starting at once (N10); None: one a core.
     """
 
     def __init__(
@@ -66,19 +71,26 @@ class Monitor:
         launcher: Launcher,
         max_message: int,
         sys_path: Callable[[], list[str]],
+        *,
+        clock: Clock = REAL,
+        chance: Callable[[], float] = random.random,
+        start_limit: int | None = None,
     ) -> None:
         self._launcher = launcher
         self._max_message = max_message
         self._sys_path = sys_path
-        self._machine = Machine(chance=random.random, start_limit=os.cpu_count() or 1)
-        self._loop: Loop[ev.Event] = Loop(time.monotonic)
+        self.clock = clock
+        starts = start_limit or os.cpu_count() or 1
+        self._machine = Machine(chance=chance, start_limit=starts)
+        self._loop: Loop[ev.Event] = Loop(clock)
         self._sampler = Sampler(self._loop, self._exceeded)
-        self._judge = SideThread("procorch-policy")
-        self._callbacks = SideThread("procorch-callbacks")
+        self._judge = SideThread("procorch-policy", clock)
+        self._callbacks = SideThread("procorch-callbacks", clock)
         self.hub = Hub()
-        self._asks = Switchboard(self.find, self._name_of, self.submit, self.drop)
+        self._asks = Switchboard(self.find, self._name_of, self.submit, self.drop, clock)
         self._links: dict[int, Link] = {}
         self._requests: dict[int, Outgoing] = {}
+        self._now = clock.now()
         self._closing = False
         self._over = False
         self._owner = os.getpid()
@@ -195,7 +207,7 @@ class Monitor:
     def begin_close(self, *, drain: bool, timeout: float) -> None:
         """See `lifetime.Closable`."""
         if not self._over:
-            self.post(ev.Close(drain, time.monotonic() + timeout))
+            self.post(ev.Close(drain, self.clock.now() + timeout))
 
     def close(self, *, drain: bool, timeout: float) -> None:
         """Close all instances and end the threads; see `AgentOrchestrator.close`. Idempotent."""
@@ -235,7 +247,8 @@ class Monitor:
 
     def _step(self, event: ev.Event) -> None:
         perform = self._perform
-        for action in self._machine.step(event, time.monotonic()):
+        self._now = self.clock.now()
+        for action in self._machine.step(event, self._now):
             perform[type(action)](action)
 
     def _abandon(self) -> None:
@@ -284,8 +297,9 @@ class Monitor:
 
     def _send(self, action: ev.Send) -> None:
         request = self._requests[action.request]
-        process = self._links[action.key].process
-        now = time.monotonic()
+        link = self._links[action.key]
+        link.busy = request.id
+        process, now = link.process, self._now
         self._left_queue(request)
         request.sent, request.generation = now, action.generation
         if self.hub.watched:
@@ -310,16 +324,18 @@ class Monitor:
             return
         self._left_queue(request)
         outcome = action.payload if action.payload is not None else Outcome()
-        outcome.error = action.error
+        outcome.error = error = action.error
+        if error is not None and error.agent is None:
+            error.agent = request.agent
         if self.hub.watched:
             # Before the caller knows: who has the answer finds the event in the stream.
             self.hub.publish(
                 notices.RequestDone(
                     agent=request.agent,
                     generation=request.generation,
-                    at=time.monotonic(),
+                    at=self._now,
                     request=request.id,
-                    error=action.error,
+                    error=error,
                 )
             )
         request.reply.settle(outcome)
@@ -347,6 +363,7 @@ class Monitor:
             case Rung.LEAVE:
                 process.send(Kind.STOP, 0, b"", [])
             case Rung.COOPERATE | Rung.INTERRUPT as rung:
+                self._asks.cancel(action.key, action.request)
                 process.cancel(action.request, force=rung is Rung.INTERRUPT)
             case Rung.STACK:
                 process.dump_stacks()
@@ -386,6 +403,8 @@ class Monitor:
         notice = action.notice
         if type(notice) is notices.Ready:
             self._risen(self._links[action.key], notice.generation)
+        elif type(notice) is notices.Unreaped:
+            notice = msgspec.structs.replace(notice, pid=self._links[action.key].pid)
         self.hub.publish(notice)
         if log.wanted(notice):
             self._callbacks.call(lambda: log.write(notice))
@@ -423,7 +442,10 @@ class Monitor:
             return
         try:
             if frame.kind is Kind.ASK:
-                self._asks.ask(process, frame)
+                self._asks.ask(process, frame, self._links[process.spec.key].busy)
+                return
+            if frame.kind is Kind.FORGET:
+                self._asks.forget(process, frame.request)
                 return
             event = event_of(process, frame, self._requests.get(frame.request))
         except ValueError as error:

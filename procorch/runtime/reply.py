@@ -17,6 +17,7 @@ from typing import Any, TypeAlias
 
 from procorch.errors import AgentError, RequestCancelled, SerializationError
 from procorch.messages import AgentResult, RequestMetrics, to_result
+from procorch.runtime.clock import REAL, Clock
 from procorch.wire import codec
 from procorch.wire.payload import Buffer, Content, unpack
 
@@ -50,12 +51,20 @@ class ReplyFuture(concurrent.futures.Future[AgentResult]):
 
     _done_callbacks: list[Callable[[Any], object]]
 
-    def __init__(self, request: int, agent: str, drop: Callable[[int], None], run: Run) -> None:
+    def __init__(
+        self,
+        request: int,
+        agent: str,
+        drop: Callable[[int], None],
+        run: Run,
+        clock: Clock = REAL,
+    ) -> None:
         super().__init__()
         self.request = request
         self.agent = agent
         self._drop = drop
         self._run = run
+        self._clock = clock
         self._opening = threading.Lock()
         self._sealed: Outcome | None = None
         self._error: BaseException | None = None
@@ -105,6 +114,7 @@ class ReplyFuture(concurrent.futures.Future[AgentResult]):
 
     def exception(self, timeout: float | None = None) -> BaseException | None:
         """What the request failed with, or None; waits and raises like `result` otherwise."""
+        timeout = self._clock.attend(self.done, timeout)
         try:
             super().result(timeout)
         except concurrent.futures.CancelledError:

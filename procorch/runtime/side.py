@@ -7,6 +7,8 @@ import queue
 import threading
 from collections.abc import Callable
 
+from procorch.runtime.clock import REAL, Clock
+
 _log = logging.getLogger("procorch")
 
 
@@ -17,8 +19,9 @@ class SideThread:
     it.
     """
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, clock: Clock = REAL) -> None:
         self._name = name
+        self._clock = clock
         self._calls: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._lock = threading.Lock()
@@ -33,7 +36,7 @@ class SideThread:
         """Have ``function`` called; from any thread. After `close` it runs on the caller's."""
         with self._lock:
             if not self._closed:
-                self._calls.put(function)
+                self._calls.put(self._clock.promise(function, self._name))
                 return
         function()
 

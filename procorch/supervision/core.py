@@ -15,6 +15,7 @@ from typing import Any, TypeAlias
 
 from procorch.errors import Aborted, AgentError
 from procorch.supervision import events as ev
+from procorch.supervision import tree
 from procorch.supervision.instance import Instance, Pending
 from procorch.supervision.ledger import Ledger, Request
 from procorch.supervision.notices import Notice
@@ -88,6 +89,17 @@ class Core:
         """Fix the final status and begin to leave."""
         a.final = (status, error)
         self.enter(a, Phase.STOPPING)
+
+    def end_in_turn(self, a: Instance) -> None:
+        """End ``a``, which has no process and nothing left to do, once its turn has come (N7).
+
+        A replica does not wait for it: what comes into the common queue is for the others.
+        """
+        replica = len(self.ledger.boxes[a.mailbox].members) > 1
+        if replica or tree.may_end(self.instances, a):
+            self.end(a, a.draining or AgentStatus.COMPLETED)
+        else:
+            self.enter(a, Phase.HELD)
 
     def cut_off(self, a: Instance) -> None:
         """End ``a``, which has no process: nothing starts during a close (I2), so nobody will ever

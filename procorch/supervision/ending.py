@@ -51,8 +51,10 @@ def stop(core: Core, a: Instance, event: ev.Stop) -> None:
 
 
 def _close_channel(core: Core, a: Instance) -> None:
-    box = core.ledger.boxes[a.mailbox]
-    box.closed = all(core.instances[member].draining is not None for member in box.members)
+    """Accept nothing more once all who take from the mailbox were told to end."""
+    box = core.ledger.boxes.get(a.mailbox)
+    if box is not None:
+        box.closed = all(core.instances[member].draining is not None for member in box.members)
 
 
 def _look(core: Core, a: Instance) -> None:
@@ -61,14 +63,12 @@ def _look(core: Core, a: Instance) -> None:
         core.enter(a, Phase.READY)
     elif core.closing and a.phase in _WITHOUT_PROCESS:
         core.cut_off(a)
-    elif a.phase in (*_WITHOUT_PROCESS, Phase.STARTING) and core.drained(a):
-        # Nobody has seen its next process yet, so nothing is lost if that never comes.
-        if tree.may_end(core.instances, a):
-            core.end(a, a.draining or AgentStatus.COMPLETED)
-        elif a.phase is not Phase.STARTING:
-            core.timers.disarm((Due.BACKOFF, a.key))
-            groups.drop(core, a)
-            core.enter(a, Phase.HELD)
+    elif a.phase in _WITHOUT_PROCESS and core.drained(a):
+        core.timers.disarm((Due.BACKOFF, a.key))
+        groups.drop(core, a)
+        core.end_in_turn(a)
+    elif a.phase is Phase.STARTING and core.drained(a) and tree.may_end(core.instances, a):
+        core.end(a, a.draining or AgentStatus.COMPLETED)  # Nothing is lost if it never gets ready.
 
 
 def look_again(core: Core, a: Instance) -> None:
@@ -147,6 +147,8 @@ def leave(core: Core, a: Instance) -> None:
         for number in core.ledger.empty(a.mailbox):
             core.resolve(number, _left_behind(core, a))
         core.ledger.drop(a.mailbox)
+    else:
+        _close_channel(core, a)  # Perhaps it was the last that was not told to end.
     groups.drop(core, a)
     if not a.alive:
         core.enter(a, Phase.DONE)

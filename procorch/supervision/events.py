@@ -47,7 +47,8 @@ class Exit(Struct, frozen=True):
         if self.code is not None:
             return f"{who}exited with code {self.code}"
         how = "went out of sight" if self.lost else "ended with an unknown exit status"
-        return f"{who}{how}"
+        why = "" if self.detail is None else f" ({self.detail})"
+        return f"{who}{how}{why}"
 
 
 # ---- inputs: what users ask for

@@ -1,8 +1,6 @@
-"""Errors, deaths and exits: what they are called, the verdict on them, and what follows from it."""
+"""Errors, deaths and exits, and the verdict on them (seed, N5, N6, N13)."""
 
 from __future__ import annotations
-
-from typing import Any
 
 from procorch.errors import (
     AgentCrashed,
@@ -14,11 +12,12 @@ from procorch.errors import (
     StartError,
 )
 from procorch.supervision import events as ev
-from procorch.supervision import groups, notices, tree
+from procorch.supervision import notices, tree
 from procorch.supervision.core import Core, Due
 from procorch.supervision.instance import Instance, Pending
 from procorch.supervision.ledger import Request
 from procorch.supervision.policy import SupervisorAction
+from procorch.supervision.replacing import death, replace
 from procorch.supervision.restarts import Exit, Verdict, decide
 from procorch.supervision.states import AgentStatus, Phase, Rung
 
@@ -32,12 +31,12 @@ def exited(core: Core, a: Instance, event: ev.Exited) -> None:
         a.limits.was_ready(a.ready_at, core.now)
     lost = core.take_inflight(a)
     if not lost and _in_order(a, event.exit):
-        _follow(core, a, decide_exit(core, a), None)
+        _follow(core, a, _finished(core, a), None)
     elif a.excused and a.reason is None and not lost:
         replace(core, a, counted=False)
     else:
         request = lost[0] if lost else None
-        error = _death(a, event.exit, request)
+        error = death(a, event.exit, request)
         core.tell(a, notices.Crashed, error=error)
         core.judge(a, _charge(core, request, error))
 
@@ -47,7 +46,7 @@ def exited_while_judged(core: Core, a: Instance, event: ev.Exited) -> None:
     core.gone(a, event.exit)
     a.leaving = _in_order(a, event.exit)
     if not a.leaving:
-        core.tell(a, notices.Crashed, error=_death(a, event.exit, None))
+        core.tell(a, notices.Crashed, error=death(a, event.exit, None))
 
 
 def _in_order(a: Instance, exit: ev.Exit) -> bool:
@@ -97,32 +96,6 @@ def leaving(core: Core, a: Instance, event: ev.Leaving) -> None:
     """The agent is finished: no further request goes to it, its exit follows."""
     a.leaving = True
     a.finished = a.draining is None
-
-
-def _death(a: Instance, exit: ev.Exit, request: Request | None) -> AgentCrashed:
-    facts: dict[str, Any] = {
-        "agent": a.name,
-        "exitcode": exit.code,
-        "signal": exit.signal,
-        "generation": a.generation,
-        "pid": exit.pid,
-        "request": None if request is None else request.id,
-        "may_have_executed": request is not None and (exit.lost or exit.started == request.id),
-        "last_stack": exit.last_stack or "",
-        "stderr_tail": exit.stderr_tail or "",
-        "peak_rss": exit.peak_rss,
-    }
-    match a.reason:
-        case MemoryLimitExceeded(limit=limit, observed=observed):
-            return MemoryLimitExceeded(limit=limit, observed=observed, **facts)
-        case AgentHung(heartbeat_timeout=timeout):
-            return AgentHung(heartbeat_timeout=timeout, **facts)
-        case None if exit.detail is not None:
-            return AgentCrashed(f"agent {a.name!r} crashed: {exit.detail}", **facts)
-        case None:
-            return AgentCrashed(**facts)
-        case reason:
-            return AgentCrashed(f"agent {a.name!r} was ended: {reason}", **facts)
 
 
 def _charge(core: Core, request: Request | None, error: AgentCrashed) -> Pending:
@@ -177,26 +150,39 @@ def judged(core: Core, a: Instance, event: ev.Judged) -> None:
         escalate(core, a, error)
     counted = not (pending.charged and a.settings.charge_requests)
     hopeless = isinstance(error, StartError) and not error.is_retryable
-    allowed = not counted or _allowed(core, a)
     if event.fault is not None or hopeless:
         verdict = Verdict.STOP
     else:
         finished = a.leaving and not a.alive
         how = Exit.FAILED if a.alive or finished else Exit.DIED
-        verdict = decide(a.settings.restart, how, event.action, allowed=allowed)
+        verdict = _verdict(core, a, how, event.action, error, counted=counted)
         if verdict is Verdict.KEEP and finished:
-            verdict = decide_exit(core, a)
+            verdict = _finished(core, a)
     if verdict is Verdict.KEEP and a.renew:
         replace(core, a, counted=False, alone=True)
         return
     _follow(core, a, verdict, event.fault or error, counted=counted)
-    if verdict is Verdict.STOP and not allowed:
-        _exceeded(core, a, error)
 
 
-def decide_exit(core: Core, a: Instance) -> Verdict:
+def _finished(core: Core, a: Instance) -> Verdict:
     """The verdict on a normal exit, about which no policy is asked."""
-    return decide(a.settings.restart, Exit.FINISHED, None, allowed=_allowed(core, a))
+    return _verdict(core, a, Exit.FINISHED, None, _stopped(a, None))
+
+
+def _verdict(
+    core: Core,
+    a: Instance,
+    how: Exit,
+    action: SupervisorAction | None,
+    error: AgentError,
+    *,
+    counted: bool = True,
+) -> Verdict:
+    """The decision; where nothing but the limits forbids a restart, the group feels it (N2)."""
+    kind, allowed = a.settings.restart, not counted or _allowed(core, a)
+    if not allowed and decide(kind, how, action, allowed=True) is Verdict.REPLACE:
+        _exceeded(core, a, error, told=action is SupervisorAction.ESCALATE)
+    return decide(kind, how, action, allowed=allowed)
 
 
 def _allowed(core: Core, a: Instance) -> bool:
@@ -219,20 +205,29 @@ def _follow(
             assert isinstance(error, AgentError)
             core.end(a, AgentStatus.FAILED, error)
         case Verdict.STOP:
-            stopped = PluginError("orchestrator", f"agent {a.name!r} stopped by supervisor")
-            stopped.__cause__ = error
-            core.end(a, AgentStatus.FAILED, stopped)
+            core.end(a, AgentStatus.FAILED, _stopped(a, error))
 
 
-def _exceeded(core: Core, a: Instance, error: AgentError) -> None:
-    """A group beyond its intensity stops as a whole, once, and that goes up once (N2)."""
+def _stopped(a: Instance, cause: BaseException | None) -> PluginError:
+    stopped = PluginError("orchestrator", f"agent {a.name!r} stopped by supervisor")
+    stopped.__cause__ = cause
+    return stopped
+
+
+def _exceeded(core: Core, a: Instance, error: AgentError, *, told: bool) -> None:
+    """A group beyond its intensity stops as a whole, once, and that goes up once (N2).
+
+    Args:
+        told: it has gone up already, by the policy's own word.
+    """
+    full = [window for window in tree.windows(core.instances, a) if not window.allows(core.now)]
     parent = core.instances.get(a.parent) if a.parent is not None else None
-    if parent is None or parent.window is None or parent.window.allows(core.now):
-        return
-    for sibling in reversed(tree.children(core.instances, parent)):
-        if sibling is not a:
-            core.soon(sibling.key, ev.Stop(sibling.key, sibling.settings.shutdown.grace))
-    escalate(core, a, error)
+    if parent is not None and parent.window in full:
+        for sibling in reversed(tree.children(core.instances, parent)):
+            if sibling is not a:
+                core.soon(sibling.key, ev.Stop(sibling.key, sibling.settings.shutdown.grace))
+    if full and not told:
+        escalate(core, a, error)
 
 
 # ---- going up (N6)
@@ -257,97 +252,5 @@ def appealed(core: Core, a: Instance, event: ev.Appealed) -> None:
         return
     verdict = Verdict.STOP
     if event.fault is None and event.action is SupervisorAction.RESTART:
-        verdict = decide(a.settings.restart, Exit.FAILED, event.action, allowed=_allowed(core, a))
+        verdict = _verdict(core, a, Exit.FAILED, event.action, event.error)
     _follow(core, a, verdict, event.fault or event.error)
-
-
-# ---- replacing
-
-
-def restart(core: Core, a: Instance, event: ev.Restart) -> None:
-    """An operator wants a new process: not a failure, so not counted (N1)."""
-    if tree.leaving(a):
-        a.renew = False  # Its end makes a successor superfluous.
-        if a.phase is Phase.READY:
-            core.enter(a, Phase.READY)
-        return
-    core.timers.disarm((Due.BACKOFF, a.key))
-    replace(core, a, counted=False, alone=True)
-
-
-def restart_when_judged(core: Core, a: Instance, event: ev.Restart) -> None:
-    """The same while the policy thinks: if it would keep the process, there will be a new one."""
-    a.renew = True
-
-
-def replace(core: Core, a: Instance, *, counted: bool, alone: bool = False) -> None:
-    """A new generation for ``a``, and for whoever is restarted with it (N4, N5)."""
-    if a.alive and (core.closing or core.drained(a)):
-        a.renew = False
-        core.enter(a, Phase.READY)  # It is to end soon: a successor would have nothing to do.
-        return
-    if core.closing:
-        core.cut_off(a)
-        return
-    a.delay = 0.0
-    if counted:
-        a.delay = a.limits.count(core.chance())
-        for window in tree.windows(core.instances, a):
-            window.count(core.now)
-    core.tell(
-        a,
-        notices.Restarting,
-        counted=counted,
-        restart=a.limits.consecutive,
-        max_restarts=a.settings.max_restarts,
-    )
-    groups.begin(core, a, alone=alone)
-
-
-def retire(core: Core, a: Instance) -> None:
-    """RETIRING: only when the old process has ended may the next begin (I2)."""
-    if a.alive:
-        if a.rung is None:
-            blamed = a.cycle is not None and a.cycle.blame != a.name
-            busy = bool(a.inflight) or a.ready_at is None
-            core.press(a, Rung.TERMINATE if blamed and busy else Rung.LEAVE)
-    elif core.closing:
-        core.cut_off(a)
-    elif a.cycle is not None:
-        core.enter(a, Phase.HELD)
-    elif core.drained(a):
-        if tree.may_end(core.instances, a):
-            core.end(a, a.draining or AgentStatus.COMPLETED)
-        else:
-            core.enter(a, Phase.HELD)
-    elif a.delay > 0:
-        core.enter(a, Phase.BACKOFF)
-    else:
-        core.enter(a, Phase.WAITING)
-
-
-def retired(core: Core, a: Instance, event: ev.Exited) -> None:
-    """The old process is gone; what was under way in it fails by name (N5)."""
-    core.gone(a, event.exit)
-    for request in core.take_inflight(a):
-        error = _death(a, event.exit, request)
-        error.cause = a.cycle.blame if a.cycle is not None else None
-        core.resolve(request.id, error)
-    core.enter(a, Phase.RETIRING)
-    if a.cycle is not None:
-        groups.advance(core, a.cycle)
-
-
-def hold(core: Core, a: Instance) -> None:
-    """HELD: its group sees to what comes next, or those whom its end has to wait for (N7)."""
-
-
-def back_off(core: Core, a: Instance) -> None:
-    """BACKOFF: wait for the set time."""
-    core.tell(a, notices.BackingOff, delay=a.delay)
-    core.timers.arm((Due.BACKOFF, a.key), core.now + a.delay)
-
-
-def backoff_over(core: Core, a: Instance, event: object) -> None:
-    """The set time has come."""
-    core.enter(a, Phase.WAITING)

@@ -27,8 +27,6 @@ def begin(core: Core, a: Instance, *, alone: bool = False) -> None:
     if members == [a.key]:
         core.enter(a, Phase.RETIRING)
     else:
-        if not a.alive:
-            core.enter(a, Phase.HELD)
         group = Cycle([], a.name, a.delay)
         for key in members:
             member = core.instances[key]
@@ -37,6 +35,8 @@ def begin(core: Core, a: Instance, *, alone: bool = False) -> None:
             else:
                 member.cycle = group
                 group.members.append(key)
+                if not member.alive:
+                    _bring_down(core, member, group)  # lest it starts before its turn to go down
         advance(core, group)
     for cycle in earlier:  # Who is ending stays behind in it, to finish what it has accepted.
         advance(core, cycle)

@@ -5,8 +5,8 @@ to perform, in order. It knows no process, no socket and no clock, so a year of 
 runs in a test in a second.
 
 What may happen to an instance is one table, `TRANSITIONS`: (phase, event) to the handler and the
-phases it may enter; `ONWARD` has what follows by itself, `TREE` what others do to it. What is not in
-the table is late or meaningless in that phase and changes nothing: a timer that lost a race, a
+phases it may enter; `ONWARD` has what follows by itself, `TREE` what others do to it. What is not
+in the table is late or meaningless in that phase and changes nothing: a timer that lost a race, a
 second cancel (`diagram.IGNORED` says why for each). Two rules stand above the table:
 
 * events that name a generation count only while it is the current one (I1, I2);
@@ -18,7 +18,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from procorch.supervision import ending, failing, requests, starting
+from procorch.supervision import ending, failing, replacing, requests, starting
 from procorch.supervision import events as ev
 from procorch.supervision.core import Core, Due, Entry
 from procorch.supervision.instance import Instance
@@ -55,39 +55,51 @@ ENTRIES: dict[Phase, Entry] = {
     STARTING: starting.launch,
     READY: requests.advance,
     JUDGING: failing.ask,
-    RETIRING: failing.retire,
-    HELD: failing.hold,
-    BACKOFF: failing.back_off,
+    RETIRING: replacing.retire,
+    HELD: replacing.hold,
+    BACKOFF: replacing.back_off,
     STOPPING: ending.leave,
     DONE: ending.finish,
 }
 
-ONWARD: dict[Phase, tuple[Phase, ...]] = {
-    WAITING: (STARTING,),
-    STARTING: (),
-    READY: (STOPPING,),
-    JUDGING: (READY, RETIRING, HELD, STOPPING),
-    RETIRING: (WAITING, HELD, BACKOFF, STOPPING),
-    HELD: (WAITING, BACKOFF),
-    BACKOFF: (),
-    STOPPING: (DONE,),
-    DONE: (),
+ONWARD: dict[Phase, dict[Phase, str]] = {
+    WAITING: {STARTING: "a start slot is free"},
+    STARTING: {},
+    READY: {STOPPING: "nothing is left to do"},
+    JUDGING: dict.fromkeys((READY, RETIRING, HELD, STOPPING), "there is no policy"),
+    RETIRING: {
+        WAITING: "its process has gone",
+        BACKOFF: "its process has gone, there is a delay",
+        HELD: "its process has gone, its group goes down",
+        STOPPING: "its process has gone, nothing is left to do",
+    },
+    HELD: {WAITING: "its turn to start", BACKOFF: "its group waits for a delay"},
+    BACKOFF: {},
+    STOPPING: {DONE: "there is no process"},
+    DONE: {},
 }
-"""Where the entry action of a phase may go on to, without a further event: a start slot is free,
-it has drained, there is no policy, the process has gone already."""
+"""Where the entry action of a phase may go on to, without a further event, and when."""
 
-TREE: dict[Phase, tuple[Phase, ...]] = {
-    WAITING: (HELD, STOPPING),
-    STARTING: (RETIRING, STOPPING),
-    READY: (RETIRING, STOPPING),
-    JUDGING: (RETIRING, HELD, STOPPING),
-    RETIRING: (HELD, STOPPING),
-    HELD: (WAITING, BACKOFF, STOPPING),
-    BACKOFF: (HELD, STOPPING),
-    STOPPING: (),
-    DONE: (),
+TREE: dict[Phase, dict[Phase, str]] = {
+    WAITING: {HELD: "its group goes down", STOPPING: "ends with others"},
+    STARTING: {RETIRING: "its group goes down", STOPPING: "ends with others"},
+    READY: {RETIRING: "its group goes down", STOPPING: "ends with others"},
+    JUDGING: {
+        RETIRING: "its group goes down",
+        HELD: "its group goes down",
+        STOPPING: "ends with others",
+    },
+    RETIRING: {HELD: "its process has gone, its group goes down", STOPPING: "ends with others"},
+    HELD: {
+        WAITING: "its turn to start",
+        BACKOFF: "its group waits for a delay",
+        STOPPING: "ends with others",
+    },
+    BACKOFF: {HELD: "its group goes down", STOPPING: "ends with others"},
+    STOPPING: {},
+    DONE: {},
 }
-"""Where other instances may take one: it is restarted or ended with its group, it was waited for."""
+"""Where other instances may take one: its group is restarted or ended, or it waited for them."""
 
 _WHEN_TOLD_TO_END: dict[Phase, tuple[Phase, ...]] = {
     WAITING: (HELD, STOPPING),
@@ -107,19 +119,20 @@ TRANSITIONS: dict[tuple[Phase, type | Due], Rule] = {
     (READY, ev.Leaving): _rule(failing.leaving),
     (READY, ev.Probed): _rule(failing.probed),
     (READY, Due.AGE): _rule(requests.aged),
+    (JUDGING, Due.AGE): _rule(requests.aged),
     (READY, Due.HEARTBEAT): _rule(failing.heartbeat_due),
     (READY, ev.Appealed): _rule(failing.appealed, READY, RETIRING, STOPPING),
-    (READY, ev.Restart): _rule(failing.restart, READY, RETIRING),
-    (JUDGING, ev.Restart): _rule(failing.restart_when_judged),
-    (BACKOFF, ev.Restart): _rule(failing.restart, RETIRING, HELD),
+    (READY, ev.Restart): _rule(replacing.restart, READY, RETIRING),
+    (JUDGING, ev.Restart): _rule(replacing.restart_when_judged),
+    (BACKOFF, ev.Restart): _rule(replacing.restart, RETIRING, HELD),
     (READY, ev.Replied): _rule(requests.replied, READY, JUDGING),
     (READY, ev.Exited): _rule(failing.exited, JUDGING, RETIRING, HELD, STOPPING),
     (JUDGING, ev.Judged): _rule(failing.judged, READY, RETIRING, HELD, STOPPING),
     (JUDGING, ev.Exited): _rule(failing.exited_while_judged),
-    (RETIRING, ev.Exited): _rule(failing.retired, RETIRING),
+    (RETIRING, ev.Exited): _rule(replacing.retired, RETIRING),
     (RETIRING, ev.Replied): _rule(requests.replied_in_leaving),
     (STOPPING, ev.Replied): _rule(requests.replied_in_leaving),
-    (BACKOFF, Due.BACKOFF): _rule(failing.backoff_over, WAITING),
+    (BACKOFF, Due.BACKOFF): _rule(replacing.backoff_over, WAITING),
     (STOPPING, ev.Cancel): _rule(ending.hurry),
     (STOPPING, ev.Exited): _rule(ending.exited, DONE),
     (STOPPING, Due.LADDER): _rule(ending.climb, DONE),

@@ -131,7 +131,7 @@ def recycle(core: Core, a: Instance) -> None:
 def aged(core: Core, a: Instance, event: object) -> None:
     """``max_age`` has passed: an idle process is replaced now, a busy one after its request."""
     a.aged = True
-    if _idle(a):
+    if a.phase is Phase.READY and _idle(a):
         recycle(core, a)
 
 

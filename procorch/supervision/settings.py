@@ -38,8 +38,12 @@ class Backoff:
     def __post_init__(self) -> None:
         for name in ("initial", "cap", "reset_after"):
             object.__setattr__(self, name, seconds(getattr(self, name), f"backoff.{name}"))
-        if self.factor < 1:
+        if isinstance(self.factor, bool) or not isinstance(self.factor, int | float):
+            raise TypeError(f"backoff.factor must be a number, not {type(self.factor).__name__}")
+        if not 1 <= self.factor < math.inf:
             raise ValueError(f"backoff.factor must be 1 or more, not {self.factor}")
+        if not isinstance(self.jitter, bool):
+            raise TypeError(f"backoff.jitter must be bool, not {type(self.jitter).__name__}")
         if self.cap < self.initial:
             raise ValueError(
                 f"backoff.cap ({self.cap} s) is shorter than backoff.initial ({self.initial} s)"
@@ -201,8 +205,13 @@ class AgentSettings:
                 raise ValueError(f"{name}={values[name]!r}{_hint(str(values[name]), words)}")
         for name, kind in _OBJECTS.items():
             value = values.get(name)
-            if name in values and not isinstance(value, kind) and value is not None:
-                raise TypeError(f"{name} must be {kind.__name__}(...), not {type(value).__name__}")
+            if (
+                name in values
+                and not isinstance(value, kind)
+                and (value is not None or kind is bool)
+            ):
+                form = "True or False" if kind is bool else f"{kind.__name__}(...)"
+                raise TypeError(f"{name} must be {form}, not {type(value).__name__}")
         for name in ("start_timeout", "request_timeout", "heartbeat_timeout", "max_age"):
             if values.get(name) is not None:
                 values[name] = seconds(values[name], name)

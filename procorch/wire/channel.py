@@ -14,8 +14,10 @@ after the worker's death, and a worker may close it and live on.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
+import select
 import socket
 from array import array
 from collections import deque
@@ -76,6 +78,11 @@ class Channel:
     def limit(self, max_frame: int) -> None:
         """Change the size of the largest frame accepted, for frames that have not come yet."""
         self._decoder.max_frame = max_frame
+
+    def stop_reading(self) -> None:
+        """End of file from now on, also for a thread that waits for something to read."""
+        with contextlib.suppress(OSError):  # the peer is gone: there is nothing to read anyway
+            self._sock.shutdown(socket.SHUT_RD)
 
     @property
     def unsent(self) -> bool:
@@ -150,11 +157,7 @@ class Channel:
             if error.errno not in _NO_PASSAGE:
                 raise
             # Too many descriptors are on their way in this system.
-            try:
-                body: Buffer = lease.map()
-            except OSError as why:
-                body = payload.lost(f"{why}")
-            left = _views(gather(kind, generation, request, head, [body]))
+            left = _views(gather(kind, generation, request, head, payload.spread(lease)))
         self._out.popleft()
         self._out.extendleft(reversed(left))
 
@@ -196,6 +199,12 @@ class Channel:
         while not self._in and not self.eof:
             self._in.extend(self.receive())
         return self._in.popleft() if self._in else None
+
+    def is_cut_off(self) -> bool:
+        """Whether the peer has closed its end, as far as that is known without reading."""
+        poll = select.poll()
+        poll.register(self._sock, 0)
+        return bool(poll.poll(0))
 
     def drain(self) -> Iterator[Frame]:
         """All frames that can be read without waiting (a non-blocking socket)."""

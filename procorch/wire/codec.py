@@ -76,11 +76,14 @@ def encode(obj: Any, *, what: str, to_parent: bool | None = None) -> list[Buffer
         _refuse(obj, error, what, "value")
 
 
-def decode(view: Buffer) -> Any:
+def decode(view: Buffer, *, what: str = "message") -> Any:
     """Return the object whose body is ``view``.
 
     Arrays are writable. They lie in the memory of ``view`` if that is writable, and then it is
     theirs: do not decode one view twice.
+
+    Args:
+        what: what an error calls it.
 
     Raises:
         SerializationError: the bytes are damaged, or what they name does not load here.
@@ -94,7 +97,7 @@ def decode(view: Buffer) -> Any:
     except _SIGNALLED:
         raise
     except (Exception, SystemExit) as error:
-        raise _cannot_load("message", error) from error
+        raise _cannot_load(what, error) from error
 
 
 def dump_factory(factory: Callable[[], Any]) -> bytes:

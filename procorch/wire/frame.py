@@ -59,6 +59,7 @@ class Kind(IntEnum):
     ANSWER = 10  # parent: what that agent returned
     ANSWER_ERROR = 11  # parent: why there is no answer
     CHECKPOINT = 12  # worker: state for the next generation
+    FORGET = 13  # worker: nobody waits for the answer to that question any more
 
 
 _APART = 0x80

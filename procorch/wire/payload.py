@@ -179,6 +179,16 @@ def unpack(content: Content) -> Buffer:
         content.close()
 
 
+def spread(body: Parts) -> Sequence[Buffer]:
+    """The bytes of a body for a peer to whom no descriptor can be passed; a lease stays open."""
+    if not isinstance(body, Lease):
+        return body
+    try:
+        return [body.map()]
+    except OSError as error:
+        return [lost(f"its {len(body)} bytes cannot be mapped: {error}")]
+
+
 def again(content: Content) -> Parts:
     """A body that has come, to be sent on as it is."""
     return content if isinstance(content, Lease) else [content]

@@ -64,7 +64,7 @@ class Fence:
 
     def install(self, page_fd: int) -> None:
         """Take the two signals; stacks go to ``page_fd``, which must stay open."""
-        signal.signal(CANCEL, self._cancel)
+        signal.signal(CANCEL, self.look)
         faulthandler.enable(file=page_fd, all_threads=True)
         faulthandler.register(STACK, file=page_fd, all_threads=True)
 
@@ -88,7 +88,12 @@ class Fence:
         """``task`` does the work: cancelling it is the first rung."""
         self._task = task
 
-    def _cancel(self, signum: int, frame: FrameType | None) -> None:
+    def look(self, signum: int, frame: FrameType | None) -> None:
+        """The handler of the signal: see what the page wants, in the thread of the agent.
+
+        Raises:
+            Interrupted: the agent's code is to be left here.
+        """
         request = self._request
         force = self._page.force(request) if request else 0
         if not force:
@@ -100,7 +105,12 @@ class Fence:
             raise Interrupted
         if first and self._task is not None:
             # From a signal handler only this is allowed; it also wakes a loop that waits.
-            self._task.get_loop().call_soon_threadsafe(self._task.cancel)
+            self._task.get_loop().call_soon_threadsafe(self._cancel_task, self._task, request)
+
+    def _cancel_task(self, task: asyncio.Task[Any], request: int) -> None:
+        """In the loop; not where the exception came in between, which the task may be handling."""
+        if self._request == request:
+            task.cancel()
 
     def _protected(self, frame: FrameType | None, first: bool) -> bool:
         """Whether an exception must not come out of this place, or not on the first try."""

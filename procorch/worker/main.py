@@ -19,6 +19,7 @@ import os
 import socket
 import sys
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from procorch import context
@@ -78,9 +79,11 @@ def main(sock_fd: int, page_fd: int, parent: int) -> None:
     channel = Channel(socket.socket(fileno=sock_fd), _BOOT_FRAME)
     codec.set_role("worker")
     first = channel.receive_one()
-    if first is None:
+    if first is None or channel.is_cut_off():  # it was given up before it came to life
         return
-    worker = Worker(channel, StatusPage(page_fd), page_fd, first)
+    channel.limit(heads.decode_init(first.head).max_message + _HEAD_ROOM)
+    worker = Worker(Line(channel, first.generation), StatusPage(page_fd), Meter(), first)
+    worker.fence.install(page_fd)
     if worker.start():
         worker.serve()
 
@@ -89,41 +92,46 @@ class Worker:
     """One generation of one agent.
 
     Args:
-        page_fd: the status page's memory, for the fault handler to write to.
         first: the parent's first frame, with the factory.
+        clock: monotonic seconds.
     """
 
-    def __init__(self, channel: Channel, page: StatusPage, page_fd: int, first: Frame) -> None:
+    def __init__(
+        self,
+        line: Line,
+        page: StatusPage,
+        meter: Meter,
+        first: Frame,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._head = head = heads.decode_init(first.head)
         self._body = memoryview(payload.unpack(first.body))
-        channel.limit(head.max_message + _HEAD_ROOM)
         self._page = page
-        self._line = Line(channel, head.generation)
+        self._line = line
         self._services = Services(self._line, head.max_message)
         self._context = context.Context(
             agent=head.name,
             generation=head.generation,
             on_progress=page.touch,
             services=self._services,
+            clock=clock,
         )
-        self._fence = Fence(page, self._context)
-        self._fence.install(page_fd)
-        self._meter = Meter()
+        self.fence = Fence(page, self._context)
+        self._meter = meter
+        self._clock = clock
         self._loop: asyncio.AbstractEventLoop | None = None
         self._agent: Agent
 
     def start(self) -> bool:
         """Build the agent and say READY, or say why it cannot be built (N9)."""
-        sys.path[:] = self._head.sys_path
-        context.install(self._context)
         split = self._head.checkpoint
         phase = "settings"
         try:
-            limits.apply(self._head.env, self._head.cwd, self._head.nice, self._head.address_space)
+            self._settle_in()
             phase = "decode"
             factory = codec.load_factory(self._body if split < 0 else self._body[:split])
             if split >= 0:
-                self._context.restored = codec.decode(self._body[split:])
+                self._context.restored = codec.decode(self._body[split:], what="checkpoint")
             phase = "factory"
             product = self._finish(factory())
             phase = "construct"
@@ -138,6 +146,12 @@ class Worker:
             return False
         self._line.send(Kind.READY, 0, b"")
         return True
+
+    def _settle_in(self) -> None:
+        head = self._head
+        sys.path[:] = head.sys_path
+        context.install(self._context)
+        limits.apply(head.env, head.cwd, head.nice, head.address_space)
 
     def _plain(self, error: BaseException, phase: str) -> dict[str, Any]:
         if isinstance(error, StartError):
@@ -163,6 +177,7 @@ class Worker:
             if self._context.finished:
                 break
         self._finish(self._agent.close())
+        self._line.close()
         if self._loop is not None:
             self._loop.close()
 
@@ -170,19 +185,19 @@ class Worker:
         head = heads.decode_request(frame.head)
         request = frame.request
         self._page.start(request)
-        before, began = self._meter.begin(), time.monotonic()
+        before, began = self._meter.begin(), self._clock()
         deadline = None if head.remaining is None else began + head.remaining
         self._context.begin(request, deadline)
         failure: dict[str, Any] | None = None
         try:
-            message = codec.decode(payload.unpack(frame.body))
-            self._fence.open(request)
+            message = codec.decode(payload.unpack(frame.body), what="request")
+            self.fence.open(request)
             try:
                 output = self._finish(
                     self._agent.respond([user_text(message)] if head.text else message)
                 )
             finally:
-                self._fence.shut()
+                self.fence.shut()
             body = codec.encode(output, what="reply")
             self._refuse_too_large(body)
         except SystemExit:
@@ -236,12 +251,17 @@ class Worker:
     def _cost(self, before: Any, began: float) -> heads.Cost:
         after = self._meter.usage()
         return heads.Cost(
-            time.monotonic() - began,
+            self._clock() - began,
             after.ru_utime - before.ru_utime,
             after.ru_stime - before.ru_stime,
             self._meter.peak_rss(after),
             after.ru_majflt + after.ru_minflt - before.ru_majflt - before.ru_minflt,
         )
+
+    def _new_loop(self) -> asyncio.AbstractEventLoop:
+        import asyncio
+
+        return asyncio.new_event_loop()
 
     def _finish(self, value: Any) -> Any:
         """The value, awaited if it is awaitable, on one event loop for the worker's whole life."""
@@ -250,10 +270,10 @@ class Worker:
         import asyncio
 
         if self._loop is None:
-            self._loop = asyncio.new_event_loop()
+            self._loop = self._new_loop()
             asyncio.set_event_loop(self._loop)
-        task = self._loop.create_task(interruptible(value, self._fence))
-        self._fence.set_task(task)
+        task = self._loop.create_task(interruptible(value, self.fence))
+        self.fence.set_task(task)
         try:
             return self._loop.run_until_complete(task)
         except BaseException:
@@ -263,7 +283,7 @@ class Worker:
                 self._loop.run_until_complete(asyncio.wait([task], timeout=_UNWIND))
             raise
         finally:
-            self._fence.set_task(None)
+            self.fence.set_task(None)
 
 
 def _error_head(error: dict[str, Any], cost: heads.Cost | None = None) -> bytes:

@@ -3,10 +3,14 @@
 The main thread reads the line between requests. While a request runs, whoever waits for an answer
 to a question of its own reads it: the main thread, or a thread that the agent started. One reads,
 the others wait for it; what is read for somebody else is left where that one finds it.
+
+Each question gets one answer. A request that is cancelled while it waits for one has the question
+forgotten: its agent is told, and the answer, which comes all the same, is thrown away.
 """
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 import select
@@ -20,10 +24,10 @@ from procorch.wire.payload import Parts
 _ANSWERS = (Kind.ANSWER, Kind.ANSWER_ERROR)
 
 
-def wait_for_frame(channel: Channel) -> None:
+def wait_for_frame(source: Channel | int) -> None:
     """Wait until there is something to read. An interrupt comes out of here, and nowhere below."""
     poll = select.poll()  # `select.select` refuses descriptors from 1024 on, and ours may be one
-    poll.register(channel, select.POLLIN)
+    poll.register(source, select.POLLIN)
     poll.poll()
 
 
@@ -40,7 +44,10 @@ class Line:
         self._writing = threading.Lock()
         self._changed = threading.Condition()
         self._someone_reads = False
+        self._main_waits = False
+        self._news = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._answers: dict[int, Frame] = {}
+        self._forgotten: set[int] = set()
         self._rest: deque[Frame] = deque()
         self._numbers = itertools.count(1)
         self._closed = False
@@ -59,9 +66,33 @@ class Line:
 
     def ask(self, head: bytes, body: Parts) -> Frame | None:
         """Put a question and wait for its answer; None when the parent is gone."""
+        number = self.put(head, body)
+        try:
+            return self.answer(number)
+        except BaseException:
+            with self._changed:
+                if self._answers.pop(number, None) is None:
+                    self._forgotten.add(number)
+            self.forget(number)
+            raise
+
+    def put(self, head: bytes, body: Parts) -> int:
+        """Put a question; its number is for `answer`, which has to be called, and `forget`."""
         number = next(self._numbers)
         self.send(Kind.ASK, number, head, body)
+        return number
+
+    def answer(self, number: int) -> Frame | None:
+        """Wait for the answer to a question; None when the parent is gone."""
         return self._receive(number)
+
+    def forget(self, number: int) -> None:
+        """The answer is not wanted any more; that it is not is what will be answered."""
+        self.send(Kind.FORGET, number, b"")
+
+    def close(self) -> None:
+        """Nothing more will be read: whoever waits for an answer has waited in vain."""
+        self._channel.stop_reading()
 
     def _receive(self, answer: int | None) -> Frame | None:
         """Wait for the answer of that number, or for a frame that is no answer."""
@@ -76,7 +107,7 @@ class Line:
                         return None
                     if not self._someone_reads:
                         break
-                    self._changed.wait()
+                    self._wait_for_the_reader()
                 self._someone_reads = True
             frame = None
             try:
@@ -88,9 +119,33 @@ class Line:
                 with self._changed:
                     self._someone_reads = False
                     if frame is not None and frame.kind in _ANSWERS:
-                        self._answers[frame.request] = frame
+                        if frame.request in self._forgotten:
+                            self._forgotten.remove(frame.request)
+                        else:
+                            self._answers[frame.request] = frame
                     elif frame is not None:
                         self._rest.append(frame)
                     else:
                         self._closed = self._channel.eof
                     self._changed.notify_all()
+                    if self._main_waits:
+                        os.eventfd_write(self._news, 1)
+
+    def _wait_for_the_reader(self) -> None:
+        """Until it has read something; called with the lock held.
+
+        The main thread waits without it, where it can be interrupted: a condition cannot be left by
+        an exception without the risk of leaving its lock in disorder.
+        """
+        if threading.current_thread() is not threading.main_thread():
+            self._changed.wait()
+            return
+        self._main_waits = True
+        self._changed.release()
+        try:
+            wait_for_frame(self._news)
+        finally:
+            self._changed.acquire()
+            self._main_waits = False
+            with contextlib.suppress(BlockingIOError):
+                os.eventfd_read(self._news)

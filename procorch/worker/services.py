@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from procorch.errors import AgentError, AgentStopped, MessageTooLarge
+from procorch.errors import AgentError, AgentStopped, MessageTooLarge, SerializationError
 from procorch.errors.plain import from_plain
 from procorch.wire import codec, heads, payload
-from procorch.wire.frame import Kind
+from procorch.wire.frame import Frame, Kind
+from procorch.wire.payload import Parts
 from procorch.worker.parent import Line
 
 CHECKPOINT_LIMIT = 64 << 20
@@ -27,17 +28,43 @@ class Services:
 
     def ask(self, agent: str, name: str, message: Any, remaining: float | None) -> Any:
         """See `Context.ask`."""
+        return self._open(self._line.ask(*self._sealed(agent, name, message, remaining)), agent)
+
+    async def ask_async(self, agent: str, name: str, message: Any, remaining: float | None) -> Any:
+        """See `Context.ask_async`."""
+        import asyncio
+
+        number = self._line.put(*self._sealed(agent, name, message, remaining))
+        # It is not cancelled with its waiter: whoever has put a question has to take the answer.
+        loop = asyncio.get_running_loop()
+        answer = loop.run_in_executor(None, self._line.answer, number)
+        try:
+            return self._open(await asyncio.shield(answer), agent)
+        except asyncio.CancelledError:
+            self._line.forget(number)
+            raise
+
+    def _sealed(
+        self, agent: str, name: str, message: Any, remaining: float | None
+    ) -> tuple[bytes, Parts]:
         body = codec.encode(message, what=f"question to agent {name!r}")
         self._check(agent, "question", sum(map(len, body)), self._limit)
         head = heads.AskHead(name, isinstance(message, str), remaining)
-        answer = self._line.ask(heads.encode(head), payload.pack(body))
+        return heads.encode(head), payload.pack(body)
+
+    @staticmethod
+    def _open(answer: Frame | None, agent: str) -> Any:
         if answer is None:
             raise AgentStopped("the orchestrator is gone", agent=agent)
         if answer.kind is Kind.ANSWER:
             return codec.decode(payload.unpack(answer.body))
         error = from_plain(heads.decode_answer_error(answer.head).error)
         if len(answer.body):
-            original = codec.decode(payload.unpack(answer.body))
+            try:
+                original = codec.decode(payload.unpack(answer.body), what="exception")
+            except SerializationError as broken:
+                error.add_note(f"the original exception does not load here: {broken}")
+                raise error from None
             if isinstance(original, AgentError):
                 error = original
             elif isinstance(original, BaseException):

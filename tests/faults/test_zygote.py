@@ -10,7 +10,6 @@ import signal
 import subprocess
 import sys
 import textwrap
-import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -27,7 +26,7 @@ from procorch import (
     Shutdown,
     StartError,
 )
-from procorch.supervision.notices import Crashed, Ready
+from procorch.supervision.notices import Crashed, Ready, Stopped
 from tests.faults.conftest import next_of
 
 pytestmark = pytest.mark.fault
@@ -114,17 +113,23 @@ def test_row_14_a_zygote_that_is_killed_is_replaced_and_all_its_agents_with_it(
 
 
 def test_row_14_it_may_be_killed_again_and_again(
-    start: Start, mortal: Factory, zygote_of: ZygoteOf
+    orchestrator: Make, mortal: Factory, zygote_of: ZygoteOf
 ) -> None:
-    handle = start(mortal, supervisor=DefaultSupervisor())
-    for _ in range(5):
-        stopped = zygote_of(handle)
-        stopped.kill()
-        # Sent before, while or after the death is seen; the policy asks for a restart each time.
+    orch = orchestrator(supervisor=DefaultSupervisor())
+    orch.add_agent("a", mortal)
+    handle = orch.spawn("a")
+    for generation in range(2, 7):
+        stream = orch.monitor("a")
+        killed = zygote_of(handle)
+        killed.kill()
+        # Sent before, while or after the death is seen: each gets an outcome.
         replies = [handle.deliver("go") for _ in range(5)]
-        outcomes = [reply.exception() or reply.result().output for reply in replies]
-        assert outcomes[-1] == handle.pid
-        assert zygote_of(handle) != stopped
+        assert next_of(stream, Ready).generation == generation
+        for reply in replies:
+            assert isinstance(reply.exception(), AgentCrashed | None)
+        assert handle.deliver("go").result().output == handle.pid
+        assert zygote_of(handle) != killed
+        stream.close()
 
 
 def test_row_14_a_zygote_that_dies_during_a_start_fails_that_start_with_the_cause(
@@ -141,12 +146,13 @@ def test_row_14_a_zygote_that_dies_during_a_start_fails_that_start_with_the_caus
 
     orch = orchestrator()
     orch.add_agent("a", factory)
-    handle = orch.spawn("a", wait=False)
+    orch.spawn("a", wait=False)
+    stream = orch.monitor("a")
     zygote = psutil.Process(int(building.line()))
     zygote.kill()
-    with pytest.raises(StartError) as caught:
-        handle.await_result()
-    assert f"its zygote (pid {zygote.pid}) was killed by SIGKILL" in str(caught.value)
+    error = next_of(stream, Stopped).error
+    assert isinstance(error, StartError)
+    assert f"its zygote (pid {zygote.pid}) was killed by SIGKILL" in str(error)
 
 
 # It is stopped
@@ -297,7 +303,6 @@ def test_a_module_that_starts_a_thread_is_not_in_the_process_that_forks(
     orch = orchestrator(preload=["json", "threaded_preload", "decimal"])
 
     def factory():
-        import sys
 
         return lambda name: name in sys.modules
 
@@ -346,7 +351,6 @@ def test_row_10_what_a_worker_has_hidden_twice_goes_when_the_worker_dies_by_itse
 
     def factory():
         import os
-        import signal
 
         def handle(x):
             if x == "go":
@@ -375,6 +379,39 @@ def test_row_10_what_a_worker_has_hidden_twice_goes_when_the_worker_dies_by_itse
     assert error.exitcode == 7
     assert hidden.alive(within=AT_ONCE) == []
     assert handle.deliver("go").result().output == handle.pid
+
+
+def test_row_10_descendants_that_hid_themselves_are_gone_after_stop(
+    start: Start, gate: GateMaker, watched: Watch
+) -> None:
+    begun = gate()
+    tell = begun.tell
+
+    def factory():
+        import os
+
+        def handle(x):
+            for _ in range(3):
+                if os.fork() == 0:
+                    os.setsid()
+                    if os.fork() == 0:
+                        os.setsid()
+                        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+                        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+                        tell(os.getpid())
+                        while True:
+                            signal.pause()
+                    os._exit(0)
+                os.wait()
+
+        return handle
+
+    handle = start(factory)
+    handle.deliver("go").result()
+    hidden = watched(*[int(begun.line()) for _ in range(3)])
+    handle.cancel()
+    handle.wait()
+    assert hidden.alive(within=AT_ONCE) == []
 
 
 def test_row_13_no_worker_survives_a_killed_program_though_the_zygote_is_stopped(

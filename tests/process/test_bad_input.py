@@ -462,7 +462,7 @@ def test_an_exception_that_does_not_unpickle_arrives_in_words(start: Start, rais
     assert lives(handle)
 
 
-def test_an_exception_that_is_a_trap_arrives_in_words(start: Start, raising: Any) -> None:
+def test_an_exception_that_is_a_trap_arrives_in_words(orchestrator: Make, raising: Any) -> None:
     def unprintable():
         class Unprintable(Exception):
             def __str__(self):
@@ -479,8 +479,10 @@ def test_an_exception_that_is_a_trap_arrives_in_words(start: Start, raising: Any
             error.add_note(f"{n} " * 50_000)
         return error
 
+    orch = orchestrator(max_message="1M")
     for make in (unprintable, enormous):
-        handle = start(raising(make))
+        orch.add_agent(make.__name__, raising(make))
+        handle = orch.spawn(make.__name__)
         error = error_of(handle)
         assert isinstance(error, AgentFailure)
         assert len(str(error)) < 1000

@@ -156,6 +156,13 @@ def stuck_async(tell: Callable[..., None]) -> Callable[[], Any]:
                 await asyncio.sleep(0)
                 state["notes"].append("tidied up")
 
+        async def tidy_after_blocking():
+            try:
+                time.sleep(1000)
+            finally:
+                await asyncio.sleep(0)
+                state["notes"].append("tidied up")
+
         async def swallowing():
             while True:
                 try:
@@ -170,7 +177,10 @@ def stuck_async(tell: Callable[..., None]) -> Callable[[], Any]:
                 except BaseException:
                     state["notes"].append("swallowed everything")
 
-        ways = [awaiting, gathering, blocking, spinning, looping, tidy, swallowing, headstrong]
+        ways = [
+            awaiting, gathering, blocking, spinning, looping, tidy, tidy_after_blocking, swallowing,
+            headstrong,
+        ]  # fmt: skip
         by_name = {way.__name__: way for way in ways}
 
         async def handle(x):
@@ -186,9 +196,7 @@ def stuck_async(tell: Callable[..., None]) -> Callable[[], Any]:
 
 
 SYNC = [(stuck, way) for way in ("loop", "sleep", "receive", "event")]
-ASYNC = [
-    (stuck_async, way) for way in ("awaiting", "gathering", "blocking", "spinning", "looping")
-]
+ASYNC = [(stuck_async, way) for way in ("awaiting", "gathering", "blocking", "spinning", "looping")]
 
 
 def cancelled(handle: OrchestratedHandle, way: str, begun: Any) -> ReplyFuture:
@@ -239,9 +247,7 @@ def test_a_request_out_of_time_costs_no_worker_either(
     assert handle.deliver("state").result().output == (pid, 2, [])
 
 
-def test_the_default_deadline_of_an_agent_works_the_same_way(
-    start: Start, gate: GateMaker
-) -> None:
+def test_the_default_deadline_of_an_agent_works_the_same_way(start: Start, gate: GateMaker) -> None:
     """N8."""
     begun = gate()
     handle = start(stuck(begun.tell), shutdown=QUICK, request_timeout="200ms")
@@ -256,6 +262,7 @@ def test_the_default_deadline_of_an_agent_works_the_same_way(
         (stuck, "cooperative", "stopped by itself"),
         (stuck, "tidy", "tidied up"),
         (stuck_async, "tidy", "tidied up"),
+        (stuck_async, "tidy_after_blocking", "tidied up"),
     ],
 )
 def test_code_may_notice_and_tidy_up(
@@ -300,6 +307,48 @@ def test_a_coroutine_that_swallows_its_cancellation_is_interrupted_all_the_same(
     assert handle.deliver("state").result().output == (pid, 2, ["swallowed"])
     cancelled(handle, "awaiting", begun)
     assert handle.deliver("state").result().output == (pid, 4, ["swallowed"])
+
+
+def test_a_background_task_of_the_agent_is_left_alone(start: Start, gate: GateMaker) -> None:
+    """N8: it belongs to no request, and the interrupt finds it at work most of the time."""
+    begun = gate()
+    tell = begun.tell
+
+    def factory():
+        import asyncio
+        import contextlib
+
+        ticks = []
+
+        async def background():
+            while True:
+                ticks.append(sum(range(1000)))
+                await asyncio.sleep(0)
+
+        async def swallowing():
+            while True:
+                with contextlib.suppress(asyncio.CancelledError):
+                    await asyncio.sleep(1000)
+
+        class Agent:
+            async def ready(self):
+                self.task = asyncio.create_task(background())
+
+            async def handle(self, x):
+                if x == "work":
+                    tell()
+                    await swallowing()
+                before = len(ticks)
+                await asyncio.sleep(0.01)
+                return self.task.done(), len(ticks) > before
+
+        return Agent()
+
+    handle = start(factory, shutdown=Shutdown(cooperate=0, interrupt=30))
+    for _ in range(10):
+        cancelled(handle, "work", begun)
+        assert handle.deliver("state").result().output == (False, True)
+    assert handle.generation == 1
 
 
 def test_one_request_after_the_other_can_be_cancelled(start: Start, gate: GateMaker) -> None:

@@ -17,6 +17,7 @@ from procorch.errors.plain import from_plain
 from procorch.launch.base import Cause, ExitInfo, Launcher, Spec, Where, WorkerProcess
 from procorch.launch.spawn import SpawnLauncher
 from procorch.launch.zygote import ZygoteLauncher
+from procorch.runtime.clock import REAL
 from procorch.runtime.loop import Loop
 from procorch.wire import codec, heads
 from procorch.wire.frame import Frame, Kind
@@ -35,7 +36,7 @@ class Told:
 
     def __init__(self, launcher: Launcher) -> None:
         self.launcher = launcher
-        self.loop: Loop[Callable[[], None]] = Loop(time.monotonic)
+        self.loop: Loop[Callable[[], None]] = Loop(REAL)
         self.events: list[tuple[Any, ...]] = []
         self.started: list[WorkerProcess] = []
         self.ended: set[int] = set()
@@ -282,6 +283,38 @@ def test_a_stopped_worker_can_be_terminated(told: Told, obeying: Any) -> None:
     os.kill(process.where.pid, signal.SIGSTOP)
     process.kill(signal.SIGTERM)
     assert told.exit(process).signal == "SIGTERM"
+
+
+def test_a_worker_has_the_usual_signals_whatever_this_process_ignores_and_blocks(
+    told: Told, obeying: Any
+) -> None:
+    ignored = (signal.SIGTERM, signal.SIGCHLD)
+    before = {signum: signal.signal(signum, signal.SIG_IGN) for signum in ignored}
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, ignored)
+    try:
+        process = told.start(obeying)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        for signum, handler in before.items():
+            signal.signal(signum, handler)
+    assert told.frame(process).kind is Kind.READY
+    told.request(process, 1, ("signal", "SIGTERM"))
+    assert told.exit(process).signal == "SIGTERM"
+
+
+def test_what_a_worker_starts_gets_none_of_its_descriptors(told: Told) -> None:
+    def factory():
+        import subprocess
+
+        command = ["ls", "-l", "/proc/self/fd"]
+        return lambda x: subprocess.run(command, close_fds=False, capture_output=True).stdout
+
+    process = told.ready(factory)
+    told.request(process, 1, "go")
+    listing = codec.decode(told.frame(process).body).decode()
+    assert "pipe:" in listing
+    assert "socket:" not in listing
+    assert "procorch" not in listing
 
 
 def test_sending_never_blocks_whatever_the_worker_does(told: Told, obeying: Any) -> None:

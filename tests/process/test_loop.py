@@ -6,6 +6,7 @@ import contextlib
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -186,8 +187,11 @@ def test_a_full_channel_makes_the_sender_wait(start: Start, gate: GateMaker) -> 
     begun.line()  # it has left the channel
     filling = [handle.deliver("a"), handle.deliver("b")]
 
+    before = time.monotonic()
+    no_place = handle.submit("no place", timeout=0.1)
+    assert time.monotonic() - before >= 0.1  # it is the sender who waits
     with pytest.raises(RequestTimeout, match="not executed"):
-        handle.submit("no place", timeout=0.1).result()
+        no_place.result()
 
     with ThreadPoolExecutor(1) as sender:
         sent = sender.submit(handle.deliver, "c")

@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 import pytest
-from tests.process.scenes import Aside, about, until
 
 from procorch import (
     Aborted,
@@ -26,6 +25,7 @@ from procorch import (
     StartError,
 )
 from procorch.supervision import notices
+from tests.process.scenes import Aside, about, until
 
 Orchestrator = Callable[..., AgentOrchestrator]
 GateMaker = Callable[[], Any]
@@ -539,6 +539,7 @@ def test_at_the_total_deadline_everything_left_is_killed(
     tell = begun.tell
 
     def stubborn():
+        import contextlib
         import signal
         import time
 
@@ -546,10 +547,8 @@ def test_at_the_total_deadline_everything_left_is_killed(
             signal.signal(signal.SIGTERM, signal.SIG_IGN)
             tell()
             while True:
-                try:
+                with contextlib.suppress(BaseException):
                     time.sleep(100)
-                except BaseException:
-                    pass
 
         return handle
 

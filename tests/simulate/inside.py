@@ -89,7 +89,8 @@ def _consequences(core: Core, was: Before, *, alone: bool) -> None:
         if child is not None and tree.linked(a, child):
             assert tree.leaving(child), f"N4: {child.name} outlives {a.name}"
             in_turn = a.draining is AgentStatus.STOPPED and a.final == (a.draining, None)
-            done = not child.alive or child.phase is Phase.DONE or core.closing
+            replica = a.mailbox in core.ledger.boxes  # its queue is another's, too
+            done = not child.alive or child.phase is Phase.DONE or core.closing or replica
             assert done or not in_turn, f"N7: {a.name} ended before {child.name}"
     parent = core.instances.get(a.parent) if a.parent is not None else None
     if parent is None or a.draining is not None or core.closing or not a.settings.significant:

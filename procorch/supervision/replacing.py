@@ -1,0 +1,126 @@
+"""A new process for an agent that had one: down, perhaps a wait, and up again (N1, N2, N5)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from procorch.errors import AgentCrashed, AgentHung, MemoryLimitExceeded
+from procorch.supervision import events as ev
+from procorch.supervision import groups, notices, tree
+from procorch.supervision.core import Core, Due
+from procorch.supervision.instance import Instance
+from procorch.supervision.ledger import Request
+from procorch.supervision.states import Phase, Rung
+
+
+def restart(core: Core, a: Instance, event: ev.Restart) -> None:
+    """An operator wants a new process: not a failure, so not counted (N1)."""
+    if tree.leaving(a):
+        a.renew = False  # Its end makes a successor superfluous.
+        if a.phase is Phase.READY:
+            core.enter(a, Phase.READY)
+        return
+    core.timers.disarm((Due.BACKOFF, a.key))
+    replace(core, a, counted=False, alone=True)
+
+
+def restart_when_judged(core: Core, a: Instance, event: ev.Restart) -> None:
+    """The same while the policy thinks: if it would keep the process, there will be a new one."""
+    a.renew = True
+
+
+def replace(core: Core, a: Instance, *, counted: bool, alone: bool = False) -> None:
+    """A new generation for ``a``, and for whoever is restarted with it (N4, N5)."""
+    if a.alive and (core.closing or core.drained(a)):
+        a.renew = False
+        core.enter(a, Phase.READY)  # It is to end soon: a successor would have nothing to do.
+        return
+    if core.closing:
+        core.cut_off(a)
+        return
+    a.delay = 0.0
+    if counted:
+        a.delay = a.limits.count(core.chance())
+        for window in tree.windows(core.instances, a):
+            window.count(core.now)
+    core.tell(
+        a,
+        notices.Restarting,
+        counted=counted,
+        restart=a.limits.consecutive,
+        max_restarts=a.settings.max_restarts,
+    )
+    groups.begin(core, a, alone=alone)
+
+
+def retire(core: Core, a: Instance) -> None:
+    """RETIRING: only when the old process has ended may the next begin (I2)."""
+    if a.alive:
+        if a.rung is None:
+            blamed = a.cycle is not None and a.cycle.blame != a.name
+            busy = bool(a.inflight) or a.ready_at is None
+            core.press(a, Rung.TERMINATE if blamed and busy else Rung.LEAVE)
+    elif core.closing:
+        core.cut_off(a)
+    elif a.cycle is not None:
+        core.enter(a, Phase.HELD)
+    elif core.drained(a):
+        core.end_in_turn(a)
+    elif a.delay > 0:
+        core.enter(a, Phase.BACKOFF)
+    else:
+        core.enter(a, Phase.WAITING)
+
+
+def retired(core: Core, a: Instance, event: ev.Exited) -> None:
+    """The old process is gone; what was under way in it fails by name (N5)."""
+    core.gone(a, event.exit)
+    for request in core.take_inflight(a):
+        error = death(a, event.exit, request)
+        error.cause = a.cycle.blame if a.cycle is not None else None
+        core.resolve(request.id, error)
+    core.enter(a, Phase.RETIRING)
+    if a.cycle is not None:
+        groups.advance(core, a.cycle)
+
+
+def hold(core: Core, a: Instance) -> None:
+    """HELD: its group sees to what comes next, or those whom its end has to wait for (N7)."""
+
+
+def back_off(core: Core, a: Instance) -> None:
+    """BACKOFF: wait for the set time."""
+    core.tell(a, notices.BackingOff, delay=a.delay)
+    core.timers.arm((Due.BACKOFF, a.key), core.now + a.delay)
+
+
+def backoff_over(core: Core, a: Instance, event: object) -> None:
+    """The set time has come."""
+    core.enter(a, Phase.WAITING)
+
+
+def death(a: Instance, exit: ev.Exit, request: Request | None) -> AgentCrashed:
+    """What a death is called: by why we ended the process, else by how it ended."""
+    facts: dict[str, Any] = {
+        "agent": a.name,
+        "exitcode": exit.code,
+        "signal": exit.signal,
+        "generation": a.generation,
+        "pid": exit.pid,
+        "request": None if request is None else request.id,
+        "may_have_executed": request is not None and (exit.lost or exit.started == request.id),
+        "last_stack": exit.last_stack or "",
+        "stderr_tail": exit.stderr_tail or "",
+        "peak_rss": exit.peak_rss,
+    }
+    match a.reason:
+        case MemoryLimitExceeded(limit=limit, observed=observed):
+            return MemoryLimitExceeded(limit=limit, observed=observed, **facts)
+        case AgentHung(heartbeat_timeout=timeout):
+            return AgentHung(heartbeat_timeout=timeout, **facts)
+        case None if exit.detail is not None:
+            return AgentCrashed(f"agent {a.name!r} crashed: {exit.detail}", **facts)
+        case None:
+            return AgentCrashed(**facts)
+        case reason:
+            return AgentCrashed(f"agent {a.name!r} was ended: {reason}", **facts)

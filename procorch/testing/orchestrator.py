@@ -1,0 +1,124 @@
+"""An orchestrator for tests: the real one, with a fake launcher and a fake clock."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import Any, TypeVar
+
+from procorch.orchestrator import AgentOrchestrator
+from procorch.registry import Entry
+from procorch.runtime.events import Hub
+from procorch.runtime.link import Link
+from procorch.runtime.mailbox import Mailbox
+from procorch.runtime.monitor import Monitor
+from procorch.supervision.notices import Notice
+from procorch.supervision.settings import AgentSettings
+from procorch.testing.clock import FakeClock
+from procorch.testing.launcher import FakeLauncher
+
+T = TypeVar("T")
+
+
+class TestOrchestrator(AgentOrchestrator):
+    """An `AgentOrchestrator` without processes and without waiting; use it as the real one.
+
+    Args:
+        clock: its time; default: a new one.
+        launcher: starts its workers, in the time of ``clock``; default: a new one.
+        chance: a number in [0, 1], or a function that draws one: what part of a backoff with jitter
+            is waited for. The default is all of it.
+        start_limit: how many workers may be starting at once (N10).
+        settings: those of `AgentOrchestrator`.
+
+    Attributes:
+        history: every event so far (N18).
+    """
+
+    __test__ = False  # for pytest: this is no class of tests
+
+    def __init__(
+        self,
+        *,
+        clock: FakeClock | None = None,
+        launcher: FakeLauncher | None = None,
+        chance: float | Callable[[], float] = 1.0,
+        start_limit: int = 8,
+        **settings: Any,
+    ) -> None:
+        super().__init__(**settings)
+        self.clock = FakeClock() if clock is None else clock
+        self.launcher = FakeLauncher(self.clock) if launcher is None else launcher
+        self.history: list[Notice] = []
+        self._chance: Callable[[], float] = chance if callable(chance) else lambda: chance
+        self._start_limit = start_limit
+
+    def close(self, *, drain: bool = True, timeout: float = 30.0) -> None:
+        """See `AgentOrchestrator.close`; its time is virtual, too."""
+        super().close(drain=drain, timeout=timeout)
+        self.launcher.join(1.0)
+
+    def _make_monitor(self) -> Monitor:
+        monitor = _FakeMonitor(
+            self.launcher,
+            self._max_message,
+            list,
+            clock=self.clock,
+            chance=self._chance,
+            start_limit=self._start_limit,
+        )
+        monitor.hub = _Recorder(self.history)
+        return monitor
+
+    def _link(self, entry: Entry, settings: AgentSettings, mailbox: Mailbox) -> Link:
+        link = super()._link(entry, settings, mailbox)
+        link.started = _Awaited(self.clock)
+        link.ended = _Awaited(self.clock)
+        return link
+
+
+class _FakeMonitor(Monitor):
+    def start(self) -> None:
+        self._kept_run = self.clock.promise(super()._run, "the monitor")
+        super().start()
+
+    def _run(self) -> None:
+        self._kept_run()
+
+    def restart(self, link: Link) -> Future[None]:
+        fresh = super().restart(link)
+        self.clock.attend(fresh.done, None)
+        return fresh
+
+    def close(self, *, drain: bool, timeout: float) -> None:
+        self.begin_close(drain=drain, timeout=timeout)
+        self.clock.attend(lambda: self._over, None)
+        super().close(drain=drain, timeout=timeout)
+
+
+class _Recorder(Hub):
+    def __init__(self, history: list[Notice]) -> None:
+        super().__init__()
+        self._history = history
+
+    @property
+    def watched(self) -> bool:
+        return True
+
+    def publish(self, notice: Notice) -> None:
+        self._history.append(notice)
+        super().publish(notice)
+
+
+class _Awaited(Future[T]):
+    """Whoever waits for it lets time pass."""
+
+    def __init__(self, clock: FakeClock) -> None:
+        super().__init__()
+        self._clock = clock
+
+    def result(self, timeout: float | None = None) -> T:
+        return super().result(self._clock.attend(self.done, timeout))
+
+    def exception(self, timeout: float | None = None) -> BaseException | None:
+        return super().exception(self._clock.attend(self.done, timeout))

@@ -1,0 +1,530 @@
+"""Deliberate breakages of procorch, each with the tests that must turn red for it.
+
+A rule that nothing guards may be lost by accident, and nobody would see it. So each of these takes
+one away; `run.py` applies it to a copy of the package and runs the tests that are named here. The
+comment of a group says which promise it breaks.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Mutant(NamedTuple):
+    """One breakage.
+
+    Args:
+        file: below ``procorch/``.
+        old: text that occurs in it exactly once, ``new`` what stands there instead.
+        tests: node ids, each of which must fail.
+    """
+
+    name: str
+    file: str
+    old: str
+    new: str
+    tests: tuple[str, ...]
+
+
+MACHINE = "tests/supervision/test_machine.py::test_"
+TREES = "tests/supervision/test_trees.py::test_"
+GUARDS = "tests/supervision/test_guards.py::test_"
+RESTARTS = "tests/supervision/test_restarts.py::test_"
+SETTINGS = "tests/supervision/test_settings.py::test_"
+TIMERS = "tests/supervision/test_timers.py::test_"
+WAITS = "tests/supervision/test_waits.py::test_"
+TABLES = "tests/supervision/test_tables.py::test_"
+SIMULATE = "tests/simulate/test_simulate.py::test_no_schedule_breaks_a_rule"
+DEATHS = "tests/process/test_deaths.py::test_"
+CANCEL = "tests/process/test_cancel.py::test_"
+REQUESTS = "tests/process/test_requests.py::test_"
+ASK = "tests/process/test_ask.py::test_"
+
+MUTANTS = (
+    # ---- I1, I2: one outcome, and only the present generation counts
+    Mutant(
+        "generation check",
+        "supervision/machine.py",
+        "        if event.generation != a.generation:\n",
+        "        if False:\n",
+        (MACHINE + "a_reply_of_an_older_generation_is_counted_and_dropped", SIMULATE),
+    ),
+    Mutant(
+        "counter reset by the current generation only",
+        "supervision/machine.py",
+        "            self._core.stale += 1\n            return\n",
+        "            a.limits.succeeded()\n            self._core.stale += 1\n            return\n",
+        (GUARDS + "a_success_of_an_older_generation_does_not_count",),
+    ),
+    Mutant(
+        "counter reset by a success only",
+        "supervision/requests.py",
+        "        if event.error is None:\n            a.limits.succeeded()\n        core.resolve",
+        "        a.limits.succeeded()\n        core.resolve",
+        (GUARDS + "only_a_success_counts_as_one_while_the_process_leaves", SIMULATE),
+    ),
+    Mutant(
+        "one outcome",
+        "supervision/ledger.py",
+        "        if self.requests.pop(request, None) is None:\n            return False\n",
+        "        self.requests.pop(request, None)\n",
+        (MACHINE + "a_reply_that_comes_with_its_deadline_changes_nothing_any_more", SIMULATE),
+    ),
+    Mutant(
+        "readiness of a start that was given up",
+        "supervision/starting.py",
+        "    if a.rung is not None:  # Too late",
+        "    if False:  # Too late",
+        (MACHINE + "readiness_that_comes_after_the_start_was_given_up_is_too_late", SIMULATE),
+    ),
+    # ---- N1, N2: what counts, and the three limits
+    Mutant(
+        "inclusive window",
+        "supervision/restarts.py",
+        "self._at[0] < now - self._intensity.period",
+        "self._at[0] <= now - self._intensity.period",
+        (
+            RESTARTS + "the_window_includes_its_beginning",
+            TREES + "the_window_includes_both_its_ends",
+        ),
+    ),
+    Mutant(
+        "exact intensity",
+        "supervision/restarts.py",
+        "len(self._at) < self._intensity.restarts",
+        "len(self._at) <= self._intensity.restarts",
+        (RESTARTS + "exactly_so_many_restarts_pass_and_the_next_does_not", SIMULATE),
+    ),
+    Mutant(
+        "exact budget",
+        "supervision/restarts.py",
+        "return self.consecutive < self._max",
+        "return self.consecutive <= self._max",
+        (RESTARTS + "the_budget_is_exact", MACHINE + "exactly_the_budget_of_restarts_passes"),
+    ),
+    Mutant(
+        "first restart is immediate",
+        "supervision/settings.py",
+        "if attempt <= 1 or self.initial == 0:",
+        "if attempt < 1 or self.initial == 0:",
+        (RESTARTS + "limits_hand_out_the_delays_in_order",),
+    ),
+    Mutant(
+        "backoff starts over after a long readiness",
+        "supervision/restarts.py",
+        "if now - since >= self._backoff.reset_after:",
+        "if now - since > self._backoff.reset_after:",
+        (RESTARTS + "the_backoff_starts_over_after_so_long_a_readiness",),
+    ),
+    Mutant(
+        "backoff that lets the window fill",
+        "supervision/settings.py",
+        "        if needed > self.period:\n",
+        "        if needed > 2 * self.period:\n",
+        (SETTINGS + "a_backoff_fits_as_long_as_its_delays_do",),
+    ),
+    Mutant(
+        "a deadline's replacement is not counted",
+        "supervision/failing.py",
+        "    elif a.excused and a.reason is None and not lost:\n",
+        "    elif False:\n",
+        (MACHINE + "a_replacement_after_a_deadline_is_not_counted",),
+    ),
+    Mutant(
+        "an operator's restart is not counted",
+        "supervision/replacing.py",
+        "    replace(core, a, counted=False, alone=True)\n",
+        "    replace(core, a, counted=True, alone=True)\n",
+        (TREES + "an_operators_restart_is_for_one_agent_alone_and_not_counted",),
+    ),
+    Mutant(
+        "only a refused restart takes its group along",
+        "supervision/failing.py",
+        "    if not allowed and decide(kind, how, action, allowed=True) is Verdict.REPLACE:\n",
+        "    if not allowed:\n",
+        (GUARDS + "a_policy_that_stops_one_agent_does_not_stop_its_group",),
+    ),
+    # ---- N3: requests over a death
+    Mutant(
+        "draining before failing: what was written is read",
+        "launch/local.py",
+        "            for frame in self._channel.drain():\n",
+        "            for frame in ():\n",
+        (DEATHS + "a_reply_written_just_before_the_death_is_delivered",),
+    ),
+    Mutant(
+        "draining before failing: in this order",
+        "launch/local.py",
+        "        try:\n            for frame in self._channel.drain():\n",
+        "        self._sink.on_exit(self, ExitInfo(Cause.EXIT, code=code))\n"
+        "        try:\n            for frame in self._channel.drain():\n",
+        (DEATHS + "a_reply_written_just_before_the_death_is_delivered",),
+    ),
+    Mutant(
+        "reply before death wins",
+        "supervision/requests.py",
+        "    a.inflight.remove(event.request)\n    a.served += 1\n",
+        "    a.served += 1\n",
+        (GUARDS + "a_complete_reply_wins_over_the_death_that_follows_it", SIMULATE),
+    ),
+    Mutant(
+        "end of the stream is a hint and no death",
+        "launch/local.py",
+        "            self._loop.call_later(_EOF_PATIENCE, self._still_there)\n",
+        "            self._still_there()\n",
+        (DEATHS + "a_death_in_a_request_is_named_and_the_queue_survives_it",),
+    ),
+    Mutant(
+        "end of the stream is a hint, and not nothing",
+        "launch/local.py",
+        "            self._loop.call_later(_EOF_PATIENCE, self._still_there)\n",
+        "            pass\n",
+        (DEATHS + "a_worker_that_closes_all_its_descriptors_and_lives_on_is_replaced",),
+    ),
+    Mutant(
+        "may_have_executed",
+        "supervision/replacing.py",
+        "(exit.lost or exit.started == request.id)",
+        "True",
+        (MACHINE + "a_request_the_worker_never_began_did_not_execute", SIMULATE),
+    ),
+    Mutant(
+        "the worker marks a request before the agent sees it",
+        "worker/main.py",
+        "        self._page.start(request)\n",
+        "",
+        (DEATHS + "a_death_in_a_request_is_named_and_the_queue_survives_it",),
+    ),
+    Mutant(
+        "at most once: no requeue without retries",
+        "supervision/failing.py",
+        "    if deaths > request.retries:\n",
+        "    if deaths > request.retries + 1:\n",
+        (
+            GUARDS + "without_retries_a_request_never_enters_a_second_worker",
+            REQUESTS + "a_request_is_executed_at_most_once_by_default",
+            SIMULATE,
+        ),
+    ),
+    Mutant(
+        "poison is never sent again",
+        "supervision/failing.py",
+        "    if request.allowed_failures < min(deaths, request.retries):\n",
+        "    if request.allowed_failures + 1 < min(deaths, request.retries):\n",
+        (TREES + "a_request_that_killed_too_many_workers_is_poison_and_never_sent_again", SIMULATE),
+    ),
+    Mutant(
+        "put_back at the head",
+        "supervision/ledger.py",
+        ".queue.appendleft(request.id)",
+        ".queue.append(request.id)",
+        (TREES + "a_request_whose_worker_died_is_tried_again_before_all_others", SIMULATE),
+    ),
+    Mutant(
+        "a retried request goes to whoever is free",
+        "supervision/failing.py",
+        "        core.soon(member, _take_over)\n",
+        "        pass\n",
+        (
+            GUARDS + "a_request_whose_worker_died_is_tried_again_by_whoever_is_free",
+            SIMULATE,
+        ),
+    ),
+    Mutant(
+        "no request is sent after its deadline",
+        "supervision/requests.py",
+        "    return deadline is not None and deadline <= core.now\n",
+        "    return False\n",
+        (
+            GUARDS
+            + "a_request_whose_deadline_has_passed_is_not_sent_even_before_anybody_has_looked",
+            SIMULATE,
+        ),
+    ),
+    Mutant(
+        "no request for a replica that leaves",
+        "supervision/requests.py",
+        "a.rung is None and not a.leaving and",
+        "a.rung is None and",
+        (GUARDS + "a_request_does_not_wait_for_a_replica_that_leaves", SIMULATE),
+    ),
+    # ---- N4, N5: links and groups
+    Mutant(
+        "a linked child ends with its parent",
+        "supervision/ending.py",
+        "        if tree.linked(a, child) and not tree.leaving(child):\n",
+        "        if False:\n",
+        (TREES + "a_linked_subtree_stops_when_its_parent_ends_leaves_first", SIMULATE),
+    ),
+    Mutant(
+        "groups go down in reverse order",
+        "supervision/groups.py",
+        "        for key in reversed(group.members):\n",
+        "        for key in list(group.members):\n",
+        (TREES + "a_group_goes_down_in_reverse_order_and_up_in_order",),
+    ),
+    Mutant(
+        "a group comes up one after the other",
+        "supervision/groups.py",
+        "                return  # One after the other: its exit comes back here.\n",
+        "                continue\n",
+        (TREES + "a_group_goes_down_in_reverse_order_and_up_in_order",),
+    ),
+    Mutant(
+        "rest_for_one",
+        "supervision/tree.py",
+        "            group = group[group.index(a.key) :]\n",
+        "            group = group[: group.index(a.key) + 1]\n",
+        (TREES + "rest_for_one_restarts_those_started_after_it",),
+    ),
+    Mutant(
+        "a temporary agent is never replaced",
+        "supervision/restarts.py",
+        '        case "temporary", _, _:\n            return Verdict.STOP\n',
+        "",
+        (RESTARTS + "a_temporary_agent_is_never_replaced",),
+    ),
+    Mutant(
+        "auto-shutdown only for an end by itself",
+        "supervision/ending.py",
+        "    if not (by_itself and a.settings.significant)",
+        "    if not a.settings.significant",
+        (TREES + "a_child_that_was_stopped_shuts_nothing_down",),
+    ),
+    Mutant(
+        "a member that leaves its group restart is forgotten by it",
+        "supervision/groups.py",
+        "        group.members.remove(a.key)\n",
+        "        pass\n",
+        (SIMULATE,),
+    ),
+    # ---- N6, N13: policies
+    Mutant(
+        "stale ticket of a policy",
+        "supervision/failing.py",
+        "    if event.ticket != a.ticket or a.pending is None:\n",
+        "    if a.pending is None:\n",
+        (GUARDS + "a_verdict_that_comes_too_late_is_not_taken_for_the_next_one",),
+    ),
+    Mutant(
+        "stale ticket of an escalation",
+        "supervision/failing.py",
+        "    if event.ticket != a.appeal:\n",
+        "    if False:\n",
+        (GUARDS + "an_answer_about_an_earlier_escalation_is_not_taken_for_the_next_one",),
+    ),
+    Mutant(
+        "a policy that fails stops its agent",
+        "supervision/failing.py",
+        "    if event.fault is not None or hopeless:\n",
+        "    if hopeless:\n",
+        (MACHINE + "a_policy_that_fails_stops_that_agent_only",),
+    ),
+    # ---- N7, N15, I5: the end
+    Mutant(
+        "reverse stop order",
+        "supervision/tree.py",
+        "    for key in reversed(a.siblings):\n",
+        "    for key in a.siblings:\n",
+        (TREES + "close_goes_leaves_first_and_branches_at_the_same_time",),
+    ),
+    Mutant(
+        "may_end: leaves first",
+        "supervision/tree.py",
+        "        if leaving(child) or (stopped and linked(a, child)):\n",
+        "        if False:\n",
+        (TREES + "close_goes_leaves_first_and_branches_at_the_same_time", SIMULATE),
+    ),
+    Mutant(
+        "may_end: whoever waited looks again",
+        "supervision/ending.py",
+        "            core.soon(key, look_again)\n",
+        "            pass\n",
+        (TREES + "close_goes_leaves_first_and_branches_at_the_same_time", SIMULATE),
+    ),
+    Mutant(
+        "no restart while closing: nobody is asked",
+        "supervision/failing.py",
+        "    if a.supervised and not core.closing:\n",
+        "    if a.supervised:\n",
+        (MACHINE + "nothing_restarts_while_closing", SIMULATE),
+    ),
+    Mutant(
+        "no restart while closing: what is being replaced ends",
+        "supervision/replacing.py",
+        "    elif core.closing:\n        core.cut_off(a)\n",
+        "",
+        (GUARDS + "who_is_being_replaced_is_not_started_by_a_close", SIMULATE),
+    ),
+    Mutant(
+        "no restart while closing: what waits ends",
+        "supervision/ending.py",
+        "    elif core.closing and a.phase in _WITHOUT_PROCESS:\n        core.cut_off(a)\n",
+        "",
+        (
+            GUARDS + "who_backs_off_is_not_started_by_a_close",
+            GUARDS + "who_waits_for_a_start_slot_is_not_started_by_a_close",
+            SIMULATE,
+        ),
+    ),
+    Mutant(
+        "no start for who is spawned while closing",
+        "supervision/starting.py",
+        "    if core.closing:\n",
+        "    if False:\n",
+        (MACHINE + "an_agent_spawned_while_closing_never_starts", SIMULATE),
+    ),
+    Mutant(
+        "closing twice ends by the earlier deadline",
+        "supervision/ending.py",
+        "    core.deadline = min(core.deadline, event.deadline)",
+        "    core.deadline = event.deadline",
+        (GUARDS + "closing_twice_ends_by_the_earlier_deadline",),
+    ),
+    Mutant(
+        "at the deadline what is left is killed",
+        "supervision/ending.py",
+        "            core.press(a, Rung.KILL)\n",
+        "            pass\n",
+        (MACHINE + "at_the_deadline_of_a_close_everything_left_is_killed",),
+    ),
+    Mutant(
+        "a reply completed before a cancel stands",
+        "supervision/ending.py",
+        "            core.resolve(a.pending.request, a.pending.error, a.pending.payload)\n",
+        "            core.resolve(a.pending.request, Aborted(agent=a.name))\n",
+        (MACHINE + "a_reply_completed_before_the_cancel_stands",),
+    ),
+    # ---- N8: the ladder and its fence
+    Mutant(
+        "the ladder only goes up",
+        "supervision/core.py",
+        "        if not a.alive or (a.rung is not None and rung <= a.rung):\n",
+        "        if not a.alive:\n",
+        (
+            GUARDS + "a_start_that_fails_after_its_deadline_is_not_given_more_time",
+            GUARDS + "what_is_being_killed_is_not_killed_anew",
+            SIMULATE,
+        ),
+    ),
+    Mutant(
+        "aim at one request only",
+        "supervision/core.py",
+        "ev.Press(a.key, a.generation, rung, a.target)",
+        "ev.Press(a.key, a.generation, rung, 0)",
+        (TREES + "the_ladder_aims_at_one_request_only", SIMULATE),
+    ),
+    Mutant(
+        "the ladder is called off by its own request only",
+        "supervision/requests.py",
+        "    if a.rung is not None and a.rung.spares_process and event.request == a.target:\n"
+        "        core.relent(a)\n"
+        "        core.press",
+        "    if a.rung is not None and a.rung.spares_process:\n"
+        "        core.relent(a)\n"
+        "        core.press",
+        (GUARDS + "a_reply_to_another_request_does_not_call_off_the_ladder", SIMULATE),
+    ),
+    Mutant(
+        "fence: the request check",
+        "worker/cancel.py",
+        "        request = self._request\n        force = ",
+        "        request = self._page.started\n        force = ",
+        (CANCEL + "requests_cancelled_around_their_end_have_one_outcome_and_never_hit_the_next",),
+    ),
+    Mutant(
+        "fence: the page names one request",
+        "wire/status.py",
+        "return self._words[_FORCE] if self._words[_TARGET] == request else 0",
+        "return self._words[_FORCE]",
+        (CANCEL + "a_cancelled_request_ends_and_its_worker_lives_on",),
+    ),
+    Mutant(
+        "fence: it shuts itself before it raises",
+        "worker/cancel.py",
+        "        if force == RAISE and not self._protected(frame, first):\n"
+        "            self._request = 0\n",
+        "        if force == RAISE and not self._protected(frame, first):\n",
+        (CANCEL + "code_may_notice_and_tidy_up",),
+    ),
+    Mutant(
+        "fence: no exception into an import",
+        "worker/cancel.py",
+        '_PROTECTED = ("importlib._bootstrap", ',
+        "_PROTECTED = (",
+        (CANCEL + "an_import_is_never_interrupted",),
+    ),
+    # ---- N9, N10: starts
+    Mutant(
+        "start cap",
+        "supervision/starting.py",
+        "    while core.start_queue and len(core.starting) < core.start_limit:\n",
+        "    while core.start_queue:\n",
+        (MACHINE + "no_more_processes_start_at_once_than_allowed", SIMULATE),
+    ),
+    Mutant(
+        "the first start has no second try",
+        "supervision/starting.py",
+        "    if a.announced:\n        core.judge",
+        "    if True:\n        core.judge",
+        (MACHINE + "a_first_start_that_fails_ends_the_agent_with_its_error",),
+    ),
+    Mutant(
+        "a permanent start error is not tried again",
+        "supervision/failing.py",
+        "    hopeless = isinstance(error, StartError) and not error.is_retryable\n",
+        "    hopeless = False\n",
+        (MACHINE + "a_permanent_start_error_is_not_tried_again",),
+    ),
+    # ---- N12, N16: probes and questions
+    Mutant(
+        "the stack of a hung agent comes before the kill",
+        "supervision/failing.py",
+        "        core.press(a, Rung.STACK)\n",
+        "        core.press(a, Rung.KILL)\n",
+        (TREES + "a_busy_agent_without_progress_is_hung_and_its_stack_is_taken_before_the_kill",),
+    ),
+    Mutant(
+        "progress keeps a busy agent alive",
+        "supervision/failing.py",
+        "        a.heartbeat = (event.progress, core.now)\n",
+        "        pass\n",
+        (TREES + "progress_keeps_a_busy_agent_alive",),
+    ),
+    Mutant(
+        "a circle of questions is refused",
+        "supervision/waits.py",
+        "            if key == asker:\n",
+        "            if False:\n",
+        (WAITS + "a_circle_is_named_in_the_order_of_waiting_asker_first",),
+    ),
+    Mutant(
+        "the question of a dead asker is dropped",
+        "runtime/asks.py",
+        "            self._drop(request)\n",
+        "            pass\n",
+        (ASK + "the_question_of_an_asker_that_died_is_cancelled",),
+    ),
+    # ---- the ground
+    Mutant(
+        "a time is due at that time",
+        "supervision/timers.py",
+        "        if at is None or at > now:\n",
+        "        if at is None or at >= now:\n",
+        (TIMERS + "a_time_is_due_at_that_time_and_not_before",),
+    ),
+    Mutant(
+        "what was disarmed is not due",
+        "supervision/timers.py",
+        "        self._at.pop(name, None)\n",
+        "        pass\n",
+        (TIMERS + "disarming_forgets_and_forgetting_the_unknown_is_fine",),
+    ),
+    Mutant(
+        "the table says which phases an event leads to",
+        "supervision/machine.py",
+        "    (READY, ev.Replied): _rule(requests.replied, READY, JUDGING),\n",
+        "    (READY, ev.Replied): _rule(requests.replied, READY),\n",
+        (TABLES + "no_phase_changes_otherwise_than_by_the_tables",),
+    ),
+)

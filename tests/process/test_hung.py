@@ -1,0 +1,278 @@
+"""The watchdog on real processes: who is busy and makes no progress is hung (N12)."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from procorch import (
+    AgentCrashed,
+    AgentHung,
+    AgentOrchestrator,
+    AgentStatus,
+    DefaultSupervisor,
+    OrchestratedHandle,
+    StartError,
+)
+from procorch.supervision import notices
+from tests.process.scenes import until
+
+Start = Callable[..., OrchestratedHandle]
+Orchestrator = Callable[..., AgentOrchestrator]
+GateMaker = Callable[[], Any]
+
+HEARTBEAT = 0.3  # seconds
+
+
+def stuck(tell: Callable[..., None]) -> Callable[[], Any]:
+    """An agent that stops making progress in every way there is."""
+
+    def factory():
+        import ctypes
+        import hashlib
+        import itertools
+        import os
+        import signal
+        import threading
+        import time
+
+        import procorch
+
+        def waits_for_ever():
+            threading.Event().wait()
+
+        def counts_for_ever():
+            while True:
+                pass
+
+        def digests_for_ever():  # native code, without the interpreter's lock
+            hashlib.pbkdf2_hmac("sha256", b"", b"", 2**31 - 1)
+
+        def adds_for_ever():  # native code that holds it
+            sum(itertools.repeat(1))
+
+        def sleeps_in_c():  # the same, asleep, and woken by signals only to sleep on
+            while True:
+                ctypes.PyDLL(None).usleep(10**9)
+
+        def makes_progress():
+            tell("in it")
+            while True:
+                procorch.current().progress()
+                time.sleep(0.001)
+
+        def is_deaf():
+            signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+            ctypes.CDLL(None).sleep(1000)
+
+        ways = [
+            waits_for_ever, counts_for_ever, digests_for_ever, adds_for_ever, sleeps_in_c,
+            makes_progress, is_deaf,
+        ]  # fmt: skip
+        by_name = {way.__name__: way for way in ways}
+
+        def handle(x):
+            if x in by_name:
+                tell()
+                by_name[x]()
+            return os.getpid()
+
+        return handle
+
+    return factory
+
+
+def hung(reply: Any) -> AgentHung:
+    error = reply.exception()
+    assert isinstance(error, AgentHung), error
+    return error
+
+
+def test_a_busy_agent_without_progress_is_killed_and_its_stack_shows_where_it_stood(
+    orchestrator: Orchestrator, gate: GateMaker
+) -> None:
+    """N12: Python code and native code, with the interpreter's lock or without."""
+    begun = gate()
+    orch = orchestrator()
+    ways = ["waits_for_ever", "counts_for_ever", "digests_for_ever", "adds_for_ever", "sleeps_in_c"]
+    for way in ways:
+        orch.add_agent(way, stuck(begun.tell), heartbeat_timeout=HEARTBEAT)
+    handles = orch.spawn_all()
+    pids = {way: handle.pid for way, handle in handles.items()}
+    replies = {way: handle.deliver(way) for way, handle in handles.items()}
+    for way, reply in replies.items():
+        error = hung(reply)
+        assert (error.agent, error.pid, error.generation) == (way, pids[way], 1)
+        assert (error.request, error.heartbeat_timeout) == (reply.request, HEARTBEAT)
+        assert error.may_have_executed
+        assert error.is_retryable
+        assert isinstance(error, AgentCrashed)
+        assert f" in {way}\n" in error.last_stack
+        assert "test_hung.py" in error.last_stack
+        handles[way].wait()
+        assert handles[way].status() is AgentStatus.FAILED  # nobody was there to decide otherwise
+
+
+def test_a_stopped_worker_is_hung_when_it_is_busy(start: Start, gate: GateMaker) -> None:
+    """N12: SIGSTOP; it is continued only to write down its stack."""
+    begun = gate()
+    handle = start(stuck(begun.tell), heartbeat_timeout=HEARTBEAT)
+    assert handle.pid is not None
+    os.kill(handle.pid, signal.SIGSTOP)
+    error = hung(handle.deliver("waits_for_ever"))
+    assert "procorch" in error.last_stack
+
+
+def test_a_worker_stopped_in_mid_request_is_hung_whatever_it_did_before(
+    start: Start, gate: GateMaker
+) -> None:
+    """N12."""
+    begun = gate()
+    handle = start(stuck(begun.tell), heartbeat_timeout=HEARTBEAT)
+    reply = handle.deliver("makes_progress")
+    while begun.line() != "in it":
+        pass
+    assert handle.pid is not None
+    os.kill(handle.pid, signal.SIGSTOP)
+    assert " in makes_progress\n" in hung(reply).last_stack
+
+
+def test_a_worker_that_blocks_all_signals_is_killed_without_its_stack(
+    start: Start, gate: GateMaker
+) -> None:
+    """N12, N8."""
+    begun = gate()
+    handle = start(stuck(begun.tell), heartbeat_timeout=HEARTBEAT)
+    assert hung(handle.deliver("is_deaf")).last_stack == ""
+
+
+def test_progress_keeps_a_busy_agent_alive(start: Start) -> None:
+    """N12: `current().progress()`, in less than the heartbeat each time."""
+
+    def factory():
+        import time
+
+        import procorch
+
+        def handle(x):
+            for _ in range(30):
+                procorch.current().progress()
+                time.sleep(0.05)
+            return "done"
+
+        return handle
+
+    handle = start(factory, heartbeat_timeout="1s")
+    result = handle.deliver("work").result()
+    assert result.output == "done"
+    assert result.metrics is not None
+    assert result.metrics.wall > 1
+
+
+def test_an_agent_that_answers_one_request_after_the_other_makes_progress(
+    start: Start,
+) -> None:
+    """N12: the request loop itself touches the counter."""
+
+    def factory():
+        import time
+
+        return lambda x: time.sleep(0.05)
+
+    handle = start(factory, heartbeat_timeout="500ms", channel_buffer=64)
+    replies = [handle.deliver(n) for n in range(16)]
+    for reply in replies:
+        reply.result()
+    assert handle.generation == 1
+
+
+def test_an_idle_agent_is_never_hung(orchestrator: Orchestrator, gate: GateMaker) -> None:
+    """N12: only a busy one is watched; another agent's hang tells that the time has passed."""
+    begun = gate()
+    orch = orchestrator()
+    for name in ("idle", "clock"):
+        orch.add_agent(name, stuck(begun.tell), heartbeat_timeout=HEARTBEAT)
+    idle, clock = orch.spawn("idle"), orch.spawn("clock")
+    pid = idle.deliver("hello").result().output
+    os.kill(pid, signal.SIGSTOP)
+    hung(clock.deliver("waits_for_ever"))
+    os.kill(pid, signal.SIGCONT)
+    assert idle.deliver("hello").result().output == pid
+
+
+def test_a_slow_start_is_no_hang(orchestrator: Orchestrator, gate: GateMaker) -> None:
+    """N9, N12."""
+    begun, go = gate(), gate()
+    tell, wait = begun.tell, go.wait
+
+    def slow():
+        tell("starting")
+        wait()
+        return lambda x: "at last"
+
+    orch = orchestrator()
+    orch.add_agent("slow", slow, heartbeat_timeout=HEARTBEAT)
+    orch.add_agent("clock", stuck(begun.tell), heartbeat_timeout=HEARTBEAT)
+    handle = orch.spawn("slow", wait=False)
+    reply = handle.deliver("work")
+    assert begun.line() == "starting"
+    hung(orch.spawn("clock").deliver("waits_for_ever"))
+    go.open()
+    assert reply.result().output == "at last"
+    assert handle.generation == 1
+
+
+def test_a_start_has_a_limit_of_its_own(
+    orchestrator: Orchestrator, watched: Callable[..., Any], gate: GateMaker
+) -> None:
+    """N9: `start_timeout`, whatever the factory does."""
+    begun = gate()
+    tell = begun.tell
+
+    def never():
+        import itertools
+        import os
+
+        tell(os.getpid())
+        sum(itertools.repeat(1))
+
+    orch = orchestrator(supervisor=DefaultSupervisor())
+    orch.add_agent("a", never, start_timeout="300ms", heartbeat_timeout="50ms")
+    with pytest.raises(StartError, match=r"'a' was not ready within 0\.3 s"):
+        orch.spawn("a")
+    assert orch.handle("a") is None
+    assert not os.path.exists(f"/proc/{begun.line()}")
+
+
+def test_a_hung_agent_is_replaced_under_its_budget_and_its_queue_goes_on(
+    orchestrator: Orchestrator, gate: GateMaker
+) -> None:
+    """N12, N1, N3, N18: the events say so in this order."""
+    begun = gate()
+    orch = orchestrator(supervisor=DefaultSupervisor())
+    orch.add_agent("a", stuck(begun.tell), heartbeat_timeout=HEARTBEAT)
+    handle = orch.spawn("a")
+    stream = orch.monitor("a")
+    reply, queued = handle.deliver("counts_for_ever"), handle.deliver("hello")
+    error = hung(reply)
+    assert queued.result().output == handle.pid != error.pid
+    assert handle.info().restarts == 1
+
+    seen = [
+        notice
+        for notice in until(stream, notices.Ready, "a")
+        if not isinstance(notice, notices.RequestStarted | notices.RequestDone)
+    ]
+    kinds = [type(notice) for notice in seen]
+    assert kinds == [
+        notices.Hung, notices.Crashed, notices.Restarting, notices.Starting, notices.Ready,
+    ]  # fmt: skip
+    assert isinstance(seen[0], notices.Hung)
+    assert (seen[0].timeout, seen[0].request) == (HEARTBEAT, reply.request)
+    assert isinstance(seen[1], notices.Crashed)
+    assert isinstance(seen[1].error, AgentHung)
+    assert [notice.generation for notice in seen] == [1, 1, 1, 2, 2]
