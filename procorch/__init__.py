@@ -5,9 +5,11 @@ Names are loaded when they are first used, so ``import procorch`` costs next to 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+TYPE_CHECKING = False  # as `typing` has it, whose import alone would cost most of ours
 
 if TYPE_CHECKING:
+    from typing import Any
+
     from procorch.agent import Agent as Agent
     from procorch.agent import AgentOptions as AgentOptions
     from procorch.children import ChildCounts as ChildCounts

@@ -22,9 +22,9 @@ _FIRST_PID = 1 << 30
 class FakeLauncher:
     """Starts no process at all. It is a `procorch.launch.base.Launcher`, with a remote control.
 
-    The remote control is for the test's thread. What is done to a worker is done to the latest live
-    worker of that name, and has had its consequences when the call returns, as far as they take no
-    time. Asking for one that is not there raises `LookupError`.
+    The remote control is for the test's thread. A worker is named by its agent (the latest live one
+    is meant) or by its pid; one that is not there raises `LookupError`. What is done to it has had
+    its consequences when the call returns, as far as they take no time.
 
     Args:
         clock: the time of its workers.
@@ -50,22 +50,22 @@ class FakeLauncher:
 
     # ---- the remote control
 
-    def kill(self, name: str, signal: str = "SIGKILL") -> None:
+    def kill(self, worker: str | int, signal: str = "SIGKILL") -> None:
         """Send a signal, with the effect that it has on a process by default (stop, go on, die)."""
         signum = _signal(signal)
-        self._do(name, lambda process: process.kill(signum))
+        self._do(worker, lambda process: process.kill(signum))
 
-    def exit(self, name: str, code: int = 0) -> None:
+    def exit(self, worker: str | int, code: int = 0) -> None:
         """Have the worker exit with that code."""
-        self._do(name, lambda process: process.die(code))
+        self._do(worker, lambda process: process.die(code))
 
-    def hang(self, name: str) -> None:
+    def hang(self, worker: str | int) -> None:
         """Stop the worker (SIGSTOP): it takes notice of nothing but the signals that end it."""
-        self.kill(name, "SIGSTOP")
+        self.kill(worker, "SIGSTOP")
 
-    def drop(self, name: str) -> None:
+    def drop(self, worker: str | int) -> None:
         """Cut the worker's stream in the middle of a frame; it lives on and hears nothing."""
-        self._do(name, FakeProcess.cut)
+        self._do(worker, FakeProcess.cut)
 
     def ignore(self, name: str, *signals: str) -> None:
         """Have workers of that name, the present one included, ignore these signals from now on.
@@ -97,13 +97,17 @@ class FakeLauncher:
         """How many workers of that name have been asked for."""
         return self._starts[name]
 
-    def _do(self, name: str, act: Callable[[FakeProcess], None]) -> None:
+    def _do(self, worker: str | int, act: Callable[[FakeProcess], None]) -> None:
         inside = self._clock.is_inside()
         if not inside:
             self._clock.settle()
-        living = [each for each in list(self._living.values()) if each.spec.name == name]
+        living = [
+            each
+            for each in list(self._living.values())
+            if worker in (each.spec.name, each.where.pid)
+        ]
         if not living:
-            raise LookupError(f"no worker of {name!r} is alive; alive: {self.alive()}")
+            raise LookupError(f"no worker of {worker!r} is alive; alive: {self.alive()}")
         self.later(lambda: act(living[-1]))
         if not inside:
             self._clock.settle()
@@ -136,7 +140,9 @@ class FakeLauncher:
         return process
 
     def close(self) -> None:
-        """See `Launcher.close`."""
+        """See `Launcher.close`; one that has outlived its SIGKILL ends here."""
+        for process in list(self._living.values()):
+            process.die(signal.SIGKILL)
         self._loop.unwatch(self._bell)
         with self._ringing:
             os.close(self._bell)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
-import contextlib
 import itertools
 import os
 import selectors
@@ -250,11 +249,10 @@ def _settle(
     try:
         result = func(*args)
     except BaseException as error:
-        with contextlib.suppress(RuntimeError):  # the loop died with its worker
+        if not isinstance(error, Died):  # there is no loop any more to tell
             outcome.set_exception(error)
     else:
-        with contextlib.suppress(RuntimeError):
-            outcome.set_result(result)
+        outcome.set_result(result)
 
 
 __all__ = ["Died", "ThreadWorker", "die", "hang", "live", "sleep"]

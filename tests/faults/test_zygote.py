@@ -162,7 +162,7 @@ def test_row_14_a_stopped_zygote_blocks_nothing(
     orchestrator: Make, mortal: Factory, zygote_of: ZygoteOf
 ) -> None:
     orch = orchestrator(supervisor=DefaultSupervisor())
-    orch.add_agent("dying", mortal, start_timeout=0.3, shutdown=QUICK)
+    orch.add_agent("dying", mortal, shutdown=QUICK)
     orch.add_agent("living", mortal)
     orch.add_agent("late", mortal, start_timeout=0.3, shutdown=QUICK)
     dying, living = orch.spawn("dying"), orch.spawn("living")

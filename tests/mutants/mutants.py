@@ -47,7 +47,7 @@ MUTANTS = (
         "supervision/machine.py",
         "        if event.generation != a.generation:\n",
         "        if False:\n",
-        (MACHINE + "a_reply_of_an_older_generation_is_counted_and_dropped", SIMULATE),
+        (MACHINE + "a_reply_of_an_older_generation_is_counted_and_dropped",),
     ),
     Mutant(
         "counter reset by the current generation only",
@@ -61,7 +61,7 @@ MUTANTS = (
         "supervision/requests.py",
         "        if event.error is None:\n            a.limits.succeeded()\n        core.resolve",
         "        a.limits.succeeded()\n        core.resolve",
-        (GUARDS + "only_a_success_counts_as_one_while_the_process_leaves", SIMULATE),
+        (GUARDS + "only_a_success_counts_as_one_while_the_process_leaves",),
     ),
     Mutant(
         "one outcome",
@@ -150,7 +150,7 @@ MUTANTS = (
         "launch/local.py",
         "            for frame in self._channel.drain():\n",
         "            for frame in ():\n",
-        (DEATHS + "a_reply_written_just_before_the_death_is_delivered",),
+        (GUARDS + "what_a_worker_wrote_is_read_before_its_death_is_told",),
     ),
     Mutant(
         "draining before failing: in this order",
@@ -158,14 +158,14 @@ MUTANTS = (
         "        try:\n            for frame in self._channel.drain():\n",
         "        self._sink.on_exit(self, ExitInfo(Cause.EXIT, code=code))\n"
         "        try:\n            for frame in self._channel.drain():\n",
-        (DEATHS + "a_reply_written_just_before_the_death_is_delivered",),
+        (GUARDS + "what_a_worker_wrote_is_read_before_its_death_is_told",),
     ),
     Mutant(
         "reply before death wins",
-        "supervision/requests.py",
-        "    a.inflight.remove(event.request)\n    a.served += 1\n",
-        "    a.served += 1\n",
-        (GUARDS + "a_complete_reply_wins_over_the_death_that_follows_it", SIMULATE),
+        "supervision/machine.py",
+        "    (RETIRING, ev.Replied): _rule(requests.replied_in_leaving),\n",
+        "",
+        (GUARDS + "a_reply_wins_over_the_end_of_its_worker", SIMULATE),
     ),
     Mutant(
         "end of the stream is a hint and no death",
@@ -244,8 +244,8 @@ MUTANTS = (
     Mutant(
         "no request for a replica that leaves",
         "supervision/requests.py",
-        "a.rung is None and not a.leaving and",
-        "a.rung is None and",
+        "        if a.phase is Phase.READY and _idle(a):\n",
+        "        if a.phase is Phase.READY:\n",
         (GUARDS + "a_request_does_not_wait_for_a_replica_that_leaves", SIMULATE),
     ),
     # ---- N4, N5: links and groups
@@ -264,11 +264,11 @@ MUTANTS = (
         (TREES + "a_group_goes_down_in_reverse_order_and_up_in_order",),
     ),
     Mutant(
-        "a group comes up one after the other",
+        "a group goes down one after the other",
         "supervision/groups.py",
         "                return  # One after the other: its exit comes back here.\n",
         "                continue\n",
-        (TREES + "a_group_goes_down_in_reverse_order_and_up_in_order",),
+        (GUARDS + "each_member_has_gone_before_the_next_one_goes_down",),
     ),
     Mutant(
         "rest_for_one",
@@ -423,7 +423,7 @@ MUTANTS = (
         "    if a.rung is not None and a.rung.spares_process:\n"
         "        core.relent(a)\n"
         "        core.press",
-        (GUARDS + "a_reply_to_another_request_does_not_call_off_the_ladder", SIMULATE),
+        (GUARDS + "a_reply_to_another_request_does_not_call_off_the_ladder",),
     ),
     Mutant(
         "fence: the request check",
@@ -487,8 +487,8 @@ MUTANTS = (
     Mutant(
         "progress keeps a busy agent alive",
         "supervision/failing.py",
-        "        a.heartbeat = (event.progress, core.now)\n",
-        "        pass\n",
+        "    if event.progress != seen:\n",
+        "    if False:\n",
         (TREES + "progress_keeps_a_busy_agent_alive",),
     ),
     Mutant(
@@ -501,8 +501,9 @@ MUTANTS = (
     Mutant(
         "the question of a dead asker is dropped",
         "runtime/asks.py",
-        "            self._drop(request)\n",
-        "            pass\n",
+        "        for question in self._open.pop(asker, {}).values():\n"
+        "            self._drop(question.request)\n",
+        "        self._open.pop(asker, None)\n",
         (ASK + "the_question_of_an_asker_that_died_is_cancelled",),
     ),
     # ---- the ground

@@ -56,7 +56,7 @@ def outdated(mutant: Mutant) -> str:
 def pytest(copy: Path, tests: tuple[str, ...]) -> subprocess.CompletedProcess[str]:
     """Run tests against the package in ``copy``, in an interpreter that finds no other first."""
     environment = {**os.environ, "PYTHONPATH": str(copy), "PYTHONDONTWRITEBYTECODE": "1"}
-    options = ["-q", "-rfE", "--tb=no", "--no-header", "-p", "no:cacheprovider"]
+    options = ["-q", "-x", "--tb=no", "--no-header", "-p", "no:cacheprovider"]
     # Without -P the current directory, with the unbroken package in it, would come first.
     command = [sys.executable, "-P", "-m", "pytest", *options, *tests]
     return subprocess.run(
@@ -124,7 +124,8 @@ def main(arguments: list[str] | None = None) -> int:
         for verdict in pool.map(attempt, chosen):
             survived += bool(verdict.complaint)
             outcome = verdict.complaint and f"NOT KILLED: {verdict.complaint}"
-            print(f"{verdict.seconds:6.1f} s  {verdict.mutant.name}: {outcome or 'killed'}")
+            outcome = outcome or "killed"
+            print(f"{verdict.seconds:6.1f} s  {verdict.mutant.name}: {outcome}", flush=True)
     print(f"{len(chosen) - survived} of {len(chosen)} mutants killed")
     return 1 if survived else 0
 

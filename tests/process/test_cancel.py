@@ -17,6 +17,7 @@ import pytest
 
 from procorch import (
     Aborted,
+    AgentOrchestrator,
     AgentStatus,
     OrchestratedHandle,
     ReplyFuture,
@@ -26,6 +27,7 @@ from procorch import (
 )
 
 Start = Callable[..., OrchestratedHandle]
+Orchestrator = Callable[..., AgentOrchestrator]
 GateMaker = Callable[[], Any]
 
 QUICK = Shutdown(cooperate=0.05, interrupt=30, grace=30, terminate=30)
@@ -195,8 +197,8 @@ def stuck_async(tell: Callable[..., None]) -> Callable[[], Any]:
     return factory
 
 
-SYNC = [(stuck, way) for way in ("loop", "sleep", "receive", "event")]
-ASYNC = [(stuck_async, way) for way in ("awaiting", "gathering", "blocking", "spinning", "looping")]
+SYNC = stuck, ["loop", "sleep", "receive", "event"]
+ASYNC = stuck_async, ["awaiting", "gathering", "blocking", "spinning", "looping"]
 
 
 def cancelled(handle: OrchestratedHandle, way: str, begun: Any) -> ReplyFuture:
@@ -215,36 +217,35 @@ def cancelled(handle: OrchestratedHandle, way: str, begun: Any) -> ReplyFuture:
 # ---- a request that can be interrupted leaves the worker and its state alive
 
 
-@pytest.mark.parametrize(("agent", "way"), SYNC + ASYNC, ids=lambda x: x if x is str else None)
+@pytest.mark.parametrize(("agent", "ways"), [SYNC, ASYNC], ids=["sync", "async"])
 def test_a_cancelled_request_ends_and_its_worker_lives_on(
-    start: Start, gate: GateMaker, agent: Any, way: str
+    start: Start, gate: GateMaker, agent: Any, ways: list[str]
 ) -> None:
     """N8: by a flag or task cancellation, then by an exception in the agent's code."""
     begun = gate()
     handle = start(agent(begun.tell), shutdown=QUICK)
     pid = handle.pid
-    cancelled(handle, way, begun)
-    assert handle.deliver("state").result().output == (pid, 2, [])
+    for count, way in enumerate(ways, 1):
+        cancelled(handle, way, begun)
+        assert handle.deliver("state").result().output == (pid, 2 * count, []), way
     assert handle.generation == 1
 
 
-@pytest.mark.parametrize(
-    ("agent", "way"), [(stuck, "loop"), (stuck, "sleep"), (stuck_async, "awaiting")]
-)
+@pytest.mark.parametrize(("agent", "ways"), [SYNC, ASYNC], ids=["sync", "async"])
 def test_a_request_out_of_time_costs_no_worker_either(
-    start: Start, gate: GateMaker, agent: Any, way: str
+    start: Start, gate: GateMaker, agent: Any, ways: list[str]
 ) -> None:
     """N8, N3: the deadline kills the request, not the agent's future."""
     begun = gate()
     handle = start(agent(begun.tell), shutdown=QUICK)
     pid = handle.pid
-    reply = handle.submit(way, timeout="100ms") if way == "" else handle.deliver(way, timeout=0.2)
-    begun.line()
-    with pytest.raises(RequestTimeout, match=r"not answered within 0\.2 s$") as caught:
-        reply.result()
-    assert isinstance(caught.value, TimeoutError)
-    assert caught.value.ran
-    assert handle.deliver("state").result().output == (pid, 2, [])
+    for count, way in enumerate(ways[:2], 1):
+        reply = handle.deliver(way, timeout=0.2)
+        with pytest.raises(RequestTimeout, match=r"not answered within 0\.2 s$") as caught:
+            reply.result()
+        assert isinstance(caught.value, TimeoutError)
+        assert caught.value.ran
+        assert handle.deliver("state").result().output == (pid, 2 * count, []), way
 
 
 def test_the_default_deadline_of_an_agent_works_the_same_way(start: Start, gate: GateMaker) -> None:
@@ -317,6 +318,7 @@ def test_a_background_task_of_the_agent_is_left_alone(start: Start, gate: GateMa
     def factory():
         import asyncio
         import contextlib
+        import types
 
         ticks = []
 
@@ -330,19 +332,20 @@ def test_a_background_task_of_the_agent_is_left_alone(start: Start, gate: GateMa
                 with contextlib.suppress(asyncio.CancelledError):
                     await asyncio.sleep(1000)
 
-        class Agent:
-            async def ready(self):
-                self.task = asyncio.create_task(background())
+        tasks = []
 
-            async def handle(self, x):
-                if x == "work":
-                    tell()
-                    await swallowing()
-                before = len(ticks)
-                await asyncio.sleep(0.01)
-                return self.task.done(), len(ticks) > before
+        async def ready():
+            tasks.append(asyncio.create_task(background()))
 
-        return Agent()
+        async def handle(x):
+            if x == "work":
+                tell()
+                await swallowing()
+            before = len(ticks)
+            await asyncio.sleep(0.01)
+            return tasks[0].done(), len(ticks) > before
+
+        return types.SimpleNamespace(ready=ready, handle=handle)
 
     handle = start(factory, shutdown=Shutdown(cooperate=0, interrupt=30))
     for _ in range(10):
@@ -365,29 +368,35 @@ def test_one_request_after_the_other_can_be_cancelled(start: Start, gate: GateMa
 
 
 @pytest.mark.parametrize(
-    ("agent", "way", "signal_name"),
+    ("agent", "ways"),
     [
-        (stuck, "headstrong", "SIGTERM"),
-        (stuck, "native", "SIGTERM"),
-        (stuck, "native_with_the_lock", "SIGTERM"),
-        (stuck, "deaf", "SIGKILL"),
-        (stuck_async, "headstrong", "SIGTERM"),
+        (
+            stuck,
+            {
+                "headstrong": "SIGTERM",
+                "native": "SIGTERM",
+                "native_with_the_lock": "SIGTERM",
+                "deaf": "SIGKILL",
+            },
+        ),
+        (stuck_async, {"headstrong": "SIGTERM"}),
     ],
+    ids=["sync", "async"],
 )
 def test_what_cannot_be_interrupted_costs_the_process_and_no_restart_budget(
-    start: Start, gate: GateMaker, agent: Any, way: str, signal_name: str
+    start: Start, gate: GateMaker, agent: Any, ways: dict[str, str]
 ) -> None:
     """N8, N1: the ladder goes as far as it has to; the caller does not wait for that."""
     begun = gate()
     handle = start(agent(begun.tell), shutdown=STEEP, max_restarts=0)
-    old = handle.pid
-    cancelled(handle, way, begun)
-    pid, requests, notes = handle.deliver("state").result().output
-    assert (pid, requests, notes) == (handle.pid, 1, [])
-    assert pid != old
-    info = handle.info()
-    assert (info.generation, info.restarts) == (2, 0)
-    assert f"was killed by {signal_name}" in str(info.last_exit)
+    for count, (way, signal_name) in enumerate(ways.items(), 1):
+        old = handle.pid
+        cancelled(handle, way, begun)
+        assert handle.deliver("state").result().output == (handle.pid, 1, []), way
+        assert handle.pid != old
+        info = handle.info()
+        assert (info.generation, info.restarts) == (count + 1, 0)
+        assert f"was killed by {signal_name}" in str(info.last_exit), way
 
 
 def test_a_stopped_worker_is_continued_to_be_ended(start: Start, gate: GateMaker) -> None:
@@ -548,44 +557,61 @@ def test_a_request_cancelled_in_the_queue_is_never_begun(start: Start, gate: Gat
 
 
 @pytest.mark.parametrize(
-    ("agent", "way"),
-    [*SYNC, (stuck_async, "awaiting"), (stuck_async, "blocking"), (stuck_async, "swallowing")],
+    ("agent", "ways"),
+    [SYNC, (stuck_async, ["awaiting", "gathering", "blocking", "swallowing"])],
+    ids=["sync", "async"],
 )
-def test_a_busy_agent_is_cancelled_with_its_request(
-    start: Start, gate: GateMaker, watched: Callable[..., Any], agent: Any, way: str
+def test_busy_agents_are_cancelled_with_their_requests(
+    orchestrator: Orchestrator,
+    gate: GateMaker,
+    watched: Callable[..., Any],
+    agent: Any,
+    ways: list[str],
 ) -> None:
-    """N8, N14: its request gets `Aborted`, the agent ends CANCELLED, the process leaves."""
+    """N8, N14: the request gets `Aborted`, the agent ends CANCELLED, its process leaves."""
     begun = gate()
-    handle = start(agent(begun.tell), shutdown=QUICK)
-    process = watched(handle.pid)
-    reply = handle.deliver(way)
-    begun.line()
-    handle.cancel()
-    assert isinstance(reply.exception(), Aborted)
-    with pytest.raises(Aborted):
-        handle.await_result()
-    assert handle.status() is AgentStatus.CANCELLED
-    assert process.alive(within=0) == []
-    assert handle.info().last_exit is not None
-    assert "exited with code 0" in str(handle.info().last_exit)  # no signal was needed
+    orch = orchestrator()
+    for way in ways:
+        orch.add_agent(way, agent(begun.tell), shutdown=QUICK)
+    handles = orch.spawn_all()
+    processes = watched(*(handle.pid for handle in handles.values()))
+    replies = [handle.deliver(way) for way, handle in handles.items()]
+    for _ in replies:
+        begun.line()
+    for handle in handles.values():
+        handle.cancel()
+    assert all(isinstance(reply.exception(), Aborted) for reply in replies)
+    for way, handle in handles.items():
+        with pytest.raises(Aborted):
+            handle.await_result()
+        assert handle.status() is AgentStatus.CANCELLED
+        last_exit = handle.info().last_exit
+        assert last_exit is not None
+        assert "exited with code 0" in last_exit, way  # no signal was needed
+    assert processes.alive(within=0) == []
 
 
-@pytest.mark.parametrize("way", ["headstrong", "native_with_the_lock", "deaf"])
-def test_an_agent_that_does_not_listen_is_cancelled_by_force(
-    start: Start, gate: GateMaker, watched: Callable[..., Any], way: str
+def test_agents_that_do_not_listen_are_cancelled_by_force(
+    orchestrator: Orchestrator, gate: GateMaker, watched: Callable[..., Any]
 ) -> None:
     """N8: up to SIGKILL."""
     begun = gate()
-    handle = start(stuck(begun.tell), shutdown=STEEP)
-    process = watched(handle.pid)
-    reply = handle.deliver(way)
-    begun.line()
-    handle.cancel()
-    handle.cancel()
-    assert isinstance(reply.exception(), Aborted)
-    handle.wait()
-    assert handle.status() is AgentStatus.CANCELLED
-    assert process.alive(within=0) == []
+    orch = orchestrator()
+    for way in ("headstrong", "native_with_the_lock", "deaf"):
+        orch.add_agent(way, stuck(begun.tell), shutdown=STEEP)
+    handles = orch.spawn_all()
+    processes = watched(*(handle.pid for handle in handles.values()))
+    replies = [handle.deliver(way) for way, handle in handles.items()]
+    for _ in replies:
+        begun.line()
+    for handle in handles.values():
+        handle.cancel()
+        handle.cancel()
+    assert all(isinstance(reply.exception(), Aborted) for reply in replies)
+    for handle in handles.values():
+        handle.wait()
+        assert handle.status() is AgentStatus.CANCELLED
+    assert processes.alive(within=0) == []
 
 
 def test_a_stopped_idle_agent_is_cancelled(start: Start, gate: GateMaker) -> None:

@@ -157,6 +157,7 @@ def test_a_checkpoint_may_be_made_before_the_first_request(start: Start) -> None
     def factory():
         import os
         import threading
+        import types
 
         import procorch
 
@@ -164,20 +165,19 @@ def test_a_checkpoint_may_be_made_before_the_first_request(start: Start) -> None
         before = list(context.restored or [])
         context.checkpoint([*before, "factory"])
 
-        class Agent:
-            async def ready(self):
-                context.checkpoint([*before, "factory", "ready"])
+        async def ready():
+            context.checkpoint([*before, "factory", "ready"])
 
-            def handle(self, x):
-                if x == "die":
-                    state = [*before, "factory", "ready", "thread"]
-                    thread = threading.Thread(target=context.checkpoint, args=[state])
-                    thread.start()
-                    thread.join()
-                    os._exit(1)
-                return before
+        def handle(x):
+            if x == "die":
+                state = [*before, "factory", "ready", "thread"]
+                thread = threading.Thread(target=context.checkpoint, args=[state])
+                thread.start()
+                thread.join()
+                os._exit(1)
+            return before
 
-        return Agent()
+        return types.SimpleNamespace(ready=ready, handle=handle)
 
     handle = start(factory, supervisor=DefaultSupervisor())
     handle.restart()

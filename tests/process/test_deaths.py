@@ -46,6 +46,11 @@ class Recorder:
         return SupervisorAction.RESTART
 
 
+def kill(handle: OrchestratedHandle, signum: int = signal.SIGKILL) -> None:
+    assert handle.pid is not None  # 0 or -1 would be many processes
+    os.kill(handle.pid, signum)
+
+
 def crash_of(reply: Any) -> AgentCrashed:
     error = reply.exception(timeout=AT_ONCE)
     assert isinstance(error, AgentCrashed), repr(error)
@@ -157,7 +162,7 @@ def test_a_kill_from_outside_in_mid_request_is_answered_at_once(
     handle = start(factory, supervisor=policy)
     reply = handle.deliver("work")
     begun.line()
-    os.kill(handle.pid or 0, signal.SIGKILL)
+    kill(handle)
     error = crash_of(reply)
     assert error.signal == "SIGKILL"
     assert error.may_have_executed
@@ -168,10 +173,9 @@ def test_a_kill_from_outside_in_mid_request_is_answered_at_once(
 
 def test_a_request_that_the_worker_never_began_has_not_executed(start: Start) -> None:
     handle = start(lambda: lambda x: x)
-    assert handle.pid is not None
-    os.kill(handle.pid, signal.SIGSTOP)
+    kill(handle, signal.SIGSTOP)
     reply = handle.deliver("work")
-    os.kill(handle.pid, signal.SIGKILL)
+    kill(handle)
     error = crash_of(reply)
     assert error.request == reply.request
     assert not error.may_have_executed
@@ -296,8 +300,7 @@ def test_an_idle_death_by_signal_is_seen_without_a_request(
     handle = start(factory, supervisor=policy)
     built.line()
     pid = handle.pid
-    assert pid is not None
-    os.kill(pid, getattr(signal, name))
+    kill(handle, getattr(signal, name))
 
     error = policy.asked.get(timeout=AT_ONCE)
     assert isinstance(error, AgentCrashed)
@@ -346,7 +349,7 @@ def test_a_death_without_a_policy_ends_the_agent_failed(start: Start, gate: Gate
     handle = start(factory)
     deadly, queued = handle.deliver("work"), handle.deliver("more")
     begun.line()
-    os.kill(handle.pid or 0, signal.SIGKILL)
+    kill(handle)
     error = crash_of(deadly)
     left = queued.exception(timeout=AT_ONCE)
     assert isinstance(left, AgentStopped)

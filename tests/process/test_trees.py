@@ -252,19 +252,19 @@ def test_a_group_goes_down_in_reverse_order_and_comes_up_in_order(
 
     def factory():
         import os
+        import types
 
         import procorch
 
-        class Agent:
-            def handle(self, x):
-                if x == "die":
-                    os._exit(0)  # in the middle of a request: a crash all the same (N0)
-                return os.getpid()
+        def handle(x):
+            if x == "die":
+                os._exit(0)  # in the middle of a request: a crash all the same (N0)
+            return os.getpid()
 
-            def close(self):
-                tell(procorch.current().agent)
+        def close():
+            tell(procorch.current().agent)
 
-        return Agent()
+        return types.SimpleNamespace(handle=handle, close=close)
 
     handles = plant(supervised, factory, strategy=strategy).spawn_tree("root")
     before = pids(handles)
@@ -511,13 +511,9 @@ def test_each_agent_has_a_grace_of_its_own(supervised: AgentOrchestrator, gate: 
     wait = go.wait
 
     def factory():
-        class Agent:
-            def handle(self, x): ...
+        import types
 
-            def close(self):
-                wait()
-
-        return Agent()
+        return types.SimpleNamespace(handle=lambda x: x, close=wait)
 
     supervised.add_agent("hasty", factory, shutdown=Shutdown(grace=0.1))
     supervised.add_agent("patient", factory, shutdown=Shutdown(grace=60))

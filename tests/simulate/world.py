@@ -298,9 +298,10 @@ class World:
     def _reply_late(self) -> None:
         """A reply of an older generation, or one that has been there before."""
         if self._gone:
-            key, generation, request = self._rng.choice(self._gone)
+            key, generation, request = self._rng.choice(self._gone[-4:])
             process = self._books.processes.get(key)
-            if process is None or process.request != request:
+            now = None if process is None else (process.generation, process.request)
+            if now != (generation, request):
                 payload = (key, generation, request, "late")
                 self._tell(ev.Replied(key, generation, request, None, payload))
 

@@ -5,6 +5,9 @@ Every test here fails when the line that it is about is taken out (``tests/mutan
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -19,6 +22,8 @@ from procorch.errors import (
     RequestTimeout,
     StartError,
 )
+from procorch.launch.base import Spec
+from procorch.launch.local import Ends, LocalProcess
 from procorch.runtime.clock import REAL
 from procorch.runtime.loop import Loop
 from procorch.supervision import events as ev
@@ -26,6 +31,7 @@ from procorch.supervision import notices
 from procorch.supervision.policy import SupervisorAction
 from procorch.supervision.settings import Backoff, Intensity, Shutdown
 from procorch.supervision.states import AgentStatus, Phase, Rung
+from procorch.wire.frame import Kind, header
 
 RESTART, STOP, ESCALATE = SupervisorAction
 
@@ -62,12 +68,15 @@ def test_a_start_that_fails_after_its_deadline_is_not_given_more_time(bench):
 
 
 def test_what_is_being_killed_is_not_killed_anew(bench):
-    key = bench.running(memory_limit=1000, shutdown=Shutdown(kill=3))
-    bench.step(ev.Overgrown(key, 1, 2000))
+    times = Shutdown(cooperate=0, interrupt=0, terminate=0, kill=3)
+    key = bench.running(memory_limit=1000, shutdown=times)
+    bench.submit(key, deadline=1.0, timeout=1.0)
+    bench.wait(1.0)
+    assert bench.pressed(key)[-1] is Rung.KILL
     bench.now += 2
     bench.step(ev.Broken(key, 1, ProtocolError("bad magic")))
     bench.wait(1)
-    assert bench.pressed(key) == [Rung.KILL]
+    assert bench.pressed(key).count(Rung.KILL) == 1
     assert told(bench, notices.Unreaped), "its three seconds have not begun again"
 
 
@@ -383,6 +392,17 @@ def test_a_second_stop_does_not_prolong_the_first(bench):
 # ---- group restarts (N5)
 
 
+def test_each_member_has_gone_before_the_next_one_goes_down(bench):
+    root = bench.running(strategy="one_for_all")
+    a, b, c = (bench.running(parent=root) for _ in range(3))
+    bench.die(a)
+    bench.judge(RESTART)
+    assert [bench.pressed(key) for key in (c, b)] == [[Rung.LEAVE], []]
+    bench.die(c, signal="SIGTERM")
+    assert bench.pressed(b) == [Rung.LEAVE]
+    assert bench.phase(a) is Phase.HELD
+
+
 def test_who_is_ending_stays_behind_in_the_old_group_when_a_new_one_takes_over(bench):
     root = bench.running(strategy="one_for_all")
     a, b, c = (bench.running(parent=root, max_restarts=9) for _ in range(3))
@@ -456,6 +476,15 @@ def test_an_answer_about_an_earlier_escalation_is_not_taken_for_the_next_one(ben
     assert bench.phase(root) is Phase.STOPPING
 
 
+def test_a_reply_wins_over_the_end_of_its_worker(bench):
+    key = bench.running()
+    request = bench.submit(key)
+    bench.step(ev.Restart(key))
+    bench.reply(key, request)
+    bench.die(key, signal="SIGTERM", started=request)
+    assert bench.error(request) is None
+
+
 def test_a_complete_reply_wins_over_the_death_that_follows_it(bench):
     key = bench.running(memory_limit=1000)
     request = bench.submit(key)
@@ -465,6 +494,46 @@ def test_a_complete_reply_wins_over_the_death_that_follows_it(bench):
     assert bench.error(request) is None
     assert isinstance(bench.questions[0].error, MemoryLimitExceeded)
     assert bench.questions[0].error.request is None
+
+
+class Paper:
+    """Stands for the loop and for the sink of a process: it takes down what they are told."""
+
+    def __init__(self):
+        self.watched = {}
+        self.told = []
+
+    def watch(self, fd, callback):
+        self.watched[fd] = callback
+
+    def unwatch(self, fd):
+        self.watched.pop(fd, None)
+
+    def call_later(self, delay, callback):
+        self.told.append("later")
+
+    def on_started(self, process, where):
+        self.told.append("started")
+
+    def on_frame(self, process, frame):
+        self.told.append(frame.request)
+
+    def on_exit(self, process, exit):
+        self.told.append(f"exit with {exit.code}")
+
+
+def test_what_a_worker_wrote_is_read_before_its_death_is_told():
+    paper, ends = Paper(), Ends()
+    with ends:
+        process = LocalProcess(Spec(1, 1, "a", b"", b""), ends, 1 << 20, paper, paper)
+        child = subprocess.Popen([sys.executable, "-c", ""], start_new_session=True)
+        pidfd = os.pidfd_open(child.pid)
+        process.born(child.pid, pidfd, child.wait)
+        for request in (1, 2):
+            ends.theirs.sendall(header(Kind.REPLY, 1, request, 0, 0))
+    child.wait()
+    paper.watched[pidfd]()  # the loop sees the death before it has looked at the socket
+    assert paper.told == ["started", 1, 2, "exit with 0"]
 
 
 def test_without_retries_a_request_never_enters_a_second_worker(bench):

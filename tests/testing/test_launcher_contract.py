@@ -1,6 +1,6 @@
-"""What `launch.base` promises to the monitor, on the fake launcher and on the real ones alike.
+"""What `launch.base` promises to the monitor, on the fake launcher and on a real one alike.
 
-One agent for all of them: it ends by `procorch.testing.die` and waits by `procorch.testing.sleep`,
+One agent for both: it ends by `procorch.testing.die` and waits by `procorch.testing.sleep`,
 which do in a real worker for real what they do in a fake one in appearance. What only processes can
 do is tested in ``tests/process/test_launchers.py``.
 """
@@ -19,7 +19,6 @@ from procorch.errors import RequestCancelled
 from procorch.errors.plain import from_plain
 from procorch.launch.base import Cause, Launcher
 from procorch.launch.spawn import SpawnLauncher
-from procorch.launch.zygote import ZygoteLauncher
 from procorch.testing import FakeClock, FakeLauncher, die, sleep
 from procorch.wire import codec, heads
 from procorch.wire.frame import Kind
@@ -28,7 +27,6 @@ from tests.process.test_launchers import MAX_FRAME, Told
 LAUNCHERS: dict[str, Callable[[], Launcher]] = {
     "fake": lambda: FakeLauncher(FakeClock(), MAX_FRAME),
     "spawn": lambda: SpawnLauncher(MAX_FRAME),
-    "zygote": lambda: ZygoteLauncher(MAX_FRAME, [], sys.path),
 }
 
 
@@ -39,24 +37,33 @@ def told(request: pytest.FixtureRequest) -> Iterator[Told]:
     sink.close()
 
 
-def obeying() -> Callable[[Any], Any]:
-    """Made in the worker: does as it is told, and returns everything else."""
+@pytest.fixture
+def obeying() -> Callable[[], Any]:
+    """An agent that does as it is told, and returns everything else.
 
-    def handle(x: Any) -> Any:
-        match x:
-            case ("die", how):
-                die(how)
-            case ("exit", code):
-                sys.exit(code)
-            case "wait":
-                current().checkpoint("begun")
-                sleep(3600)
-        return x
+    A function within a function travels by value, so that workers need not import this module.
+    """
 
-    return handle
+    def factory() -> Any:
+        def handle(x: Any) -> Any:
+            match x:
+                case ("die", how):
+                    die(how)
+                case ("exit", code):
+                    sys.exit(code)
+                case "wait":
+                    current().checkpoint("begun")
+                    sleep(3600)
+            return x
+
+        return handle
+
+    return factory
 
 
-def test_a_start_is_told_with_its_place_and_then_the_worker_speaks(told: Told) -> None:
+def test_a_start_is_told_with_its_place_and_then_the_worker_speaks(
+    told: Told, obeying: Any
+) -> None:
     process = told.start(obeying, generation=7)
     where = told.until("started", process)[2]
     assert process.where == where
@@ -64,7 +71,7 @@ def test_a_start_is_told_with_its_place_and_then_the_worker_speaks(told: Told) -
     assert (frame.kind, frame.generation) == (Kind.READY, 7)
 
 
-def test_frames_go_both_ways_in_order_whatever_their_size(told: Told) -> None:
+def test_frames_go_both_ways_in_order_whatever_their_size(told: Told, obeying: Any) -> None:
     process = told.ready(obeying)
     values = ["", "x" * 100, b"x" * 100_000, b"y" * 5_000_000, list(range(1000))]
     for number, value in enumerate(values, start=1):
@@ -76,7 +83,7 @@ def test_frames_go_both_ways_in_order_whatever_their_size(told: Told) -> None:
     assert process.progress > 0
 
 
-def test_a_worker_that_is_told_to_stop_exits_with_code_0(told: Told) -> None:
+def test_a_worker_that_is_told_to_stop_exits_with_code_0(told: Told, obeying: Any) -> None:
     process = told.ready(obeying)
     process.send(Kind.STOP, 0, b"", [])
     info = told.exit(process)
@@ -104,7 +111,7 @@ def test_a_factory_that_fails_is_told_and_then_the_exit(told: Told) -> None:
     ],
 )
 def test_an_exit_says_how_and_what_the_worker_had_begun(
-    told: Told, request_: Any, cause: Cause, code: int | None, signal_: str | None
+    told: Told, obeying: Any, request_: Any, cause: Cause, code: int | None, signal_: str | None
 ) -> None:
     process = told.ready(obeying)
     told.request(process, 41, "done")
@@ -116,7 +123,7 @@ def test_an_exit_says_how_and_what_the_worker_had_begun(
     assert not info.maybe_alive
 
 
-def test_the_exit_comes_once_and_last_after_all_that_was_written(told: Told) -> None:
+def test_the_exit_comes_once_and_last_after_all_that_was_written(told: Told, obeying: Any) -> None:
     process = told.ready(obeying)
     told.until("started", process)
     for number in range(1, 51):
@@ -135,7 +142,7 @@ def test_the_exit_comes_once_and_last_after_all_that_was_written(told: Told) -> 
     assert told.told_of(process) == ["frame"] * 50
 
 
-def test_kill_may_be_repeated(told: Told) -> None:
+def test_kill_may_be_repeated(told: Told, obeying: Any) -> None:
     process = told.ready(obeying)
     for _ in range(5):
         process.kill(signal.SIGTERM)
@@ -145,14 +152,14 @@ def test_kill_may_be_repeated(told: Told) -> None:
     assert "exit" not in told.told_of(process)
 
 
-def test_a_worker_may_be_killed_before_it_runs(told: Told) -> None:
+def test_a_worker_may_be_killed_before_it_runs(told: Told, obeying: Any) -> None:
     process = told.start(obeying)
     process.kill(signal.SIGKILL)
     assert told.exit(process).signal == "SIGKILL"
     assert "frame" not in told.told_of(process)
 
 
-def test_a_request_can_be_ended_and_the_worker_live(told: Told) -> None:
+def test_a_request_can_be_ended_and_the_worker_live(told: Told, obeying: Any) -> None:
     process = told.ready(obeying)
     told.request(process, 1, "wait")
     assert told.frame(process).kind is Kind.CHECKPOINT
@@ -165,7 +172,7 @@ def test_a_request_can_be_ended_and_the_worker_live(told: Told) -> None:
     assert told.frame(process).kind is Kind.REPLY
 
 
-def test_a_cancel_of_another_request_ends_nothing(told: Told) -> None:
+def test_a_cancel_of_another_request_ends_nothing(told: Told, obeying: Any) -> None:
     process = told.ready(obeying)
     told.request(process, 1, "first")
     told.frame(process)
@@ -174,7 +181,7 @@ def test_a_cancel_of_another_request_ends_nothing(told: Told) -> None:
     assert codec.decode(told.frame(process).body) == "second"
 
 
-def test_the_stacks_come_with_the_exit(told: Told) -> None:
+def test_the_stacks_come_with_the_exit(told: Told, obeying: Any) -> None:
     process = told.ready(obeying)
     told.request(process, 1, "wait")
     told.frame(process)
@@ -188,7 +195,7 @@ def test_the_stacks_come_with_the_exit(told: Told) -> None:
     assert "in handle" in info.last_stack
 
 
-def test_many_workers_start_and_end_at_once(told: Told) -> None:
+def test_many_workers_start_and_end_at_once(told: Told, obeying: Any) -> None:
     processes = [told.start(obeying) for _ in range(8)]
     for number, process in enumerate(processes, start=1):
         told.request(process, number, ("die", number))

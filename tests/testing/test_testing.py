@@ -323,6 +323,16 @@ def test_a_dropped_stream_ends_the_worker_that_lives_on(make: Make) -> None:
     assert output(handle) == "again"
 
 
+def test_a_replica_is_told_by_its_pid(make: Make) -> None:
+    orch = make()
+    orch.add_agent("a", ScriptedAgent())
+    replicas = orch.spawn_replicas("a", 3)
+    first = replicas[0].pid
+    assert first is not None
+    orch.launcher.kill(first)
+    assert [replica.generation for replica in replicas] == [2, 1, 1]
+
+
 def test_commands_need_a_live_worker(make: Make) -> None:
     orch = make()
     orch.add_agent("a", ScriptedAgent())
@@ -497,8 +507,7 @@ def test_a_worker_that_outlives_sigkill_is_reported(make: Make) -> None:
     handle.cancel()
     handle.wait()
     assert len(times(orch, notices.Unreaped)) == 1
-    orch.launcher.ignore("a")
-    orch.launcher.kill("a")
+    assert orch.launcher.alive() == ["a"]
 
 
 def test_a_cancelled_future_leaves_the_worker_alive(make: Make) -> None:
@@ -667,6 +676,19 @@ def test_an_escalation_asks_about_the_parent(make: Make) -> None:
     orch.clock.settle()
     assert asked == [("root", "a")]
     assert (handles["root"].generation, handles["a"].generation) == (2, 1)
+
+
+def test_an_agent_is_recycled_after_its_time_and_its_requests(make: Make) -> None:
+    orch = make()
+    orch.add_agent("old", lambda: lambda x: x, max_age=60)
+    orch.add_agent("used", lambda: lambda x: x, max_requests=2)
+    handles = orch.spawn_all()
+    orch.clock.advance(61)
+    assert (handles["old"].generation, handles["used"].generation) == (2, 1)
+    for _ in range(3):
+        output(handles["used"])
+    assert handles["used"].generation == 2
+    assert handles["used"].info().restarts == 0
 
 
 def test_a_restart_on_request_is_not_counted(make: Make) -> None:
