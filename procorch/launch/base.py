@@ -7,13 +7,14 @@ thread. One contract test suite runs over every launcher (``tests/process/test_l
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Literal, Protocol, TypeAlias
 
 from procorch.errors import AgentError
-from procorch.wire.frame import Buffer, Frame, Kind
+from procorch.wire.frame import Frame, Kind
+from procorch.wire.payload import Parts
 
 Stream: TypeAlias = Literal["stdout", "stderr"]
 """What a worker writes by descriptor: 1 and 2."""
@@ -120,8 +121,11 @@ class WorkerProcess(Protocol):
         """Where it lives; None until that is known."""
         ...
 
-    def send(self, kind: Kind, request: int, head: bytes, body: Sequence[Buffer]) -> None:
-        """Send a frame; never blocks, and never raises because the worker is gone."""
+    def send(self, kind: Kind, request: int, head: bytes, body: Parts) -> None:
+        """Send a frame; never blocks, and never raises because the worker is gone.
+
+        Where no descriptor can be passed a large body goes as `payload.spread` has it.
+        """
         ...
 
     @property

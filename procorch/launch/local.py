@@ -15,7 +15,7 @@ import os
 import select
 import signal
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
@@ -26,7 +26,8 @@ from procorch.errors.words import signal_name
 from procorch.launch.base import Cause, ExitInfo, Sink, Spec, Stream, Watcher, Where
 from procorch.launch.taps import Tap, standard_output
 from procorch.wire.channel import Channel
-from procorch.wire.frame import Buffer, Kind
+from procorch.wire.frame import Kind
+from procorch.wire.payload import Parts
 from procorch.wire.status import FLAG, RAISE, StatusPage
 from procorch.worker.cancel import CANCEL, STACK
 
@@ -164,7 +165,7 @@ class LocalProcess:
         """The progress count of its status page; of a dead worker 0: it makes none."""
         return 0 if self._gone else self._page.progress
 
-    def send(self, kind: Kind, request: int, head: bytes, body: Sequence[Buffer]) -> None:
+    def send(self, kind: Kind, request: int, head: bytes, body: Parts) -> None:
         """See `WorkerProcess.send`."""
         if self._gone or self._deaf:
             return

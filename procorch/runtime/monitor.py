@@ -51,6 +51,7 @@ from procorch.supervision.states import AgentStatus, Rung
 from procorch.telemetry import log
 from procorch.wire import heads
 from procorch.wire.frame import Frame, Kind
+from procorch.wire.payload import unpack
 
 _log = logging.getLogger("procorch")
 
@@ -444,7 +445,7 @@ class Monitor:
     def on_frame(self, process: WorkerProcess, frame: Frame) -> None:
         """See `launch.base.Sink`."""
         if frame.kind is Kind.CHECKPOINT:
-            self._links[process.spec.key].checkpoint = bytes(frame.body)
+            self._links[process.spec.key].checkpoint = bytes(unpack(frame.body))
             return
         try:
             if frame.kind is Kind.ASK:
