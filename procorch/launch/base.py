@@ -22,12 +22,16 @@ Stream: TypeAlias = Literal["stdout", "stderr"]
 
 @dataclass(frozen=True, slots=True)
 class Caps:
-    """What a launcher's processes can do; what they cannot is said, never hidden."""
+    """What a launcher's processes can do; what they cannot is said, never hidden.
+
+    ``direct``: a caller may read what its worker sends (`WorkerProcess.lend`).
+    """
 
     signals: bool
     exit_status: bool
     fd_passing: bool
     remote: bool
+    direct: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +130,22 @@ class WorkerProcess(Protocol):
 
         Where no descriptor can be passed a large body goes as `payload.spread` has it.
         """
+        ...
+
+    def lend(self) -> int:
+        """Leave it to a waiting caller to `read`; its turn has to be held for each call.
+
+        Returns:
+            The descriptor to poll; -1: it cannot be lent now, or ever.
+        """
+        ...
+
+    def read(self) -> bool:
+        """Read what it has sent, in place of the monitor; False: not the caller's any more."""
+        ...
+
+    def take_back(self) -> None:
+        """The monitor reads again; idempotent."""
         ...
 
     @property

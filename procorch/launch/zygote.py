@@ -39,7 +39,7 @@ class ZygoteLauncher:
         sys_path: where it looks for them.
     """
 
-    caps = Caps(signals=True, exit_status=True, fd_passing=True, remote=False)
+    caps = Caps(signals=True, exit_status=True, fd_passing=True, remote=False, direct=True)
 
     def __init__(self, max_frame: int, preload: Sequence[str], sys_path: Sequence[str]) -> None:
         self._max_frame = max_frame

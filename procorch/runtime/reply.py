@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import concurrent.futures
 import contextlib
-import dataclasses
 import threading
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
@@ -197,11 +196,10 @@ def _open(outcome: Outcome, agent: str) -> AgentResult | AgentError:
     if outcome.error is not None:
         return _whole(outcome.error, body)
     try:
-        result = to_result(codec.decode(body))
+        return to_result(codec.decode(body), outcome.metrics)
     except AgentError as error:
         error.agent = agent
         return error
-    return dataclasses.replace(result, metrics=outcome.metrics)
 
 
 def _whole(error: AgentError, body: Buffer) -> AgentError:
