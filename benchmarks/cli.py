@@ -16,28 +16,27 @@ from rich.console import Console
 
 from benchmarks import machine, page, plot, progress, registry, running, screen
 from benchmarks.figures import Outcome, Report, from_json, to_json
-from benchmarks.rows import Row, Scale
+from benchmarks.rows import OURS, Row, Scale
 from procorch.cli.exits import ExitCode
 from procorch.cli.screen import stderr, stdout
 
 
-class RowName(click.ParamType):
-    """The number of a row, in any case."""
+def row_names(ctx: click.Context, param: click.Parameter, given: tuple[str, ...]) -> list[str]:
+    """The rows that were asked for, all of them if none was, in the order of the registry.
 
-    name = "row"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        """The number as it is written.
-
-        Raises:
-            click.BadParameter: there is no such row; the text has the nearest.
-        """
-        known = {name.lower(): name for name in registry.IDS}
-        if value.lower() in known:
-            return known[value.lower()]
-        near = difflib.get_close_matches(value.lower(), known, n=1)
-        hint = f"did you mean {known[near[0]]}? " if near else ""
-        self.fail(f"there is no row {value!r}; {hint}Rows: {', '.join(registry.IDS)}.", param, ctx)
+    Raises:
+        click.BadParameter: there is no such row; the text has the nearest.
+    """
+    known = {name.lower(): name for name in registry.IDS}
+    for name in given:
+        if name.lower() not in known:
+            near = difflib.get_close_matches(name.lower(), known, n=1)
+            hint = f"did you mean {known[near[0]]}? " if near else ""
+            raise click.BadParameter(
+                f"there is no row {name!r}; {hint}Rows: {', '.join(registry.IDS)}.", ctx, param
+            )
+    wanted = {name.lower() for name in given}
+    return [name for name in registry.IDS if not wanted or name.lower() in wanted]
 
 
 class OutputFile(click.Path):
@@ -60,20 +59,34 @@ class OutputFile(click.Path):
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
-@click.argument("rows", type=RowName(), nargs=-1, metavar="[ROW]...")
+@click.argument("rows", nargs=-1, metavar="[ROW]...", callback=row_names)
 @click.option("--list", "only_list", is_flag=True, help="Say which rows there are.")
 @click.option("--quick", is_flag=True, help="Fewer rounds and less work: some minutes.")
-@click.option("--smoke", is_flag=True, help="Only see that the code runs; the figures mean nothing.")
-@click.option("--json", "json_path", type=OutputFile(), metavar="FILE", help="Write all figures; - is stdout.")
+@click.option(
+    "--smoke", is_flag=True, help="Only see that the code runs; the figures mean nothing."
+)
+@click.option(
+    "--json", "json_path", type=OutputFile(), metavar="FILE", help="Write all figures; - is stdout."
+)
 @click.option("--markdown", type=OutputFile(), metavar="FILE", help="Write a page; - is stdout.")
-@click.option("--plot", "picture", type=OutputFile(allow_dash=False), metavar="FILE",
-              help="Draw a picture: .svg, .png, .pdf.")
-@click.option("--from", "source", type=click.Path(exists=True, dir_okay=False, path_type=Path),
-              metavar="FILE", help="Measure nothing; take the figures that --json wrote.")
+@click.option(
+    "--plot",
+    "picture",
+    type=OutputFile(allow_dash=False),
+    metavar="FILE",
+    help="Draw a picture: .svg, .png, .pdf.",
+)
+@click.option(
+    "--from",
+    "source",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Measure nothing; take the figures that --json wrote.",
+)
 @click.option("--timeout", type=click.FloatRange(min=1), default=300.0, show_default=True,
               metavar="SECONDS", help="Time for one round of one contender.")  # fmt: skip
 def command(
-    rows: tuple[str, ...],
+    rows: list[str],
     only_list: bool,
     quick: bool,
     smoke: bool,
@@ -97,17 +110,21 @@ def command(
         raise click.UsageError("--from measures nothing, so there is nothing to be made quick")
     if json_path == markdown == "-":
         raise click.UsageError("--json and --markdown cannot both go to stdout")
-    chosen = [name for name in registry.IDS if name in rows or not rows]
     if only_list:
-        print_list(stdout(), chosen)
+        print_list(stdout(), rows)
         return ExitCode.DONE
+    if picture is not None:
+        try:
+            plot.check(picture)
+        except ValueError as error:
+            raise click.UsageError(str(error)) from None
     console = stderr() if "-" in (json_path, markdown) else stdout()
     interrupted = False
     if source is None:
         scale = "quick" if quick else "smoke" if smoke else "full"
-        report, interrupted = measure(chosen, scale, timeout, console)
+        report, interrupted = measure(rows, scale, timeout, console)
     else:
-        report = read(source, chosen)
+        report = read(source, rows)
         for outcome in report.rows:
             screen.print_row(console, outcome)
     screen.print_goals(console, report.rows)
@@ -117,15 +134,12 @@ def command(
     if markdown is not None:
         write(markdown, page.markdown(report).encode())
     if picture is not None and report.rows:
-        try:
-            plot.draw(report, picture)
-        except (plot.MissingPackage, ValueError) as error:
-            raise click.UsageError(str(error)) from error
+        plot.draw(report, picture)
     if interrupted:
-        click.echo(f"interrupted after {len(report.rows)} of {len(chosen)} rows", err=True)
+        click.echo(f"interrupted after {len(report.rows)} of {len(rows)} rows", err=True)
         return ExitCode.INTERRUPTED
-    failed = any(verdict.figure is None for each in report.rows for verdict in each.verdicts)
-    return ExitCode.SOME_FAILED if failed and source is None else ExitCode.DONE
+    failed = any(OURS in outcome.left_out for outcome in report.rows)
+    return ExitCode.SOME_FAILED if failed else ExitCode.DONE
 
 
 def measure(

@@ -42,7 +42,7 @@ class Host:
     def __init__(self, row_id: str, contender: str, amount: int, patience: float) -> None:
         self.contender = contender
         self._patience = patience
-        self._errors = tempfile.TemporaryFile()
+        self._errors = tempfile.TemporaryFile()  # noqa: SIM115  # closed by `kill`
         self._connection, theirs = Pipe()
         arguments = [str(theirs.fileno()), row_id, contender, str(amount)]
         self._process = subprocess.Popen(

@@ -1,8 +1,8 @@
 """P4: a busy worker is killed; how long until its caller has the error.
 
-The kill and the wait are on one thread, so that nothing but the news of the death is measured. Of the
-peers those are shown that report a death at all: the caller of a `multiprocessing.Pool` waits for
-ever.
+The kill and the wait are on one thread, so that nothing but the news of the death is measured. Of
+the peers those are shown that report a death at all: the caller of a `multiprocessing.Pool` waits
+for ever.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from benchmarks.rows import OURS, Contender, Goal, Metric, Round, Row, Samples, Scale
+from benchmarks.rows import OURS, Contender, Goal, Metric, Round, Row, Scale
 from benchmarks.work import Bell, maybe_for_ever, never_done, work_for_ever
 from procorch import AgentCrashed, AgentOrchestrator, Backoff, DefaultSupervisor
 

@@ -1,28 +1,27 @@
 """P5: a worker is killed; how long until the next request is answered by the next one.
 
-The reference is what a process from a warm server costs: ``multiprocess`` and its forkserver, from the
-start to the first reply.
+The reference is what a process from a warm server costs: ``multiprocess`` and its forkserver, from
+the start to the first reply.
 """
 
 from __future__ import annotations
 
 import concurrent.futures
+import contextlib
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 from benchmarks.rows import OURS, Contender, Goal, Metric, Round, Row, Scale
-from benchmarks.work import own_pid
+from benchmarks.work import own_pid, pid_teller, reply_with_pid
 from procorch import AgentOrchestrator, Backoff, DefaultSupervisor
 
 _FORKSERVER = "multiprocess forkserver"
-
-
-def _pid_teller() -> Callable[[object], int]:
-    return own_pid
+_MODULE = "benchmarks.work"
+"""What a worker imports if it is not there yet; the forkserver has imported it, too."""
 
 
 def recover(pid: int, ask: Callable[[], int]) -> float:
@@ -36,11 +35,11 @@ def recover(pid: int, ask: Callable[[], int]) -> float:
 
 
 @contextmanager
-def procorch(amount: int) -> Iterator[Round]:
+def procorch(amount: int, *, preload: Sequence[str] = (_MODULE,)) -> Iterator[Round]:
     """The request is sent at once. Whether the dying worker still gets it is a matter of luck, and
     ``retries`` gives it to the next one in that case."""
-    with AgentOrchestrator(supervisor=DefaultSupervisor()) as orchestrator:
-        orchestrator.add_agent("worker", _pid_teller, backoff=Backoff(initial=0))
+    with AgentOrchestrator(supervisor=DefaultSupervisor(), preload=preload) as orchestrator:
+        orchestrator.add_agent("worker", pid_teller, backoff=Backoff(initial=0))
         handle = orchestrator.spawn("worker")
 
         def ask() -> int:
@@ -50,22 +49,18 @@ def procorch(amount: int) -> Iterator[Round]:
         yield lambda: {"time": [recover(ask(), ask) for _ in range(amount)]}
 
 
-def _reply(connection: Any) -> None:
-    connection.send((connection.recv(), own_pid()))
-
-
 @contextmanager
 def forkserver(amount: int) -> Iterator[Round]:
-    """The server has imported what the child needs."""
+    """A fresh child for each."""
     import multiprocess
 
     context = multiprocess.get_context("forkserver")
-    context.set_forkserver_preload(["benchmarks.p5_recovery"])
+    context.set_forkserver_preload([_MODULE])
 
     def once() -> float:
         began = time.perf_counter()
         ours, theirs = context.Pipe()
-        child = context.Process(target=_reply, args=(theirs,))
+        child = context.Process(target=reply_with_pid, args=(theirs,))
         child.start()
         theirs.close()
         ours.send("who?")
@@ -79,45 +74,50 @@ def forkserver(amount: int) -> Iterator[Round]:
     yield lambda: {"time": [once() for _ in range(amount)]}
 
 
-def rebuilt_pool(make: Callable[[], Any], needs: str | None = None) -> Contender:
-    """An executor that breaks: recovery is a new one."""
+def _submit(executor: Any) -> int:
+    pid: int = executor.submit(own_pid).result()
+    return pid
+
+
+def rebuilt_pool(
+    make: Callable[[], Any], needs: str | None = None, call: Callable[[Any], int] = _submit
+) -> Contender:
+    """A pool that breaks with its only worker: recovery is a new one."""
 
     @contextmanager
     def opened(amount: int) -> Iterator[Round]:
-        executor = make()
+        with contextlib.ExitStack() as stack:
+            pool = stack.enter_context(make())
 
-        def ask() -> int:
-            nonlocal executor
-            while True:
-                try:
-                    pid: int = executor.submit(own_pid).result()
-                    return pid
-                except concurrent.futures.BrokenExecutor:
-                    executor.shutdown()
-                    executor = make()
+            def ask() -> int:
+                nonlocal pool
+                while True:
+                    try:
+                        return call(pool)
+                    except concurrent.futures.BrokenExecutor:
+                        stack.close()
+                        pool = stack.enter_context(make())
 
-        yield lambda: {"time": [recover(ask(), ask) for _ in range(amount)]}
-        executor.shutdown()
+            yield lambda: {"time": [recover(ask(), ask) for _ in range(amount)]}
 
     return Contender(opened, needs)
 
 
-@contextmanager
-def pebble(amount: int) -> Iterator[Round]:
-    """The call that the dying worker got is made once more."""
-    import pebble as library
+def _pebble() -> Any:
+    import pebble
 
-    with library.ProcessPool(max_workers=1) as pool:
+    return pebble.ProcessPool(max_workers=1)
 
-        def ask() -> int:
-            while True:
-                try:
-                    pid: int = pool.schedule(own_pid).result()
-                    return pid
-                except library.ProcessExpired:
-                    continue
 
-        yield lambda: {"time": [recover(ask(), ask) for _ in range(amount)]}
+def _schedule(pool: Any) -> int:
+    import pebble
+
+    while True:
+        try:
+            pid: int = pool.schedule(own_pid).result()
+            return pid
+        except pebble.ProcessExpired:  # the dying worker had got it
+            continue
 
 
 def _loky() -> Any:
@@ -133,9 +133,10 @@ ROW = Row(
     metrics={"time": Metric("s")},
     contenders={
         OURS: Contender(procorch),
+        "procorch, nothing preloaded": Contender(lambda amount: procorch(amount, preload=())),
         _FORKSERVER: Contender(forkserver, "multiprocess"),
         "ProcessPoolExecutor": rebuilt_pool(lambda: concurrent.futures.ProcessPoolExecutor(1)),
-        "pebble": Contender(pebble, "pebble"),
+        "pebble": rebuilt_pool(_pebble, "pebble", _schedule),
         "loky": rebuilt_pool(_loky, "loky"),
     },
     goals=(Goal("times", (_FORKSERVER,), target=0.5, stretch=0.1),),

@@ -178,9 +178,9 @@ ROW = Row(
     quick=Scale(rounds=1, amount=1_000),
     smoke=Scale(rounds=1, amount=3),
     notes=(
-        "Memory is the proportional set size of all processes below the parent, and what the parent "
-        "has grown by, divided by the number of agents. Threads are those that the parent has gained: "
-        "a fixed number, whatever the number of agents.",
+        "Memory is the proportional set size of all processes below the parent, and what the "
+        "parent has grown by, divided by the number of agents. Threads are those that the parent "
+        "has gained: a fixed number, whatever the number of agents.",
         "Descriptors are the parent's; those of its helpers (the zygote) are shown beside.",
     ),
 )

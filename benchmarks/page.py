@@ -26,13 +26,13 @@ python3 -m venv .venv && .venv/bin/pip install -e '.[bench,plots]'
 .venv/bin/python -m benchmarks --from figures.json --markdown docs/performance.md
 ```
 
-`python -m benchmarks P1 P2` runs some rows, `--list` says which there are, `--plot FILE` draws them.
-`tox -e bench` runs the suite in an environment of its own. A peer that is not installed is left out; Ray
-is measured where it is installed (`pip install ray`).
+`python -m benchmarks P1 P2` runs some rows, `--list` says which there are, `--plot FILE` draws
+them. `tox -e bench` runs the suite in an environment of its own. A peer that is not installed is
+left out; Ray is measured where it is installed (`pip install ray`).
 
 Peers are used with their own defaults, as their documentation shows them. A machine that does other
-things at the same time is no obstacle, as long as it does them evenly; a load that comes and goes shows
-as a large spread.
+things at the same time is no obstacle, as long as it does them evenly; a load that comes and goes
+shows as a large spread.
 """
 
 
@@ -45,7 +45,7 @@ def _lines(report: Report) -> Iterator[str]:
     yield _HEAD
     yield "## Targets\n"
     if report.scale != "full":
-        yield f"From a run with `--{report.scale}`: fewer rounds and less work than the targets mean.\n"
+        yield f"From a run with `--{report.scale}`, which does less than the targets mean.\n"
     yield from _table(
         ["", "work", "figure", "is", "target", "", "stretch", ""],
         [_goal(outcome, number) for outcome in report.rows for number in _goals(outcome)],

@@ -1,7 +1,7 @@
 """Other libraries that run functions in processes, behind one face.
 
-Each is used as its documentation shows it and with its own defaults (start method, pickler, chunks),
-which is how a user meets it.
+Each is used as its documentation shows it and with its own defaults (start method, pickler,
+chunks), which is how a user meets it.
 """
 
 from __future__ import annotations
@@ -168,9 +168,9 @@ def _loky(workers: int) -> Iterator[Peer]:
 
 @contextmanager
 def _mpire(workers: int) -> Iterator[Peer]:
-    import mpire
+    from mpire.pool import WorkerPool
 
-    with mpire.WorkerPool(n_jobs=workers, keep_alive=True) as pool:
+    with WorkerPool(n_jobs=workers, keep_alive=True) as pool:
         yield _Pool(pool)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING
@@ -17,21 +18,25 @@ _WIDE = 20.0
 """The largest figure over the smallest, from which on the scale is logarithmic."""
 
 
-class MissingPackage(Exception):
-    """matplotlib is not installed; the text says what to do."""
+FORMATS = (".svg", ".png", ".pdf")
+
+
+def check(path: str) -> None:
+    """See, before anything is measured, that `draw` will be able to.
+
+    Raises:
+        ValueError: the name ends in no format that is known, or matplotlib is not installed.
+    """
+    if not path.endswith(FORMATS):
+        raise ValueError(f"--plot {path}: its name must end in {', '.join(FORMATS)}")
+    if importlib.util.find_spec("matplotlib") is None:
+        raise ValueError("--plot needs matplotlib: pip install 'procorch[plots]'")
 
 
 def draw(report: Report, path: str) -> None:
-    """Write the picture, in the format that the file's name ends in.
+    """Write the picture, in the format that the file's name ends in."""
+    import matplotlib
 
-    Raises:
-        MissingPackage: see there.
-        ValueError: matplotlib knows no such format.
-    """
-    try:
-        import matplotlib
-    except ImportError:
-        raise MissingPackage("--plot needs matplotlib: pip install 'procorch[plots]'") from None
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
@@ -62,10 +67,14 @@ def _panel(axis: Axes, title: str, series: Sequence[Series]) -> None:
     )  # fmt: skip
     axis.bar_label(bars, [wording.figure(each.median, each.unit) for each in ranked], padding=4)
     named = ranked[0].metric not in ("time", "rate")
-    axis.set_title(f"{title}, {ranked[0].metric}" if named else title, loc="left", fontsize=10)
+    if named:
+        title = f"{title}, {ranked[0].metric}"
     if min(medians) > 0 and max(medians) / min(medians) > _WIDE:
         axis.set_xscale("log")
+        title = f"{title} (logarithmic)"
+    axis.set_title(title, loc="left", fontsize=10)
     axis.margins(x=0.15)
     axis.tick_params(labelsize=8)
     axis.set_xticks([])
+    axis.set_xticks([], minor=True)
     axis.spines[["top", "right", "bottom"]].set_visible(False)

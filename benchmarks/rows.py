@@ -1,8 +1,8 @@
 """The language in which a row of the suite is described.
 
 A row is one kind of work, done by several *contenders*. A contender is opened once and then asked
-for rounds, in turn with the others (A B A B), so that whatever the machine does meanwhile happens to
-all of them. No figure means anything alone: a *goal* compares procorch's with a reference of the
+for rounds, in turn with the others (A B A B), so that whatever the machine does meanwhile happens
+to all of them. No figure means anything alone: a *goal* compares procorch's with a reference of the
 same run.
 """
 
@@ -57,7 +57,7 @@ class Goal:
         how: "times" divides ours by the reference, "faster" says how often ours is the faster,
             "over" subtracts the reference, "within" is ours alone.
         against: names of the reference; of several the best, one that is not there is none.
-        target: the figure to reach ("faster": at least, else at most); None: there is a stretch only.
+        target: the figure to reach ("faster": at least, else at most); None: only a stretch.
         stretch: the figure to be proud of.
         tail: compare the 99th percentile of all measurements in place of the median.
         metric: of the row's metrics.
@@ -89,8 +89,8 @@ class Row:
         work: what is done, in a few words.
         amount: what the amount of a `Scale` counts.
         contenders: by name, in the order in which they are shown.
-        full: the scale at which the targets are meant; ``quick`` takes seconds, ``smoke`` only shows
-            that the code runs.
+        full: the scale at which the targets are meant; ``quick`` takes seconds, ``smoke`` only
+            shows that the code runs.
         notes: what a reader must know to judge the figures.
     """
 

@@ -24,21 +24,30 @@ def run(row: Row, scale: Scale, patience: float, step: Callable[[], None]) -> Ou
     left_out = absent(row)
     found: dict[str, list[Samples]] = {}
     hosts: list[Host] = []
+
+    def attempt(host: Host, what: Callable[[Host], None]) -> None:
+        if host.contender not in left_out:
+            try:
+                what(host)
+            except ContenderFailed as failure:
+                left_out[host.contender] = str(failure)
+
+    def one_round(host: Host) -> None:
+        found[host.contender].append(host.round())
+
     try:
         for name in row.contenders:
             if name not in left_out:
                 hosts.append(Host(row.id, name, scale.amount, patience))
                 found[name] = []
-        live = [host for host in hosts if _did(host, host.opened, left_out)]
+        for host in hosts:
+            attempt(host, Host.opened)
         for _ in range(scale.rounds):
             for host in hosts:
-                if host in live and not _did(
-                    host, lambda host=host: found[host.contender].append(host.round()), left_out
-                ):
-                    live.remove(host)
+                attempt(host, one_round)
                 step()
-        for host in live:
-            _did(host, host.close, left_out)
+        for host in hosts:
+            attempt(host, Host.close)
     finally:
         for host in hosts:
             host.kill()
@@ -71,12 +80,3 @@ def absent(row: Row) -> dict[str, str]:
 def steps(row: Row, scale: Scale) -> int:
     """How often `run` will call its ``step``."""
     return (len(row.contenders) - len(absent(row))) * scale.rounds
-
-
-def _did(host: Host, what: Callable[[], object], left_out: dict[str, str]) -> bool:
-    try:
-        what()
-    except ContenderFailed as failure:
-        left_out[host.contender] = str(failure)
-        return False
-    return True

@@ -6,9 +6,10 @@ from collections.abc import Iterable
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from benchmarks import wording
-from benchmarks.figures import Outcome, Report
+from benchmarks.figures import Outcome, Report, Verdict
 
 
 def print_row(console: Console, outcome: Outcome) -> None:
@@ -42,28 +43,25 @@ def print_goals(console: Console, outcomes: Iterable[Outcome]) -> None:
     """The table of targets."""
     table = Table(title="Targets", title_justify="left", title_style="bold")
     table.add_column("row")
-    table.add_column("work", overflow="fold")
     table.add_column("figure", justify="right")
-    table.add_column("is")
+    table.add_column("is", overflow="fold")
     table.add_column("target", justify="right")
-    table.add_column("")
     table.add_column("stretch", justify="right")
-    table.add_column("")
-    colours = {"met": "green", "missed": "red", "": None}
     for outcome in outcomes:
         for verdict in outcome.verdicts:
-            target, stretch = wording.met(verdict.target_met), wording.met(verdict.stretch_met)
             table.add_row(
                 outcome.id,
-                outcome.work,
                 wording.measured(verdict),
                 wording.compared(verdict),
-                wording.mark(verdict, verdict.target),
-                f"[{colours[target]}]{target}[/]" if target else "",
-                wording.mark(verdict, verdict.stretch),
-                stretch,
+                _mark(verdict, verdict.target, verdict.target_met),
+                _mark(verdict, verdict.stretch, verdict.stretch_met),
             )
     console.print(table)
+
+
+def _mark(verdict: Verdict, value: float | None, reached: bool | None) -> Text:
+    style = "" if reached is None else "green" if reached else "red"
+    return Text(f"{wording.mark(verdict, value)} {wording.met(reached)}".strip(), style)
 
 
 def print_circumstances(console: Console, report: Report) -> None:

@@ -61,6 +61,17 @@ def own_pid(_: object = None) -> int:
     return os.getpid()
 
 
+def pid_teller() -> Callable[[object], int]:
+    """Factory of `own_pid`."""
+    return own_pid
+
+
+def reply_with_pid(connection: Any) -> None:
+    """Answer one question on a pipe."""
+    connection.recv()
+    connection.send(own_pid())
+
+
 class Bell:
     """A named pipe by which a worker, whoever started it, says that it is at work and who it is.
 
