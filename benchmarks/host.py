@@ -57,6 +57,11 @@ class Host:
         theirs.close()
         self._pidfd = os.pidfd_open(self._process.pid)
 
+    @property
+    def pid(self) -> int:
+        """Of the process."""
+        return self._process.pid
+
     def opened(self) -> None:
         """Wait until it is ready.
 

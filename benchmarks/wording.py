@@ -22,7 +22,7 @@ def figure(value: float, unit: str) -> str:
             if abs(value) >= size:
                 return f"{_digits(value / size)} {name}"
         return f"{value:.0f} B"
-    text = f"{value:.2f}" if unit == "x" and value < 10 else _digits(value)
+    text = f"{value:.2f}" if unit == "x" and 0.1 <= value < 10 else _digits(value)
     return f"{text} {unit}" if unit else text
 
 
