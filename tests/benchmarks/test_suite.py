@@ -123,6 +123,17 @@ def test_a_contender_that_dies_is_told_from_one_that_is_slow() -> None:
         slow.kill()
 
 
+def test_where_the_time_goes_is_told_for_caller_monitor_and_worker() -> None:
+    """By the profile of each."""
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks.where", "many", "--requests", "100", "--top", "3"],
+        cwd=ROOT, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert "by the clock" in done.stdout
+    for name in ("caller", "monitor", "worker"):
+        assert f"{name}, µs a request" in done.stdout
+
+
 # Judging.
 
 
