@@ -109,7 +109,7 @@ def profiles(
                 caller.disable()
                 handle.send_message(TEXT)  # the worker writes its profile down
         finally:
-            threading.setprofile(None)  # type: ignore[arg-type]
+            threading.setprofile(None)
         return {
             "caller": pstats.Stats(caller),
             "monitor": pstats.Stats(threads["procorch-monitor"]),
@@ -144,7 +144,7 @@ class Profiled:
 
 def table(name: str, stats: pstats.Stats, count: int, top: int) -> Table:
     """The functions of a thread that took most, in microseconds a request."""
-    rows = sorted(stats.stats.items(), key=lambda row: -row[1][2])
+    rows = sorted(stats.stats.items(), key=lambda row: -row[1][2])  # type: ignore[attr-defined]
     shown = Table(title=f"{name}, µs a request", title_justify="left", title_style="bold")
     for column in ("itself", "with callees", "calls"):
         shown.add_column(column, justify="right")

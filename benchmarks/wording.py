@@ -60,7 +60,11 @@ def measured(verdict: Verdict) -> str:
         return "not measured"
     sign = "+" if verdict.how == "over" and verdict.figure >= 0 else ""
     text = sign + figure(verdict.figure, verdict.unit)
-    return f"{text} ± {figure(verdict.mad, verdict.unit)}" if verdict.mad else text
+    if not verdict.mad:
+        return text
+    if verdict.how == "over":  # a difference may be next to nothing
+        return f"{text} ± {figure(verdict.mad, verdict.unit)}"
+    return f"{text} ± {100 * verdict.mad / verdict.figure:.0f} %"
 
 
 def compared(verdict: Verdict) -> str:
