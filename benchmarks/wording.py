@@ -74,7 +74,9 @@ def compared(verdict: Verdict) -> str:
         what = f"{verdict.of} {what}".strip()
     if verdict.tail:
         what = f"{what} p99".strip()
-    how = {"times": "of", "faster": "faster than", "over": "over", "within": ""}[verdict.how]
+    how = {"times": "the time of", "faster": "the speed of", "over": "over", "within": ""}[
+        verdict.how
+    ]
     return f"{what} {how} {verdict.against}".strip() if how else what
 
 
