@@ -77,8 +77,8 @@ class ExitInfo:
         started: the last request it began; 0: none.
         last_stack: what its fault handler wrote.
         detail: what is known beyond that; for START_FAILED the reason.
-        peak_rss: the most memory in bytes that it held at a time since its last request began; None:
-            nobody knows.
+        peak_rss: the most memory in bytes that it held at a time since its last request began;
+            None: nobody knows.
     """
 
     cause: Cause
