@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, get_args
 
 from procorch.info import AgentInfo, inspect
+from procorch.launch.base import Stream
 from procorch.messages import AgentMessage, AgentResult
 from procorch.runtime.entrance import Entrance
 from procorch.runtime.link import Link
@@ -180,6 +181,25 @@ class OrchestratedHandle:
             restarts=restarts,
             last_exit=last_exit,
         )
+
+    def output(self, stream: Stream = "stderr") -> str:
+        """The last 64 KiB that its processes have written on a stream, whatever wrote it.
+
+        What was written before an answer is there when you have the answer.
+
+        Raises:
+            ValueError: no such stream, or one that is not captured (``output="inherit"`` leaves
+                standard output to your program's own).
+        """
+        if stream not in get_args(Stream):
+            raise ValueError(f"stream={stream!r}; known: {', '.join(get_args(Stream))}")
+        kept = self._link.output
+        if stream == "stdout" and not kept.captures_stdout:
+            raise ValueError(
+                f"agent {self.name!r} writes on this program's own standard output; to have it "
+                "captured, register it with output='capture' or a path"
+            )
+        return kept.text(stream)
 
     def running_state(self) -> str:
         """One word for it (OTP): running, restarting or stopped."""

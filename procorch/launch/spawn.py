@@ -33,11 +33,9 @@ class SpawnLauncher:
 
     def start(self, spec: Spec) -> LocalProcess:
         """See `Launcher.start`."""
-        with Ends() as ends:
-            fds = [ends.theirs.fileno(), ends.page_fd]
-            child = Child(
-                f"procorch-{spec.name}", "procorch.worker.main:main", [*fds, os.getpid()], fds
-            )
+        with Ends(capture=spec.capture) as ends:
+            args = [*ends.passed, os.getpid()]
+            child = Child(f"procorch-{spec.name}", "procorch.worker.main:main", args, ends.passed)
             child.start()
             try:
                 pidfd = os.pidfd_open(child.pid)

@@ -15,7 +15,7 @@ from procorch.runtime.mailbox import Mailbox
 from procorch.runtime.reply import Outcome, ReplyFuture, Run
 from procorch.supervision import events as ev
 from procorch.wire import codec
-from procorch.wire.frame import Buffer
+from procorch.wire.payload import Parts, pack
 
 _numbers = itertools.count(1)
 
@@ -51,7 +51,7 @@ class Outgoing:
     mailbox: Mailbox
     reply: Settles
     text: bool
-    body: list[Buffer] = field(repr=False)
+    body: Parts = field(repr=False)
     size: int
     submitted: float
     timeout: float | None = None
@@ -162,6 +162,11 @@ class Entrance:
         if limited and wait:
             patience = self._clock.attend(request.mailbox.has_place, patience)
         if request.mailbox.enter(patience, wait=limited):
+            try:
+                request.body = pack(body)
+            except BaseException:  # Ctrl-C
+                request.mailbox.leave()
+                raise
             self._accept(request)
         elif not wait:
             raise MailboxFull(agent=self._link.name, capacity=request.mailbox.capacity)

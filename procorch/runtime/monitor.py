@@ -2,7 +2,8 @@
 
 One thread for any number of agents. Other threads reach it through `Monitor.post` alone. It never
 opens a payload, never blocks on a read or a write, and runs no code of the user: policies are asked
-on a thread of their own, callbacks and log handlers run on another.
+on a thread of their own, callbacks and log handlers run on another, and what workers print is
+passed on by a third.
 
 Races closed here:
 
@@ -29,7 +30,7 @@ from typing import Any
 import msgspec
 
 from procorch.errors import Aborted, AgentError, AgentStopped, ProtocolError, StartError
-from procorch.launch.base import Cause, ExitInfo, Launcher, Spec, Where, WorkerProcess
+from procorch.launch.base import Cause, ExitInfo, Launcher, Spec, Stream, Where, WorkerProcess
 from procorch.messages import AgentResult
 from procorch.runtime import judge
 from procorch.runtime.asks import Switchboard
@@ -39,6 +40,7 @@ from procorch.runtime.events import Hub
 from procorch.runtime.frames import event_of
 from procorch.runtime.link import Link
 from procorch.runtime.loop import Loop
+from procorch.runtime.output import Echo
 from procorch.runtime.reply import Outcome
 from procorch.runtime.sampler import Sampler
 from procorch.runtime.side import SideThread
@@ -49,6 +51,7 @@ from procorch.supervision.states import AgentStatus, Rung
 from procorch.telemetry import log
 from procorch.wire import heads
 from procorch.wire.frame import Frame, Kind
+from procorch.wire.payload import unpack
 
 _log = logging.getLogger("procorch")
 
@@ -85,6 +88,7 @@ class Monitor:
         self._sampler = Sampler(self._loop, self._exceeded)
         self._judge = SideThread("procorch-policy", clock)
         self._callbacks = SideThread("procorch-callbacks", clock)
+        self._echo = Echo(clock)
         self.hub = Hub()
         self._asks = Switchboard(self.find, self._name_of, self.submit, self.drop, clock)
         self._links: dict[int, Link] = {}
@@ -114,6 +118,7 @@ class Monitor:
         """Start the threads."""
         self._judge.start()
         self._callbacks.start()
+        self._echo.start()
         self._thread.start()
 
     def post(self, event: ev.Event) -> None:
@@ -216,6 +221,7 @@ class Monitor:
         self._thread.join()
         self._judge.close(timeout=1.0)
         self._callbacks.close(timeout=1.0)
+        self._echo.close(timeout=1.0)
 
     # ---- the thread
 
@@ -271,6 +277,7 @@ class Monitor:
         link = self._links[action.key]
         link.generation = action.generation
         link.process = link.pid = None
+        link.output.begin()
         try:
             link.process = self._launcher.start(self._spec(link))
         except Exception as error:  # of the system (descriptors, memory), or of what goes into it
@@ -292,7 +299,8 @@ class Monitor:
             address_space=link.settings.address_space_limit,
         )
         body = link.factory + (link.checkpoint or b"")
-        return Spec(link.key, link.generation, link.name, heads.encode(head), body)
+        capture = link.output.captures_stdout
+        return Spec(link.key, link.generation, link.name, heads.encode(head), body, capture)
 
     def _send(self, action: ev.Send) -> None:
         request = self._requests[action.request]
@@ -437,7 +445,7 @@ class Monitor:
     def on_frame(self, process: WorkerProcess, frame: Frame) -> None:
         """See `launch.base.Sink`."""
         if frame.kind is Kind.CHECKPOINT:
-            self._links[process.spec.key].checkpoint = bytes(frame.body)
+            self._links[process.spec.key].checkpoint = bytes(unpack(frame.body))
             return
         try:
             if frame.kind is Kind.ASK:
@@ -453,6 +461,15 @@ class Monitor:
         else:
             self._step(event)
 
+    def on_output(self, process: WorkerProcess, stream: Stream, data: bytes) -> float:
+        """See `launch.base.Sink`."""
+        link = self._links.get(process.spec.key)
+        if link is None:  # It has been given up.
+            return 0.0
+        link.output.keep(stream, data)
+        target = link.output.target
+        return 0.0 if target is None else self._echo.put(target, data)
+
     def on_broken(self, process: WorkerProcess, error: AgentError) -> None:
         """See `launch.base.Sink`."""
         self._step(ev.Broken(process.spec.key, process.spec.generation, error))
@@ -460,6 +477,7 @@ class Monitor:
     def on_exit(self, process: WorkerProcess, exit: ExitInfo) -> None:
         """See `launch.base.Sink`."""
         spec = process.spec
+        link = self._links.get(spec.key)
         self._sampler.forget(spec.key)
         self._asks.gone(spec.key)
         if exit.cause is Cause.START_FAILED:
@@ -476,6 +494,7 @@ class Monitor:
                     pid=None if process.where is None else process.where.pid,
                     started=exit.started,
                     last_stack=exit.last_stack,
+                    stderr_tail=None if link is None else link.output.tail(),
                     detail=exit.detail,
                     lost=exit.cause is Cause.LOST,
                 ),

@@ -192,6 +192,7 @@ class _Forgetting:
         self._living = living
         self.on_started = sink.on_started
         self.on_frame = sink.on_frame
+        self.on_output = sink.on_output
         self.on_broken = sink.on_broken
         self._on_exit = sink.on_exit
 
