@@ -71,6 +71,7 @@ class ExitInfo:
 
     Args:
         started: the last request it began; 0: none.
+        item: if that was a chunk, how many of its items it had begun.
         last_stack: what its fault handler wrote.
         detail: what is known beyond that; for START_FAILED the reason.
     """
@@ -80,6 +81,7 @@ class ExitInfo:
     signal: str | None = None
     maybe_alive: bool = False
     started: int = 0
+    item: int = 0
     last_stack: str | None = None
     detail: str | None = None
 

@@ -309,6 +309,7 @@ class Monitor:
         process, now = link.process, self._now
         self._left_queue(request)
         request.sent, request.generation = now, action.generation
+        request.reply.begun()
         if self.hub.watched:
             self.hub.publish(
                 notices.RequestStarted(
@@ -321,7 +322,8 @@ class Monitor:
         remaining = request.timeout
         if request.deadline is not None:
             remaining = max(0.0, request.deadline - now)
-        head = heads.encode(heads.RequestHead(request.text, remaining))
+        chunk = request.items is not None
+        head = heads.encode(heads.RequestHead(request.text, remaining, chunk))
         if process is not None:
             process.send(Kind.REQUEST, request.id, head, request.body)
 
@@ -454,12 +456,22 @@ class Monitor:
             if frame.kind is Kind.FORGET:
                 self._asks.forget(process, frame.request)
                 return
+            if frame.kind is Kind.PART:
+                self._part(frame)
+                return
             event = event_of(process, frame, self._requests.get(frame.request))
         except ValueError as error:
             name = process.spec.name
             self.on_broken(process, ProtocolError(f"agent {name!r}: bad frame: {error}"))
         else:
             self._step(event)
+
+    def _part(self, frame: Frame) -> None:
+        request = self._requests.get(frame.request)
+        if request is not None:  # else it was cancelled
+            if request.items is None:
+                raise ValueError(f"a part of request {frame.request}, which is no chunk")
+            request.items.parts.append(frame.body)
 
     def on_output(self, process: WorkerProcess, stream: Stream, data: bytes) -> float:
         """See `launch.base.Sink`."""
@@ -480,6 +492,9 @@ class Monitor:
         link = self._links.get(spec.key)
         self._sampler.forget(spec.key)
         self._asks.gone(spec.key)
+        hit = self._requests.get(exit.started)
+        if hit is not None and hit.items is not None:
+            hit.items.begun = exit.item
         if exit.cause is Cause.START_FAILED:
             self._step(
                 ev.StartFailed(spec.key, spec.generation, _no_process(spec.name, exit.detail))

@@ -14,8 +14,10 @@ from __future__ import annotations
 import ctypes
 import mmap
 import os
+from collections.abc import Iterable, Iterator
+from typing import Any
 
-_STARTED, _DONE, _PROGRESS, _TARGET, _FORCE = range(5)
+_STARTED, _DONE, _PROGRESS, _TARGET, _FORCE, _ITEM = range(6)
 _NUMBERS = 4096
 _SIZE = 65536
 
@@ -71,6 +73,8 @@ class StatusPage:
 
     def start(self, request: int) -> None:
         """The worker begins ``request``: from here on it may have executed (N3)."""
+        # In this order: an item that is seen is one of the request that is seen.
+        self._words[_ITEM] = 0
         self._words[_STARTED] = request
         self._words[_PROGRESS] += 1
 
@@ -82,6 +86,17 @@ class StatusPage:
     def touch(self) -> None:
         """The agent makes progress (N12)."""
         self._words[_PROGRESS] += 1
+
+    def numbered(self, items: Iterable[Any]) -> Iterator[Any]:
+        """``items`` one by one, each marked as begun, from 1 on, before it is handed out."""
+        words = self._words
+        for words[_ITEM], item in enumerate(items, 1):
+            yield item
+
+    @property
+    def item(self) -> int:
+        """How many items the worker has begun of the chunk that it works on, or did last."""
+        return self._words[_ITEM]
 
     @property
     def started(self) -> int:
@@ -95,8 +110,8 @@ class StatusPage:
 
     @property
     def progress(self) -> int:
-        """A count that moves whenever the worker does."""
-        return self._words[_PROGRESS]
+        """A number that changes whenever the worker gets on."""
+        return self._words[_PROGRESS] << 32 | self._words[_ITEM]
 
     # ---- the parent's words
 

@@ -1,0 +1,70 @@
+"""The future of a chunk: many items in one request (``worker.chunk`` has the other end)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from procorch.errors import AgentError
+from procorch.messages import RequestMetrics
+from procorch.runtime.reply import Reply
+from procorch.wire import several
+from procorch.wire.payload import Buffer, Content, unpack
+
+
+@dataclass(slots=True, eq=False)
+class Items:
+    """What the monitor sees of a chunk before its outcome. Complete once that is fixed.
+
+    Args:
+        parts: results of the first items, sealed.
+        begun: how many items the worker that died had begun; 0 where none died.
+    """
+
+    parts: list[Content] = field(default_factory=list)
+    begun: int = 0
+
+
+class ChunkAnswer(NamedTuple):
+    """What became of a chunk.
+
+    Args:
+        outputs: of the first items, in order; in place of one that does not load here its error.
+        error: why there are no more; None where the agent has done all that it wanted to.
+        begun: how many items a worker that died had begun.
+        metrics: figures of the whole; None where it died.
+    """
+
+    outputs: list[Any]
+    error: AgentError | None
+    begun: int
+    metrics: RequestMetrics | None
+
+
+class ChunkReply(Reply[tuple[list[Any], RequestMetrics | None]]):
+    """The future of a chunk: see `answer`."""
+
+    def __init__(self, *given: Any) -> None:
+        super().__init__(*given)
+        self.items = Items()
+
+    def shaped(
+        self, body: Buffer, metrics: RequestMetrics | None
+    ) -> tuple[list[Any], RequestMetrics | None]:
+        """See `Reply.shaped`: the results that came with the reply."""
+        return several.load(body, what="reply"), metrics
+
+    def answer(self) -> ChunkAnswer:
+        """What became of it, waiting for that. To be called once.
+
+        Raises:
+            RequestCancelled: it was cancelled.
+        """
+        error = self.exception()
+        last, metrics = ([], None) if error is not None else self.result()
+        entries: list[Any] = []
+        for part in self.items.parts:
+            entries += several.load(unpack(part), what="reply")
+        outputs = several.try_open(entries + last, what="reply")
+        assert error is None or isinstance(error, AgentError)
+        return ChunkAnswer(outputs, error, self.items.begun, metrics)
