@@ -8,9 +8,12 @@ from typing import Any, TypeVar, get_args
 from procorch.info import AgentInfo, inspect
 from procorch.launch.base import Stream
 from procorch.messages import AgentMessage, AgentResult
+from procorch.runtime.chunks import SIMPLE as SIMPLE
+from procorch.runtime.chunks import Broken as Broken
 from procorch.runtime.chunks import ChunkReply as ChunkReply
 from procorch.runtime.entrance import Entrance
 from procorch.runtime.link import Link
+from procorch.runtime.mailbox import Mailbox
 from procorch.runtime.monitor import Monitor
 from procorch.runtime.reply import Reply as Reply
 from procorch.runtime.reply import ReplyFuture as ReplyFuture
@@ -49,6 +52,11 @@ class OrchestratedHandle:
     def pid(self) -> int | None:
         """Process id of the present generation; None before the first start."""
         return self._link.pid
+
+    @property
+    def mailbox(self) -> Mailbox:
+        """The door of its queue, which replicas share."""
+        return self._link.mailbox
 
     @property
     def generation(self) -> int:
@@ -184,6 +192,18 @@ class OrchestratedHandle:
         self._monitor.must_be_ours()
         self._monitor.post(ev.Drain(self._link.key))
         return self._link.ended.result()
+
+    def drain(self) -> None:
+        """Have the instance finish what it works on, and what waits if nobody else takes from its
+        queue, and end. Returns at once."""
+        self._monitor.must_be_ours()
+        self._monitor.post(ev.Drain(self._link.key))
+
+    def set_width(self, width: int) -> None:
+        """Have at most so many of the instances behind its queue busy at once; those beyond are
+        warm spares, which take over at once from one that dies or is recycled."""
+        self._monitor.must_be_ours()
+        self._monitor.post(ev.SetWidth(self._link.mailbox.key, width))
 
     def stop(self, *, grace: float | str | None = None) -> None:
         """Stop the agent: finish what was accepted, then up the ladder; wait for the end (N8).

@@ -10,6 +10,8 @@ from procorch.messages import RequestMetrics
 from procorch.runtime.reply import Reply
 from procorch.wire import several
 from procorch.wire.payload import Buffer, Content, unpack
+from procorch.wire.several import SIMPLE as SIMPLE
+from procorch.wire.several import Broken as Broken
 
 
 @dataclass(slots=True, eq=False)
@@ -29,7 +31,7 @@ class ChunkAnswer(NamedTuple):
     """What became of a chunk.
 
     Args:
-        outputs: of the first items, in order; in place of one that does not load here its error.
+        outputs: of the first items, in order; a `Broken` for one that does not load here.
         error: why there are no more; None where the agent has done all that it wanted to.
         begun: how many items a worker that died had begun.
         metrics: figures of the whole; None where it died.

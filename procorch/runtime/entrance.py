@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
 
 from procorch.errors import AgentError, MailboxFull, MessageTooLarge, RequestTimeout
+from procorch.runtime.chunks import ChunkReply, Items
 from procorch.runtime.clock import Clock
 from procorch.runtime.link import Link
 from procorch.runtime.mailbox import Mailbox
-from procorch.runtime.chunks import ChunkReply, Items
 from procorch.runtime.reply import Outcome, Reply, Run
 from procorch.supervision import events as ev
 from procorch.wire import codec, several

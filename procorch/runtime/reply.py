@@ -131,13 +131,17 @@ class Reply(concurrent.futures.Future[_T], Generic[_T]):
                 del error
         return cast(_T, self._result)
 
-    def exception(self, timeout: float | None = None) -> BaseException | None:
-        """What the request failed with, or None; waits and raises like `result` otherwise."""
+    def await_outcome(self, timeout: float | None = None) -> None:
+        """Wait until the outcome is fixed, and decode nothing; raises like `exception`."""
         timeout = self._clock.attend(self.done, timeout)
         try:
             super().result(timeout)
         except concurrent.futures.CancelledError:
             raise _Cancelled(agent=self.agent, request=self.request) from None
+
+    def exception(self, timeout: float | None = None) -> BaseException | None:
+        """What the request failed with, or None; waits and raises like `result` otherwise."""
+        self.await_outcome(timeout)
         with self._opening:
             if self._sealed is not None:
                 self._open(self._sealed)

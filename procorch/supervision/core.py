@@ -115,9 +115,7 @@ class Core:
 
     def drained(self, a: Instance) -> bool:
         """Whether ``a`` was told to finish and has nothing left to take."""
-        return a.draining is not None and (
-            self.relieved(a) or not self.ledger.waiting(a.mailbox)
-        )
+        return a.draining is not None and (self.relieved(a) or not self.ledger.waiting(a.mailbox))
 
     def relieved(self, a: Instance) -> bool:
         """Whether ``a`` was told to finish and others go on: what waits is for those."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, NamedTuple
 
 from procorch.errors import AgentError, SerializationError
 from procorch.wire import codec
@@ -48,15 +48,21 @@ def opened(entry: Any, *, what: str) -> Any:
     return codec.decode(entry[0], what=what) if type(entry) is tuple else entry
 
 
+class Broken(NamedTuple):
+    """Stands in for an item that does not load here."""
+
+    error: AgentError
+
+
 def try_open(entries: Iterable[Any], *, what: str) -> list[Any]:
-    """The items; in place of one that does not load there is the error."""
-    found = []
+    """The items; a `Broken` in place of one that does not load."""
+    found: list[Any] = []
     for entry in entries:
         if type(entry) is tuple:
             try:
                 entry = codec.decode(entry[0], what=what)
             except AgentError as error:
-                entry = error
+                entry = Broken(error)
         found.append(entry)
     return found
 

@@ -1,0 +1,67 @@
+"""How many items go into one request."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+TARGET = 0.005
+"""Seconds that a chunk should take: long beside its way there and back (some 0.2 ms), short beside
+what a person waits for, and the most by which one replica finishes after the others."""
+MOST = 50_000
+"""Items of a chunk, however fast."""
+_GROWTH = 8
+
+
+class Sizes(Protocol):
+    """Says how large the next chunk is."""
+
+    def next(self) -> int:
+        """Items of the next chunk."""
+        ...
+
+    def saw(self, count: int, wall: float) -> None:
+        """A chunk of ``count`` items took ``wall`` seconds."""
+        ...
+
+    def failed(self, count: int) -> None:
+        """A chunk ended at its first failure, after ``count`` items."""
+        ...
+
+
+class Fixed:
+    """Always as many."""
+
+    def __init__(self, count: int) -> None:
+        self._count = count
+
+    def next(self) -> int:
+        """See `Sizes`."""
+        return self._count
+
+    def saw(self, count: int, wall: float) -> None:
+        """See `Sizes`."""
+
+    def failed(self, count: int) -> None:
+        """See `Sizes`."""
+
+
+class Measured:
+    """So many that a chunk takes about `TARGET`: one at a time at first, and for as long as an item
+    takes longer than that."""
+
+    def __init__(self) -> None:
+        self._count = 1
+
+    def next(self) -> int:
+        """See `Sizes`."""
+        return self._count
+
+    def saw(self, count: int, wall: float) -> None:
+        """See `Sizes`."""
+        fitting = int(TARGET * count / wall) if wall > 0 else MOST
+        self._count = max(1, min(fitting, _GROWTH * count, MOST))
+
+    def failed(self, count: int) -> None:
+        """See `Sizes`: what follows a failure has to be sent again, so chunks should not be longer
+        than the way from one failure to the next."""
+        self._count = max(1, min(self._count, count))
