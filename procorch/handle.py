@@ -8,7 +8,6 @@ from typing import Any, TypeVar, get_args
 from procorch.info import AgentInfo, inspect
 from procorch.launch.base import Stream
 from procorch.messages import AgentMessage, AgentResult
-from procorch.runtime.chunks import SIMPLE as SIMPLE
 from procorch.runtime.chunks import Broken as Broken
 from procorch.runtime.chunks import ChunkReply as ChunkReply
 from procorch.runtime.entrance import Entrance

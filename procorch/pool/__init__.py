@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterable, Callable, Iterable, Sequence
+from collections.abc import AsyncIterable, Callable, Iterable, Sequence, Sized
 from types import TracebackType
 from typing import Any, Self
 
@@ -140,7 +140,8 @@ class AgentPool:
             ValueError: a ``chunksize`` of more than 1 with a timeout or retries.
         """
         if chunksize is None and not outcomes and self._may_chunk(timeout, retries):
-            sizes: Sizes = Measured()
+            total = len(items) if isinstance(items, Sized) else None
+            sizes: Sizes = Measured(total, self._replicas.window)
         else:
             sizes = self._sizes(chunksize, timeout, retries)
         return self._results(items, timeout, retries, priority, sizes, outcomes, True).collect()

@@ -12,7 +12,6 @@ All items that follow are sent again. Everything here runs on the thread of whoe
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
@@ -23,7 +22,6 @@ from procorch.errors import (
     AgentError,
     AgentStopped,
     MessageTooLarge,
-    RequestCancelled,
     SerializationError,
 )
 from procorch.handle import ChunkReply, Reply
@@ -46,6 +44,20 @@ class Sender(Protocol):
         ...
 
 
+class Taken(NamedTuple):
+    """What a batch came to.
+
+    Args:
+        values: what the caller gets, in the order of the items.
+        again: what had to be sent again, in that order, all of it behind ``values``.
+        simple: none of the values is a failure.
+    """
+
+    values: list[Any]
+    again: Sequence[Batch] = ()
+    simple: bool = False
+
+
 @dataclass(slots=True, eq=False)
 class Batch:
     """Items that were sent as one request.
@@ -55,22 +67,14 @@ class Batch:
         items: kept for what has to be sent again.
         reply: what comes back; an error where none will.
         deaths: workers that died with it and none of its items to blame.
+        taken: what it came to, from the moment that its answer is taken.
     """
 
     index: int
     items: list[Any]
     reply: Reply[Any] | AgentError
     deaths: int = 0
-
-    def done(self) -> bool:
-        """Whether the answer is there."""
-        return isinstance(self.reply, AgentError) or self.reply.done()
-
-    def wait(self, timeout: float | None) -> None:
-        """Wait for the answer; raises ``TimeoutError`` after ``timeout`` seconds."""
-        if not isinstance(self.reply, AgentError):
-            with contextlib.suppress(RequestCancelled):
-                self.reply.await_outcome(timeout)
+    taken: Taken | None = None
 
     def notify(self, wake: Callable[[], None]) -> None:
         """Call ``wake`` when the answer is there; see `ReplyFuture.notify`."""
@@ -83,18 +87,6 @@ class Batch:
         """Nobody wants the answer any more."""
         if not isinstance(self.reply, AgentError):
             self.reply.cancel()
-
-
-class Taken(NamedTuple):
-    """What a batch came to.
-
-    Args:
-        values: what the caller gets, in the order of the items.
-        again: what had to be sent again, in that order, all of it behind ``values``.
-    """
-
-    values: list[Any]
-    again: Sequence[Batch] = ()
 
 
 def send(sender: Sender, index: int, items: list[Any], deaths: int = 0) -> list[Batch]:
@@ -133,13 +125,13 @@ def take(batch: Batch, sender: Sender, sizes: Sizes, shape: Shape) -> Taken:
 def _take_chunk(
     batch: Batch, reply: ChunkReply, sender: Sender, sizes: Sizes, shape: Shape
 ) -> Taken:
-    outputs, error, begun, metrics = reply.answer()
+    outputs, simple, error, begun, metrics = reply.answer()
     index, items, count = batch.index, batch.items, len(outputs)
-    values = shape.many(index, outputs)
+    values = shape.many(index, outputs, simple=simple)
     if error is None:
         if metrics is not None:
             sizes.saw(count, metrics.wall)
-        return Taken(values, _again(sender, index, items, count, len(items)))
+        return Taken(values, _again(sender, index, items, count, len(items)), simple)
     if isinstance(error, AgentStopped | Aborted):
         # Nobody is left to send anything to.
         values += [shape.failed(index + n, error) for n in range(count, len(items))]

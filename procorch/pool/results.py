@@ -1,8 +1,8 @@
 """Results of many items, lazily: items are taken as results are, so the input may be endless.
 
-One object serves ``for`` and ``async for``. At most ``window`` batches are under way; answers are
-taken on the thread of whoever iterates, in the order of the items or in that in which they come.
-What a failed chunk has left is sent again at that moment, and keeps its place in the order.
+One object serves ``for`` and ``async for``. At most ``window`` batches are under way or wait for
+their turn. An answer is taken as soon as it is there, on the thread of whoever iterates: what a
+chunk has left is sent again at once, whatever is waited for, and keeps its place in the order.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, It
 from typing import TYPE_CHECKING, Any, Self
 
 from procorch.pool import batches
-from procorch.pool.batches import Batch, Sender
+from procorch.pool.batches import Batch, Sender, Taken
 from procorch.pool.shapes import Raise, Shape
 from procorch.pool.sizes import Sizes
 
@@ -57,7 +57,7 @@ class Results:
         self._shape = shape
         self._ordered = ordered
         self._ready: deque[Any] = deque()
-        self._under_way: deque[Batch] = deque()
+        self._under_way: list[Batch] = []
         self._finished: queue.SimpleQueue[Batch] = queue.SimpleQueue()
         self._next_index = 0
         self._exhausted = False
@@ -90,31 +90,37 @@ class Results:
         """
         end = None if timeout is None else time.monotonic() + timeout
         while not self._ready:
-            values = self._more(end)
-            if values is None:
+            taken = self._more(end)
+            if taken is None:
                 raise StopIteration
-            self._ready.extend(values)
+            self._ready.extend(taken.values)
         return self._given(self._ready.popleft())
 
     def collect(self) -> list[Any]:
         """All results that are to come; raises like `next`."""
         found: list[Any] = []
-        while (values := self._more(None)) is not None:
-            if Raise in set(map(type, values)):
-                for value in values:
+        while (taken := self._more(None)) is not None:
+            if not taken.simple:
+                for value in taken.values:
                     self._given(value)
-            found += values
+            found += taken.values
         return found
 
-    def _more(self, end: float | None) -> list[Any] | None:
-        """The values of the next batch to be answered; None where there is none."""
-        with self._closing():
-            self._fill()
-        if not self._under_way:
-            self.close()
-            return None
-        batch = self._await_one(None if end is None else max(0.0, end - time.monotonic()))
-        return self._take(batch)
+    def _more(self, end: float | None) -> Taken | None:
+        """What the next batch to be answered came to; None where there is none."""
+        while True:
+            with self._closing():
+                self._fill()
+            if not self._under_way:
+                self.close()
+                return None
+            if (taken := self._at_hand()) is not None:
+                return taken
+            left = None if end is None else max(0.0, end - time.monotonic())
+            try:
+                self._take(self._finished.get(timeout=left))
+            except queue.Empty:
+                raise TimeoutError from None
 
     @contextlib.contextmanager
     def _closing(self) -> Iterator[None]:
@@ -124,15 +130,6 @@ class Results:
         except BaseException:
             self.close()
             raise
-
-    def _await_one(self, timeout: float | None) -> Batch:
-        if self._ordered:
-            self._under_way[0].wait(timeout)
-            return self._under_way[0]
-        try:
-            return self._finished.get(timeout=timeout)
-        except queue.Empty:
-            raise TimeoutError from None
 
     def _given(self, value: Any) -> Any:
         """A value for the caller, or the failure that ends the iteration."""
@@ -170,8 +167,11 @@ class Results:
                     self._fill()
                 else:
                     self._pull(self._news)
-            if (batch := self._one_done()) is not None:
-                self._ready.extend(self._take(batch))
+            with contextlib.suppress(queue.Empty):
+                while True:
+                    self._take(self._finished.get_nowait())
+            if (taken := self._at_hand()) is not None:
+                self._ready.extend(taken.values)
             elif self._under_way or self._pulling is not None:
                 await self._news.wait()
             else:
@@ -207,14 +207,6 @@ class Results:
             else:
                 self._send([item])
 
-    def _one_done(self) -> Batch | None:
-        if not self._ordered:
-            with contextlib.suppress(queue.Empty):
-                return self._finished.get_nowait()
-        elif self._under_way and self._under_way[0].done():
-            return self._under_way[0]
-        return None
-
     # ---- both
 
     def _send(self, items: list[Any]) -> None:
@@ -225,22 +217,25 @@ class Results:
 
     def _expect(self, made: Sequence[Batch]) -> None:
         for batch in made:
-            if not self._ordered:
-                batch.notify(_put(self._finished, batch))
+            batch.notify(_put(self._finished, batch))
             if self._wake is not None:
                 batch.notify(self._wake)
 
-    def _take(self, batch: Batch) -> list[Any]:
-        """What a batch that is answered came to; what is left of it is under way again."""
-        values, again = batches.take(batch, self._sender, self._sizes, self._shape)
-        if self._ordered:
-            self._under_way.popleft()
-            self._under_way.extendleft(reversed(again))
-        else:
-            self._under_way.remove(batch)
-            self._under_way.extend(again)
+    def _take(self, batch: Batch) -> None:
+        """A batch is answered: what is left of it is sent again at once, in its place."""
+        batch.taken = batches.take(batch, self._sender, self._sizes, self._shape)
+        again = batch.taken.again
+        at = self._under_way.index(batch)
+        self._under_way[at + 1 : at + 1] = again
+        if not self._ordered:
+            self._under_way.insert(0, self._under_way.pop(at))
         self._expect(again)
-        return values
+
+    def _at_hand(self) -> Taken | None:
+        """The values whose turn it is, if they have come."""
+        if not self._under_way or self._under_way[0].taken is None:
+            return None
+        return self._under_way.pop(0).taken
 
     def close(self) -> None:
         """End the iteration: no further items are taken, what is under way is cancelled."""
@@ -249,8 +244,9 @@ class Results:
         if self._pulling is not None:
             self._pulling.cancel()
             self._pulling = None
-        while self._under_way:
-            self._under_way.popleft().cancel()
+        for batch in self._under_way:
+            batch.cancel()
+        self._under_way.clear()
 
     async def aclose(self) -> None:
         """Like `close`; an asynchronous input that is waited for is cancelled and closed, too."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple, Protocol
 
 from procorch.errors import AgentError
-from procorch.handle import SIMPLE, Broken
+from procorch.handle import Broken
 from procorch.messages import AgentResult, to_result
 from procorch.pool.outcome import Outcome
 
@@ -23,8 +23,8 @@ class Shape(Protocol):
         """Of an item that came alone."""
         ...
 
-    def many(self, index: int, outputs: list[Any]) -> list[Any]:
-        """Of items of a chunk, the first of them at ``index``."""
+    def many(self, index: int, outputs: list[Any], *, simple: bool) -> list[Any]:
+        """Of items of a chunk, the first of them at ``index``; ``simple``: text, numbers, None."""
         ...
 
     def failed(self, index: int, error: AgentError) -> Any:
@@ -39,11 +39,9 @@ class Outputs:
         """See `Shape`."""
         return result.output
 
-    def many(self, index: int, outputs: list[Any]) -> list[Any]:
+    def many(self, index: int, outputs: list[Any], *, simple: bool) -> list[Any]:
         """See `Shape`."""
-        if SIMPLE.issuperset(map(type, outputs)):
-            return outputs
-        return [self._of(output) for output in outputs]
+        return outputs if simple else [self._of(output) for output in outputs]
 
     def _of(self, output: Any) -> Any:
         return Raise(output.error) if type(output) is Broken else to_result(output).output
@@ -60,7 +58,7 @@ class Outcomes:
         """See `Shape`."""
         return Outcome(index, True, result.output, None, result)
 
-    def many(self, index: int, outputs: list[Any]) -> list[Outcome]:
+    def many(self, index: int, outputs: list[Any], *, simple: bool) -> list[Outcome]:
         """See `Shape`."""
         return [self._of(index + n, output) for n, output in enumerate(outputs)]
 

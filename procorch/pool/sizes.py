@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import Protocol
 
-TARGET = 0.005
+TARGET = 0.02
 """Seconds that a chunk should take: long beside its way there and back (some 0.2 ms), short beside
-what a person waits for, and the most by which one replica finishes after the others."""
+what a person waits for."""
 MOST = 50_000
 """Items of a chunk, however fast."""
-_GROWTH = 8
+_GROWTH = 16
+_LAST = 20
+"""The last chunks are not shorter than this part of `TARGET`."""
 
 
 class Sizes(Protocol):
@@ -47,18 +49,31 @@ class Fixed:
 
 class Measured:
     """So many that a chunk takes about `TARGET`: one at a time at first, and for as long as an item
-    takes longer than that."""
+    takes longer than that. Towards the end fewer, so that all replicas finish together.
 
-    def __init__(self) -> None:
+    Args:
+        total: how many items there are; None: unknown.
+        share: into how many parts what remains is divided at least.
+    """
+
+    def __init__(self, total: int | None, share: int) -> None:
         self._count = 1
+        self._least = 1
+        self._left = total
+        self._share = share
 
     def next(self) -> int:
         """See `Sizes`."""
-        return self._count
+        count = self._count
+        if self._left is not None:
+            count = min(count, max(self._least, self._left // self._share))
+            self._left -= count
+        return count
 
     def saw(self, count: int, wall: float) -> None:
         """See `Sizes`."""
         fitting = int(TARGET * count / wall) if wall > 0 else MOST
+        self._least = max(1, fitting // _LAST)
         self._count = max(1, min(fitting, _GROWTH * count, MOST))
 
     def failed(self, count: int) -> None:

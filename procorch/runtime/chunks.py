@@ -8,10 +8,9 @@ from typing import Any, NamedTuple
 from procorch.errors import AgentError
 from procorch.messages import RequestMetrics
 from procorch.runtime.reply import Reply
-from procorch.wire import several
 from procorch.wire.payload import Buffer, Content, unpack
-from procorch.wire.several import SIMPLE as SIMPLE
 from procorch.wire.several import Broken as Broken
+from procorch.wire.several import Several
 
 
 @dataclass(slots=True, eq=False)
@@ -32,18 +31,20 @@ class ChunkAnswer(NamedTuple):
 
     Args:
         outputs: of the first items, in order; a `Broken` for one that does not load here.
+        simple: all of them are of `SIMPLE` classes.
         error: why there are no more; None where the agent has done all that it wanted to.
         begun: how many items a worker that died had begun.
         metrics: figures of the whole; None where it died.
     """
 
     outputs: list[Any]
+    simple: bool
     error: AgentError | None
     begun: int
     metrics: RequestMetrics | None
 
 
-class ChunkReply(Reply[tuple[list[Any], RequestMetrics | None]]):
+class ChunkReply(Reply[tuple[Several, RequestMetrics | None]]):
     """The future of a chunk: see `answer`."""
 
     def __init__(self, *given: Any) -> None:
@@ -52,9 +53,9 @@ class ChunkReply(Reply[tuple[list[Any], RequestMetrics | None]]):
 
     def shaped(
         self, body: Buffer, metrics: RequestMetrics | None
-    ) -> tuple[list[Any], RequestMetrics | None]:
+    ) -> tuple[Several, RequestMetrics | None]:
         """See `Reply.shaped`: the results that came with the reply."""
-        return several.load(body, what="reply"), metrics
+        return Several.load(body, what="reply"), metrics
 
     def answer(self) -> ChunkAnswer:
         """What became of it, waiting for that. To be called once.
@@ -63,10 +64,14 @@ class ChunkReply(Reply[tuple[list[Any], RequestMetrics | None]]):
             RequestCancelled: it was cancelled.
         """
         error = self.exception()
-        last, metrics = ([], None) if error is not None else self.result()
-        entries: list[Any] = []
-        for part in self.items.parts:
-            entries += several.load(unpack(part), what="reply")
-        outputs = several.try_open(entries + last, what="reply")
+        parts = [Several.load(unpack(part), what="reply") for part in self.items.parts]
+        metrics = None
+        if error is None:
+            last, metrics = self.result()
+            parts.append(last)
+        outputs: list[Any] = []
+        for part in parts:
+            outputs += part.items(what="reply")
+        simple = all(part.simple for part in parts)
         assert error is None or isinstance(error, AgentError)
-        return ChunkAnswer(outputs, error, self.items.begun, metrics)
+        return ChunkAnswer(outputs, simple, error, self.items.begun, metrics)

@@ -15,8 +15,9 @@ from procorch.runtime.link import Link
 from procorch.runtime.mailbox import Mailbox
 from procorch.runtime.reply import Outcome, Reply, Run
 from procorch.supervision import events as ev
-from procorch.wire import codec, several
+from procorch.wire import codec
 from procorch.wire.payload import Buffer, Parts, pack
+from procorch.wire.several import Several
 
 _Reply = TypeVar("_Reply", bound=Reply[Any])
 
@@ -160,7 +161,7 @@ class Entrance:
             MessageTooLarge: together they are too large.
         """
         try:
-            body = several.dump(several.seal_all(items, what="request"))
+            body = Several.of(items, what="request").dump()
         except AgentError as error:
             error.agent = self._link.name
             raise

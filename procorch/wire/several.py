@@ -8,7 +8,6 @@ its neighbours, and no two items share an object that they would not share if th
 from __future__ import annotations
 
 import pickle
-from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from procorch.errors import AgentError, SerializationError
@@ -32,13 +31,6 @@ def seal(item: Any, *, what: str) -> Any:
     return item if type(item) in SIMPLE else (b"".join(codec.encode(item, what=what)),)
 
 
-def seal_all(items: list[Any], *, what: str) -> list[Any]:
-    """Each of ``items`` as it travels; raises like `seal`."""
-    if SIMPLE.issuperset(map(type, items)):
-        return items
-    return [seal(item, what=what) for item in items]
-
-
 def opened(entry: Any, *, what: str) -> Any:
     """The item that was sealed.
 
@@ -54,34 +46,46 @@ class Broken(NamedTuple):
     error: AgentError
 
 
-def try_open(entries: Iterable[Any], *, what: str) -> list[Any]:
-    """The items; a `Broken` in place of one that does not load."""
-    found: list[Any] = []
-    for entry in entries:
-        if type(entry) is tuple:
-            try:
-                entry = codec.decode(entry[0], what=what)
-            except AgentError as error:
-                entry = Broken(error)
-        found.append(entry)
-    return found
+class Several(NamedTuple):
+    """Sealed items; ``simple``: each of them is what it was."""
+
+    simple: bool
+    entries: list[Any]
+
+    @classmethod
+    def of(cls, items: list[Any], *, what: str) -> Several:
+        """Seal each of ``items``; raises like `seal`."""
+        if SIMPLE.issuperset(map(type, items)):
+            return cls(True, items)
+        return cls(False, [seal(item, what=what) for item in items])
+
+    def dump(self) -> bytes:
+        """All of it as one body."""
+        return pickle.dumps((self.simple, self.entries), 5)
+
+    @classmethod
+    def load(cls, body: Buffer, *, what: str) -> Several:
+        """What was dumped.
+
+        Raises:
+            SerializationError: the bytes are damaged.
+        """
+        try:
+            simple, entries = pickle.loads(body)
+        except Exception as error:
+            why = f"cannot be loaded: {say(error)}"
+            raise SerializationError(what=what, reason=why) from error
+        return cls(simple, entries)
+
+    def items(self, *, what: str) -> list[Any]:
+        """The items; a `Broken` in place of one that does not load."""
+        if self.simple:
+            return self.entries
+        return [_try_open(entry, what) for entry in self.entries]
 
 
-def dump(entries: list[Any]) -> bytes:
-    """Sealed items as one body."""
-    return pickle.dumps(entries, 5)
-
-
-def load(body: Buffer, *, what: str) -> list[Any]:
-    """The sealed items of a body.
-
-    Raises:
-        SerializationError: the bytes are damaged.
-    """
+def _try_open(entry: Any, what: str) -> Any:
     try:
-        entries = pickle.loads(body)
-        if type(entries) is not list:
-            raise pickle.UnpicklingError(f"{type(entries).__name__} in place of a list")
-    except Exception as error:
-        raise SerializationError(what=what, reason=f"cannot be loaded: {say(error)}") from error
-    return entries
+        return opened(entry, what=what)
+    except AgentError as error:
+        return Broken(error)

@@ -14,8 +14,6 @@ from __future__ import annotations
 import ctypes
 import mmap
 import os
-from collections.abc import Iterable, Iterator
-from typing import Any
 
 _STARTED, _DONE, _PROGRESS, _TARGET, _FORCE, _ITEM = range(6)
 _NUMBERS = 4096
@@ -87,11 +85,13 @@ class StatusPage:
         """The agent makes progress (N12)."""
         self._words[_PROGRESS] += 1
 
-    def numbered(self, items: Iterable[Any]) -> Iterator[Any]:
-        """``items`` one by one, each marked as begun, from 1 on, before it is handed out."""
-        words = self._words
-        for words[_ITEM], item in enumerate(items, 1):
-            yield item
+    @property
+    def item_cell(self) -> memoryview:
+        """Where the worker writes, at 0, the number of the item of a chunk that it begins, from 1.
+
+        The cell itself, because a method call for each item would cost more than the item.
+        """
+        return self._words[_ITEM : _ITEM + 1]
 
     @property
     def item(self) -> int:

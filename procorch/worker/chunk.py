@@ -8,6 +8,8 @@ What makes one of them fail makes that one fail and no other:
 * the first failure ends the chunk. The results so far are sent, then the error as for any request,
   so that a policy sees it; the parent sends the items that follow again.
 
+Nor does a slow item hold up those behind it: a chunk that has taken `LONGEST` is given back.
+
 What a death takes along are results that were not sent: of items that together took less than
 `HOLD`. The parent has those items done again. Whoever cannot have that sends items one by one.
 """
@@ -15,23 +17,30 @@ What a death takes along are results that were not sent: of items that together 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
 from procorch.context import Context
 from procorch.errors import MessageTooLarge
 from procorch.wire import several
+from procorch.wire.several import Several
+from procorch.wire.status import StatusPage
 from procorch.worker.cancel import Interrupted
 
 HOLD = 0.001
 """Seconds for which a result may wait for others to be sent with it."""
 
 
-class Chunk:
-    """The results of a chunk on their way out.
+LONGEST = 0.05
+"""Seconds after which the rest of a chunk is left to whoever is free."""
+
+
+class Run:
+    """One run through a chunk: its results on their way out.
 
     Args:
         send: sends a part.
+        page: where items are marked as begun.
         limit: the largest part, in bytes.
         agent: its name, for errors.
         clock: monotonic seconds.
@@ -40,19 +49,22 @@ class Chunk:
     def __init__(
         self,
         send: Callable[[bytes], None],
+        page: StatusPage,
         limit: int,
         agent: str,
         clock: Callable[[], float],
     ) -> None:
         self._send = send
+        self._page = page
         self._limit = limit
         self._agent = agent
         self._clock = clock
         self._held: list[Any] = []
+        self._simple = True
 
     def run(
         self,
-        entries: Iterable[Any],
+        chunk: Several,
         respond: Callable[[Any], Any],
         finish: Callable[[Any], Any],
         context: Context,
@@ -60,30 +72,37 @@ class Chunk:
         """Have all items answered, or those up to the first failure.
 
         Args:
-            entries: sealed items, each marked as begun when it is taken.
+            chunk: the items.
             respond: what the agent does with one.
             finish: awaits what it returned.
             context: says when the agent wants no more.
 
         Returns:
-            The body of the reply: the results that are still here.
+            The body of the reply: the results that are still here. There may be fewer results than
+            items: the parent sends the others again.
 
         Raises:
             BaseException: what an item raised; all results before it have been sent.
         """
         clock, simple, held = self._clock, several.SIMPLE, self._held
-        due = clock() + HOLD
+        now = clock()
+        due, end = now + HOLD, now + LONGEST
+        cell, sealed = self._page.item_cell, not chunk.simple
         try:
-            for entry in entries:
-                if type(entry) is tuple:
-                    entry = several.opened(entry, what="item")
-                output = respond(entry)
+            # Each line of this loop is paid for by every one of very many items.
+            for cell[0], item in enumerate(chunk.entries, 1):
+                if sealed:
+                    item = several.opened(item, what="request")
+                output = respond(item)
                 if type(output) not in simple:
                     if inspect.isawaitable(output):
                         output = finish(output)
                     output = several.seal(output, what="reply")
+                    self._simple = False
                 held.append(output)
-                if clock() > due:
+                if (now := clock()) > due:
+                    if now > end:
+                        break
                     self._flush()
                     due = clock() + HOLD
                 if context.finished:
@@ -100,7 +119,7 @@ class Chunk:
         held = self._held
         while held:
             count = len(held)
-            while len(body := several.dump(held[:count])) > self._limit:
+            while len(body := Several(self._simple, held[:count]).dump()) > self._limit:
                 if count == 1:
                     raise MessageTooLarge(
                         agent=self._agent, what="reply", size=len(body), limit=self._limit
@@ -108,10 +127,11 @@ class Chunk:
                 count //= 2
             self._send(body)
             del held[:count]
+        self._simple = True
 
     def _last(self) -> bytes:
-        body = several.dump(self._held)
+        body = Several(self._simple, self._held).dump()
         if len(body) <= self._limit:
             return body
         self._flush()
-        return several.dump([])
+        return Several(True, []).dump()

@@ -33,14 +33,15 @@ from procorch.errors import (
 )
 from procorch.errors.plain import describe_failure, to_plain
 from procorch.messages import user_text
-from procorch.wire import codec, heads, payload, several
+from procorch.wire import codec, heads, payload
 from procorch.wire.channel import Channel
 from procorch.wire.frame import Frame, Kind
 from procorch.wire.payload import Buffer
+from procorch.wire.several import Several
 from procorch.wire.status import StatusPage
 from procorch.worker import limits, streams
 from procorch.worker.cancel import Fence, Interrupted, interruptible
-from procorch.worker.chunk import Chunk
+from procorch.worker.chunk import Run
 from procorch.worker.limits import Meter, adopt_orphans, die_with, own_group, own_signals
 from procorch.worker.parent import Line
 from procorch.worker.services import Services
@@ -234,11 +235,11 @@ class Worker:
         def send(part: bytes) -> None:
             self._line.send(Kind.PART, request, b"", [part])
 
-        run = Chunk(send, self._head.max_message, self._head.name, self._clock)
-        entries = self._page.numbered(several.load(items, what="request"))
+        run = Run(send, self._page, self._head.max_message, self._head.name, self._clock)
+        chunk = Several.load(items, what="request")
         self.fence.open(request)
         try:
-            return [run.run(entries, self._agent.respond, self._finish, self._context)]
+            return [run.run(chunk, self._agent.responder, self._finish, self._context)]
         finally:
             self.fence.shut()
 
