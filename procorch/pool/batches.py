@@ -131,7 +131,7 @@ def _take_chunk(
     if error is None:
         if metrics is not None:
             sizes.saw(count, metrics.wall)
-        return Taken(values, _again(sender, index, items, count, len(items)), simple)
+        return Taken(values, _again(sender, sizes, index + count, items[count:]), simple)
     if isinstance(error, AgentStopped | Aborted):
         # Nobody is left to send anything to.
         values += [shape.failed(index + n, error) for n in range(count, len(items))]
@@ -146,11 +146,15 @@ def _take_chunk(
         elif batch.deaths < _BLAMELESS_DEATHS:
             return Taken(values, send(sender, index + count, items[count:], batch.deaths + 1))
         error.may_have_executed = begun > count
-    again = _again(sender, index, items, count, culprit)
+    again = _again(sender, sizes, index + count, items[count:culprit])
     again.append(Batch(index + culprit, [], error))
-    again += _again(sender, index, items, culprit + 1, len(items))
+    again += _again(sender, sizes, index + culprit + 1, items[culprit + 1 :])
     return Taken(values, again)
 
 
-def _again(sender: Sender, index: int, items: list[Any], first: int, end: int) -> list[Batch]:
-    return send(sender, index + first, items[first:end]) if first < end else []
+def _again(sender: Sender, sizes: Sizes, index: int, items: list[Any]) -> list[Batch]:
+    sent: list[Batch] = []
+    size = sizes.again()
+    for at in range(0, len(items), size):
+        sent += send(sender, index + at, items[at : at + size])
+    return sent

@@ -247,6 +247,7 @@ class Results:
         for batch in self._under_way:
             batch.cancel()
         self._under_way.clear()
+        self._finished = queue.SimpleQueue()  # what comes late is for nobody
 
     async def aclose(self) -> None:
         """Like `close`; an asynchronous input that is waited for is cancelled and closed, too."""

@@ -18,7 +18,11 @@ class Sizes(Protocol):
     """Says how large the next chunk is."""
 
     def next(self) -> int:
-        """Items of the next chunk."""
+        """Items of the next chunk of new ones."""
+        ...
+
+    def again(self) -> int:
+        """Items of a chunk of those that have to be sent again."""
         ...
 
     def saw(self, count: int, wall: float) -> None:
@@ -39,6 +43,8 @@ class Fixed:
     def next(self) -> int:
         """See `Sizes`."""
         return self._count
+
+    again = next
 
     def saw(self, count: int, wall: float) -> None:
         """See `Sizes`."""
@@ -69,6 +75,10 @@ class Measured:
             count = min(count, max(self._least, self._left // self._share))
             self._left -= count
         return count
+
+    def again(self) -> int:
+        """See `Sizes`."""
+        return self._count
 
     def saw(self, count: int, wall: float) -> None:
         """See `Sizes`."""

@@ -8,7 +8,8 @@ What makes one of them fail makes that one fail and no other:
 * the first failure ends the chunk. The results so far are sent, then the error as for any request,
   so that a policy sees it; the parent sends the items that follow again.
 
-Nor does a slow item hold up those behind it: a chunk that has taken `LONGEST` is given back.
+A slow item holds up those behind it only until it has ended: a chunk that has taken `LONGEST` is
+given back then.
 
 What a death takes along are results that were not sent: of items that together took less than
 `HOLD`. The parent has those items done again. Whoever cannot have that sends items one by one.
