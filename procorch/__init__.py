@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from procorch.errors import StartError as StartError
     from procorch.errors import StreamError as StreamError
     from procorch.errors import StructuredOutputFailed as StructuredOutputFailed
+    from procorch.executor import AgentExecutor as AgentExecutor
     from procorch.handle import OrchestratedHandle as OrchestratedHandle
     from procorch.info import AgentInfo as AgentInfo
     from procorch.messages import AgentMessage as AgentMessage
@@ -67,6 +68,7 @@ if TYPE_CHECKING:
     from procorch.orchestrator import AgentOrchestrator as AgentOrchestrator
     from procorch.pool import AgentPool as AgentPool
     from procorch.pool import Outcome as Outcome
+    from procorch.pool import PoolInfo as PoolInfo
     from procorch.runtime.events import EventStream as EventStream
     from procorch.runtime.reply import ReplyFuture as ReplyFuture
     from procorch.supervision.policy import DefaultSupervisor as DefaultSupervisor
@@ -90,6 +92,7 @@ _HOMES = {
         "PluginError PoisonRequest ProtocolError RequestCancelled RequestTimeout "
         "SerializationError StartError StreamError StructuredOutputFailed"
     ),
+    "executor": "AgentExecutor",
     "handle": "OrchestratedHandle",
     "info": "AgentInfo",
     "messages": (
@@ -98,7 +101,7 @@ _HOMES = {
         "ToolCallBlock ToolResultMessage Usage UserMessage"
     ),
     "orchestrator": "AgentOrchestrator",
-    "pool": "AgentPool Outcome",
+    "pool": "AgentPool Outcome PoolInfo",
     "runtime.events": "EventStream",
     "runtime.reply": "ReplyFuture",
     "supervision.policy": "DefaultSupervisor SupervisorAction SupervisorPolicy",

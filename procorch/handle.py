@@ -16,6 +16,7 @@ from procorch.runtime.mailbox import Mailbox
 from procorch.runtime.monitor import Monitor
 from procorch.runtime.reply import Reply as Reply
 from procorch.runtime.reply import ReplyFuture as ReplyFuture
+from procorch.runtime.reply import ValueReply as ValueReply
 from procorch.supervision import events as ev
 from procorch.supervision.states import AgentStatus
 from procorch.units import seconds, whole
@@ -168,15 +169,18 @@ class OrchestratedHandle:
             priority=priority,
         )
 
-    def deliver_chunk(self, items: list[Any], *, priority: int = 0) -> ChunkReply:
+    def deliver_chunk(self, items: list[Any], *, priority: int = 0, lead: int = 0) -> ChunkReply:
         """Send many small items as one request, without timeout and retries (pools, executors).
+
+        Args:
+            lead: the first so many items prepare the others; nobody asks what they came to.
 
         Raises:
             SerializationError: one of them cannot be serialised.
             MessageTooLarge: together they are larger than ``max_message``.
         """
         self._monitor.must_be_ours()
-        return self._entrance.send_chunk(items, priority=priority)
+        return self._entrance.send_chunk(items, priority=priority, lead=lead)
 
     def await_result(self) -> AgentResult:
         """Close the channel, let the queue drain, and wait for the agent's end (seed).

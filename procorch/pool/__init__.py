@@ -7,7 +7,7 @@ from collections.abc import AsyncIterable, Callable, Iterable, Sequence, Sized
 from types import TracebackType
 from typing import Any, Self
 
-from procorch.handle import ChunkReply, ReplyFuture
+from procorch.handle import ChunkReply, OrchestratedHandle, ReplyFuture
 from procorch.orchestrator import AgentOrchestrator, EventStream
 from procorch.pool.outcome import Outcome as Outcome
 from procorch.pool.replicas import PoolInfo as PoolInfo
@@ -79,6 +79,11 @@ class AgentPool:
         self._timed = settings.get("request_timeout") is not None
         self._retried = bool(settings.get("retries"))
         self._counted = settings.get("max_requests") is not None
+
+    @property
+    def queue(self) -> OrchestratedHandle:
+        """Stands for all replicas: what is sent to it goes to whichever is free first."""
+        return self._replicas.queue
 
     # ---- one item
 

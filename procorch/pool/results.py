@@ -57,7 +57,7 @@ class Results:
         self._shape = shape
         self._ordered = ordered
         self._ready: deque[Any] = deque()
-        self._under_way: list[Batch] = []
+        self._under_way: deque[Batch] = deque()
         self._finished: queue.SimpleQueue[Batch] = queue.SimpleQueue()
         self._next_index = 0
         self._exhausted = False
@@ -95,6 +95,12 @@ class Results:
                 raise StopIteration
             self._ready.extend(taken.values)
         return self._given(self._ready.popleft())
+
+    def start(self) -> Self:
+        """Send what there is room for now, and not only when the first result is asked for."""
+        with self._closing():
+            self._fill()
+        return self
 
     def collect(self) -> list[Any]:
         """All results that are to come; raises like `next`."""
@@ -226,16 +232,18 @@ class Results:
         batch.taken = batches.take(batch, self._sender, self._sizes, self._shape)
         again = batch.taken.again
         at = self._under_way.index(batch)
-        self._under_way[at + 1 : at + 1] = again
-        if not self._ordered:
-            self._under_way.insert(0, self._under_way.pop(at))
+        for number, made in enumerate(again, at + 1):
+            self._under_way.insert(number, made)
+        if not self._ordered and at:
+            del self._under_way[at]
+            self._under_way.appendleft(batch)
         self._expect(again)
 
     def _at_hand(self) -> Taken | None:
         """The values whose turn it is, if they have come."""
         if not self._under_way or self._under_way[0].taken is None:
             return None
-        return self._under_way.pop(0).taken
+        return self._under_way.popleft().taken
 
     def close(self) -> None:
         """End the iteration: no further items are taken, what is under way is cancelled."""

@@ -47,6 +47,9 @@ class ChunkAnswer(NamedTuple):
 class ChunkReply(Reply[tuple[Several, RequestMetrics | None]]):
     """The future of a chunk: see `answer`."""
 
+    lead = 0
+    """So many of the first items are no business of the caller's."""
+
     def __init__(self, *given: Any) -> None:
         super().__init__(*given)
         self.items = Items()
@@ -74,4 +77,5 @@ class ChunkReply(Reply[tuple[Several, RequestMetrics | None]]):
             outputs += part.items(what="reply")
         simple = all(part.simple for part in parts)
         assert error is None or isinstance(error, AgentError)
-        return ChunkAnswer(outputs, simple, error, self.items.begun, metrics)
+        begun = max(0, self.items.begun - self.lead)
+        return ChunkAnswer(outputs[self.lead :], simple, error, begun, metrics)

@@ -153,7 +153,7 @@ class Entrance:
             priority=priority,
         )
 
-    def send_chunk(self, items: list[Any], *, priority: int) -> ChunkReply:
+    def send_chunk(self, items: list[Any], *, priority: int, lead: int) -> ChunkReply:
         """Serialise items as one request that has no deadline and no retries, and hand it in.
 
         Raises:
@@ -165,7 +165,7 @@ class Entrance:
         except AgentError as error:
             error.agent = self._link.name
             raise
-        return self._hand_in(
+        reply = self._hand_in(
             [body],
             ChunkReply,
             text=False,
@@ -175,6 +175,8 @@ class Entrance:
             wait=True,
             priority=priority,
         )
+        reply.lead = lead
+        return reply
 
     def _encoded(self, payload: Any) -> list[Buffer]:
         try:

@@ -214,6 +214,21 @@ class ReplyFuture(Reply[AgentResult]):
         return dataclasses.replace(to_result(codec.decode(body)), metrics=metrics)
 
 
+class ValueReply(Reply[Any]):
+    """The future of what the agent returned, whatever that is.
+
+    Attributes:
+        metrics: figures of the request; None until its result has been asked for, or it failed.
+    """
+
+    metrics: RequestMetrics | None = None
+
+    def shaped(self, body: Buffer, metrics: RequestMetrics | None) -> Any:
+        """See `Reply.shaped`."""
+        self.metrics = metrics
+        return codec.decode(body)
+
+
 class _Wake:
     """Marks a callback of ours among the user's."""
 
