@@ -39,9 +39,8 @@ from tests.executor import functions
 QUICK = Shutdown(cooperate=0.05, interrupt=0.3, grace=0.5, terminate=0.2)
 
 
-@pytest.fixture(scope="module")
-def shared() -> Iterator[AgentExecutor]:
-    """For tests that leave the workers as they are."""
+@pytest.fixture
+def executor() -> Iterator[AgentExecutor]:
     with AgentExecutor(2, backoff=Backoff(initial=0), shutdown=QUICK) as made:
         yield made
 
@@ -49,16 +48,16 @@ def shared() -> Iterator[AgentExecutor]:
 # Calls
 
 
-def test_a_call_has_its_arguments_and_its_result(shared: AgentExecutor) -> None:
-    assert shared.submit(functions.power, 3).result() == 9
-    assert shared.submit(functions.power, 3, 3, plus=1).result() == 28
-    assert shared.submit(functions.pid).result() != os.getpid()
-    assert shared.submit(partial(functions.power, plus=5), 2).result() == 9
+def test_a_call_has_its_arguments_and_its_result(executor: AgentExecutor) -> None:
+    assert executor.submit(functions.power, 3).result() == 9
+    assert executor.submit(functions.power, 3, 3, plus=1).result() == 28
+    assert executor.submit(functions.pid).result() != os.getpid()
+    assert executor.submit(partial(functions.power, plus=5), 2).result() == 9
     result = AgentResult(output=1)
-    assert shared.submit(functions.add, (result,), ()).result() == (result,)
+    assert executor.submit(functions.add, (result,), ()).result() == (result,)
 
 
-def test_whatever_can_be_called_can_be_sent(shared: AgentExecutor) -> None:
+def test_whatever_can_be_called_can_be_sent(executor: AgentExecutor) -> None:
     offset = 5
 
     def closure(x):
@@ -72,15 +71,15 @@ def test_whatever_can_be_called_can_be_sent(shared: AgentExecutor) -> None:
             return x + 2
 
     calls = (lambda x: x, closure, Adder(), Adder().method, abs)
-    assert [shared.submit(call, 1).result() for call in calls] == [1, 6, 2, 3, 1]
-    assert list(shared.map(lambda x: x * offset, range(3))) == [0, 5, 10]
-    assert list(shared.map(closure, range(10), chunksize=4)) == list(range(5, 15))
+    assert [executor.submit(call, 1).result() for call in calls] == [1, 6, 2, 3, 1]
+    assert list(executor.map(lambda x: x * offset, range(3))) == [0, 5, 10]
+    assert list(executor.map(closure, range(10), chunksize=4)) == list(range(5, 15))
 
 
 def test_an_exception_comes_as_it_was_raised_with_the_traceback_as_its_cause(
-    shared: AgentExecutor,
+    executor: AgentExecutor,
 ) -> None:
-    future = shared.submit(functions.even, 3)
+    future = executor.submit(functions.even, 3)
     error = future.exception()
     assert type(error) is ValueError
     assert str(error) == "3 is odd"
@@ -92,31 +91,31 @@ def test_an_exception_comes_as_it_was_raised_with_the_traceback_as_its_cause(
         future.result()
 
 
-def test_an_exception_that_does_not_load_is_described(shared: AgentExecutor) -> None:
-    error = shared.submit(functions.odd, 3).exception()
+def test_an_exception_that_does_not_load_is_described(executor: AgentExecutor) -> None:
+    error = executor.submit(functions.odd, 3).exception()
     assert isinstance(error, AgentFailure)
     assert error.exc_type == "tests.executor.functions.Odd"
     assert "raise Odd(x, x)" in error.remote_traceback
-    assert shared.submit(functions.even, 2).result() == 2
+    assert executor.submit(functions.even, 2).result() == 2
 
 
-def test_exits_and_interrupts_are_the_callers(shared: AgentExecutor) -> None:
-    before = shared.submit(functions.pid).result()
-    exit_ = shared.submit(functions.leave, 3).exception()
+def test_exits_and_interrupts_are_the_callers(executor: AgentExecutor) -> None:
+    before = executor.submit(functions.pid).result()
+    exit_ = executor.submit(functions.leave, 3).exception()
     assert isinstance(exit_, SystemExit)
     assert exit_.code == 3
-    assert isinstance(shared.submit(functions.interrupt).exception(), KeyboardInterrupt)
-    assert before in {shared.submit(functions.pid).result() for _ in range(10)}
+    assert isinstance(executor.submit(functions.interrupt).exception(), KeyboardInterrupt)
+    assert before in {executor.submit(functions.pid).result() for _ in range(10)}
 
 
-def test_a_call_that_cannot_be_sent_is_refused_at_once(shared: AgentExecutor) -> None:
+def test_a_call_that_cannot_be_sent_is_refused_at_once(executor: AgentExecutor) -> None:
     with pytest.raises(SerializationError, match="lock"):
-        shared.submit(functions.power, threading.Lock())
+        executor.submit(functions.power, threading.Lock())
     with pytest.raises(TypeError, match="fn must be a callable, not int"):
-        shared.submit(3)  # type: ignore[arg-type]
+        executor.submit(3)  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="fn must be a callable"):
-        shared.map(None, [1])  # type: ignore[arg-type]
-    future = shared.submit(threading.Lock)
+        executor.map(None, [1])  # type: ignore[arg-type]
+    future = executor.submit(threading.Lock)
     assert isinstance(future.exception(), SerializationError)
 
 
@@ -138,10 +137,10 @@ def test_a_future_goes_through_its_states() -> None:
         assert not running.cancel()
 
 
-def test_callbacks_get_the_future_whenever_they_are_added(shared: AgentExecutor) -> None:
+def test_callbacks_get_the_future_whenever_they_are_added(executor: AgentExecutor) -> None:
     got: Any = []
     done = threading.Event()
-    future = shared.submit(functions.even, 1)
+    future = executor.submit(functions.even, 1)
     future.add_done_callback(got.append)
     future.add_done_callback(lambda _: done.set())
     assert done.wait(10)
@@ -151,14 +150,14 @@ def test_callbacks_get_the_future_whenever_they_are_added(shared: AgentExecutor)
     assert got == [future]
 
 
-def test_wait_and_as_completed_know_these_futures(shared: AgentExecutor) -> None:
-    futures = [shared.submit(functions.nap, s) for s in (0.2, 0.01)]
+def test_wait_and_as_completed_know_these_futures(executor: AgentExecutor) -> None:
+    futures = [executor.submit(functions.nap, s) for s in (0.2, 0.01)]
     done, left = wait(futures, return_when=FIRST_COMPLETED)
     assert (done, left) == ({futures[1]}, {futures[0]})
     assert [future.result() for future in as_completed(futures)] == [0.01, 0.2]
-    done, left = wait([*futures, shared.submit(functions.even, 1)], return_when=FIRST_EXCEPTION)
+    done, left = wait([*futures, executor.submit(functions.even, 1)], return_when=FIRST_EXCEPTION)
     assert not left
-    slow = shared.submit(functions.nap, 5)
+    slow = executor.submit(functions.nap, 5)
     assert wait([slow], timeout=0.01, return_when=ALL_COMPLETED).not_done == {slow}
     with pytest.raises(TimeoutError):
         slow.result(0.01)
@@ -170,16 +169,16 @@ def test_wait_and_as_completed_know_these_futures(shared: AgentExecutor) -> None
 # map
 
 
-def test_map_is_like_the_built_in(shared: AgentExecutor) -> None:
-    assert list(shared.map(functions.power, range(10))) == [x * x for x in range(10)]
-    assert list(shared.map(functions.power, (2, 3), itertools.count(1))) == [2, 9]
-    assert list(shared.map(functions.pid, [])) == []
+def test_map_is_like_the_built_in(executor: AgentExecutor) -> None:
+    assert list(executor.map(functions.power, range(10))) == [x * x for x in range(10)]
+    assert list(executor.map(functions.power, (2, 3), itertools.count(1))) == [2, 9]
+    assert list(executor.map(functions.pid, [])) == []
     for chunksize in (1, 3, 100):
-        mapped = shared.map(functions.add, range(50), range(50), chunksize=chunksize)
+        mapped = executor.map(functions.add, range(50), range(50), chunksize=chunksize)
         assert list(mapped) == [2 * x for x in range(50)]
 
 
-def test_map_begins_at_once_and_takes_all_of_its_input(shared: AgentExecutor) -> None:
+def test_map_begins_at_once_and_takes_all_of_its_input(executor: AgentExecutor) -> None:
     taken = []
 
     def items() -> Iterator[int]:
@@ -187,20 +186,21 @@ def test_map_begins_at_once_and_takes_all_of_its_input(shared: AgentExecutor) ->
             taken.append(n)
             yield n
 
-    mapped = shared.map(functions.power, items())
+    mapped = executor.map(functions.power, items())
     assert len(taken) == 100
     assert next(mapped) == 0
 
 
-def test_a_buffersize_takes_the_input_as_the_results_are(shared: AgentExecutor) -> None:
+def test_a_buffersize_takes_the_input_as_the_results_are(executor: AgentExecutor) -> None:
     taken = 0
 
     def endless() -> Iterator[int]:
         nonlocal taken
-        for taken in itertools.count(1):
+        while True:
+            taken += 1
             yield taken
 
-    mapped = shared.map(functions.power, endless(), buffersize=4)
+    mapped = executor.map(functions.power, endless(), buffersize=4)
     assert taken == 4
     for count in range(1, 30):
         assert next(mapped) == count**2
@@ -208,9 +208,9 @@ def test_a_buffersize_takes_the_input_as_the_results_are(shared: AgentExecutor) 
     mapped.close()
 
 
-def test_map_raises_where_the_item_failed_and_cancels_the_rest(shared: AgentExecutor) -> None:
+def test_map_raises_where_the_item_failed_and_cancels_the_rest(executor: AgentExecutor) -> None:
     for chunksize in (1, 4):
-        mapped = shared.map(functions.even, [0, 2, 3, 4, 5], chunksize=chunksize)
+        mapped = executor.map(functions.even, [0, 2, 3, 4, 5], chunksize=chunksize)
         assert [next(mapped), next(mapped)] == [0, 2]
         with pytest.raises(ValueError, match="3 is odd") as caught:
             next(mapped)
@@ -219,19 +219,19 @@ def test_map_raises_where_the_item_failed_and_cancels_the_rest(shared: AgentExec
             next(mapped)
 
 
-def test_map_has_a_timeout_for_the_whole(shared: AgentExecutor) -> None:
-    mapped = shared.map(functions.nap, [0, 5, 5], timeout=0.3)
+def test_map_has_a_timeout_for_the_whole(executor: AgentExecutor) -> None:
+    mapped = executor.map(functions.nap, [0, 5, 5], timeout=0.3)
     assert next(mapped) == 0
     began = time.monotonic()
     with pytest.raises(TimeoutError):
         next(mapped)
     assert time.monotonic() - began < 3
-    assert shared.submit(functions.power, 2).result(10) == 4  # the others were cancelled
+    assert executor.submit(functions.power, 2).result(10) == 4  # the others were cancelled
 
 
 @pytest.mark.fault
-def test_a_death_in_a_chunk_is_its_items_own(shared: AgentExecutor) -> None:
-    mapped = shared.map(functions.die_at_five, range(10), chunksize=10)
+def test_a_death_in_a_chunk_is_its_items_own(executor: AgentExecutor) -> None:
+    mapped = executor.map(functions.die_at_five, range(10), chunksize=10)
     assert [next(mapped) for _ in range(5)] == list(range(5))
     with pytest.raises(BrokenProcessPool) as caught:
         next(mapped)
@@ -248,10 +248,10 @@ def test_a_death_in_a_chunk_is_its_items_own(shared: AgentExecutor) -> None:
     ],
 )
 def test_map_refuses_what_makes_no_sense(
-    shared: AgentExecutor, wrong: dict[str, Any], text: str
+    executor: AgentExecutor, wrong: dict[str, Any], text: str
 ) -> None:
     with pytest.raises((ValueError, TypeError), match=text):
-        shared.map(functions.power, [1], **wrong)
+        executor.map(functions.power, [1], **wrong)
 
 
 # Deaths, time, cancelling
@@ -260,11 +260,11 @@ def test_map_refuses_what_makes_no_sense(
 @pytest.mark.fault
 @pytest.mark.parametrize("how", ["SIGKILL", "SIGSEGV", 0, 3])
 def test_a_dead_worker_fails_its_own_future_and_nobody_elses(
-    shared: AgentExecutor, how: Any
+    executor: AgentExecutor, how: Any
 ) -> None:
-    futures = [shared.submit(functions.nap, 0.01) for _ in range(4)]
-    dead = shared.submit(functions.die, how)
-    futures += [shared.submit(functions.nap, 0.01) for _ in range(4)]
+    futures = [executor.submit(functions.nap, 0.01) for _ in range(4)]
+    dead = executor.submit(functions.die, how)
+    futures += [executor.submit(functions.nap, 0.01) for _ in range(4)]
     error = dead.exception()
     assert isinstance(error, AgentCrashed)
     assert isinstance(error, BrokenProcessPool)
@@ -287,22 +287,22 @@ def test_hung_and_overgrown_calls_are_broken_too() -> None:
     assert isinstance(error, BrokenProcessPool)
 
 
-def test_a_call_may_have_a_timeout(shared: AgentExecutor) -> None:
+def test_a_call_may_have_a_timeout(executor: AgentExecutor) -> None:
     began = time.monotonic()
-    error = shared.submit(functions.nap, 30, timeout=0.2).exception()
+    error = executor.submit(functions.nap, 30, timeout=0.2).exception()
     assert isinstance(error, RequestTimeout)
     assert isinstance(error, TimeoutError)
     assert time.monotonic() - began < 10
-    assert shared.submit(functions.nap, 0, timeout="5s").result() == 0
+    assert executor.submit(functions.nap, 0, timeout="5s").result() == 0
 
 
-def test_cancelling_ends_a_call_that_runs(shared: AgentExecutor) -> None:
-    future = shared.submit(functions.nap, 30)
+def test_cancelling_ends_a_call_that_runs(executor: AgentExecutor) -> None:
+    future = executor.submit(functions.nap, 30)
     while not future.running():
         time.sleep(0.001)
     assert future.cancel()
     assert future.cancelled()
-    assert [shared.submit(functions.power, 2).result(10) for _ in range(4)] == [4] * 4
+    assert [executor.submit(functions.power, 2).result(10) for _ in range(4)] == [4] * 4
 
 
 # Beginning and end
@@ -387,37 +387,37 @@ executor.submit(work, 1).add_done_callback(lambda future: print("done", future.r
 # Others who use executors
 
 
-def test_asyncio_runs_calls_in_it(shared: AgentExecutor) -> None:
+def test_asyncio_runs_calls_in_it(executor: AgentExecutor) -> None:
     async def run() -> None:
         loop = asyncio.get_running_loop()
-        assert await loop.run_in_executor(shared, functions.power, 3) == 9
+        assert await loop.run_in_executor(executor, functions.power, 3) == 9
         with pytest.raises(ValueError, match="odd"):
-            await loop.run_in_executor(shared, functions.even, 1)
+            await loop.run_in_executor(executor, functions.even, 1)
         with pytest.raises(BrokenProcessPool):
-            await loop.run_in_executor(shared, functions.die)
-        slow = loop.run_in_executor(shared, functions.nap, 30)
+            await loop.run_in_executor(executor, functions.die)
+        slow = loop.run_in_executor(executor, functions.nap, 30)
         await asyncio.sleep(0.05)
         slow.cancel()
         with pytest.raises(asyncio.CancelledError):
             await slow
         assert await asyncio.gather(
-            *(loop.run_in_executor(shared, functions.power, n) for n in range(4))
+            *(loop.run_in_executor(executor, functions.power, n) for n in range(4))
         ) == [0, 1, 4, 9]
-        assert await shared.submit(functions.power, 4) == 16
+        assert await executor.submit(functions.power, 4) == 16
 
     asyncio.run(run())
 
 
-def test_a_future_carries_its_figures(shared: AgentExecutor) -> None:
-    future = shared.submit(functions.nap, 0.05)
+def test_a_future_carries_its_figures(executor: AgentExecutor) -> None:
+    future = executor.submit(functions.nap, 0.05)
     future.result()
     assert future.metrics is not None
     assert future.metrics.wall >= 0.05
 
 
-def test_the_executor_shows_what_it_is(shared: AgentExecutor) -> None:
-    assert repr(shared) == "<AgentExecutor <AgentPool name='executor' workers=2>>"
-    assert shared.info().workers == 2
-    assert isinstance(shared, concurrent.futures.Executor)
-    os.kill(shared.info().replicas[0].pid, signal.SIGKILL)
-    assert list(shared.map(functions.power, range(4))) == [0, 1, 4, 9]
+def test_the_executor_shows_what_it_is(executor: AgentExecutor) -> None:
+    assert repr(executor) == "<AgentExecutor <AgentPool name='executor' workers=2>>"
+    assert executor.info().workers == 2
+    assert isinstance(executor, concurrent.futures.Executor)
+    os.kill(executor.info().replicas[0].pid, signal.SIGKILL)
+    assert list(executor.map(functions.power, range(4))) == [0, 1, 4, 9]
