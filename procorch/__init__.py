@@ -12,6 +12,11 @@ if TYPE_CHECKING:
 
     from procorch.agent import Agent as Agent
     from procorch.agent import AgentOptions as AgentOptions
+    from procorch.bench import Comparison as Comparison
+    from procorch.bench import Measurement as Measurement
+    from procorch.bench import Statistics as Statistics
+    from procorch.bench import compare as compare
+    from procorch.bench import measure as measure
     from procorch.children import ChildCounts as ChildCounts
     from procorch.children import ChildInfo as ChildInfo
     from procorch.context import Context as Context
@@ -83,6 +88,7 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "agent": "Agent AgentOptions",
+    "bench": "Comparison Measurement Statistics compare measure",
     "children": "ChildCounts ChildInfo",
     "context": "Context current",
     "errors": (
