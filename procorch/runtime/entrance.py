@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
 
 from procorch.errors import AgentError, MailboxFull, MessageTooLarge, RequestTimeout
+from procorch.launch.base import WorkerProcess
 from procorch.runtime.chunks import ChunkReply, Items
 from procorch.runtime.clock import Clock
 from procorch.runtime.link import Link
@@ -50,8 +51,10 @@ class Outgoing:
         text: the body is a string to be delivered as a user message.
         submitted: when, monotonic seconds; ``deadline`` on the same clock.
         timeout: seconds allowed; without a ``deadline`` they count from the dispatch.
-        sent: when it was written to a worker, ``generation`` the generation of that (0: none yet).
+        sent: when it was written to ``process``, ``generation`` the generation of that (0: none
+            yet).
         waiting: it holds a place in its mailbox.
+        handed_in: the machine knows of it by the caller's own hand.
         items: of a chunk, what the monitor sees of it besides its end.
     """
 
@@ -68,8 +71,10 @@ class Outgoing:
     retries: int = 0
     allowed_failures: int = 0
     sent: float | None = None
+    process: WorkerProcess | None = None
     generation: int = 0
     waiting: bool = True
+    handed_in: bool = False
     priority: int = 0
     items: Items | None = None
 
@@ -92,7 +97,7 @@ class Entrance:
     Args:
         link: the agent.
         limit: the largest request, in bytes.
-        accept: takes a request that has its place.
+        accept: takes a request that has its place; ``call`` does so and may wait for its outcome.
         drop: called with the number of a request whose future is cancelled.
         run: runs callbacks away from the monitor.
         clock: of the deadlines.
@@ -103,6 +108,7 @@ class Entrance:
         link: Link,
         limit: int,
         accept: Callable[[Outgoing], None],
+        call: Callable[[Outgoing, Reply[Any]], None],
         drop: Callable[[int], None],
         run: Run,
         clock: Clock,
@@ -110,6 +116,7 @@ class Entrance:
         self._link = link
         self._limit = limit
         self._accept = accept
+        self._call = call
         self._drop = drop
         self._run = run
         self._clock = clock
@@ -125,6 +132,7 @@ class Entrance:
         wait: bool,
         kind: type[_Reply],
         priority: int = 0,
+        attend: bool = False,
     ) -> _Reply:
         """Serialise a request, wait for a place if there is none, hand it in.
 
@@ -134,6 +142,7 @@ class Entrance:
             from_dispatch: they count from the moment the agent gets it, and not from now.
             retries: None: the agent's.
             wait: False: refuse a request for which there is no place.
+            attend: its outcome will be waited for at once.
 
         Raises:
             MailboxFull: there is no place, and ``wait`` is False.
@@ -142,8 +151,13 @@ class Entrance:
         """
         if timeout is None:
             timeout = self._link.settings.request_timeout
+        try:
+            body = codec.encode(payload, what="request")
+        except AgentError as error:
+            error.agent = self._link.name
+            raise
         return self._hand_in(
-            self._encoded(payload),
+            body,
             kind,
             text=text,
             timeout=timeout,
@@ -151,6 +165,7 @@ class Entrance:
             retries=self._link.settings.retries if retries is None else retries,
             wait=wait,
             priority=priority,
+            attend=attend,
         )
 
     def send_chunk(self, items: list[Any], *, priority: int, lead: int) -> ChunkReply:
@@ -174,16 +189,10 @@ class Entrance:
             retries=0,
             wait=True,
             priority=priority,
+            attend=False,
         )
         reply.lead = lead
         return reply
-
-    def _encoded(self, payload: Any) -> list[Buffer]:
-        try:
-            return codec.encode(payload, what="request")
-        except AgentError as error:
-            error.agent = self._link.name
-            raise
 
     def _hand_in(
         self,
@@ -196,6 +205,7 @@ class Entrance:
         retries: int,
         wait: bool,
         priority: int,
+        attend: bool,
     ) -> _Reply:
         settings = self._link.settings
         size = sum(len(part) for part in body)
@@ -235,7 +245,10 @@ class Entrance:
             except BaseException:  # Ctrl-C
                 request.mailbox.leave()
                 raise
-            self._accept(request)
+            if attend:
+                self._call(request, reply)
+            else:
+                self._accept(request)
         elif not wait:
             raise MailboxFull(agent=self._link.name, capacity=request.mailbox.capacity)
         else:

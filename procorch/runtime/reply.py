@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import concurrent.futures
 import contextlib
-import dataclasses
 import threading
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
@@ -211,7 +210,7 @@ class ReplyFuture(Reply[AgentResult]):
 
     def shaped(self, body: Buffer, metrics: RequestMetrics | None) -> AgentResult:
         """See `Reply.shaped`."""
-        return dataclasses.replace(to_result(codec.decode(body)), metrics=metrics)
+        return to_result(codec.decode(body), metrics)
 
 
 class ValueReply(Reply[Any]):
