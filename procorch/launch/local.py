@@ -344,6 +344,7 @@ class LocalProcess:
             code=code if code is None or code >= 0 else None,
             signal=signal_name(-code) if code is not None and code < 0 else None,
             started=self._page.started,
+            item=self._page.item,
             last_stack=self._page.text(),
             detail=detail,
             peak_rss=peak_rss,
