@@ -196,12 +196,15 @@ class Worker:
         deadline = None if head.remaining is None else began + head.remaining
         self._context.begin(request, deadline)
         failure: dict[str, Any] | None = None
+        output = None  # It lives until the reply is sent: to forget it may end the process.
         try:
             if head.chunk:
                 body = self._respond_to_all(request, payload.unpack(frame.body))
             else:
                 message = codec.decode(payload.unpack(frame.body), what="request")
-                body = self._respond(request, [user_text(message)] if head.text else message)
+                output = self._respond(request, [user_text(message)] if head.text else message)
+                body = codec.encode(output, what="reply")
+                self._refuse_too_large(body)
         except SystemExit:
             raise
         except Interrupted:
@@ -221,15 +224,12 @@ class Worker:
         self._context.end()
         self._page.finish(request)
 
-    def _respond(self, request: int, message: Any) -> list[Buffer]:
+    def _respond(self, request: int, message: Any) -> Any:
         self.fence.open(request)
         try:
-            output = self._finish(self._agent.respond(message))
+            return self._finish(self._agent.respond(message))
         finally:
             self.fence.shut()
-        body = codec.encode(output, what="reply")
-        self._refuse_too_large(body)
-        return body
 
     def _respond_to_all(self, request: int, items: Buffer) -> list[Buffer]:
         def send(part: bytes) -> None:
