@@ -9,8 +9,8 @@ TARGET = 0.02
 what a person waits for."""
 MOST = 50_000
 """Items of a chunk, however fast."""
-_GROWTH = 16
-_LAST = 20
+_GROWTH = 64
+_LAST = 10
 """The last chunks are not shorter than this part of `TARGET`."""
 
 
