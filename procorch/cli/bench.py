@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 @click.argument("apps", metavar="APP...", nargs=-1)
 @click.option(
     "-r", "--request", "requests", multiple=True, metavar="VALUE",
+    envvar="PROCORCH_REQUEST", show_envvar=True,
     help="A request of each run, as JSON; what is no JSON is text. May be repeated.",
 )  # fmt: skip
 @click.option(
@@ -48,17 +49,21 @@ if TYPE_CHECKING:
     help="Resident memory allowed to a worker.",
 )  # fmt: skip
 @click.option(
-    "--compare", nargs=2, metavar="A B",
+    "--compare", nargs=2, metavar="A B", envvar="PROCORCH_COMPARE", show_envvar=True,
     help="Compare B with A, each an APP or a file written with --export-json.",
 )  # fmt: skip
 @click.option(
     "--json", "as_json", is_flag=True, envvar="PROCORCH_JSON", show_envvar=True,
     help="The measurements as JSON on stdout.",
 )  # fmt: skip
-@click.option("--markdown", is_flag=True, help="The table as Markdown on stdout.")
+@click.option(
+    "--markdown", is_flag=True, envvar="PROCORCH_MARKDOWN", show_envvar=True,
+    help="The table as Markdown on stdout.",
+)  # fmt: skip
 @click.option(
     "--export-json", type=click.Path(dir_okay=False, writable=True, path_type=Path),
-    metavar="FILE", help="Write the measurements to FILE, too.",
+    metavar="FILE", envvar="PROCORCH_EXPORT_JSON", show_envvar=True,
+    help="Write the measurements to FILE, too.",
 )  # fmt: skip
 def command(
     apps: tuple[str, ...],
