@@ -393,6 +393,7 @@ class LocalProcess:
         self._page.close()
         for tap in self._taps:
             tap.close()
+        self._taps.clear()  # They refer to this object: its memory is not left to the collector.
         if self._pidfd >= 0:
             os.close(self._pidfd)
             self._pidfd = -1
