@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import signal
@@ -67,14 +68,20 @@ def test_the_page_has_every_row_and_how_to_repeat_it(report: Report) -> None:
             assert each.contender in text
 
 
-def test_a_picture_is_drawn(report: Report, tmp_path: Path) -> None:
-    """With every row in it."""
-    pytest.importorskip("matplotlib")
+def test_a_picture_is_drawn_or_what_it_needs_is_said(report: Report, tmp_path: Path) -> None:
+    """With every row in it; without matplotlib nothing is measured first."""
     source, path = tmp_path / "figures.json", tmp_path / "picture.svg"
     source.write_bytes(to_json(report))
     # Not in this process: matplotlib keeps the files of its fonts open.
-    subprocess.run([*COMMAND, "--from", source, "--plot", path], cwd=ROOT, check=True)
-    assert path.read_text(encoding="utf-8").count('id="axes_') >= len(report.rows)
+    done = subprocess.run(
+        [*COMMAND, "--from", source, "--plot", path], cwd=ROOT, capture_output=True, text=True
+    )
+    if importlib.util.find_spec("matplotlib") is None:
+        assert done.returncode != 0
+        assert "pip install 'procorch[plots]'" in done.stderr
+    else:
+        assert done.returncode == 0, done.stderr
+        assert path.read_text(encoding="utf-8").count('id="axes_') >= len(report.rows)
 
 
 def test_json_for_stdout_stands_there_alone() -> None:
