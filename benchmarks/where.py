@@ -37,6 +37,10 @@ WARM_UP = 100
               help="Functions shown of each thread.")  # fmt: skip
 def main(mode: str, requests: int, top: int) -> None:
     """Profile requests of 1 KiB: one at a time as in P1, or many pipelined as in P2."""
+    if sys.version_info >= (3, 12):
+        raise click.UsageError(
+            "it profiles several threads at once, which Python allows up to version 3.11"
+        )
     send = one if mode == "one" else many
     console = Console(highlight=False)
     console.print(f"{requests} requests, {mode} at a time", style="bold")

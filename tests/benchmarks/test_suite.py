@@ -134,8 +134,13 @@ def test_where_the_time_goes_is_told_for_caller_monitor_and_worker() -> None:
     """By the profile of each."""
     done = subprocess.run(
         [sys.executable, "-m", "benchmarks.where", "many", "--requests", "100", "--top", "3"],
-        cwd=ROOT, capture_output=True, text=True, check=True,
+        cwd=ROOT, capture_output=True, text=True,
     )  # fmt: skip
+    if sys.version_info >= (3, 12):
+        assert done.returncode == 2
+        assert "several threads at once" in done.stderr
+        return
+    assert done.returncode == 0, done.stderr
     assert "by the clock" in done.stdout
     for name in ("caller", "monitor", "worker"):
         assert f"{name}, µs a request" in done.stdout

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import signal
 import sys
@@ -249,28 +250,15 @@ def test_a_call_from_the_handler_of_a_signal_that_comes_during_a_call(
     assert inner == ["called"]
 
 
-def test_a_call_at_the_end_of_the_stack_fails_alone(start: Start) -> None:
+def test_a_call_with_too_little_stack_for_a_turn_goes_by_the_monitor(start: Start) -> None:
     handle = start(plain)
 
-    def deeper() -> str:
-        try:
-            return deeper()
-        except RecursionError:
-            return handle.send_message("deep").text
+    def below(frames: int) -> str:
+        return below(frames - 1) if frames else handle.send_message("deep").text
 
-    def all_the_way(room: int) -> str:
-        return all_the_way(room - 1) if room else handle.send_message("deep").text
-
-    # With less and less room: for a turn, for a call by way of the monitor, for nothing.
-    limit = sys.getrecursionlimit()
-    outcomes = []
-    for room in range(limit - 250, limit):
-        try:
-            outcomes.append(all_the_way(room))
-        except RecursionError:
-            outcomes.append("no room")
-    assert set(outcomes) == {"deep", "no room"}
-    assert deeper() == "deep"
+    depth = len(inspect.stack())
+    for left in range(120, 50, -5):
+        assert below(sys.getrecursionlimit() - depth - left) == "deep"
     assert handle.send_message("after").text == "after"
     assert handle.generation == 1
 
