@@ -68,8 +68,12 @@ class Loop(Generic[T]):
         """Hand an item to the loop's thread; from any thread."""
         self._inbox.append(item)
         if self._asleep:
-            self._asleep = False
-            self._rouse()
+            try:
+                self._asleep = False
+                self._rouse()
+            except BaseException:  # Ctrl-C, or no stack for one more call: the next one wakes it.
+                self._asleep = True
+                raise
 
     def _rouse(self) -> None:
         with self._waking:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import concurrent.futures
 import contextlib
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from typing import Any, Generic, TypeAlias, TypeVar, cast
@@ -39,7 +40,7 @@ class Outcome:
 _T = TypeVar("_T")
 
 
-class Reply(concurrent.futures.Future[_T], Generic[_T]):
+class Reply(concurrent.futures.Future[_T], Generic[_T], ABC):
     """A `concurrent.futures.Future` of one request that can also be awaited (asyncio).
 
     ``result()`` raises what the request failed with (an `AgentError`); ``cancel()`` takes the
@@ -73,13 +74,13 @@ class Reply(concurrent.futures.Future[_T], Generic[_T]):
         self._dropped = False
         self._under_way = False
 
+    @abstractmethod
     def shaped(self, body: Buffer, metrics: RequestMetrics | None) -> _T:
         """What the caller gets of a reply: called once, on the thread of whoever asks first.
 
         Raises:
             SerializationError: the body does not load here.
         """
-        raise NotImplementedError
 
     def begun(self) -> None:
         """It was handed to a worker."""

@@ -34,7 +34,7 @@ def factory():
         os.wait()
     def handle(x):
         if x == "stuck":
-            signal.pthread_sigmask(signal.SIG_BLOCK, range(1, 65))
+            signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
             while True:
                 pass
         if x == "stop":

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import os
 import signal
 import sys
@@ -30,14 +29,17 @@ Start = Callable[..., OrchestratedHandle]
 
 
 @pytest.fixture
-def taken(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
-    """Whether each call that waited was served on its own thread."""
-    seen: list[bool] = []
+def taken(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Who served each call that waited."""
+    seen: list[str] = []
     call = Direct.call
 
     def counted(self: Direct, request: Outgoing, reply: ReplyFuture) -> None:
         call(self, request, reply)
-        seen.append(request.handed_in and reply.done())
+        if not request.handed_in:  # the monitor had its turn in that moment
+            seen.append("the monitor")
+        else:
+            seen.append("its thread" if reply.done() else "nobody yet")
 
     monkeypatch.setattr(Direct, "call", counted)
     return seen
@@ -72,12 +74,14 @@ def by_word(tell: Callable[..., None]) -> Callable[[], Any]:
 
 
 def test_a_call_is_served_without_the_monitor_and_its_like_follow(
-    start: Start, taken: list[bool]
+    start: Start, taken: list[str]
 ) -> None:
     handle = start(plain)
     answers = [handle.send_message(f"{n}").text for n in range(200)]
     assert answers == [f"{n}" for n in range(200)]
-    assert taken.count(True) == 200
+    assert len(taken) == 200
+    assert "nobody yet" not in taken
+    assert taken.count("its thread") > 150  # the monitor's turns are short and few
 
 
 def test_calls_and_futures_of_many_threads_mix(start: Start) -> None:
@@ -250,15 +254,28 @@ def test_a_call_from_the_handler_of_a_signal_that_comes_during_a_call(
     assert inner == ["called"]
 
 
-def test_a_call_with_too_little_stack_for_a_turn_goes_by_the_monitor(start: Start) -> None:
+def test_a_call_at_the_end_of_the_stack_fails_alone(start: Start) -> None:
     handle = start(plain)
 
-    def below(frames: int) -> str:
-        return below(frames - 1) if frames else handle.send_message("deep").text
+    def deeper() -> str:
+        try:
+            return deeper()
+        except RecursionError:
+            return handle.send_message("deep").text
 
-    depth = len(inspect.stack())
-    for left in range(120, 50, -5):
-        assert below(sys.getrecursionlimit() - depth - left) == "deep"
+    def all_the_way(room: int) -> str:
+        return all_the_way(room - 1) if room else handle.send_message("deep").text
+
+    # With less and less room: for a turn, for a call by way of the monitor, for nothing.
+    limit = sys.getrecursionlimit()
+    outcomes = []
+    for room in range(limit - 250, limit):
+        try:
+            outcomes.append(all_the_way(room))
+        except RecursionError:
+            outcomes.append("no room")
+    assert set(outcomes) == {"deep", "no room"}
+    assert deeper() == "deep"
     assert handle.send_message("after").text == "after"
     assert handle.generation == 1
 

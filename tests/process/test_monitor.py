@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -84,6 +85,27 @@ def test_a_poster_that_is_late_wakes_nobody_else(monkeypatch: pytest.MonkeyPatch
     loop.post("late")
     assert written == []
     assert loop.take() == "late"
+
+
+def test_a_poster_that_is_interrupted_leaves_the_waking_to_the_next(
+    loop: Loop[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ctrl-C, or a stack that ends there: the loop must not sleep on with a full inbox."""
+    write, calls = os.eventfd_write, 0
+
+    def interrupted_once(fd: int, value: int) -> None:
+        nonlocal calls
+        calls += 1
+        if calls == 1:
+            raise KeyboardInterrupt
+        write(fd, value)
+
+    monkeypatch.setattr(os, "eventfd_write", interrupted_once)
+    loop._asleep = True  # as it says when it is about to wait
+    with pytest.raises(KeyboardInterrupt):
+        loop.post("first")
+    loop.post("second")
+    assert select.select([loop._wake], [], [], 0)[0] == [loop._wake]
 
 
 def test_a_request_sent_in_the_very_last_moment_gets_an_outcome(

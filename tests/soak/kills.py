@@ -137,13 +137,14 @@ def _kill(
     over: threading.Event,
 ) -> None:
     never = threading.Event()
-    dead: set[tuple[int, int]] = set()
+    killed: dict[int, int] = {}  # by instance, the last generation: what is kept must not grow
     try:
         while report.kills < kills:
             handle = chance.choice(handles)
-            which = handle.instance, handle.generation
-            if which not in dead and _kill_one(handle):
-                dead.add(which)  # a zombie takes signals, too
+            generation = handle.generation
+            # A zombie takes signals, too.
+            if killed.get(handle.instance) != generation and _kill_one(handle):
+                killed[handle.instance] = generation
                 report.kills += 1
                 # However slow the machine: there is to be load, not only deaths.
                 answered.clear()

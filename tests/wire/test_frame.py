@@ -122,17 +122,18 @@ def test_a_length_above_the_limit_is_refused_before_anything_is_allocated(
         body_len += max_frame + 1
         if body_len >= 2**64:
             return
-    decoder = Decoder(max_frame, 64)
-    data = header(Kind.REPLY, 1, 2, head_len, body_len)
-    decoder.writable()[:HEADER_SIZE] = data
-    tracemalloc.start()
-    try:
-        with pytest.raises(ProtocolError, match=f"{head_len} \\+ {body_len} bytes"):
-            decoder.wrote(HEADER_SIZE)
-        _, peak = tracemalloc.get_traced_memory()
-    finally:
-        tracemalloc.stop()
-    assert peak < 131_072  # other threads of the test run allocate something, too
+    peaks = []
+    for _ in range(5):  # what another thread of the test run allocates, it does not do five times
+        decoder = Decoder(max_frame, 64)
+        decoder.writable()[:HEADER_SIZE] = header(Kind.REPLY, 1, 2, head_len, body_len)
+        tracemalloc.start()
+        try:
+            with pytest.raises(ProtocolError, match=f"{head_len} \\+ {body_len} bytes"):
+                decoder.wrote(HEADER_SIZE)
+            peaks.append(tracemalloc.get_traced_memory()[1])
+        finally:
+            tracemalloc.stop()
+    assert min(peaks) < 32_768
 
 
 def test_a_peer_that_announces_much_and_sends_nothing_takes_no_memory() -> None:
