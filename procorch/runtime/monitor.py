@@ -31,7 +31,7 @@ import msgspec
 
 from procorch.errors import Aborted, AgentError, AgentStopped, ProtocolError, StartError
 from procorch.launch.base import Cause, ExitInfo, Launcher, Spec, Stream, Where, WorkerProcess
-from procorch.messages import AgentResult
+from procorch.messages import AgentResult, RequestMetrics
 from procorch.runtime import judge
 from procorch.runtime.asks import Switchboard
 from procorch.runtime.clock import REAL, Clock
@@ -168,15 +168,16 @@ class Monitor:
                 return link
         return None
 
-    def look(self, link: Link) -> tuple[str, int, str | None]:
-        """State in the users' words, counted restarts, last exit; from any thread.
+    def look(self, link: Link) -> tuple[str, int, str | None, int | None]:
+        """State in the users' words, counted restarts, last exit, request under way; any thread.
 
         Single attributes of the machine's record are read, never written, so no lock is needed.
         """
         a = self._machine.instance(link.key)
         if a is None:
-            return link.status.name, *link.last
-        return a.state, a.limits.total, a.last_exit
+            return link.status.name, *link.last, None
+        inflight = a.inflight[:1]  # one step of Python's: the list may become empty meanwhile
+        return a.state, a.limits.total, a.last_exit, inflight[0] if inflight else None
 
     def must_be_ours(self) -> None:
         """Refuse callers in the child of a fork: the monitor thread is not there to answer them.
@@ -332,6 +333,13 @@ class Monitor:
         self._left_queue(request)
         outcome = action.payload if action.payload is not None else Outcome()
         outcome.error = error = action.error
+        if outcome.metrics is None and request.sent is not None:
+            outcome.metrics = RequestMetrics(
+                queued=request.sent - request.submitted,
+                wall=self._now - request.sent,
+                bytes_in=request.size,
+                generation=request.generation,
+            )
         if error is not None and error.agent is None:
             error.agent = request.agent
         if self.hub.watched:

@@ -47,6 +47,8 @@ class ReplyFuture(concurrent.futures.Future[AgentResult]):
     Attributes:
         request: the request's number, as errors and events name it.
         agent: name of the agent it was sent to.
+        metrics: what the request cost, also where it failed, once it is done. Of a worker that did
+            not live to tell: times and sizes alone. None where no worker had it.
     """
 
     _done_callbacks: list[Callable[[Any], object]]
@@ -62,6 +64,7 @@ class ReplyFuture(concurrent.futures.Future[AgentResult]):
         super().__init__()
         self.request = request
         self.agent = agent
+        self.metrics: RequestMetrics | None = None
         self._drop = drop
         self._run = run
         self._clock = clock
@@ -79,6 +82,7 @@ class ReplyFuture(concurrent.futures.Future[AgentResult]):
             outcome.body = b""
             outcome.error = outcome.error or error
         self._sealed = outcome
+        self.metrics = outcome.metrics
         try:
             self.set_result(_SEALED)
         except concurrent.futures.InvalidStateError:
