@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import itertools
+from collections import deque
 from collections.abc import Iterator
 
 from procorch.batch import values
-from procorch.batch.errors import BatchInputError, JournalDamaged, JournalMismatch
+from procorch.batch.errors import BatchInputError, JournalMismatch
 from procorch.batch.feed import Feed
 from procorch.batch.items import Row, SourceItem
 from procorch.batch.memory import Memory
@@ -14,21 +15,36 @@ from procorch.batch.outcomes import error_of
 from procorch.batch.terms import Flight, Terms
 from procorch.errors import AgentCrashed
 
+_CHUNK = 64
+"""Items looked up together: each look into the journal hands the interpreter to other threads."""
+
 
 class Intake:
     """Takes items from their source, each exactly once.
 
     Args:
         source: the items in the order in which they are to be begun, or a feed that reads ahead.
+        ahead: they cost nothing to read, so a few of them are read before they are needed.
     """
 
-    def __init__(self, source: Iterator[SourceItem] | Feed, memory: Memory, terms: Terms) -> None:
-        self.exhausted = False
+    def __init__(
+        self, source: Iterator[SourceItem] | Feed, memory: Memory, terms: Terms, *, ahead: bool
+    ) -> None:
         self._source = source
         self._memory = memory
         self._terms = terms
+        self._chunk = _CHUNK if ahead else 1
+        self._ended = False
         self._turns = itertools.count()
+        self._read: deque[SourceItem] = deque()
+        self._known: dict[str, Row | None] = {}
         self._open: dict[str, str] = {}
+        self._settled: list[str] = []
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether there are no more items."""
+        return self._ended and not self._read
 
     def next(self) -> Flight | tuple[Row, int] | None:
         """An item to be run, or the outcome that it has already, with its turn.
@@ -39,24 +55,36 @@ class Intake:
             BatchError: the input cannot be read any further; it names an item twice; or an item is
                 not what it was in an earlier run.
         """
-        if isinstance(self._source, Feed):
-            item = self._source.take()
-            self.exhausted = self._source.over
-        else:
-            item = next(self._source, None)
-            self.exhausted = item is None
-        return None if item is None else self._admitted(item)
+        if not self._read and not self._ended:
+            self._look_up()
+        return self._admitted(self._read.popleft()) if self._read else None
 
     def settled(self, id: str) -> None:
-        """The journal has the outcome of an item: from now on it knows it."""
-        del self._open[id]
+        """The journal has the outcome of an item: the next look into it will find it."""
+        self._settled.append(id)
+
+    def _look_up(self) -> None:
+        for id in self._settled:
+            del self._open[id]
+        self._settled.clear()
+        if isinstance(self._source, Feed):
+            item = self._source.take()
+            self._ended = self._source.over
+            items = [] if item is None else [item]
+        else:
+            items = list(itertools.islice(self._source, self._chunk))
+            self._ended = len(items) < self._chunk
+        self._read.extend(items)
+        self._known = self._memory.find([item.id for item in items])
 
     def _admitted(self, item: SourceItem) -> Flight | tuple[Row, int]:
         if item.id in self._open:
             raise _twice(item, self._open[item.id])
         turn, digest = next(self._turns), values.digest(item.value, *item.more)
-        row = self._found(item)
+        row = self._known.get(item.id)
         if row is None:
+            if item.id in self._known and not self._terms.retry_failed:
+                raise self._memory.damage(item.id)
             flight = Flight(item, digest, turn)
             self._recall(flight)
         else:
@@ -74,14 +102,6 @@ class Intake:
             flight = Flight(item, digest, turn, number=row.attempts)
         self._open[item.id] = item.where
         return flight
-
-    def _found(self, item: SourceItem) -> Row | None:
-        try:
-            return self._memory.find(item.id)
-        except JournalDamaged:
-            if self._terms.retry_failed:
-                return None
-            raise
 
     def _recall(self, flight: Flight) -> None:
         """Attempts of a runner that did not live to see the outcome count."""

@@ -105,6 +105,23 @@ class Reader:
         found = self._all(f"{_SELECT_ROW} WHERE id = ?", id)
         return self._row(found[0]) if found else None
 
+    def find_all(self, ids: list[str]) -> dict[str, Row | None]:
+        """The final outcomes of those items that have one; None: it is there, but damaged."""
+        found: dict[str, Row | None] = {}
+        for columns in self._all(f"{_SELECT_ROW} WHERE id IN ({', '.join('?' * len(ids))})", *ids):
+            try:
+                found[columns[0]] = self._row(columns)
+            except JournalDamaged:
+                found[columns[0]] = None
+        return found
+
+    def damage(self, id: str) -> JournalDamaged:
+        """What is to be said of a row that is not what was written."""
+        return JournalDamaged(
+            f"{self.path}: what is kept of item {id!r} is not what was written; "
+            "`--retry-failed` runs damaged items again, `procorch show RUN --check` lists them"
+        )
+
     def attempts(self, id: str) -> list[Attempt]:
         """The failed attempts of an item, in order.
 
@@ -153,10 +170,7 @@ class Reader:
             known["ok"] = known["ok"] == 1
         fact = kind(**known)
         if seal != _seal(fact):
-            raise JournalDamaged(
-                f"{self.path}: what is kept of item {known['id']!r} is not what was written; "
-                "`--retry-failed` runs damaged items again, `procorch show RUN --check` lists them"
-            )
+            raise self.damage(known["id"])
         return fact
 
     def close(self) -> None:

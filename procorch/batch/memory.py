@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
 
+from procorch.batch.errors import JournalDamaged
 from procorch.batch.items import Attempt, Row
 from procorch.batch.journal import Journal, Reader
 from procorch.batch.writer import Fact, Kept, News, Writer
@@ -20,8 +21,12 @@ class Memory(Protocol):
 
     epoch: int
 
-    def find(self, id: str) -> Row | None:
-        """The final outcome of an item, if it has one."""
+    def find(self, ids: list[str]) -> dict[str, Row | None]:
+        """The final outcomes of those items that have one; None: it is there, but damaged."""
+        ...
+
+    def damage(self, id: str) -> JournalDamaged:
+        """What is to be said of a damaged outcome."""
         ...
 
     def attempts(self, id: str) -> list[Attempt]:
@@ -51,9 +56,13 @@ class Durable:
         self._has_attempts = self._reader.attempted()
         self._writer = Writer(journal, tell)
 
-    def find(self, id: str) -> Row | None:
+    def find(self, ids: list[str]) -> dict[str, Row | None]:
         """See `Memory`."""
-        return self._reader.find(id)
+        return self._reader.find_all(ids)
+
+    def damage(self, id: str) -> JournalDamaged:
+        """See `Memory`."""
+        return self._reader.damage(id)
 
     def attempts(self, id: str) -> list[Attempt]:
         """See `Memory`."""
@@ -77,9 +86,13 @@ class Forgetful:
     def __init__(self, tell: Callable[[News], None]) -> None:
         self._tell = tell
 
-    def find(self, id: str) -> Row | None:
+    def find(self, ids: list[str]) -> dict[str, Row | None]:
         """See `Memory`."""
-        return None
+        return {}
+
+    def damage(self, id: str) -> JournalDamaged:
+        """See `Memory`."""
+        return JournalDamaged(id)
 
     def attempts(self, id: str) -> list[Attempt]:
         """See `Memory`."""

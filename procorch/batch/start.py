@@ -204,7 +204,8 @@ def run_batch(
                 remove(path)
             raise
     left = selection.of(source)
-    intake = Intake(Feed(left, inbox.put) if source.live else left, memory, terms)
+    fed = Feed(left, inbox.put) if source.live else left
+    intake = Intake(fed, memory, terms, ahead=source.repeatable)
     loop = Loop(intake, crew, memory, inbox, terms)
     return BatchRun(loop, crew, memory, inbox, total)
 
