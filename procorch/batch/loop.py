@@ -40,6 +40,10 @@ _UNCOMMITTED = 2000
 _UNCOMMITTED_BYTES = 64 << 20
 _KNOWN = 256
 """Items of earlier runs that are handed out in one go."""
+_MOMENT = 0.1
+"""Seconds after which what still waits for a worker is taken back, once the batch is to end.
+
+Quick items are done by then, and of slow ones nothing is just being handed over."""
 _LONGEST = 30.0
 """Seconds between two attempts, unless a service asks for more."""
 
@@ -83,8 +87,10 @@ class Loop:
         self._terms = terms
         self._stopping = False
         self._hurry = False
+        self._take_back_at: float | None = None
         self._again: deque[Flight] = deque()
         self._later: list[tuple[float, int, Flight]] = []
+        self._ends = [0, 0]
         self._unwritten = 0
         self._unwritten_bytes = 0
         self._in_turn: dict[int, BatchItem | None] = {}
@@ -93,6 +99,8 @@ class Loop:
     def advance(self, timeout: float | None) -> None:
         """Go on until something has happened, or for ``timeout`` seconds."""
         self._fill()
+        if self._take_back_at is not None and self._take_back_at <= time.monotonic():
+            self._take_back()
         if self._is_done():
             self._finish()
             return
@@ -123,9 +131,10 @@ class Loop:
             self._say_the_end()
 
     def _arrivals(self, timeout: float | None) -> Iterator[Message]:
-        if self._later and not self._stopping:
-            due = max(0.0, self._later[0][0] - time.monotonic())
-            timeout = due if timeout is None else min(timeout, due)
+        due = self._later[0][0] if self._later else self._take_back_at
+        if due is not None:
+            left = max(0.0, due - time.monotonic())
+            timeout = left if timeout is None else min(timeout, left)
         try:
             yield self._inbox.get(timeout=timeout)
             while True:
@@ -263,6 +272,7 @@ class Loop:
         self._unwritten += 1
         self._unwritten_bytes += len(row.output or "")
         self._memory.put(row, (row, item, flight.turn))
+        self._halt_if_met(row.ok)
 
     def _kept(self, row: Row, item: BatchItem, turn: int) -> None:
         """It is committed: now it counts."""
@@ -271,10 +281,15 @@ class Loop:
         self._intake.settled(row.id)
         self.tally.add(row, fresh=True)
         self._hand_out(item, turn)
-        halt, tally = self._terms.halt, self.tally
-        if halt is not None and halt.reached(tally.fresh_ok, tally.fresh_failed):
-            counts = f"{tally.fresh_failed} failed and {tally.fresh_ok} succeeded in this run"
-            self._stop("halted", BatchHalted(f"halted by {halt}: {counts}"), now=halt.now)
+
+    def _halt_if_met(self, ok: bool) -> None:
+        """Decided by what has come to an end, written or not: the sooner the better."""
+        self._ends[ok] += 1
+        failed, succeeded = self._ends
+        halt = self._terms.halt
+        if halt is not None and halt.reached(succeeded, failed):
+            why = f"halted by {halt}: {failed} failed and {succeeded} succeeded in this run"
+            self._stop("halted", BatchHalted(why), now=halt.now)
 
     def _hand_out(self, item: BatchItem | None, turn: int) -> None:
         if not self._terms.keep_order:
@@ -300,7 +315,12 @@ class Loop:
             self._again.clear()
             self._later.clear()
         self._hurry = now
-        running = set() if now else {each.request for each in self._crew.look()}
+        self._take_back_at = time.monotonic() + (0.0 if now else _MOMENT)
+
+    def _take_back(self) -> None:
+        """Cancel what waits for a worker; with ``_hurry`` also what a worker has."""
+        self._take_back_at = None
+        running = set() if self._hurry else {each.request for each in self._crew.look()}
         for number, flight in list(self.flights.items()):
             if number not in running and flight.reply is not None:
                 flight.reply.cancel()
