@@ -101,7 +101,7 @@ class BatchItem:
     log: str = ""
 
 
-class Row(msgspec.Struct, kw_only=True, omit_defaults=True):
+class Row(msgspec.Struct, kw_only=True):
     """A final outcome as the journal keeps it; the fields are its columns.
 
     Args:
@@ -135,7 +135,7 @@ class Row(msgspec.Struct, kw_only=True, omit_defaults=True):
     log: str = ""
 
 
-class Attempt(msgspec.Struct, kw_only=True, omit_defaults=True):
+class Attempt(msgspec.Struct, kw_only=True):
     """An attempt that failed; of one that succeeded the `Row` tells everything."""
 
     id: str

@@ -279,8 +279,9 @@ class Journal(Reader):
 
 
 def _seal(fact: Row | Attempt) -> bytes:
-    # Defaults are left out, so that a column which a later version adds leaves old seals alone.
-    return blake2b(msgspec.msgpack.encode(fact), digest_size=8).digest()
+    # What is empty is left out, so that a column which a later version adds leaves old seals alone.
+    known = [each for each in msgspec.structs.asdict(fact).items() if each[1] is not None]
+    return blake2b(msgspec.msgpack.encode(known), digest_size=8).digest()
 
 
 def _text(value: object) -> str:

@@ -96,7 +96,8 @@ class Writer:
             if not facts:
                 continue
             try:
-                over = not self._commit(facts) or over
+                if not self._commit(facts):
+                    return
             except JournalError as error:
                 self._tell(Broken(error))
                 return
