@@ -82,6 +82,7 @@ class BatchItem:
         error: why it failed; None where it succeeded.
         reason: the failure in a word, one of "error", "timeout", "crashed", "memory",
             "serialization", "cancelled", "poison"; None where it succeeded.
+        place: what it died of, and where in the code; None where it succeeded.
         attempts: how often it was tried, earlier runs of the batch included.
         position: place in the input, from 0.
         resumed: its outcome is that of an earlier run of the batch.
@@ -94,6 +95,7 @@ class BatchItem:
     output: Any
     error: AgentError | None
     reason: str | None
+    place: str | None
     attempts: int
     position: int
     resumed: bool = False

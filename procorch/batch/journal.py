@@ -12,6 +12,7 @@ every transaction first looks whether the number is still its own.
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
 import time
 from collections.abc import Iterator
@@ -25,7 +26,7 @@ import msgspec
 from procorch.batch import schema
 from procorch.batch.errors import JournalDamaged, JournalFenced
 from procorch.batch.items import Attempt, Row
-from procorch.batch.lock import Lock
+from procorch.batch.lock import Lock, holder
 
 _ROW = Row.__struct_fields__
 _ATTEMPT = Attempt.__struct_fields__
@@ -96,6 +97,15 @@ class Reader:
         """What happened to the run as a whole: Unix seconds, epoch, kind, text."""
         return [tuple(row) for row in self._all("SELECT at, epoch, kind, text FROM events")]
 
+    def state(self) -> str:
+        """In a word: "finished", "interrupted", "halted", "broken", "killed", or who is at it."""
+        writer = holder(self.path)
+        if writer is not None:
+            return f"running: {writer}"
+        last = self._all("SELECT kind FROM events ORDER BY rowid DESC LIMIT 1")
+        word = last[0][0] if last else "killed"
+        return "killed" if word in ("started", "resumed", "started over") else word
+
     def find(self, id: str) -> Row | None:
         """The final outcome of an item; None where it has none yet.
 
@@ -148,7 +158,8 @@ class Reader:
                 for row in cursor:
                     yield self._row(row)
             finally:
-                cursor.close()
+                with contextlib.suppress(sqlite3.ProgrammingError):  # the journal was closed before
+                    cursor.close()
 
     def damaged(self) -> list[str]:
         """Names of the items whose rows are not what was written."""

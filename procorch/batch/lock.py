@@ -67,6 +67,23 @@ class Lock:
         os.close(self._fd)
 
 
+def holder(journal: Path) -> str | None:
+    """Who writes a journal at the moment; None: nobody."""
+    try:
+        fd = os.open(
+            journal.with_name(journal.name + ".lock"), os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
+        )
+    except OSError:
+        return None
+    try:
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        return None
+    except BlockingIOError:
+        return _read(fd)
+    finally:
+        os.close(fd)
+
+
 def _read(fd: int) -> str:
     try:
         holder = msgspec.json.decode(os.pread(fd, 4096, 0), type=dict[str, str | int])

@@ -266,7 +266,7 @@ class Loop:
 
     def _write(self, row: Row, flight: Flight, output: Any, error: AgentError | None) -> None:
         item = BatchItem(
-            row.id, row.ok, output, error, row.reason, row.attempts, row.position,
+            row.id, row.ok, output, error, row.reason, row.place, row.attempts, row.position,
             cost=outcomes.cost_of(row), log=row.log,
         )  # fmt: skip
         self._unwritten += 1

@@ -83,7 +83,7 @@ def item_of(row: Row) -> BatchItem:
     """
     output = None if row.output is None else values.unpack(row.output)
     return BatchItem(
-        row.id, row.ok, output, error_of(row), row.reason, row.attempts, row.position,
+        row.id, row.ok, output, error_of(row), row.reason, row.place, row.attempts, row.position,
         resumed=True, cost=cost_of(row), log=row.log,
     )  # fmt: skip
 
@@ -113,10 +113,10 @@ def _figures(metrics: RequestMetrics | None, error: AgentError | None) -> dict[s
     pid, peak = getattr(error, "pid", None), getattr(error, "peak_rss", None)
     if metrics is None:
         return {"pid": pid, "peak_rss": peak}
-    cpu = metrics.cpu_user + metrics.cpu_system
+    told = metrics.pid != 0
     return {
         "wall": float(metrics.wall),
-        "cpu": float(cpu),
+        "cpu": float(metrics.cpu_user + metrics.cpu_system) if told else None,
         "pid": metrics.pid or pid,
         "peak_rss": metrics.peak_rss or peak,
     }
