@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import signal
 import socket
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
@@ -101,12 +102,14 @@ def joblog(rows: Iterable[Row]) -> Iterator[str]:
     host = socket.gethostname()
     for row in rows:
         wall, error = row.wall or 0.0, error_of(row)
-        code, signal = 0 if row.ok else 1, 0
-        if isinstance(error, AgentCrashed) and error.exitcode is not None:
-            code, signal = max(0, error.exitcode), max(0, -error.exitcode)
+        code, ended_by = 0 if row.ok else 1, 0
+        if isinstance(error, AgentCrashed) and error.signal in signal.Signals.__members__:
+            code, ended_by = 0, signal.Signals[str(error.signal)].value
+        elif isinstance(error, AgentCrashed) and error.exitcode is not None:
+            code = error.exitcode
         name = " ".join(row.id.split())
         began = row.finished - wall
-        fields = (row.position + 1, host, f"{began:.3f}", f"{wall:.3f}", 0, 0, code, signal, name)
+        fields = (row.position + 1, host, f"{began:.3f}", f"{wall:.3f}", 0, 0, code, ended_by, name)
         yield "\t".join(map(str, fields)) + "\n"
 
 

@@ -18,8 +18,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.append(str(ROOT))
 
-from tests.batch import kills
-from tests.batch.journal_kills import acknowledged_and_kept
+from tests.batch import kills  # noqa: E402
+from tests.batch.journal_kills import acknowledged_and_kept  # noqa: E402
 
 
 def main() -> int:
