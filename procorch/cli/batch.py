@@ -95,8 +95,8 @@ def command(app: str, source: str, out: Path | None, **given: Any) -> int:
     from procorch.cli import batch_report, places, screen
     from procorch.cli.app import load
     from procorch.cli.batch_screen import shown
-    from procorch.cli.quiet import replacements
     from procorch.errors import AgentError
+    from procorch.telemetry.quiet import replacements
 
     factory = load(app)
     out = places.usual_out(app, source) if out is None else out

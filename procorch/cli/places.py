@@ -6,7 +6,7 @@ import difflib
 import re
 from pathlib import Path
 
-from procorch.cli.exits import UnknownName
+from procorch.cli.exits import Misconfigured, UnknownName
 
 HOME = Path(".procorch")
 """The folder of batches that were given no place of their own."""
@@ -16,8 +16,23 @@ def usual_out(app: str, source: str) -> Path:
     """Where a batch is kept that was given no place; the same for the same words."""
     factory = app.rpartition(":")[2]
     name = "stdin" if source == "-" else Path(source).name.split(".")[0]
-    HOME.mkdir(mode=0o700, exist_ok=True)
-    return HOME / (re.sub(r"[^\w.-]+", "-", f"{factory}-{name}").strip("-") + ".db")
+    return usual(re.sub(r"[^\w.-]+", "-", f"{factory}-{name}").strip("-"))
+
+
+def usual(name: str) -> Path:
+    """The journal of that name in the usual folder, which is made.
+
+    Raises:
+        Misconfigured: it cannot be made.
+    """
+    try:
+        HOME.mkdir(mode=0o700, exist_ok=True)
+    except OSError as error:
+        raise Misconfigured(
+            f"the folder {HOME} for journals cannot be made here: {error.strerror}; say where to "
+            "keep it, -o FILE"
+        ) from None
+    return HOME / f"{name}.db"
 
 
 def find(run: str) -> Path:

@@ -1,4 +1,4 @@
-"""The log of the library while a verb tells its news in its own words."""
+"""The log of the library kept off the screen, while somebody tells the news in his own words."""
 
 from __future__ import annotations
 
