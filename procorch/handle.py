@@ -28,7 +28,13 @@ class OrchestratedHandle:
         self._link = link
         self._monitor = monitor
         self._entrance = Entrance(
-            link, max_message, monitor.submit, monitor.drop, monitor.run_callback, monitor.clock
+            link,
+            max_message,
+            monitor.submit,
+            monitor.call,
+            monitor.drop,
+            monitor.run_callback,
+            monitor.clock,
         )
 
     @property
@@ -62,7 +68,7 @@ class OrchestratedHandle:
         """
         if not isinstance(text, str):
             raise TypeError(f"send_message() takes text, not {type(text).__name__}")
-        return self.submit(text, timeout=timeout).result()
+        return self._call(text, timeout)
 
     def send_messages(
         self, messages: Sequence[AgentMessage], *, timeout: float | str | None = None
@@ -73,7 +79,20 @@ class OrchestratedHandle:
                 f"send_messages() takes a list of messages, not {type(messages).__name__}; "
                 "send_message() takes text"
             )
-        return self.submit(list(messages), timeout=timeout).result()
+        return self._call(list(messages), timeout)
+
+    def _call(self, request: Any, timeout: float | str | None) -> AgentResult:
+        self._monitor.must_be_ours()
+        reply = self._entrance.send(
+            request,
+            text=isinstance(request, str),
+            timeout=_timeout(timeout),
+            from_dispatch=False,
+            retries=None,
+            wait=True,
+            attend=True,
+        )
+        return reply.result()
 
     def submit(
         self,

@@ -33,7 +33,7 @@ from procorch.batch.report import Ended, Tally
 from procorch.batch.terms import Flight, Terms
 from procorch.batch.writer import Broken, Kept, News, Stuck
 from procorch.errors import AgentCrashed, AgentError, AgentStopped, PoisonRequest, RequestCancelled
-from procorch.messages import RequestMetrics
+from procorch.handle import ReplyFuture
 
 _UNCOMMITTED = 2000
 """Items whose outcome is being written, or that wait for their turn; with more, none is begun."""
@@ -227,11 +227,11 @@ class Loop:
             output = reply.result().output
             kept = outcomes.packed(output)
         except AgentError as error:
-            self._failed(flight, error, reply.metrics)
+            self._failed(flight, error, reply)
         else:
-            self._write(outcomes.success(flight, kept, reply.metrics), flight, output, None)
+            self._write(outcomes.success(flight, kept, reply), flight, output, None)
 
-    def _failed(self, flight: Flight, error: AgentError, metrics: RequestMetrics | None) -> None:
+    def _failed(self, flight: Flight, error: AgentError, reply: ReplyFuture | None) -> None:
         if self._stopping and isinstance(error, RequestCancelled | AgentStopped):
             return  # not begun, or ended for our sake: it has no outcome
         if isinstance(error, AgentStopped):
@@ -239,7 +239,7 @@ class Loop:
             gone.__cause__ = error
             self._stop("broken", gone, now=True)
             return
-        attempt = outcomes.attempt(flight, error, metrics)
+        attempt = outcomes.attempt(flight, error, reply)
         self._memory.put(attempt)
         if isinstance(error, AgentCrashed):
             flight.deaths.append(error)

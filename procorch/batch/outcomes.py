@@ -12,6 +12,7 @@ from procorch.batch.items import Attempt, BatchItem, ItemCost, Row, place_of, re
 from procorch.batch.terms import Flight
 from procorch.errors import AgentError, SerializationError
 from procorch.errors.plain import from_plain, to_plain
+from procorch.handle import ReplyFuture
 from procorch.messages import RequestMetrics
 
 _LARGEST = 900_000_000
@@ -34,9 +35,9 @@ def packed(output: object) -> str | bytes:
     return data
 
 
-def success(flight: Flight, output: str | bytes, metrics: RequestMetrics | None) -> Row:
+def success(flight: Flight, output: str | bytes, reply: ReplyFuture) -> Row:
     """The final outcome of an item that succeeded."""
-    return _row(flight, ok=True, output=output, **_figures(metrics, None))
+    return _row(flight, ok=True, output=output, log=_log(reply), **_figures(reply.metrics, None))
 
 
 def failure(flight: Flight, error: AgentError, last: Attempt) -> Row:
@@ -57,8 +58,8 @@ def failure(flight: Flight, error: AgentError, last: Attempt) -> Row:
     )
 
 
-def attempt(flight: Flight, error: AgentError, metrics: RequestMetrics | None) -> Attempt:
-    """An attempt that failed."""
+def attempt(flight: Flight, error: AgentError, reply: ReplyFuture | None) -> Attempt:
+    """An attempt that failed; without a reply the item could not be sent."""
     return Attempt(
         id=flight.item.id,
         number=flight.number,
@@ -66,7 +67,8 @@ def attempt(flight: Flight, error: AgentError, metrics: RequestMetrics | None) -
         place=place_of(error),
         error=_plain(error),
         finished=time.time(),
-        **_figures(metrics, error),
+        log="" if reply is None else _log(reply),
+        **_figures(None if reply is None else reply.metrics, error),
     )
 
 
@@ -102,6 +104,12 @@ def _row(flight: Flight, **known: Any) -> Row:
         finished=time.time(),
         **known,
     )
+
+
+def _log(reply: ReplyFuture) -> str:
+    """What was printed meanwhile: first the one stream, then the other."""
+    out, err = reply.stdout, reply.stderr
+    return f"{out}\n{err}" if out and err and not out.endswith("\n") else out + err
 
 
 def _plain(error: AgentError) -> str:

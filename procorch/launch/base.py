@@ -22,12 +22,16 @@ Stream: TypeAlias = Literal["stdout", "stderr"]
 
 @dataclass(frozen=True, slots=True)
 class Caps:
-    """What a launcher's processes can do; what they cannot is said, never hidden."""
+    """What a launcher's processes can do; what they cannot is said, never hidden.
+
+    ``direct``: a caller may read what its worker sends (`WorkerProcess.lend`).
+    """
 
     signals: bool
     exit_status: bool
     fd_passing: bool
     remote: bool
+    direct: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +77,8 @@ class ExitInfo:
         started: the last request it began; 0: none.
         last_stack: what its fault handler wrote.
         detail: what is known beyond that; for START_FAILED the reason.
+        peak_rss: the most memory in bytes that it held at a time since its last request began;
+            None: nobody knows.
     """
 
     cause: Cause
@@ -82,6 +88,7 @@ class ExitInfo:
     started: int = 0
     last_stack: str | None = None
     detail: str | None = None
+    peak_rss: int | None = None
 
 
 class Watcher(Protocol):
@@ -126,6 +133,22 @@ class WorkerProcess(Protocol):
 
         Where no descriptor can be passed a large body goes as `payload.spread` has it.
         """
+        ...
+
+    def lend(self) -> int:
+        """Leave it to a waiting caller to `read`; its turn has to be held for each call.
+
+        Returns:
+            The descriptor to poll; -1: it cannot be lent now, or ever.
+        """
+        ...
+
+    def read(self) -> bool:
+        """Read what it has sent, in place of the monitor; False: not the caller's any more."""
+        ...
+
+    def take_back(self) -> None:
+        """The monitor reads again; idempotent."""
         ...
 
     @property

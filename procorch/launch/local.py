@@ -131,6 +131,7 @@ class LocalProcess:
         self._killed = False
         self._gone = False
         self._deaf = False
+        self._lent = False
         self._nudged = 0
         ends.ours.setblocking(False)
         self._channel = Channel(ends.ours, max_frame)
@@ -174,7 +175,29 @@ class LocalProcess:
         except OSError:
             return  # Its death is on the way through the pidfd.
         if self._channel.unsent:
+            self.take_back()
             self._loop.watch_writable(self._channel.fileno(), self._writable)
+
+    def lend(self) -> int:
+        """See `WorkerProcess.lend`."""
+        if self._gone or self._deaf or self._lent or self._channel.unsent:
+            return -1
+        self._lent = True
+        fd = self._channel.fileno()
+        self._loop.unwatch(fd)
+        return fd
+
+    def read(self) -> bool:
+        """See `WorkerProcess.read`."""
+        if self._lent:
+            self._readable()
+        return self._lent
+
+    def take_back(self) -> None:
+        """See `WorkerProcess.take_back`."""
+        if self._lent:
+            self._lent = False
+            self._loop.watch(self._channel.fileno(), self._readable)
 
     def kill(self, signum: signal.Signals) -> None:
         """See `WorkerProcess.kill`: the process, its group, and what has left the group (N8)."""
@@ -269,6 +292,7 @@ class LocalProcess:
     def _stop_listening(self) -> None:
         """Nothing can be said to it any more, either: the socket is not watched."""
         self._deaf = True
+        self._lent = False
         self._loop.unwatch(self._channel.fileno())
 
     def _still_there(self) -> None:
@@ -293,16 +317,20 @@ class LocalProcess:
         known = -signal.SIGKILL if self._killed else None
         self.ended(known, detail="its zygote does not tell how")
 
-    def ended(self, code: int | None, *, detail: str | None = None) -> None:
+    def ended(
+        self, code: int | None, *, detail: str | None = None, peak_rss: int | None = None
+    ) -> None:
         """It has ended and is reaped: hand in what it wrote, then report.
 
         Args:
             code: like ``Popen.returncode``; None: nobody knows.
             detail: what its parent has to say about it.
+            peak_rss: the most memory it held at a time, in bytes.
         """
         if self._gone:
             return
         self._gone = True
+        self._lent = False
         self._loop.unwatch(self._pidfd)
         self._loop.unwatch(self._channel.fileno())
         self._pull()
@@ -318,6 +346,7 @@ class LocalProcess:
             started=self._page.started,
             last_stack=self._page.text(),
             detail=detail,
+            peak_rss=peak_rss,
         )
         self._release()
         self._sink.on_exit(self, info)
@@ -336,6 +365,7 @@ class LocalProcess:
         if self._gone:
             return
         self._gone = True
+        self._lent = False
         self._loop.unwatch(self._channel.fileno())
         self._release()
         self._sink.on_exit(self, info)
@@ -352,6 +382,7 @@ class LocalProcess:
         """Nobody waits for its end any more."""
         if not self._gone:
             self._gone = True
+            self._lent = False
             self._loop.unwatch(self._pidfd)
             self._loop.unwatch(self._channel.fileno())
             self._release()

@@ -21,7 +21,7 @@ class SpawnLauncher:
         max_frame: the largest frame accepted from a worker, in bytes.
     """
 
-    caps = Caps(signals=True, exit_status=True, fd_passing=True, remote=False)
+    caps = Caps(signals=True, exit_status=True, fd_passing=True, remote=False, direct=True)
 
     def __init__(self, max_frame: int) -> None:
         self._max_frame = max_frame

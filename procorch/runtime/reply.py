@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import concurrent.futures
 import contextlib
-import dataclasses
 import threading
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
@@ -35,6 +34,8 @@ class Outcome:
     metrics: RequestMetrics | None = None
     error: AgentError | None = None
     body: Content = b""
+    stdout: str = ""
+    stderr: str = ""
 
 
 class ReplyFuture(concurrent.futures.Future[AgentResult]):
@@ -49,6 +50,8 @@ class ReplyFuture(concurrent.futures.Future[AgentResult]):
         agent: name of the agent it was sent to.
         metrics: what the request cost, also where it failed, once it is done. Of a worker that did
             not live to tell: times and sizes alone. None where no worker had it.
+        stdout: what was written on standard output meanwhile, the last 64 KiB of it, where that is
+            captured (`AgentSettings.output`); ``stderr`` likewise, captured or not.
     """
 
     _done_callbacks: list[Callable[[Any], object]]
@@ -65,6 +68,7 @@ class ReplyFuture(concurrent.futures.Future[AgentResult]):
         self.request = request
         self.agent = agent
         self.metrics: RequestMetrics | None = None
+        self.stdout = self.stderr = ""
         self._drop = drop
         self._run = run
         self._clock = clock
@@ -82,7 +86,7 @@ class ReplyFuture(concurrent.futures.Future[AgentResult]):
             outcome.body = b""
             outcome.error = outcome.error or error
         self._sealed = outcome
-        self.metrics = outcome.metrics
+        self.metrics, self.stdout, self.stderr = outcome.metrics, outcome.stdout, outcome.stderr
         try:
             self.set_result(_SEALED)
         except concurrent.futures.InvalidStateError:
@@ -201,11 +205,10 @@ def _open(outcome: Outcome, agent: str) -> AgentResult | AgentError:
     if outcome.error is not None:
         return _whole(outcome.error, body)
     try:
-        result = to_result(codec.decode(body))
+        return to_result(codec.decode(body), outcome.metrics)
     except AgentError as error:
         error.agent = agent
         return error
-    return dataclasses.replace(result, metrics=outcome.metrics)
 
 
 def _whole(error: AgentError, body: Buffer) -> AgentError:

@@ -31,7 +31,7 @@ class FakeLauncher:
         max_frame: the largest frame accepted from a worker, in bytes.
     """
 
-    caps = Caps(signals=True, exit_status=True, fd_passing=False, remote=False)
+    caps = Caps(signals=True, exit_status=True, fd_passing=False, remote=False, direct=False)
 
     def __init__(self, clock: FakeClock, max_frame: int = 1 << 30) -> None:
         self._clock = clock

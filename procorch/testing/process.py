@@ -135,6 +135,17 @@ class FakeProcess:
 
     # ---- on the monitor thread
 
+    def lend(self) -> int:
+        """See `WorkerProcess.lend`: it has no socket."""
+        return -1
+
+    def read(self) -> bool:
+        """See `WorkerProcess.read`."""
+        return False
+
+    def take_back(self) -> None:
+        """See `WorkerProcess.take_back`."""
+
     @property
     def progress(self) -> int:
         """See `WorkerProcess.progress`."""

@@ -262,9 +262,11 @@ def test_ctrl_c_ends_the_workers_and_keeps_what_was_finished(tmp_path: Path) -> 
     next(run)
     timer = threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGINT))
     timer.start()
-    with pytest.raises(KeyboardInterrupt):
-        next(run)
-    timer.join()
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            next(run)
+    finally:
+        timer.cancel()
     with Reader(out) as journal:
         assert journal.counts() == (1, 0)
 
@@ -354,3 +356,18 @@ def test_an_existing_batch_is_not_touched_without_a_word(tmp_path: Path) -> None
         assert [item.output for item in run] == [3]
     with Reader(out) as journal:
         assert journal.counts() == (1, 0)
+
+
+def test_what_an_item_has_printed_is_kept_with_it(tmp_path: Path) -> None:
+    words = ["hello", "die", "bye"]
+    with run_batch(
+        agents.talker, words, out=tmp_path / "run.db", workers=1, retries=1, output="capture"
+    ) as run:
+        logs = {item.position: item.log for item in run}
+    assert logs[0] == "out hello\nerr hello\n"
+    assert logs[1].startswith("out die\nerr die\n")
+    assert logs[2] == "out bye\nerr bye\n"
+    with Reader(tmp_path / "run.db") as journal:
+        assert [row.log for row in journal.rows()] == [logs[n] for n in range(3)]
+        assert all(each.log.startswith("out die\nerr die\n") for each in journal.attempts("1"))
+        assert len(journal.attempts("1")) == 2

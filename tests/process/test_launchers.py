@@ -95,7 +95,7 @@ class Told:
                 if event[:2] == (kind, process.spec.key):
                     return self.events.pop(index)
             assert time.monotonic() < deadline, f"no {kind!r}; told: {self.events}"
-            self.loop.wait(deadline, lambda: None)
+            self.loop.wait(lambda: deadline, lambda: None, lambda: None)
 
     def frame(self, process: WorkerProcess) -> Frame:
         return self.until("frame", process)[2]
@@ -112,7 +112,7 @@ class Told:
         deadline = time.monotonic() + PATIENCE
         while len(self.ended) < len(self.started):
             assert time.monotonic() < deadline, f"still there; told: {self.events}"
-            self.loop.wait(deadline, lambda: None)
+            self.loop.wait(lambda: deadline, lambda: None, lambda: None)
         self.launcher.close()
         self.loop.close()
 
@@ -228,7 +228,7 @@ def test_the_exit_comes_once_and_last_after_all_that_was_written(told: Told, obe
     deadline = time.monotonic() + PATIENCE
     while "exit" not in told.told_of(process):
         assert time.monotonic() < deadline
-        told.loop.wait(deadline, lambda: None)
+        told.loop.wait(lambda: deadline, lambda: None, lambda: None)
     assert told.told_of(process) == ["frame"] * 50 + ["exit"]
 
     process.send(Kind.STOP, 0, b"", [])
@@ -259,7 +259,7 @@ def test_what_a_worker_writes_is_told_by_stream_and_before_its_frames_and_exit(t
     deadline = time.monotonic() + PATIENCE
     while "exit" not in told.told_of(process):
         assert time.monotonic() < deadline
-        told.loop.wait(deadline, lambda: None)
+        told.loop.wait(lambda: deadline, lambda: None, lambda: None)
     written = {"stdout": b"", "stderr": b""}
     replies = 0
     for event in told.events:
