@@ -24,6 +24,11 @@ if TYPE_CHECKING:
     from procorch.batch.report import BatchSummary as BatchSummary
     from procorch.batch.runner import BatchRun as BatchRun
     from procorch.batch.start import run_batch as run_batch
+    from procorch.bench import Comparison as Comparison
+    from procorch.bench import Measurement as Measurement
+    from procorch.bench import Statistics as Statistics
+    from procorch.bench import compare as compare
+    from procorch.bench import measure as measure
     from procorch.children import ChildCounts as ChildCounts
     from procorch.children import ChildInfo as ChildInfo
     from procorch.context import Context as Context
@@ -56,6 +61,7 @@ if TYPE_CHECKING:
     from procorch.errors import StartError as StartError
     from procorch.errors import StreamError as StreamError
     from procorch.errors import StructuredOutputFailed as StructuredOutputFailed
+    from procorch.executor import AgentExecutor as AgentExecutor
     from procorch.handle import OrchestratedHandle as OrchestratedHandle
     from procorch.info import AgentInfo as AgentInfo
     from procorch.messages import AgentMessage as AgentMessage
@@ -79,6 +85,7 @@ if TYPE_CHECKING:
     from procorch.orchestrator import AgentOrchestrator as AgentOrchestrator
     from procorch.pool import AgentPool as AgentPool
     from procorch.pool import Outcome as Outcome
+    from procorch.pool import PoolInfo as PoolInfo
     from procorch.runtime.events import EventStream as EventStream
     from procorch.runtime.reply import ReplyFuture as ReplyFuture
     from procorch.supervision.policy import DefaultSupervisor as DefaultSupervisor
@@ -101,6 +108,7 @@ _HOMES = {
     "batch.report": "BatchSummary",
     "batch.runner": "BatchRun",
     "batch.start": "run_batch",
+    "bench": "Comparison Measurement Statistics compare measure",
     "children": "ChildCounts ChildInfo",
     "context": "Context current",
     "errors": (
@@ -110,6 +118,7 @@ _HOMES = {
         "PluginError PoisonRequest ProtocolError RequestCancelled RequestTimeout "
         "SerializationError StartError StreamError StructuredOutputFailed"
     ),
+    "executor": "AgentExecutor",
     "handle": "OrchestratedHandle",
     "info": "AgentInfo",
     "messages": (
@@ -118,7 +127,7 @@ _HOMES = {
         "ToolCallBlock ToolResultMessage Usage UserMessage"
     ),
     "orchestrator": "AgentOrchestrator",
-    "pool": "AgentPool Outcome",
+    "pool": "AgentPool Outcome PoolInfo",
     "runtime.events": "EventStream",
     "runtime.reply": "ReplyFuture",
     "supervision.policy": "DefaultSupervisor SupervisorAction SupervisorPolicy",

@@ -160,6 +160,7 @@ class Performer:
         self._left_queue(request)
         request.sent, request.generation = now, action.generation
         request.output, request.mark = link.output, link.output.mark()
+        request.reply.begun()
         if self._hub.watched:
             self._hub.publish(
                 notices.RequestStarted(
@@ -172,7 +173,8 @@ class Performer:
         remaining = request.timeout
         if request.deadline is not None:
             remaining = max(0.0, request.deadline - now)
-        head = heads.encode(heads.RequestHead(request.text, remaining))
+        chunk = request.items is not None
+        head = heads.encode(heads.RequestHead(request.text, remaining, chunk))
         if process is not None:
             process.send(Kind.REQUEST, request.id, head, request.body)
 

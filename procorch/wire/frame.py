@@ -60,6 +60,7 @@ class Kind(IntEnum):
     ANSWER_ERROR = 11  # parent: why there is no answer
     CHECKPOINT = 12  # worker: state for the next generation
     FORGET = 13  # worker: nobody waits for the answer to that question any more
+    PART = 14  # worker: what the first items of a chunk returned; the others follow
 
 
 _APART = 0x80
