@@ -33,7 +33,7 @@ REASONS = (
 """Why items fail."""
 
 _FRAME = re.compile(r'^\s*File "(.+)", line (\d+),? in (.+)$', re.MULTILINE)
-_LIBRARY = ("/procorch/", "/lib/python3", "/site-packages/", "<frozen ")
+_LIBRARY = ("/procorch/", "/lib/python3", "/site-packages/", "<")
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,5 +204,6 @@ def _frame(text: str, *, innermost_first: bool = False) -> str | None:
         frames.reverse()
     own = [each for each in frames if not any(part in each[0] for part in _LIBRARY)]
     for path, line, function in own or frames:
-        return f"{path.rpartition('/')[2]}:{line} in {function}"
+        name = path.rpartition("/")[2] if path.endswith(".py") else path
+        return f"{name}:{line} in {function}"
     return None

@@ -1,7 +1,7 @@
 """A batch whose runner is killed by SIGKILL at random moments, and goes on each time.
 
 ``python -m tests.batch.kills run JOURNAL ITEMS`` is the runner; `trial` kills it and looks at what
-is left. It is used by the tests in a small size and by ``tox -e soak`` in full.
+is left. It is used by the tests in a small size and by ``tox -e soak-batch`` in full.
 """
 
 from __future__ import annotations

@@ -285,7 +285,7 @@ def test_a_fenced_writer_says_so_and_ends(tmp_path: Path) -> None:
 
 
 def test_what_was_acknowledged_survives_sigkill(tmp_path: Path) -> None:
-    """A thousand of these are in `tox -e soak`."""
+    """A thousand of these are in `tox -e soak-batch`."""
     chance = random.Random(os.getpid())
     for trial in range(6):
         acknowledged, kept = acknowledged_and_kept(

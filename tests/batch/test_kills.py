@@ -9,7 +9,7 @@ from tests.batch.kills import trial
 
 
 def test_a_killed_runner_goes_on_where_it_was(tmp_path: Path) -> None:
-    """Twenty kills and 20,000 items are in `tox -e soak`."""
+    """Twenty kills and 20,000 items are in `tox -e soak-batch`."""
     report = trial(tmp_path, items=400, kills=3, seed=os.getpid(), longest=0.3)
     assert not report.wrong, report.wrong[:5]
     assert report.at_kill[-1] == 400

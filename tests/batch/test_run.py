@@ -26,6 +26,7 @@ from procorch import (
     StartError,
     run_batch,
 )
+from procorch.batch import schema, writer
 from procorch.batch.journal import Reader
 from tests.batch import agents
 
@@ -371,3 +372,35 @@ def test_what_an_item_has_printed_is_kept_with_it(tmp_path: Path) -> None:
         assert [row.log for row in journal.rows()] == [logs[n] for n in range(3)]
         assert all(each.log.startswith("out die\nerr die\n") for each in journal.attempts("1"))
         assert len(journal.attempts("1")) == 2
+
+
+def test_a_full_disk_holds_up_the_batch_until_there_is_room(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SQLite's own limit of pages stands in for the disk: its error is the same."""
+    monkeypatch.setattr(writer, "PATIENCE", 0.01)
+    made: list[sqlite3.Connection] = []
+    connect = schema.connect
+
+    def small(path: Path) -> sqlite3.Connection:
+        made.append(connect(path))
+        return made[-1]
+
+    monkeypatch.setattr(schema, "connect", small)
+    items = ["x" * 2000] * 3000
+    with run_batch(agents.double, items, out=tmp_path / "run.db", workers=2) as run:
+        made[0].execute("PRAGMA max_page_count = 40")
+        done = 0
+        while run.trouble is None:
+            done += len(run.step(5.0))
+        assert "no room on the disk for" in run.trouble
+        assert not run.over
+        while True:  # the writer's thread is using the connection at the moment
+            try:
+                made[0].execute("PRAGMA max_page_count = 100000").fetchall()
+                break
+            except sqlite3.OperationalError:
+                continue
+        assert run.summary().ok == 3000
+        assert run.trouble is None
+    assert done < 3000

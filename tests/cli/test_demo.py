@@ -103,7 +103,7 @@ def test_a_demo_can_be_looked_into_like_any_batch(run: Run) -> None:
     assert run("demo", "--limit", "6", *QUICK).code == 0
     assert "2 ok, 4 failed of 6 items" in run("show", "demo").stdout
     shown = run("show", "demo", "HumanEval/2").stdout
-    assert "attempt 1: crashed: SIGSEGV at 2:" in shown
+    assert "attempt 1: crashed: SIGSEGV at HumanEval/2:" in shown
     again = run("demo", "--limit", "6", *QUICK, "--resume", "--json")
     assert again.code == 0
     assert len(rows_of(again)) == 6

@@ -1,4 +1,4 @@
-"""The batch, at length: ``python tests/soak/batch.py``.
+"""The batch, at length: ``tox -e soak-batch``, or ``python tests/soak/batch.py``.
 
 A batch of 20,000 hostile items whose runner is killed twenty times, then 1,000 journals whose
 writer is killed. Prints figures; exits with 1 if anything that must hold does not.
