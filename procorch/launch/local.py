@@ -135,7 +135,6 @@ class LocalProcess:
         self._nudged = 0
         ends.ours.setblocking(False)
         self._channel = Channel(ends.ours, max_frame)
-        loop.watch(self._channel.fileno(), self._readable)
         self._taps = [Tap(fd, loop, self._writes(stream)) for stream, fd in ends.pipes.items()]
 
     def _writes(self, stream: Stream) -> Callable[[bytes], float]:
@@ -157,6 +156,10 @@ class LocalProcess:
         self._pidfd = pidfd
         self._reap = reap
         self._loop.watch(pidfd, self._died)
+        # Not before: its first frame may overtake the word of its birth, and where it lives is
+        # known by the time that it is ready.
+        self._loop.watch(self._channel.fileno(), self._readable)
+        self._want_to_write()
         self._sink.on_started(self, self.where)
         if self._owed is not None:
             self.kill(self._owed)
@@ -174,13 +177,17 @@ class LocalProcess:
             self._channel.send(kind, self.spec.generation, request, head, body)
         except OSError:
             return  # Its death is on the way through the pidfd.
+        if self.where is not None:
+            self._want_to_write()
+
+    def _want_to_write(self) -> None:
         if self._channel.unsent:
             self.take_back()
             self._loop.watch_writable(self._channel.fileno(), self._writable)
 
     def lend(self) -> int:
         """See `WorkerProcess.lend`."""
-        if self._gone or self._deaf or self._lent or self._channel.unsent:
+        if self.where is None or self._gone or self._deaf or self._lent or self._channel.unsent:
             return -1
         self._lent = True
         fd = self._channel.fileno()

@@ -14,7 +14,7 @@ from procorch.pool.replicas import PoolInfo as PoolInfo
 from procorch.pool.replicas import Replicas
 from procorch.pool.results import Results
 from procorch.pool.shapes import Outcomes, Outputs
-from procorch.pool.sizes import Fixed, Measured, Sizes
+from procorch.pool.sizes import Fixed, Measured, Pace, Sizes
 from procorch.supervision.policy import Policy, PoolSupervisor
 from procorch.units import whole
 
@@ -76,6 +76,7 @@ class AgentPool:
             self._orchestrator.close(drain=False)
             raise
         self._name = name
+        self._pace = Pace()
         self._timed = settings.get("request_timeout") is not None
         self._retried = bool(settings.get("retries"))
         self._counted = settings.get("max_requests") is not None
@@ -146,7 +147,7 @@ class AgentPool:
         """
         if chunksize is None and not outcomes and self._may_chunk(timeout, retries):
             total = len(items) if isinstance(items, Sized) else None
-            sizes: Sizes = Measured(total, self._replicas.window)
+            sizes: Sizes = Measured(total, self._replicas.window, self._pace)
         else:
             sizes = self._sizes(chunksize, timeout, retries)
         return self._results(items, timeout, retries, priority, sizes, outcomes, True).collect()

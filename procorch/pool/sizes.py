@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Protocol
 
 TARGET = 0.02
@@ -9,8 +10,8 @@ TARGET = 0.02
 what a person waits for."""
 MOST = 50_000
 """Items of a chunk, however fast."""
-_GROWTH = 16
-_LAST = 20
+_GROWTH = 64
+_LAST = 10
 """The last chunks are not shorter than this part of `TARGET`."""
 
 
@@ -53,6 +54,16 @@ class Fixed:
         """See `Sizes`."""
 
 
+@dataclass(slots=True)
+class Pace:
+    """How many items took about `TARGET` when last seen: where the next ``map`` of a pool begins.
+
+    A pace that has become wrong does no harm: a chunk that takes too long is given back.
+    """
+
+    items: int = 1
+
+
 class Measured:
     """So many that a chunk takes about `TARGET`: one at a time at first, and for as long as an item
     takes longer than that. Towards the end fewer, so that all replicas finish together.
@@ -60,11 +71,12 @@ class Measured:
     Args:
         total: how many items there are; None: unknown.
         share: into how many parts what remains is divided at least.
+        pace: what is known, and learnt.
     """
 
-    def __init__(self, total: int | None, share: int) -> None:
-        self._count = 1
-        self._least = 1
+    def __init__(self, total: int | None, share: int, pace: Pace) -> None:
+        self._pace = pace
+        self._count = pace.items
         self._left = total
         self._share = share
 
@@ -72,7 +84,8 @@ class Measured:
         """See `Sizes`."""
         count = self._count
         if self._left is not None:
-            count = min(count, max(self._least, self._left // self._share))
+            least = max(1, self._pace.items // _LAST)
+            count = min(count, max(least, self._left // self._share))
             self._left -= count
         return count
 
@@ -82,9 +95,11 @@ class Measured:
 
     def saw(self, count: int, wall: float) -> None:
         """See `Sizes`."""
-        fitting = int(TARGET * count / wall) if wall > 0 else MOST
-        self._least = max(1, fitting // _LAST)
-        self._count = max(1, min(fitting, _GROWTH * count, MOST))
+        fitting = min(int(TARGET * count / wall) if wall > 0 else MOST, MOST)
+        if count >= self._count:
+            self._count = self._pace.items = max(1, min(fitting, _GROWTH * count))
+        elif wall > TARGET / _LAST:  # A short one shows what a chunk costs, and not its items.
+            self._count = self._pace.items = max(1, min(fitting, self._count))
 
     def failed(self, count: int) -> None:
         """See `Sizes`: what follows a failure has to be sent again, so chunks should not be longer

@@ -38,6 +38,8 @@ SIMULATE = "tests/simulate/test_simulate.py::test_no_schedule_breaks_a_rule"
 DEATHS = "tests/process/test_deaths.py::test_"
 CANCEL = "tests/process/test_cancel.py::test_"
 PAYLOAD = "tests/wire/test_payload.py::test_"
+REPLICAS = "tests/supervision/test_replicas.py::test_"
+CHUNKS = "tests/pool/test_chunks.py::test_"
 REQUESTS = "tests/process/test_requests.py::test_"
 ASK = "tests/process/test_ask.py::test_"
 
@@ -248,6 +250,63 @@ MUTANTS = (
         "        if a.phase is Phase.READY and _idle(a) and not core.relieved(a):\n",
         "        if a.phase is Phase.READY and not core.relieved(a):\n",
         (GUARDS + "a_request_does_not_wait_for_a_replica_that_leaves", SIMULATE),
+    ),
+    # ---- replicas and chunks
+    Mutant(
+        "no more busy than the width",
+        "supervision/requests.py",
+        " >= box.width\n",
+        " > box.width\n",
+        (REPLICAS + "no_more_are_busy_than_the_width_allows", SIMULATE),
+    ),
+    Mutant(
+        "a spare takes over",
+        "supervision/machine.py",
+        "            requests.fill_width(core)\n",
+        "            pass\n",
+        (REPLICAS + "a_spare_takes_over_from_one_that_died_before_the_policy_has_answered",),
+    ),
+    Mutant(
+        "one that leaves takes no more",
+        "supervision/core.py",
+        "        return a.draining is not None and not self.ledger.boxes[a.mailbox].closed\n",
+        "        return False\n",
+        (REPLICAS + "a_replica_that_is_told_to_finish_leaves_the_queue_to_the_others",),
+    ),
+    Mutant(
+        "the highest priority first",
+        "supervision/ledger.py",
+        "dict(sorted(self.lanes.items(), reverse=True))",
+        "dict(sorted(self.lanes.items()))",
+        (REPLICAS + "what_waits_goes_by_priority_and_then_in_order", SIMULATE),
+    ),
+    Mutant(
+        "an item is marked before it is begun",
+        "runtime/reports.py",
+        "            hit.items.begun = exit.item\n",
+        "            hit.items.begun = exit.item - 1\n",
+        (CHUNKS + "an_item_of_a_chunk_fails_alone",),
+    ),
+    Mutant(
+        "results are sent before the error of an item",
+        "worker/chunk.py",
+        "        except BaseException:\n            self._flush()\n",
+        "        except BaseException:\n",
+        (CHUNKS + "an_item_of_a_chunk_fails_alone",),
+    ),
+    Mutant(
+        "a result does not wait for a slow item",
+        "worker/chunk.py",
+        "                    self._flush()\n                    due = clock() + HOLD\n",
+        "                    due = clock() + HOLD\n",
+        (CHUNKS + "what_an_item_that_took_its_time_came_to_is_safe_before_the_next_begins",),
+    ),
+    Mutant(
+        "a long chunk is given back",
+        "worker/chunk.py",
+        "                    if now > end:\n",
+        "                    if False:\n",
+        (CHUNKS + "a_chunk_that_takes_too_long_is_given_back_for_whoever_is_free",),
     ),
     # ---- N4, N5: links and groups
     Mutant(

@@ -587,6 +587,20 @@ def test_what_a_worker_wrote_is_read_before_its_death_is_told():
     assert paper.told == ["started", 1, 2, "exit with 0"]
 
 
+def test_a_worker_is_not_heard_before_it_is_known_where_it_lives():
+    """Its first frame may overtake the word of its birth: who sees it ready sees its pid."""
+    paper, ends = Paper(), Ends(capture=False)
+    fd = ends.ours.fileno()
+    with ends:
+        process = LocalProcess(Spec(1, 1, "a", b"", b""), ends, 1 << 20, paper, paper)
+        assert fd not in paper.watched
+        with subprocess.Popen([sys.executable, "-c", ""], start_new_session=True) as child:
+            pidfd = os.pidfd_open(child.pid)
+            process.born(child.pid, pidfd, child.wait)
+            assert fd in paper.watched
+        paper.watched[pidfd]()
+
+
 def test_without_retries_a_request_never_enters_a_second_worker(bench):
     key = bench.running()
     request = bench.submit(key)
