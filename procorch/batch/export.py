@@ -143,7 +143,8 @@ def write_parquet(rows: Iterable[Row], path: Path) -> None:
         held: list[dict[str, Any]] = []
         for row in rows:
             fields = fields_of(row)
-            fields["output"] = msgspec.json.encode(fields["output"]).decode()
+            if row.ok:
+                fields["output"] = msgspec.json.encode(fields["output"]).decode()
             held.append(fields)
             if len(held) == 1000:
                 writer.write_table(pyarrow.Table.from_pylist(held, schema))

@@ -132,8 +132,9 @@ def read_parquet(path: Path, saw: Saw) -> Iterator[Entry]:
                 for row in batch.to_pylist():
                     number += 1
                     yield row, number
-        for _, line in lines_of(path, saw):
-            del line
+        if saw is not unseen:
+            for _ in lines_of(path, saw):
+                pass
     except (pyarrow.ArrowException, OSError) as error:
         raise BatchInputError(f"{path}: not Parquet: {error}") from None
 
