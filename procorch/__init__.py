@@ -12,6 +12,18 @@ if TYPE_CHECKING:
 
     from procorch.agent import Agent as Agent
     from procorch.agent import AgentOptions as AgentOptions
+    from procorch.batch.errors import BatchError as BatchError
+    from procorch.batch.errors import BatchHalted as BatchHalted
+    from procorch.batch.errors import BatchInputError as BatchInputError
+    from procorch.batch.errors import JournalBusy as JournalBusy
+    from procorch.batch.errors import JournalDamaged as JournalDamaged
+    from procorch.batch.errors import JournalError as JournalError
+    from procorch.batch.errors import JournalFenced as JournalFenced
+    from procorch.batch.errors import JournalMismatch as JournalMismatch
+    from procorch.batch.items import BatchItem as BatchItem
+    from procorch.batch.report import BatchSummary as BatchSummary
+    from procorch.batch.runner import BatchRun as BatchRun
+    from procorch.batch.start import run_batch as run_batch
     from procorch.bench import Comparison as Comparison
     from procorch.bench import Measurement as Measurement
     from procorch.bench import Statistics as Statistics
@@ -88,6 +100,14 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "agent": "Agent AgentOptions",
+    "batch.errors": (
+        "BatchError BatchHalted BatchInputError JournalBusy JournalDamaged JournalError "
+        "JournalFenced JournalMismatch"
+    ),
+    "batch.items": "BatchItem",
+    "batch.report": "BatchSummary",
+    "batch.runner": "BatchRun",
+    "batch.start": "run_batch",
     "bench": "Comparison Measurement Statistics compare measure",
     "children": "ChildCounts ChildInfo",
     "context": "Context current",

@@ -254,7 +254,7 @@ class OrchestratedHandle:
     def info(self) -> AgentInfo:
         """The agent as it is now; its process is looked up by psutil."""
         link = self._link
-        state, restarts, last_exit = self._monitor.look(link)
+        state, restarts, last_exit, request = self._monitor.look(link)
         return inspect(
             None if self.is_done() else link.pid,
             name=link.name,
@@ -264,6 +264,7 @@ class OrchestratedHandle:
             queue=len(link.mailbox),
             restarts=restarts,
             last_exit=last_exit,
+            request=request,
         )
 
     def output(self, stream: Stream = "stderr") -> str:

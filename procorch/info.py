@@ -16,6 +16,8 @@ class AgentInfo:
         queue: requests that wait.
         restarts: counted restarts since it was spawned.
         last_exit: how the previous process ended, in words; None before the first end.
+        request: number of the request that its process has (`ReplyFuture.request`); None: it is
+            idle, or the process has ended.
         cpu: user and system seconds of the present process.
         rss: its resident bytes now, ``peak_rss`` at most so far.
     """
@@ -28,6 +30,7 @@ class AgentInfo:
     queue: int
     restarts: int
     last_exit: str | None
+    request: int | None
     cpu: float
     rss: int
     peak_rss: int

@@ -21,7 +21,9 @@ import psutil
 import pytest
 
 TESTS = Path(__file__).resolve().parent
-GUARDED = {"process", "faults", "pool", "executor", "measure", "cli", "benchmarks"}
+GUARDED = {
+    "process", "faults", "pool", "executor", "measure", "cli", "batch", "benchmarks",
+}  # fmt: skip
 PATIENCE = 5.0  # seconds
 DESCRIPTORS = Path("/proc/self/fd")
 

@@ -49,9 +49,10 @@ def _import_file(path: Path) -> ModuleType:
     if not path.is_file():
         raise Misconfigured(f"there is no file {str(path)!r}")
     module = _import(path.stem, str(path.resolve().parent))
-    if not module.__file__ or not os.path.samefile(module.__file__, path):
+    origin = getattr(module, "__file__", None)
+    if origin is None or not os.path.samefile(origin, path):
         raise Misconfigured(
-            f"{str(path)!r} has the name of a module that Python knows as {module.__file__}: "
+            f"{str(path)!r} has the name of a module that Python knows as {origin or 'built in'}: "
             "rename it"
         )
     return module

@@ -6,6 +6,7 @@ import json
 import os
 import time
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -40,13 +41,25 @@ _MOST_WORKERS = 8
     help="Only the first N problems.", metavar="N",
 )  # fmt: skip
 @click.option(
+    "--resume", is_flag=True, envvar="PROCORCH_RESUME", show_envvar=True,
+    help="Go on with a demo that was interrupted.",
+)  # fmt: skip
+@click.option(
+    "-o", "--out", type=click.Path(path_type=Path), envvar="PROCORCH_OUT", show_envvar=True,
+    help="The journal; without it .procorch/demo.db.",
+)  # fmt: skip
+@click.option(
     "--json", "as_json", is_flag=True, envvar="PROCORCH_JSON", show_envvar=True,
     help="One JSON object an item on stdout, as items finish.",
 )  # fmt: skip
 def command(
-    workers: int | None, timeout: float, memory: float, limit: int | None, as_json: bool
-) -> int:
+    workers: int | None, timeout: float, memory: float, limit: int | None, resume: bool,
+    out: Path | None, as_json: bool,
+) -> int:  # fmt: skip
     """Evaluate the 164 problems of HumanEval, four of the candidates hostile.
+
+    The candidates are run as a batch: outcomes are kept in a journal as they come, and after Ctrl-C
+    the demo goes on with --resume.
 
     Each candidate program is executed by an agent in a process of its own. The candidates are the
     canonical solutions, but one dereferences a null pointer, one never ends, one eats memory and
@@ -55,7 +68,8 @@ def command(
     The exit code is 0 when the hostile ones were stopped by name and all others passed, 1 when
     not, and 130 after Ctrl-C.
     """
-    from procorch.cli import screen
+    from procorch.batch.errors import BatchError
+    from procorch.cli import places, screen
     from procorch.cli.demo_report import Figures, news, print_summary, print_table
     from procorch.demo.humaneval import MissingPackage, candidates
     from procorch.demo.run import Evaluation
@@ -71,7 +85,14 @@ def command(
     try:
         with (
             screen.meter("candidates", len(items), data_flows=as_json) as meter,
-            Evaluation(items, workers=count, timeout=timeout, memory=int(memory)) as run,
+            Evaluation(
+                items,
+                out=out or places.usual("demo"),
+                resume=resume,
+                workers=count,
+                timeout=timeout,
+                memory=int(memory),
+            ) as run,
         ):
             for row in run:
                 rows.append(row)
@@ -79,11 +100,17 @@ def command(
                     click.echo(json.dumps(asdict(row)))
                 meter.step(news(row))
     except KeyboardInterrupt:
-        click.echo(f"interrupted after {len(rows)} of {len(items)} candidates", err=True)
+        click.echo(
+            f"interrupted after {len(rows)} of {len(items)} candidates; "
+            "procorch demo --resume goes on",
+            err=True,
+        )
         return ExitCode.INTERRUPTED
+    except BatchError as error:
+        raise Misconfigured(str(error)) from None
     except AgentError as error:
         raise click.ClickException(str(error)) from error
-    figures = Figures(count, run.replaced, time.monotonic() - began)
+    figures = Figures(count, run.replaced, time.monotonic() - began, run.resumed)
     if as_json:
         print_summary(screen.stderr(), rows, figures)
     else:

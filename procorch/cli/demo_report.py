@@ -24,11 +24,13 @@ class Figures:
         workers: how many agents there were.
         replaced: how often a process of theirs was replaced.
         seconds: how long it took, start and end of the workers included.
+        resumed: candidates that an earlier run has done.
     """
 
     workers: int
     replaced: int
     seconds: float
+    resumed: int = 0
 
 
 def news(row: Row) -> Text | None:
@@ -78,7 +80,8 @@ def print_summary(console: Console, rows: Sequence[Row], figures: Figures) -> No
     """Counts and figures, then the verdict, with each item that is not as it should be."""
     counts = Counter(row.outcome for row in rows)
     parts = ", ".join(f"{counts[outcome]} {outcome}" for outcome in (PASSED, FAILED, KILLED))
-    console.print(f"{parts} of {len(rows)} candidates in {figures.seconds:.1f} s")
+    before = f", {figures.resumed} of them done before" if figures.resumed else ""
+    console.print(f"{parts} of {len(rows)} candidates in {figures.seconds:.1f} s{before}")
     workers, times = _counted(figures.workers, "worker"), _counted(figures.replaced, "time")
     console.print(f"{workers}, replaced {times} before the end")
     wrong = sorted((row for row in rows if not row.as_expected), key=lambda row: row.index)

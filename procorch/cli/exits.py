@@ -15,11 +15,21 @@ class ExitCode(IntEnum):
     """Some items failed, or the work could not be done."""
     USAGE = 2
     """Wrong usage or configuration; nothing was begun."""
+    UNKNOWN = 4
+    """There is nothing of that name."""
+    HALTED = 5
+    """The halt policy has ended the work."""
     INTERRUPTED = 130
-    """Ctrl-C."""
+    """Ctrl-C; what can be resumed can be resumed."""
 
 
 class Misconfigured(click.ClickException):
     """The command line is fine, but something that it needs is missing or wrong."""
 
     exit_code = ExitCode.USAGE
+
+
+class UnknownName(click.ClickException):
+    """Nothing is called that."""
+
+    exit_code = ExitCode.UNKNOWN

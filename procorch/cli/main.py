@@ -16,8 +16,14 @@ from procorch import __version__
 from procorch.cli.exits import ExitCode
 
 VERBS = {
-    "demo": "Evaluate the 164 problems of HumanEval, four of the candidates hostile.",
+    "batch": "Run every item of an input on crash-isolated agents, durably.",
     "bench": "Measure agents: wall and cpu time, peak memory, start.",
+    "completion": "Print the completion script of a shell.",
+    "demo": "Evaluate the 164 problems of HumanEval, four of the candidates hostile.",
+    "export": "Print the outcomes of a batch as JSON lines, CSV, Parquet or a joblog.",
+    "merge": "Put the journals of several parts of a batch together.",
+    "runs": "List the batches that there are.",
+    "show": "Tell what became of a batch, or of one of its items.",
 }
 """Name and one line of help; ``command`` of the module ``procorch.cli.NAME`` is the verb."""
 

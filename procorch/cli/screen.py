@@ -20,7 +20,7 @@ from rich.text import Text
 _LINES = 4
 """How many lines a whole run gets where progress is plain lines."""
 
-_NARROW = 60
+NARROW = 60
 """Columns below which a bar has no room for words."""
 
 
@@ -51,8 +51,8 @@ def meter(what: str, total: int, *, data_flows: bool) -> Iterator[Meter]:
         data_flows: rows go to stdout meanwhile, which must not be the same terminal then.
     """
     console = stderr()
-    if _may_move(console) and not (data_flows and sys.stdout.isatty()):
-        wide = console.width >= _NARROW
+    if may_move(console, data_flows=data_flows):
+        wide = console.width >= NARROW
         columns = [TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn()]
         progress = Progress(
             *(columns if wide else columns[-1:]),
@@ -68,12 +68,18 @@ def meter(what: str, total: int, *, data_flows: bool) -> Iterator[Meter]:
         yield _Lines(console, what, total)
 
 
-def _may_move(console: Console) -> bool:
+def may_move(console: Console, *, data_flows: bool) -> bool:
+    """Whether progress may be drawn over itself on ``console``.
+
+    Args:
+        data_flows: rows go to stdout meanwhile, which must not be the same terminal then.
+    """
     # Not console.is_terminal, which FORCE_COLOR makes true for a file as well.
     return (
         console.file.isatty()
         and not console.is_dumb_terminal
         and os.environ.get("CI", "") in ("", "0", "false")
+        and not (data_flows and sys.stdout.isatty())
     )
 
 

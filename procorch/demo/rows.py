@@ -5,18 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from procorch.batch.items import BatchItem
 from procorch.demo.humaneval import CANONICAL, EXIT, HOG, LOOP, SEGFAULT, Candidate
 from procorch.errors import (
-    Aborted,
     AgentCrashed,
     AgentError,
     AgentFailure,
     MemoryLimitExceeded,
-    MessageTooLarge,
     RequestTimeout,
-    SerializationError,
 )
-from procorch.pool import Outcome
 
 PASSED, FAILED, KILLED = "passed", "failed", "killed"
 KEPT, INTERRUPTED, REPLACED = "kept", "interrupted", "replaced"
@@ -42,7 +39,7 @@ class Row:
         exitcode: exit code of the process.
         worker: what becomes of that process: "kept"; "interrupted": it goes on if the program lets
             go, else it is killed and replaced; "replaced".
-        seconds: time the item took in the worker; None where the worker did not live to tell.
+        seconds: time the item took in the worker.
         peak_rss: the worker's highest resident size meanwhile, in bytes; None likewise.
         stack: where in the program it happened, as Python tells it: traceback of an exception, or
             stack of a fault; None where there is neither.
@@ -66,31 +63,29 @@ class Row:
     stack: str | None = None
 
 
-def row_of(candidate: Candidate, outcome: Outcome, agent: str) -> Row:
+def row_of(candidate: Candidate, item: BatchItem, agent: str) -> Row:
     """The row of one outcome.
 
     Args:
         agent: name of the agent that had the item.
     """
-    error = outcome.error
-    metrics = None if outcome.result is None else outcome.result.metrics
-    pid = getattr(error, "pid", None) if metrics is None else metrics.pid
+    error = item.error
     return Row(
-        index=outcome.index,
+        index=item.position,
         id=candidate.id,
         candidate=candidate.kind,
         outcome=_outcome(error),
         as_expected=_EXPECTED[candidate.kind](error),
-        reason=_reason(error),
+        reason=item.reason,
         cause=_cause(error),
         error=None if error is None else str(error),
         agent=agent,
-        pid=pid,
+        pid=item.cost.pid,
         signal=getattr(error, "signal", None),
         exitcode=getattr(error, "exitcode", None),
         worker=_worker(error),
-        seconds=None if metrics is None else round(metrics.wall, 6),
-        peak_rss=None if metrics is None else metrics.peak_rss,
+        seconds=None if item.cost.wall is None else round(item.cost.wall, 6),
+        peak_rss=item.cost.peak_rss,
         stack=None if error is None else _stack(error),
     )
 
@@ -113,24 +108,6 @@ def _worker(error: AgentError | None) -> str:
 
 def _stack(error: AgentError) -> str | None:
     return getattr(error, "last_stack", "") or error.remote_traceback or None
-
-
-def _reason(error: AgentError | None) -> str | None:
-    match error:
-        case None:
-            return None
-        case MemoryLimitExceeded():
-            return "memory"
-        case AgentCrashed():
-            return "crashed"
-        case RequestTimeout():
-            return "timeout"
-        case SerializationError() | MessageTooLarge():
-            return "serialization"
-        case Aborted():
-            return "cancelled"
-        case _:
-            return "error"
 
 
 def _cause(error: AgentError | None) -> str | None:

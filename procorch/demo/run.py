@@ -1,56 +1,72 @@
-"""One evaluation: candidates on a pool of agents, rows out as they are ready."""
+"""One evaluation: candidates as a durable batch, rows out as they are ready."""
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from procorch.batch.start import run_batch
 from procorch.demo.humaneval import Candidate
 from procorch.demo.rows import Row, row_of
 from procorch.demo.solver import solver
-from procorch.pool import AgentPool
+from procorch.telemetry.quiet import replacements
 
-AGENT = "solver"
+AGENT = solver.__name__
 
 
 class Evaluation:
     """Runs candidates, each in the process of an agent; iterate over it for the rows.
 
-    A context manager: leaving the block ends the workers, at once when it is left by an exception.
+    A context manager: leaving the block ends the workers, at once when work is left.
 
     Args:
+        out: the journal; what it holds is forgotten, unless ``resume`` says to go on with it.
         workers: number of agents.
         timeout: seconds for one candidate, from the moment its agent gets it.
         memory: resident bytes allowed to a worker.
 
     Raises:
         AgentError: the workers do not start.
+        JournalError: the journal cannot be used, or is that of other candidates.
     """
 
     def __init__(
-        self, items: Sequence[Candidate], *, workers: int, timeout: float, memory: int
+        self,
+        items: Sequence[Candidate],
+        *,
+        out: Path,
+        resume: bool,
+        workers: int,
+        timeout: float,
+        memory: int,
     ) -> None:
         self._items = items
-        self._timeout = timeout
-        self._events = _Replacements()
-        logging.getLogger("procorch").addHandler(self._events)
-        try:
-            self._pool = AgentPool(solver, workers, name=AGENT, memory_limit=memory)
-        except BaseException:
-            self._stop_listening()
-            raise
+        with ExitStack() as stack:
+            self._replaced = stack.enter_context(replacements())
+            self._run = stack.enter_context(
+                run_batch(
+                    solver, items, out=out, resume=resume, redo=not resume, workers=workers,
+                    timeout=timeout, memory_limit=memory, id=lambda candidate: candidate.id,
+                )
+            )  # fmt: skip
+            self._stack = stack.pop_all()
 
     @property
     def replaced(self) -> int:
         """How many workers were replaced; complete after the end of the block."""
-        return self._events.count
+        return self._replaced.count
+
+    @property
+    def resumed(self) -> int:
+        """How many candidates were done in an earlier run."""
+        return self._run.progress().resumed
 
     def __iter__(self) -> Iterator[Row]:
-        outcomes = self._pool.imap_unordered(self._items, timeout=self._timeout, outcomes=True)
-        for outcome in outcomes:
-            yield row_of(self._items[outcome.index], outcome, AGENT)
+        for item in self._run:
+            yield row_of(self._items[item.position], item, AGENT)
 
     def __enter__(self) -> Self:
         return self
@@ -59,29 +75,4 @@ class Evaluation:
         self, kind: type[BaseException] | None, error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:  # fmt: skip
-        try:
-            self._pool.close(drain=kind is None)
-        finally:
-            self._stop_listening()
-
-    def _stop_listening(self) -> None:
-        logging.getLogger("procorch").removeHandler(self._events)
-
-
-class _Replacements(logging.Handler):
-    """Counts the workers replaced, by the events that the library logs.
-
-    Where no logging is configured the library's warnings go to the console; a handler of ours keeps
-    them off it, and hands on only what the rows could not tell.
-    """
-
-    def __init__(self) -> None:
-        super().__init__(logging.WARNING)
-        self.count = 0
-
-    def emit(self, record: logging.LogRecord) -> None:
-        """Called on the orchestrator's callback thread."""
-        if type(getattr(record, "notice", None)).__name__ == "Restarting":
-            self.count += 1
-        if record.levelno >= logging.CRITICAL and logging.lastResort is not None:
-            logging.lastResort.handle(record)
+        self._stack.close()

@@ -14,6 +14,7 @@ from procorch.runtime.chunks import ChunkReply, Items
 from procorch.runtime.clock import Clock
 from procorch.runtime.link import Link
 from procorch.runtime.mailbox import Mailbox
+from procorch.runtime.output import Output
 from procorch.runtime.reply import Outcome, Reply, Run
 from procorch.supervision import events as ev
 from procorch.wire import codec
@@ -53,6 +54,7 @@ class Outgoing:
         timeout: seconds allowed; without a ``deadline`` they count from the dispatch.
         sent: when it was written to ``process``, ``generation`` the generation of that (0: none
             yet).
+        output: what that worker's agent writes; ``mark``: how much of it was there before.
         waiting: it holds a place in its mailbox.
         handed_in: the machine knows of it by the caller's own hand.
         items: of a chunk, what the monitor sees of it besides its end.
@@ -73,6 +75,8 @@ class Outgoing:
     sent: float | None = None
     process: WorkerProcess | None = None
     generation: int = 0
+    output: Output | None = None
+    mark: tuple[int, int] = (0, 0)
     waiting: bool = True
     handed_in: bool = False
     priority: int = 0

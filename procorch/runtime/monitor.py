@@ -144,15 +144,16 @@ class Monitor:
                 return link
         return None
 
-    def look(self, link: Link) -> tuple[str, int, str | None]:
-        """State in the users' words, counted restarts, last exit; from any thread.
+    def look(self, link: Link) -> tuple[str, int, str | None, int | None]:
+        """State in the users' words, counted restarts, last exit, request under way; any thread.
 
         Single attributes of the machine's record are read, never written, so no lock is needed.
         """
         a = self._machine.instance(link.key)
         if a is None:
-            return link.status.name, *link.last
-        return a.state, a.limits.total, a.last_exit
+            return link.status.name, *link.last, None
+        inflight = a.inflight[:1]  # one step of Python's: the list may become empty meanwhile
+        return a.state, a.limits.total, a.last_exit, inflight[0] if inflight else None
 
     def must_be_ours(self) -> None:
         """Refuse callers in the child of a fork: the monitor thread is not there to answer them.

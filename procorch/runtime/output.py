@@ -62,6 +62,7 @@ class Output:
             os.close(_open(self.target))  # better refused now than missed later
         self._rings: dict[Stream, bytearray] = {name: bytearray() for name in get_args(Stream)}
         self._since = 0
+        self._kept: dict[Stream, int] = dict.fromkeys(self._rings, 0)
 
     def begin(self) -> None:
         """A new generation: what the last one wrote is not its tail."""
@@ -71,6 +72,7 @@ class Output:
         """A worker wrote ``data``."""
         if stream == "stderr":
             self._since += len(data)
+        self._kept[stream] += len(data)
         ring = self._rings[stream]
         ring += data
         if len(ring) > RING:
@@ -79,6 +81,25 @@ class Output:
     def text(self, stream: Stream) -> str:
         """What is remembered of a stream; from any thread (the copy is one step of Python's)."""
         return _text(bytes(self._rings[stream]))
+
+    def mark(self) -> tuple[int, int]:
+        """How much there was so far, for `since`."""
+        return self._kept["stdout"], self._kept["stderr"]
+
+    def since(self, mark: tuple[int, int]) -> tuple[str, str]:
+        """What was written after a mark on standard output and error, as far as it is remembered.
+
+        A stream that is not captured has nothing.
+        """
+        if mark == (now := self.mark()):
+            return "", ""
+        names: tuple[Stream, Stream] = ("stdout", "stderr")
+        sizes = [min(after - before, RING) for before, after in zip(mark, now, strict=True)]
+        out, err = (
+            _text(bytes(self._rings[name][-size:])) if size else ""
+            for name, size in zip(names, sizes, strict=True)
+        )
+        return out, err
 
     def tail(self) -> str:
         """The end of what the present generation wrote on standard error."""

@@ -16,7 +16,7 @@ import msgspec
 
 from procorch.errors import Aborted, AgentStopped, StartError
 from procorch.launch.base import Launcher, Spec
-from procorch.messages import AgentResult
+from procorch.messages import AgentResult, RequestMetrics
 from procorch.runtime import judge
 from procorch.runtime.asks import Switchboard
 from procorch.runtime.clock import Clock
@@ -159,6 +159,7 @@ class Performer:
         request.process = process
         self._left_queue(request)
         request.sent, request.generation = now, action.generation
+        request.output, request.mark = link.output, link.output.mark()
         request.reply.begun()
         if self._hub.watched:
             self._hub.publish(
@@ -184,6 +185,15 @@ class Performer:
         self._left_queue(request)
         outcome = action.payload if action.payload is not None else Outcome()
         outcome.error = error = action.error
+        if request.sent is not None and request.output is not None:
+            outcome.stdout, outcome.stderr = request.output.since(request.mark)
+            if outcome.metrics is None:
+                outcome.metrics = RequestMetrics(
+                    queued=request.sent - request.submitted,
+                    wall=self.now - request.sent,
+                    bytes_in=request.size,
+                    generation=request.generation,
+                )
         if error is not None and error.agent is None:
             error.agent = request.agent
         if self._hub.watched:

@@ -35,6 +35,8 @@ class Outcome:
     metrics: RequestMetrics | None = None
     error: AgentError | None = None
     body: Content = b""
+    stdout: str = ""
+    stderr: str = ""
 
 
 _T = TypeVar("_T")
@@ -50,6 +52,10 @@ class Reply(concurrent.futures.Future[_T], Generic[_T], ABC):
     Attributes:
         request: the request's number, as errors and events name it.
         agent: name of the agent it was sent to.
+        metrics: what the request cost, also where it failed, once it is done. Of a worker that did
+            not live to tell: times and sizes alone. None where no worker had it.
+        stdout: what was written on standard output meanwhile, the last 64 KiB of it, where that is
+            captured (`AgentSettings.output`); ``stderr`` likewise, captured or not.
     """
 
     _done_callbacks: list[Callable[[Any], object]]
@@ -65,6 +71,8 @@ class Reply(concurrent.futures.Future[_T], Generic[_T], ABC):
         super().__init__()
         self.request = request
         self.agent = agent
+        self.metrics: RequestMetrics | None = None
+        self.stdout = self.stderr = ""
         self._drop = drop
         self._run = run
         self._clock = clock
@@ -99,6 +107,7 @@ class Reply(concurrent.futures.Future[_T], Generic[_T], ABC):
             outcome.body = b""
             outcome.error = outcome.error or error
         self._sealed = outcome
+        self.metrics, self.stdout, self.stderr = outcome.metrics, outcome.stdout, outcome.stderr
         try:
             self.set_result(_SEALED)
         except concurrent.futures.InvalidStateError:
@@ -215,17 +224,10 @@ class ReplyFuture(Reply[AgentResult]):
 
 
 class ValueReply(Reply[Any]):
-    """The future of what the agent returned, whatever that is.
-
-    Attributes:
-        metrics: figures of the request; None until its result has been asked for, or it failed.
-    """
-
-    metrics: RequestMetrics | None = None
+    """The future of what the agent returned, whatever that is."""
 
     def shaped(self, body: Buffer, metrics: RequestMetrics | None) -> Any:
         """See `Reply.shaped`."""
-        self.metrics = metrics
         return codec.decode(body)
 
 

@@ -43,6 +43,12 @@ def environment(changes: Mapping[str, str]) -> dict[str, str]:
     return kept | {"PYTHONIOENCODING": "utf-8", "TERM": "xterm-256color"} | changes
 
 
+@pytest.fixture(autouse=True)
+def a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Commands keep journals in the working directory."""
+    monkeypatch.chdir(tmp_path)
+
+
 @pytest.fixture
 def run() -> Callable[..., Ended]:
     """`run("demo", "--json", LIMIT="4")`: run procorch with pipes; keywords are its environment."""

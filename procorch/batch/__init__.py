@@ -1,0 +1,1 @@
+"""Durable batches: many items, each with exactly one outcome, whatever dies meanwhile."""

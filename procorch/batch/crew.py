@@ -1,0 +1,71 @@
+"""The workers of a batch: replicas of one agent behind one queue."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from procorch.handle import ReplyFuture
+from procorch.orchestrator import AgentOrchestrator
+from procorch.supervision.policy import PoolSupervisor
+
+_FEWEST, _MOST = 8, 64
+"""Requests that wait for a worker, so that none is idle while the next one is read."""
+
+
+@dataclass(frozen=True, slots=True)
+class AtWork:
+    """What one worker is doing.
+
+    Args:
+        request: number of the request that it has; None: it is idle, or starting.
+        state: as users see it, such as "BUSY" or "BACKOFF".
+        rss: resident bytes.
+        generation: how many processes it has had.
+    """
+
+    request: int | None
+    pid: int | None
+    state: str
+    rss: int
+    generation: int
+
+
+class Crew:
+    """Starts the workers; all of them are ready when this returns.
+
+    Raises:
+        StartError: they do not start.
+        TypeError: an unknown setting.
+    """
+
+    def __init__(
+        self, factory: Callable[[], Any], workers: int, name: str, settings: dict[str, Any]
+    ) -> None:
+        self.workers = workers
+        self.window = workers + min(max(workers, _FEWEST), _MOST)
+        """Requests under way at once: one each, and some that wait."""
+        self._orchestrator = AgentOrchestrator(supervisor=PoolSupervisor(), channel_buffer=_MOST)
+        # A death in the middle of an item is the item's fault, and not counted.
+        self._orchestrator.add_agent(name, factory, charge_requests=True, **settings)
+        try:
+            self._handles = self._orchestrator.spawn_replicas(name, workers)
+        except BaseException:
+            self._orchestrator.close(drain=False)
+            raise
+
+    def send(self, value: Any, timeout: float | None) -> ReplyFuture:
+        """Give an item to whichever worker is free first; see `OrchestratedHandle.deliver`."""
+        return self._handles[0].deliver(value, timeout=timeout)
+
+    def look(self) -> list[AtWork]:
+        """What each worker is doing."""
+        infos = [handle.info() for handle in self._handles]
+        return [
+            AtWork(info.request, info.pid, info.state, info.rss, info.generation) for info in infos
+        ]
+
+    def close(self) -> None:
+        """End the workers at once: who wants to wait has waited for the outcomes."""
+        self._orchestrator.close(drain=False)

@@ -1,0 +1,156 @@
+"""Outcomes in the forms that other tools read."""
+
+from __future__ import annotations
+
+import csv
+import io
+import signal
+import socket
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from procorch.batch import values
+from procorch.batch.errors import BatchError
+from procorch.batch.items import BatchItem, ItemCost, Row
+from procorch.batch.outcomes import cost_of, error_of
+from procorch.errors import AgentCrashed, AgentError
+
+FORMATS = ("jsonl", "csv", "joblog", "parquet")
+
+
+def fields_of(row: Row) -> dict[str, Any]:
+    """One flat row of plain data; an output that only a program can hold is its ``repr``."""
+    if row.output is None:
+        output = None
+    elif isinstance(row.output, str):
+        output = msgspec.json.decode(row.output)
+    else:
+        try:
+            output = plain(values.unpack(row.output))
+        except values.Unreadable as error:
+            output = f"<{error}>"
+    return _fields(
+        row.id, row.ok, output, row.reason, row.place, error_of(row), row.attempts, cost_of(row)
+    )
+
+
+def fields_of_item(item: BatchItem) -> dict[str, Any]:
+    """The same of an item that has just been handed out."""
+    return _fields(
+        item.id, item.ok, plain(item.output), item.reason, item.place, item.error, item.attempts,
+        item.cost,
+    )  # fmt: skip
+
+
+def _fields(
+    id: str, ok: bool, output: Any, reason: str | None, place: str | None,
+    error: AgentError | None, attempts: int, cost: ItemCost,
+) -> dict[str, Any]:  # fmt: skip
+    return {
+        "id": id,
+        "ok": ok,
+        "output": output,
+        "reason": reason,
+        "place": place,
+        "error": None if error is None else str(error),
+        "attempts": attempts,
+        "wall": cost.wall,
+        "cpu": cost.cpu,
+        "peak_rss": cost.peak_rss,
+        "pid": cost.pid,
+    }
+
+
+def plain(value: Any) -> Any:
+    """A value as JSON can say it: as it is, by its fields, or by its ``repr``."""
+    if values.is_plain(value):
+        return value
+    try:
+        return msgspec.json.decode(msgspec.json.encode(value))
+    except Exception:  # an object's own methods may raise anything
+        return repr(value)
+
+
+def jsonl(rows: Iterable[Row]) -> Iterator[str]:
+    """A JSON object a line."""
+    for row in rows:
+        yield msgspec.json.encode(fields_of(row)).decode() + "\n"
+
+
+def comma_separated(rows: Iterable[Row]) -> Iterator[str]:
+    """CSV with a line of names; outputs that are no text are JSON."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(_names())
+    for row in rows:
+        fields = fields_of(row)
+        if not isinstance(fields["output"], str | None):
+            fields["output"] = msgspec.json.encode(fields["output"]).decode()
+        writer.writerow(fields.values())
+        yield text.getvalue()
+        text.seek(0)
+        text.truncate()
+    yield text.getvalue()
+
+
+def joblog(rows: Iterable[Row]) -> Iterator[str]:
+    """The log of GNU parallel: what reads that reads this."""
+    yield "Seq\tHost\tStarttime\tJobRuntime\tSend\tReceive\tExitval\tSignal\tCommand\n"
+    host = socket.gethostname()
+    for row in rows:
+        wall, error = row.wall or 0.0, error_of(row)
+        code, ended_by = 0 if row.ok else 1, 0
+        if isinstance(error, AgentCrashed) and error.signal in signal.Signals.__members__:
+            code, ended_by = 0, signal.Signals[str(error.signal)].value
+        elif isinstance(error, AgentCrashed) and error.exitcode is not None:
+            code = error.exitcode
+        name = " ".join(row.id.split())
+        began = row.finished - wall
+        fields = (row.position + 1, host, f"{began:.3f}", f"{wall:.3f}", 0, 0, code, ended_by, name)
+        yield "\t".join(map(str, fields)) + "\n"
+
+
+TEXTS: Mapping[str, Callable[[Iterable[Row]], Iterator[str]]] = {
+    "jsonl": jsonl,
+    "csv": comma_separated,
+    "joblog": joblog,
+}
+"""The formats that are text."""
+
+
+def write_parquet(rows: Iterable[Row], path: Path) -> None:
+    """A Parquet file; outputs are JSON.
+
+    Raises:
+        BatchError: pyarrow is not installed.
+    """
+    try:
+        import pyarrow
+        import pyarrow.parquet
+    except ModuleNotFoundError:
+        raise BatchError(
+            "Parquet takes pyarrow, which is not installed: pip install 'procorch[parquet]'"
+        ) from None
+    kinds = {
+        "ok": pyarrow.bool_(), "attempts": pyarrow.int64(), "wall": pyarrow.float64(),
+        "cpu": pyarrow.float64(), "peak_rss": pyarrow.int64(), "pid": pyarrow.int64(),
+    }  # fmt: skip
+    schema = pyarrow.schema([(name, kinds.get(name, pyarrow.string())) for name in _names()])
+    with pyarrow.parquet.ParquetWriter(path, schema) as writer:
+        held: list[dict[str, Any]] = []
+        for row in rows:
+            fields = fields_of(row)
+            if row.ok:
+                fields["output"] = msgspec.json.encode(fields["output"]).decode()
+            held.append(fields)
+            if len(held) == 1000:
+                writer.write_table(pyarrow.Table.from_pylist(held, schema))
+                held.clear()
+        writer.write_table(pyarrow.Table.from_pylist(held, schema))
+
+
+def _names() -> list[str]:
+    return list(_fields("", True, None, None, None, None, 1, ItemCost()))

@@ -1,0 +1,92 @@
+"""One writer a journal: a lock that the kernel frees with its holder, and that names the holder.
+
+A file of its own beside the journal, because closing any descriptor of a database file would drop
+the locks that SQLite holds on it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import socket
+import time
+from pathlib import Path
+
+import msgspec
+
+from procorch.batch.errors import JournalBusy, JournalError
+
+
+class Lock:
+    """Held from the beginning until `release`, or until the process has ended.
+
+    Raises:
+        JournalBusy: another process holds it; the text says which.
+        JournalError: the folder cannot be written.
+    """
+
+    def __init__(self, journal: Path) -> None:
+        self._path = journal.with_name(journal.name + ".lock")
+        self._fd = self._acquire(journal)
+        holder = {
+            "pid": os.getpid(),
+            "host": socket.gethostname(),
+            "since": time.strftime("%Y-%m-%d %H:%M:%S"),
+        }
+        os.ftruncate(self._fd, 0)
+        os.write(self._fd, msgspec.json.encode(holder))
+
+    def _acquire(self, journal: Path) -> int:
+        while True:
+            try:
+                flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+                fd = os.open(self._path, flags, 0o600)
+            except OSError as error:
+                raise JournalError(f"{journal} cannot be written: {error.strerror}") from error
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if self._is(fd):
+                    return fd
+            except BlockingIOError:
+                text = _read(fd)
+                os.close(fd)
+                raise JournalBusy(f"{journal} is being written by {text}") from None
+            # Its last holder has removed the file in between: this lock guards nothing.
+            os.close(fd)
+
+    def _is(self, fd: int) -> bool:
+        with contextlib.suppress(FileNotFoundError):
+            return os.path.samestat(os.fstat(fd), os.stat(self._path, follow_symlinks=False))
+        return False
+
+    def release(self) -> None:
+        """Let others in; the file goes away, as long as it is still ours."""
+        if self._is(self._fd):
+            self._path.unlink()
+        os.close(self._fd)
+
+
+def holder(journal: Path) -> str | None:
+    """Who writes a journal at the moment; None: nobody."""
+    try:
+        fd = os.open(
+            journal.with_name(journal.name + ".lock"), os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
+        )
+    except OSError:
+        return None
+    try:
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        return None
+    except BlockingIOError:
+        return _read(fd)
+    finally:
+        os.close(fd)
+
+
+def _read(fd: int) -> str:
+    try:
+        holder = msgspec.json.decode(os.pread(fd, 4096, 0), type=dict[str, str | int])
+        return f"process {holder['pid']} on {holder['host']} since {holder['since']}"
+    except (msgspec.MsgspecError, KeyError):
+        return "another process, which is just beginning"

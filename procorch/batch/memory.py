@@ -1,0 +1,113 @@
+"""What the runner asks and tells of what was done before: a journal, or nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Protocol
+
+from procorch.batch.errors import JournalDamaged
+from procorch.batch.items import Attempt, Row
+from procorch.batch.journal import Journal, Reader
+from procorch.batch.writer import Fact, Kept, News, Writer
+
+
+class Memory(Protocol):
+    """Remembers outcomes.
+
+    Attributes:
+        epoch: which opening of the journal this is; rows of this one are of this run.
+    """
+
+    epoch: int
+
+    def find(self, ids: list[str]) -> dict[str, Row | None]:
+        """The final outcomes of those items that have one; None: it is there, but damaged."""
+        ...
+
+    def damage(self, id: str) -> JournalDamaged:
+        """What is to be said of a damaged outcome."""
+        ...
+
+    def attempts(self, id: str) -> list[Attempt]:
+        """The failed attempts of an item in earlier runs."""
+        ...
+
+    def put(self, fact: Fact, token: Any = None) -> None:
+        """Remember this; ``token`` comes back in `Kept` when it is safe."""
+        ...
+
+    def close(self, *, at_once: bool = False) -> None:
+        """Write what waits; ``at_once``: but do not wait for a full disk."""
+        ...
+
+
+class Durable:
+    """A journal that was taken over.
+
+    Args:
+        tell: called on the writer's thread; must not block.
+    """
+
+    def __init__(self, journal: Journal, epoch: int, tell: Callable[[News], None]) -> None:
+        self.epoch = epoch
+        # A connection of its own: reading does not wait for a transaction that is being written.
+        self._reader = Reader(journal.path)
+        self._has_attempts = self._reader.attempted()
+        self._writer = Writer(journal, tell)
+
+    def find(self, ids: list[str]) -> dict[str, Row | None]:
+        """See `Memory`."""
+        return self._reader.find_all(ids)
+
+    def damage(self, id: str) -> JournalDamaged:
+        """See `Memory`."""
+        return self._reader.damage(id)
+
+    def attempts(self, id: str) -> list[Attempt]:
+        """See `Memory`."""
+        return self._reader.attempts(id) if self._has_attempts else []
+
+    def put(self, fact: Fact, token: Any = None) -> None:
+        """See `Memory`."""
+        self._writer.put(fact, token)
+
+    def close(self, *, at_once: bool = False) -> None:
+        """See `Memory`."""
+        self._reader.close()
+        self._writer.close(at_once=at_once)
+
+
+class Forgetful:
+    """No journal: what is told is as good as done."""
+
+    epoch = 1
+
+    def __init__(self, tell: Callable[[News], None]) -> None:
+        self._tell = tell
+
+    def find(self, ids: list[str]) -> dict[str, Row | None]:
+        """See `Memory`."""
+        return {}
+
+    def damage(self, id: str) -> JournalDamaged:
+        """See `Memory`."""
+        return JournalDamaged(id)
+
+    def attempts(self, id: str) -> list[Attempt]:
+        """See `Memory`."""
+        return []
+
+    def put(self, fact: Fact, token: Any = None) -> None:
+        """See `Memory`."""
+        if token is not None:
+            self._tell(Kept([token]))
+
+    def close(self, *, at_once: bool = False) -> None:
+        """See `Memory`."""
+
+
+def remove(path: Path) -> None:
+    """Remove a journal in which nothing was ever begun."""
+    for name in (path.name, path.name + "-wal", path.name + "-shm"):
+        path.with_name(name).unlink(missing_ok=True)

@@ -1,0 +1,125 @@
+"""What a batch came to: counts, failures grouped, and failed items as new input."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+import msgspec
+
+from procorch.batch.items import Row
+from procorch.batch.journal import Group
+
+Ended: TypeAlias = Literal["running", "finished", "interrupted", "halted", "broken"]
+
+_GROUPS = 200
+"""Kinds of failures that are told apart; what comes after them is one more kind."""
+
+
+@dataclass(frozen=True, slots=True)
+class BatchSummary:
+    """A batch so far.
+
+    Args:
+        total: items in the input; None where that is not known.
+        ok: items that have succeeded, ``failed`` those that have not; both of earlier runs, too.
+        resumed: how many of them are of earlier runs.
+        retried: attempts beyond the first of an item, in this run.
+        seconds: since this run began.
+        ended: "running", "finished", "interrupted" (can be resumed), "halted" by the halt policy,
+            "broken" by an error.
+        failures: the failures by reason and place, the most frequent first.
+    """
+
+    total: int | None
+    ok: int
+    failed: int
+    resumed: int
+    retried: int
+    seconds: float
+    ended: Ended
+    failures: tuple[Group, ...]
+
+    @property
+    def done(self) -> int:
+        """Items that have their outcome."""
+        return self.ok + self.failed
+
+    @property
+    def rate(self) -> float:
+        """Items a second, those of earlier runs left out."""
+        return (self.done - self.resumed) / self.seconds if self.seconds else 0.0
+
+    @property
+    def eta(self) -> float | None:
+        """Seconds that the rest takes at this rate; None where that cannot be said."""
+        rate = self.rate
+        if self.total is None or not rate:
+            return None
+        return max(0, self.total - self.done) / rate
+
+    def __str__(self) -> str:
+        of = "" if self.total is None else f" of {self.total}"
+        lines = [f"{self.ok} ok, {self.failed} failed{of} items in {self.seconds:.1f} s"]
+        lines += [f"  {g.count} x {g.reason}: {g.place} (as {g.example})" for g in self.failures]
+        return "\n".join(lines)
+
+
+class Tally:
+    """Counts what becomes of the items; bounded, however many there are."""
+
+    def __init__(self) -> None:
+        self.fresh_ok = self.fresh_failed = 0
+        self.known_ok = self.known_failed = 0
+        self.retried = 0
+        self._groups: dict[tuple[str, str], list[int | str]] = {}
+
+    @property
+    def ok(self) -> int:
+        """Items that have succeeded, earlier runs included."""
+        return self.fresh_ok + self.known_ok
+
+    @property
+    def failed(self) -> int:
+        """Items that have failed, earlier runs included."""
+        return self.fresh_failed + self.known_failed
+
+    @property
+    def resumed(self) -> int:
+        """Items of earlier runs."""
+        return self.known_ok + self.known_failed
+
+    def add(self, row: Row, *, fresh: bool) -> None:
+        """One more item has its outcome; ``fresh``: from this run."""
+        if row.ok:
+            self.fresh_ok += fresh
+            self.known_ok += not fresh
+            return
+        self.fresh_failed += fresh
+        self.known_failed += not fresh
+        reason = row.reason or "error"
+        key = (reason, row.place or "")
+        if key not in self._groups and len(self._groups) >= _GROUPS:
+            key = (reason, "of other kinds")
+        entry = self._groups.setdefault(key, [0, row.id])
+        entry[0] = int(entry[0]) + 1
+
+    def groups(self) -> tuple[Group, ...]:
+        """The failures by reason and place, the most frequent first."""
+        found = [
+            Group(reason, place, int(count), str(example))
+            for (reason, place), (count, example) in self._groups.items()
+        ]
+        return tuple(sorted(found, key=lambda g: (-g.count, g.reason, g.place)))
+
+
+def failed_lines(rows: Iterable[Row]) -> Iterable[str]:
+    """Failed items as lines of JSON that are valid input again, with their ids.
+
+    An item whose input JSON cannot say is left out: ``--resume --retry-failed`` runs it again.
+    """
+    for row in rows:
+        if row.input is not None:
+            head = {"procorch": 1, "id": row.id, "reason": row.reason, "place": row.place}
+            yield f'{msgspec.json.encode(head).decode()[:-1]},"input":{row.input}}}\n'

@@ -1,0 +1,158 @@
+"""The journal's tables, and how a file is opened.
+
+WAL, so that others read while the runner writes. ``synchronous=FULL``: what is committed survives
+the loss of power, too; group commits make that cheap. The version is SQLite's ``user_version``,
+each step of `MIGRATIONS` one version, and ``application_id`` tells our files from others.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+from procorch.batch.errors import JournalDamaged, JournalError, JournalMismatch
+
+_OURS = 0x70726F63  # "proc"
+
+MIGRATIONS = (
+    """
+    CREATE TABLE meta (key TEXT PRIMARY KEY, value) WITHOUT ROWID;
+    CREATE TABLE items (
+        id TEXT PRIMARY KEY, position INTEGER NOT NULL, digest BLOB NOT NULL, ok INTEGER NOT NULL,
+        reason TEXT, place TEXT, error TEXT, output, attempts INTEGER NOT NULL,
+        wall REAL, cpu REAL, peak_rss INTEGER, pid INTEGER, finished REAL NOT NULL,
+        epoch INTEGER NOT NULL, input TEXT, log TEXT NOT NULL, seal BLOB NOT NULL
+    );
+    CREATE TABLE attempts (
+        id TEXT NOT NULL, number INTEGER NOT NULL, reason TEXT NOT NULL, place TEXT NOT NULL,
+        error TEXT NOT NULL, wall REAL, cpu REAL, peak_rss INTEGER, pid INTEGER,
+        finished REAL NOT NULL, epoch INTEGER NOT NULL, log TEXT NOT NULL, seal BLOB NOT NULL,
+        PRIMARY KEY (id, number)
+    ) WITHOUT ROWID;
+    CREATE TABLE events (at REAL NOT NULL, epoch INTEGER NOT NULL, kind TEXT NOT NULL,
+                         text TEXT NOT NULL);
+    """,
+)
+"""Each takes the file from one version to the next."""
+
+_DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
+
+
+def create(path: Path) -> None:
+    """Make the file if there is none, for its owner alone.
+
+    Raises:
+        JournalError: it cannot be made, or is no regular file.
+    """
+    try:
+        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
+        fd = os.open(path, flags, 0o600)
+    except FileNotFoundError:
+        raise JournalError(f"{path} cannot be written: there is no folder {path.parent}") from None
+    except OSError as error:
+        why = "it is a symbolic link" if path.is_symlink() else error.strerror
+        raise JournalError(f"{path} cannot be written: {why}") from None
+    regular = stat.S_ISREG(os.fstat(fd).st_mode)
+    os.close(fd)
+    if not regular:
+        raise JournalError(f"{path} cannot be written: it is not a file")
+
+
+def connect(path: Path) -> sqlite3.Connection:
+    """A connection that reads and writes, its tables up to date.
+
+    Raises:
+        JournalError: the file is no journal, one of a newer version, or damaged.
+    """
+    connection = sqlite3.connect(path, isolation_level=None, timeout=30, check_same_thread=False)
+    with _named(path, connection):
+        new = connection.execute("PRAGMA page_count").fetchall()[0][0] == 0
+        version = 0 if new else _version(path, connection)
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = FULL")
+        if version < len(MIGRATIONS):
+            connection.executescript(
+                "BEGIN IMMEDIATE;"
+                + "".join(MIGRATIONS[version:])
+                + f"PRAGMA application_id = {_OURS}; PRAGMA user_version = {len(MIGRATIONS)};"
+                "COMMIT;"
+            )
+    return connection
+
+
+def connect_to_read(path: Path) -> sqlite3.Connection:
+    """A connection that only reads; a runner may be writing meanwhile.
+
+    Raises:
+        JournalError: there is no such file, or it is no journal of this version.
+    """
+    if not path.is_file():
+        raise JournalError(f"there is no run {path}")
+    # Without a log beside it nobody writes, and a folder that cannot be written is no obstacle.
+    beside = path.with_name(path.name + "-wal")
+    how = "mode=ro" if beside.exists() else "mode=ro&immutable=1"
+    name = str(path.absolute()).replace("%", "%25").replace("?", "%3f").replace("#", "%23")
+    try:
+        connection = sqlite3.connect(
+            f"file:{name}?{how}", uri=True, isolation_level=None, timeout=30
+        )
+    except sqlite3.Error as error:
+        raise JournalError(f"{path} cannot be read: {error}") from None
+    with _named(path, connection):
+        version = _version(path, connection)
+        if version != len(MIGRATIONS):
+            raise JournalMismatch(
+                f"{path} is of version {version}, and this procorch reads {len(MIGRATIONS)}; "
+                "`procorch batch ... --resume` brings it up to date"
+            )
+    return connection
+
+
+def _version(path: Path, connection: sqlite3.Connection) -> int:
+    ours: int = connection.execute("PRAGMA application_id").fetchall()[0][0]
+    version: int = connection.execute("PRAGMA user_version").fetchall()[0][0]
+    if ours != _OURS:
+        raise JournalMismatch(f"{path} is a database, but not a run of procorch")
+    if version > len(MIGRATIONS):
+        raise JournalMismatch(
+            f"{path} was written by a newer procorch (version {version} of the file, this one "
+            f"knows {len(MIGRATIONS)}): update procorch"
+        )
+    return version
+
+
+@contextlib.contextmanager
+def _named(path: Path, connection: sqlite3.Connection) -> Iterator[None]:
+    """Close the connection where its opening fails, and say what SQLite's errors mean."""
+    try:
+        with explained(path):
+            yield
+    except BaseException:
+        connection.close()
+        raise
+
+
+@contextlib.contextmanager
+def explained(path: Path) -> Iterator[None]:
+    """SQLite's errors as ours.
+
+    Raises:
+        JournalDamaged: the file makes no sense.
+        JournalError: anything else SQLite complains of.
+    """
+    try:
+        yield
+    except sqlite3.DatabaseError as error:
+        code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+        if code == sqlite3.SQLITE_NOTADB:
+            raise JournalMismatch(f"{path} is not a run of procorch: {error}") from error
+        if code in _DAMAGED:
+            raise JournalDamaged(
+                f"{path} is damaged: {error}; what can be read of it: `procorch export`, or "
+                "`sqlite3 FILE .recover`"
+            ) from error
+        raise JournalError(f"{path}: {error}") from error

@@ -1,0 +1,221 @@
+"""`run_batch`: everything is checked before anything is begun."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import itertools
+import os
+import queue
+import time
+from collections.abc import Callable, Collection, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from procorch.batch import recipe, sources
+from procorch.batch.crew import Crew
+from procorch.batch.feed import Feed
+from procorch.batch.halt import Halt
+from procorch.batch.intake import Intake
+from procorch.batch.items import REASONS, SourceItem
+from procorch.batch.journal import Journal
+from procorch.batch.loop import Inbox, Loop
+from procorch.batch.memory import Durable, Forgetful, Memory, remove
+from procorch.batch.resume import check
+from procorch.batch.runner import BatchRun
+from procorch.batch.sources import IdOf, Scan, Shard, Source
+from procorch.batch.terms import Terms
+from procorch.units import seconds, whole
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Which items of a source, and in which order.
+
+    Args:
+        shard: only those of one part.
+        limit: only the first so many of them.
+        seed: shuffle them, in an order that this decides.
+    """
+
+    shard: Shard | None = None
+    limit: int | None = None
+    seed: int | None = None
+
+    def of(self, source: Source) -> Iterator[SourceItem]:
+        """The items themselves."""
+        items = source.items()
+        if self.shard is not None:
+            items = filter(self.shard.has, items)
+        if self.limit is not None:
+            items = itertools.islice(items, self.limit)
+        return items if self.seed is None else sources.shuffled(items, self.seed)
+
+    def scan(self, source: Source) -> Scan | None:
+        """What there is of them; None where it can be read only once."""
+        if not source.repeatable:
+            return None
+        accept = (lambda item: True) if self.shard is None else self.shard.has
+        return sources.scan(source, accept)
+
+    def total(self, scan: Scan | None) -> int | None:
+        """How many they are."""
+        if scan is None or self.limit is None:
+            return None if scan is None else scan.total
+        return min(scan.total, self.limit)
+
+
+def run_batch(
+    factory: Callable[[], Any],
+    items: str | os.PathLike[str] | Iterable[Any],
+    *,
+    out: str | os.PathLike[str] | None,
+    workers: int | None = None,
+    timeout: float | str | None = None,
+    retries: int = 0,
+    memory_limit: int | str | None = None,
+    allowed_failures: int = 2,
+    retry_on: Collection[str] = (),
+    resume: bool = False,
+    retry_failed: bool = False,
+    redo: bool = False,
+    accept_changes: bool = False,
+    keep_order: bool = False,
+    halt: str = "never",
+    limit: int | None = None,
+    shuffle: bool = False,
+    seed: int = 0,
+    shard: str | None = None,
+    id: IdOf = None,
+    format: str = "auto",
+    skip_known: bool = False,
+    command: str | None = None,
+    **settings: Any,
+) -> BatchRun:
+    """Run every item on a crew of agents; each gets exactly one outcome, whatever dies meanwhile.
+
+    Outcomes are written to a journal, one SQLite file, and are handed out once they are committed.
+    A batch that was interrupted, by Ctrl-C or by SIGKILL, goes on with ``resume=True``: what has
+    its outcome is not run again.
+
+    Args:
+        factory: makes the agent, in each worker; see `AgentOrchestrator.add_agent`.
+        items: a path (JSONL, CSV, TSV, lines, Parquet, a directory; ``.gz`` is unpacked), ``"-"``
+            for standard input, or any iterable; read lazily. Items are delivered unchanged.
+        out: path of the journal; None: nothing is remembered.
+        workers: number of processes; None: one a core.
+        timeout: seconds for one attempt, from the moment a worker gets it; None: any.
+        retries: further attempts at an item whose error is retryable (`AgentError.is_retryable`), a
+            death of its worker included; after a delay where the worker lived.
+        memory_limit: resident bytes allowed to a worker, or text such as ``"512M"``.
+        allowed_failures: workers that an item may kill; one more and it is poison, whatever
+            ``retries`` allows.
+        retry_on: reasons (`BatchItem.reason`) that are tried again whatever the error says.
+        resume: go on with the batch in ``out``; start it if there is none.
+        retry_failed: when resuming, run what has failed again.
+        redo: forget what is in ``out`` and start over.
+        accept_changes: resume though the input or the factory has changed; what has changed in the
+            input is run again, outcomes of another factory stay.
+        keep_order: hand items out in the order of the input.
+        halt: end early: ``"soon,fail=3"`` when three items of this run have failed,
+            ``"now,fail=10%"`` (now: without finishing what is under way); also ``success`` and
+            ``done``.
+        limit: only the first ``limit`` items.
+        shuffle: in random order, drawn from a window of 10,000 items; ``seed`` decides it.
+        shard: ``"2/8"``: only the second of eight parts; the parts follow from the ids alone.
+        id: field that names an item, or a function of the item. None: its field ``id``, or its
+            place: the line of a file, the index in an iterable.
+        format: of a file: "auto" (by its suffix), "jsonl", "csv", "tsv", "lines", "parquet".
+        skip_known: do not hand out items of earlier runs.
+        command: the command line that goes on with this batch, for `procorch show`.
+        settings: of the workers, see `procorch.supervision.settings.AgentSettings`.
+
+    Returns:
+        The batch; the work is done while you iterate over it.
+
+    Raises:
+        BatchInputError: the input is missing or malformed.
+        JournalMismatch: ``out`` holds a batch and none of ``resume`` and ``redo`` is given, or
+            another batch than this one; the text shows the difference.
+        JournalBusy: another process works on it.
+        JournalError: it cannot be written, or is damaged.
+        StartError: the agent cannot be started; nothing was begun.
+        ValueError, TypeError: an argument or a setting is wrong.
+    """
+    terms = Terms(
+        timeout=None if timeout is None else seconds(timeout, "timeout"),
+        retries=whole(retries, "retries"),
+        allowed_failures=whole(allowed_failures, "allowed_failures"),
+        retry_on=_reasons(retry_on),
+        keep_order=keep_order,
+        halt=Halt.parse(halt),
+        retry_failed=retry_failed,
+        accept_changes=accept_changes,
+        skip_known=skip_known,
+    )
+    count = len(os.sched_getaffinity(0)) if workers is None else whole(workers, "workers", least=1)
+    selection = Selection(
+        None if shard is None else Shard.parse(shard),
+        None if limit is None else whole(limit, "limit", least=1),
+        seed if shuffle else None,
+    )
+    if memory_limit is not None:
+        settings["memory_limit"] = memory_limit
+    source = sources.open_source(items, form=format, id=id)
+    found = selection.scan(source)
+    total = selection.total(found)
+    header = {
+        "factory": recipe.name_of(factory),
+        "recipe": recipe.describe(factory),
+        "input": source.name,
+        "fingerprint": None if found is None else found.fingerprint,
+        "shard": shard,
+        "id": id if isinstance(id, str) else None,
+        "total": total,
+        "command": command,
+        "at": time.time(),
+    }
+    inbox: Inbox = queue.SimpleQueue()
+    name = recipe.name_of(factory).rpartition(":")[2]
+    memory: Memory
+    if out is None:
+        crew = Crew(factory, count, name, settings)
+        memory = Forgetful(inbox.put)
+    else:
+        path = Path(os.fspath(out))
+        new = not path.exists()
+        journal = Journal(path)
+        try:
+            kind, unmoved = check(
+                journal, header, lambda: selection.of(source),
+                resume=resume or retry_failed, redo=redo, accept_changes=accept_changes,
+            )  # fmt: skip
+            terms = dataclasses.replace(terms, unmoved=unmoved)
+            crew = Crew(factory, count, name, settings)
+            try:
+                memory = Durable(journal, journal.begin(header, kind, afresh=redo), inbox.put)
+            except BaseException:
+                crew.close()
+                raise
+        except BaseException:
+            journal.close()
+            if new:
+                remove(path)
+            raise
+    left = selection.of(source)
+    fed = Feed(left, inbox.put) if source.live else left
+    intake = Intake(fed, memory, terms, ahead=source.repeatable)
+    loop = Loop(intake, crew, memory, inbox, terms)
+    return BatchRun(loop, crew, memory, inbox, total)
+
+
+def _reasons(given: Collection[str]) -> frozenset[str]:
+    if isinstance(given, str):
+        raise TypeError(f"retry_on must be a list of reasons, not the text {given!r}")
+    for word in given:
+        if word not in REASONS:
+            near = difflib.get_close_matches(str(word), REASONS, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(REASONS)}"
+            raise ValueError(f"retry_on: {word!r} is not a reason; {hint}")
+    return frozenset(given)

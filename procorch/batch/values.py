@@ -1,0 +1,106 @@
+"""Values as they are kept: JSON where that is exact, a pickle where it is not.
+
+JSON can be read by any tool, and by SQLite itself. A pickle is needed for what JSON would change (a
+tuple, a set, an object, ``nan``), so what comes back is always what went in.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import pickle
+from typing import Any
+
+import msgspec
+
+_DEPTH = 64
+"""Nesting up to which a value is looked at; deeper ones are pickled."""
+_LARGEST = 2**63
+
+
+class Unreadable(Exception):
+    """A pickle that cannot be loaded here; the text says why."""
+
+
+def pack(value: Any) -> str | bytes:
+    """A value as JSON text or as a pickle.
+
+    Raises:
+        Exception: whatever pickling raises.
+    """
+    if is_plain(value):
+        return msgspec.json.encode(value).decode()
+    try:
+        data = pickle.dumps(value, 5)
+        # Definitions of a script's own: a pickle would name them, and nobody could load it later.
+        if b"__main__" not in data:
+            return data
+    except Exception:
+        pass  # dill says what is wrong, if it cannot do it either
+    import dill  # heavy, and rarely needed
+
+    packed: bytes = dill.dumps(value, 5, recurse=True)
+    return packed
+
+
+def unpack(data: str | bytes) -> Any:
+    """What `pack` was given.
+
+    Raises:
+        Unreadable: a class that the pickle refers to is not to be found here, as a rule.
+    """
+    if isinstance(data, str):
+        return msgspec.json.decode(data)
+    try:
+        return pickle.loads(data)
+    except Exception as error:
+        raise Unreadable(f"the value cannot be loaded here: {type(error).__name__}: {error}") from (
+            error
+        )
+
+
+def is_plain(value: Any, depth: int = _DEPTH) -> bool:
+    """Whether JSON gives back exactly this value."""
+    kind = type(value)
+    if value is None or kind is bool:
+        return True
+    if kind is str:
+        return _is_text(value)
+    if kind is int:
+        return bool(-_LARGEST <= value < _LARGEST)
+    if kind is float:
+        return math.isfinite(value)
+    if depth and kind is list:
+        return all(is_plain(each, depth - 1) for each in value)
+    if depth and kind is dict:
+        return all(
+            type(key) is str and _is_text(key) and is_plain(each, depth - 1)
+            for key, each in value.items()
+        )
+    return False
+
+
+def _is_text(value: str) -> bool:
+    if value.isascii():
+        return True
+    try:
+        value.encode()
+    except UnicodeEncodeError:  # a lone surrogate
+        return False
+    return True
+
+
+def digest(value: Any, *more: object) -> bytes:
+    """A hash of a value, the same in every process; ``more`` is what else belongs to it."""
+    try:
+        data = msgspec.json.encode(value, order="deterministic")
+    except Exception:
+        try:
+            data = pickle.dumps(value, 5)
+        except Exception:
+            # It cannot be sent to a worker either, which will be its outcome.
+            data = repr(type(value)).encode()
+    hashed = hashlib.blake2b(data, digest_size=16)
+    for each in more:
+        hashed.update(repr(each).encode())
+    return hashed.digest()

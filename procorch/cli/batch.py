@@ -1,0 +1,203 @@
+"""``procorch batch``: many items, each with exactly one outcome."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import shlex
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from procorch.cli.exits import ExitCode, Misconfigured
+from procorch.cli.params import duration, size
+
+if TYPE_CHECKING:
+    from procorch.batch.runner import BatchRun
+
+_TICK = 0.1
+"""Seconds between two looks at what has happened."""
+_GO_ON = ("--resume", "--retry-failed", "--redo", "--dry-run")
+
+
+class _Remembering(click.Command):
+    """Keeps the words it was called with, for the command that goes on."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """See click."""
+        ctx.meta["words"] = list(args)
+        return super().parse_args(ctx, args)
+
+
+_Function = TypeVar("_Function", bound=Callable[..., Any])
+
+
+def _option(*names: str, **known: Any) -> Callable[[_Function], _Function]:
+    variable = max(names, key=len).partition("/")[0].lstrip("-").upper().replace("-", "_")
+    return click.option(*names, envvar=f"PROCORCH_{variable}", show_envvar=True, **known)
+
+
+@click.command("batch", cls=_Remembering)
+@click.argument("app", envvar="PROCORCH_APP")
+@click.argument("source", metavar="IN", envvar="PROCORCH_IN")
+@_option("-o", "--out", type=click.Path(path_type=Path), metavar="RUN",
+         help="The journal, one file; without it .procorch/FACTORY-IN.db.")  # fmt: skip
+@_option("-j", "--workers", type=click.IntRange(min=1), metavar="N",
+         help="Number of agents; one a core where it is not given.")  # fmt: skip
+@_option("--timeout", type=duration(least="50ms"), help="Time for one attempt at an item.")
+@_option("--retries", type=click.IntRange(min=0), default=0, show_default=True, metavar="N",
+         help="Further attempts after a death of the worker or a passing error.")  # fmt: skip
+@_option("--retry-on", multiple=True, metavar="REASON",
+         help="Try again whatever the error says: error, timeout, ... Repeatable.")  # fmt: skip
+@_option("--memory", type=size(least="16M"), help="Resident memory allowed to a worker.")
+@_option("--allowed-failures", type=click.IntRange(min=0), default=2, show_default=True,
+         metavar="N", help="Workers that an item may kill; one more and it is poison.")  # fmt: skip
+@_option("--halt", default="never", show_default=True, metavar="POLICY",
+         help="End early: soon,fail=3 or now,fail=10%; also success, done.")  # fmt: skip
+@_option("--resume", is_flag=True, help="Go on with a batch that was begun.")
+@_option("--retry-failed", is_flag=True, help="Go on, and run what has failed again.")
+@_option("--redo", is_flag=True, help="Forget the outcomes that there are and start over.")
+@_option("--accept-changes", is_flag=True,
+         help="Go on though input or factory have changed; changed items run again.")  # fmt: skip
+@_option("--keep-order", is_flag=True, help="Print items in the order of the input (--json).")
+@_option("--dry-run", is_flag=True, help="Read and check everything, run nothing.")
+@_option("--limit", type=click.IntRange(min=1), metavar="N", help="Only the first N items.")
+@_option("--shuffle", is_flag=True, help="In random order, within windows of 10,000 items.")
+@_option("--seed", type=int, default=0, show_default=True, help="Decides the order of --shuffle.")
+@_option("--shard", metavar="I/N", help="Only part I of N; parts follow from the items' ids.")
+@_option("--id", "id_", metavar="FIELD", help="Field that names an item, in place of id.")
+@_option("--format", "form", default="auto", show_default=True,
+         type=click.Choice(["auto", "jsonl", "csv", "tsv", "lines", "parquet", "dir"]),
+         help="Of IN, where its suffix does not say it.")  # fmt: skip
+@_option("--watch", is_flag=True, help="Show what each worker is doing.")
+@_option("--json", "as_json", is_flag=True,
+         help="One JSON object an item on stdout, as items finish.")  # fmt: skip
+def command(app: str, source: str, out: Path | None, **given: Any) -> int:
+    """Run every item of an input on crash-isolated agents, durably.
+
+    APP is package.module:factory or path/to/file.py:factory; the factory makes the agent, which
+    gets the items unchanged. IN is a JSONL, CSV, TSV, text or Parquet file, a directory, or - for
+    JSON lines on standard input.
+
+    Each item gets exactly one outcome, whatever dies meanwhile. Outcomes are written to RUN as they
+    come, so that a batch that was interrupted or killed goes on with --resume. What has failed is
+    put into a file beside RUN that is input again.
+
+    Ctrl-C finishes what is under way, a second one ends it.
+
+    The exit code is 0 when all items succeeded, 1 when some failed, 2 when nothing was begun, 5
+    when --halt ended it, and 130 after Ctrl-C.
+    """
+    from procorch.batch.errors import BatchError, BatchHalted
+    from procorch.cli import batch_report, places, screen
+    from procorch.cli.app import load
+    from procorch.cli.batch_screen import shown
+    from procorch.errors import AgentError
+    from procorch.telemetry.quiet import replacements
+
+    factory = load(app)
+    out = places.usual_out(app, source) if out is None else out
+    again = _command(click.get_current_context().meta["words"])
+    try:
+        if given["dry_run"]:
+            return _dry_run(source, out, given)
+        with (
+            replacements() as replaced,
+            _started(factory, source, out, given, again) as run,
+            _signals(run),
+        ):
+            with shown(run, watch=given["watch"], data_flows=given["as_json"]) as view:
+                while not run.over:
+                    for item in run.step(_TICK):
+                        if given["as_json"]:
+                            click.echo(json.dumps(batch_report.json_of(item)))
+                        view.tell(item)
+                    view.update()
+            failure, summary = run.failure, run.progress()
+    except (BatchError, ValueError, TypeError) as error:
+        raise Misconfigured(str(error)) from None
+    except AgentError as error:
+        raise Misconfigured(f"the agent cannot be started: {error}") from None
+    failed = batch_report.write_failed(out, places.failed_file(out))
+    console = screen.stderr() if given["as_json"] else screen.stdout()
+    batch_report.print_summary(console, summary, out, failed, again, replaced.count)
+    if failure is not None and not isinstance(failure, BatchHalted):
+        raise click.ClickException(str(failure))
+    if summary.ended == "interrupted":
+        return ExitCode.INTERRUPTED
+    if failure is not None:
+        click.echo(str(failure), err=True)
+        return ExitCode.HALTED
+    return ExitCode.SOME_FAILED if summary.failed else ExitCode.DONE
+
+
+def _started(factory: Any, source: str, out: Path, given: dict[str, Any], again: str) -> BatchRun:
+    from procorch.batch.start import run_batch
+
+    settings = {} if given["memory"] is None else {"memory_limit": int(given["memory"])}
+    return run_batch(
+        factory, source, out=out, workers=given["workers"], timeout=given["timeout"],
+        retries=given["retries"], retry_on=given["retry_on"],
+        allowed_failures=given["allowed_failures"], halt=given["halt"], resume=given["resume"],
+        retry_failed=given["retry_failed"], redo=given["redo"],
+        accept_changes=given["accept_changes"], keep_order=given["keep_order"],
+        limit=given["limit"], shuffle=given["shuffle"], seed=given["seed"], shard=given["shard"],
+        id=given["id_"], format=given["form"], skip_known=True, command=again, output="capture",
+        **settings,
+    )  # fmt: skip
+
+
+@contextlib.contextmanager
+def _signals(run: BatchRun) -> Iterator[None]:
+    """Ctrl-C and SIGTERM let the workers finish; a second one does not."""
+    asked = [0]
+
+    def stop(number: int, frame: object) -> None:
+        asked[0] += 1
+        run.stop(now=asked[0] > 1)
+        text = "ending" if asked[0] > 1 else "finishing what is under way; Ctrl-C again ends it"
+        click.echo(f"\nprocorch: {text}", err=True)
+
+    before = {each: signal.signal(each, stop) for each in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)
+
+
+def _dry_run(source: str, out: Path, given: dict[str, Any]) -> int:
+    from procorch.batch.dry import plan
+    from procorch.batch.journal import Reader
+    from procorch.batch.sources import Shard, open_source
+    from procorch.batch.start import Selection
+
+    shard = None if given["shard"] is None else Shard.parse(given["shard"])
+    selection = Selection(shard, given["limit"])
+    items = selection.of(open_source(source, form=given["form"], id=given["id_"]))
+    if out.exists():
+        with Reader(out) as journal:
+            found = plan(items, journal)
+    else:
+        found = plan(items, None)
+    left = found.total - found.ok - found.failed
+    if given["as_json"]:
+        known = {name: getattr(found, name) for name in ("total", "ok", "failed", "changed")}
+        click.echo(json.dumps(known | {"left": left}))
+        return ExitCode.DONE
+    click.echo(f"{found.total} items in {source}")
+    click.echo(f"{found.ok} have succeeded and {found.failed} failed in {out}")
+    if found.changed:
+        click.echo(f"{found.changed} of them have another input now")
+    such = f", {', '.join(found.first)} first" if found.first and not given["shuffle"] else ""
+    click.echo(f"{left} are to be run{such}")
+    return ExitCode.DONE
+
+
+def _command(words: list[str]) -> str:
+    """The same command again, without what says how to begin."""
+    kept = [word for word in words if word not in _GO_ON]
+    return shlex.join(["procorch", "batch", *kept])

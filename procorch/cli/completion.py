@@ -1,0 +1,23 @@
+"""``procorch completion``: the script that a shell completes with."""
+
+from __future__ import annotations
+
+import click
+
+
+@click.command("completion")
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]), envvar="PROCORCH_SHELL")
+def command(shell: str) -> int:
+    """Print the completion script of a shell.
+
+    For bash: eval "$(procorch completion bash)" in ~/.bashrc; likewise for zsh. For fish: procorch
+    completion fish > ~/.config/fish/completions/procorch.fish.
+    """
+    from click.shell_completion import get_completion_class
+
+    from procorch.cli.main import group
+
+    kind = get_completion_class(shell)
+    assert kind is not None
+    click.echo(kind(group, {}, "procorch", "_PROCORCH_COMPLETE").source())
+    return 0

@@ -1,0 +1,58 @@
+"""``procorch export``: outcomes for other tools."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from procorch.cli.exits import Misconfigured
+
+
+@click.command("export")
+@click.argument("run", envvar="PROCORCH_RUN")
+@click.option(
+    "--format", "form", type=click.Choice(["jsonl", "csv", "joblog", "parquet"]), default="jsonl",
+    show_default=True, envvar="PROCORCH_FORMAT", show_envvar=True,
+    help="joblog is that of GNU parallel.",
+)  # fmt: skip
+@click.option(
+    "-o", "--out", type=click.Path(path_type=Path), envvar="PROCORCH_OUT", show_envvar=True,
+    help="A file in place of stdout.",
+)  # fmt: skip
+@click.option(
+    "--failed", is_flag=True, envvar="PROCORCH_FAILED", show_envvar=True,
+    help="Only what has failed.",
+)  # fmt: skip
+def command(run: str, form: str, out: Path | None, failed: bool) -> int:
+    """Print the outcomes of a batch as JSON lines, CSV, Parquet or a joblog.
+
+    RUN is a journal, or its name in .procorch. One row an item, in the order of the input: id, ok,
+    output, reason, place, error, attempts, wall, cpu, peak_rss, pid.
+    """
+    from procorch.batch import export
+    from procorch.batch.errors import BatchError
+    from procorch.batch.journal import Reader
+    from procorch.cli.places import find
+
+    if form == "parquet" and out is None:
+        raise Misconfigured("Parquet is no text: say where to put it, -o FILE")
+    try:
+        with Reader(find(run)) as journal:
+            rows = journal.rows(failed_only=failed)
+            if form == "parquet":
+                assert out is not None
+                export.write_parquet(rows, out)
+            elif out is None:
+                for line in export.TEXTS[form](rows):
+                    click.echo(line, nl=False)
+            else:
+                with out.open("w", encoding="utf-8", newline="") as file:
+                    file.writelines(export.TEXTS[form](rows))
+    except BatchError as error:
+        raise Misconfigured(str(error)) from None
+    except OSError as error:
+        if isinstance(error, BrokenPipeError):
+            raise
+        raise Misconfigured(f"{out} cannot be written: {error.strerror}") from None
+    return 0

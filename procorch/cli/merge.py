@@ -1,0 +1,34 @@
+"""``procorch merge``: parts of a batch put together."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from procorch.cli.exits import Misconfigured
+
+
+@click.command("merge")
+@click.argument("runs", nargs=-1, required=True, envvar="PROCORCH_RUNS")
+@click.option(
+    "-o", "--out", type=click.Path(path_type=Path), required=True, envvar="PROCORCH_OUT",
+    show_envvar=True, help="The journal of the whole; must not exist.",
+)  # fmt: skip
+def command(runs: tuple[str, ...], out: Path) -> int:
+    """Put the journals of several parts of a batch together.
+
+    The parts are runs of one input and one factory with --shard 1/N to N/N, on one machine or on
+    several. No item may be in two of them.
+    """
+    from procorch.batch.errors import BatchError
+    from procorch.batch.merge import merge
+    from procorch.cli.places import find
+
+    parts = [find(run) for run in runs]
+    try:
+        ok, failed = merge(parts, out)
+    except BatchError as error:
+        raise Misconfigured(str(error)) from None
+    click.echo(f"{ok} ok, {failed} failed items of {len(parts)} parts in {out}")
+    return 0

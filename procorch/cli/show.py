@@ -1,0 +1,134 @@
+"""``procorch show``: one batch, or one of its items."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from procorch.cli.exits import ExitCode, Misconfigured, UnknownName
+
+if TYPE_CHECKING:
+    from procorch.batch.items import Attempt, Row
+    from procorch.batch.journal import Reader
+
+
+@click.command("show")
+@click.argument("run", envvar="PROCORCH_RUN")
+@click.argument("item", required=False, envvar="PROCORCH_ITEM")
+@click.option(
+    "--check", is_flag=True, envvar="PROCORCH_CHECK", show_envvar=True,
+    help="Look at every row, and list those that are damaged.",
+)  # fmt: skip
+@click.option(
+    "--json", "as_json", is_flag=True, envvar="PROCORCH_JSON", show_envvar=True,
+    help="One JSON object.",
+)  # fmt: skip
+def command(run: str, item: str | None, check: bool, as_json: bool) -> int:
+    """Tell what became of a batch, or of one of its items.
+
+    RUN is a journal, or its name in .procorch; it may be running. With ITEM, the id of an item, all
+    attempts at it are told, with the stacks of their failures and what was printed.
+    """
+    from procorch.batch.errors import BatchError
+    from procorch.batch.journal import Reader
+    from procorch.cli.places import find
+
+    try:
+        with Reader(find(run)) as journal:
+            if check:
+                return _check(journal, as_json)
+            return _item(journal, item, as_json) if item is not None else _run(journal, as_json)
+    except BatchError as error:
+        raise Misconfigured(str(error)) from None
+
+
+def _check(journal: Reader, as_json: bool) -> int:
+    damaged = journal.damaged()
+    if as_json:
+        click.echo(json.dumps({"damaged": damaged}))
+    else:
+        for id in damaged:
+            click.echo(id)
+        click.echo(f"{len(damaged)} of {sum(journal.counts())} outcomes are damaged", err=True)
+    return ExitCode.SOME_FAILED if damaged else ExitCode.DONE
+
+
+def _run(journal: Reader, as_json: bool) -> int:
+    from procorch.cli import screen
+    from procorch.cli.batch_report import print_groups
+
+    header, (ok, failed), groups = journal.header(), journal.counts(), journal.groups()
+    state = journal.state()
+    if as_json:
+        keys = ("factory", "input", "shard", "total", "command")
+        known: dict[str, Any] = {key: header.get(key) for key in keys}
+        known |= {"state": state, "ok": ok, "failed": failed}
+        known["failures"] = [
+            {"reason": g.reason, "place": g.place, "count": g.count, "example": g.example}
+            for g in groups
+        ]
+        click.echo(json.dumps(known))
+        return 0
+    console = screen.stdout()
+    of = "" if header.get("total") is None else f" of {header['total']}"
+    console.print(f"{header.get('factory')} on {header.get('input')}: {state}", soft_wrap=True)
+    console.print(f"{ok} ok, {failed} failed{of} items")
+    print_groups(console, tuple(groups))
+    for at, epoch, kind, text in journal.events():
+        when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(at))
+        console.print(f"{when}  {kind} (runner {epoch}){': ' + text if text else ''}")
+    again = header.get("command")
+    if again and state != "finished" and not state.startswith("running"):
+        console.print(f"to go on:\n  {again} --resume", soft_wrap=True)
+    return 0
+
+
+def _item(journal: Reader, id: str, as_json: bool) -> int:
+    from procorch.batch.export import fields_of
+
+    row, attempts = journal.find(id), journal.attempts(id)
+    if row is None and not attempts:
+        raise UnknownName(f"no item {id!r} has an outcome in {journal.path}")
+    if as_json:
+        known = {} if row is None else fields_of(row) | {"log": row.log}
+        known["failed_attempts"] = [_fields(attempt) for attempt in attempts]
+        click.echo(json.dumps(known))
+        return 0
+    for attempt in attempts:
+        click.echo(f"attempt {attempt.number}: {attempt.reason}: {attempt.place}{_cost(attempt)}")
+        fields = _fields(attempt)
+        for part in (fields["error"], fields["stack"], attempt.log):
+            if part:
+                click.echo("  " + part.rstrip().replace("\n", "\n  "))
+    if row is None:
+        click.echo("it has no outcome yet")
+    elif row.ok:
+        click.echo(f"attempt {row.attempts}: ok{_cost(row)}")
+        click.echo(f"  {json.dumps(fields_of(row)['output'])}")
+        if row.log:
+            click.echo("  " + row.log.rstrip().replace("\n", "\n  "))
+    else:
+        click.echo(f"failed for good: {row.reason}")
+    return 0
+
+
+def _fields(attempt: Attempt) -> dict[str, Any]:
+    from procorch.batch.outcomes import error_of
+
+    error = error_of(attempt)
+    stack = getattr(error, "last_stack", "") or getattr(error, "remote_traceback", "")
+    return {
+        "number": attempt.number, "reason": attempt.reason, "place": attempt.place,
+        "error": str(error), "stack": stack, "wall": attempt.wall, "cpu": attempt.cpu,
+        "peak_rss": attempt.peak_rss, "pid": attempt.pid, "log": attempt.log,
+    }  # fmt: skip
+
+
+def _cost(fact: Row | Attempt) -> str:
+    parts = [] if fact.wall is None else [f"{fact.wall:.3g} s"]
+    parts += [] if fact.peak_rss is None else [f"{fact.peak_rss / 2**20:.0f} MiB"]
+    parts += [] if fact.pid is None else [f"pid {fact.pid}"]
+    return f" ({', '.join(parts)})" if parts else ""

@@ -1,0 +1,273 @@
+"""`procorch batch` and the verbs about its runs, as a shell sees them."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import re
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import COMMAND, LIMIT, Ended, environment
+
+Run = Callable[..., Ended]
+
+APP = """
+import os
+
+def double():
+    def handle(item):
+        if item["id"] == "crash":
+            os.abort()
+        if item["id"].startswith("wrong"):
+            raise ValueError("no " + item["id"])
+        return item["n"] * 2
+    return handle
+
+def unmade():
+    raise RuntimeError("no model here")
+
+nothing = None
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working directory with an app and an input of six items, three of which fail."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "app.py").write_text(APP)
+    names = ("a", "crash", "b", "wrong1", "wrong2", "c")
+    lines = [json.dumps({"id": name, "n": n}) + "\n" for n, name in enumerate(names)]
+    (tmp_path / "in.jsonl").write_text("".join(lines))
+    return tmp_path
+
+
+def flat(text: str) -> str:
+    return " ".join(text.split())
+
+
+# ---- the whole way
+
+
+def test_a_batch_from_input_to_export(folder: Path, run: Run) -> None:
+    ended = run("batch", "app.py:double", "in.jsonl", "-o", "run.db", "-j", "1", COLUMNS="120")
+    assert ended.code == 1, ended.stderr
+    text = flat(ended.stdout)
+    assert "3 ok, 3 failed of 6 items" in text
+    assert "2 error ValueError at app.py:9 in handle wrong1" in text
+    assert "1 crashed SIGABRT at app.py:7 in handle crash" in text
+    assert "procorch batch app.py:double in.jsonl -o run.db -j 1 --retry-failed" in text
+    assert "batch: 6/6 items, 3 failed" in ended.stderr
+    assert "x crash crashed: SIGABRT" in ended.stderr
+    assert "gets a new process" not in ended.stderr
+
+    rows = [json.loads(line) for line in run("export", "run.db").stdout.splitlines()]
+    assert [(row["id"], row["ok"], row["output"]) for row in rows] == [
+        ("a", True, 0), ("crash", False, None), ("b", True, 4), ("wrong1", False, None),
+        ("wrong2", False, None), ("c", True, 10),
+    ]  # fmt: skip
+    assert rows[1]["reason"] == "crashed"
+    assert rows[3]["error"] == "agent 'double' failed: ValueError: no wrong1"
+    assert rows[0]["attempts"] == 1
+    assert rows[0]["wall"] > 0
+    assert run("export", "run.db", "--format", "csv", "-o", "out.csv").code == 0
+    with open("out.csv", newline="") as file:
+        assert [row["output"] for row in csv.DictReader(file)] == ["0", "", "4", "", "", "10"]
+    log = run("export", "run.db", "--format", "joblog", "--failed").stdout.splitlines()
+    assert [line.split("\t")[6:] for line in log[1:]] == [
+        ["0", "6", "crash"], ["1", "0", "wrong1"], ["1", "0", "wrong2"],
+    ]  # fmt: skip
+
+    again = run("batch", "app.py:double", "in.jsonl", "-o", "run.db", "--resume")
+    assert again.code == 1
+    assert "6 of them in earlier runs" in again.stdout
+
+    (folder / "in.jsonl").rename("old.jsonl")
+    app = (folder / "app.py").read_text().replace('startswith("wrong")', 'startswith("mean")')
+    (folder / "app.py").write_text(app)
+    mended = run("batch", "app.py:double", "run.failed.jsonl", "-o", "again.db")
+    assert mended.code == 1
+    assert "2 ok, 1 failed of 3 items" in mended.stdout
+    refused = run("batch", "app.py:double", "old.jsonl", "-o", "run.db", "--retry-failed")
+    assert refused.code == 2
+    assert "the factory app:double has changed since" in refused.stderr
+    assert '+        if item["id"].startswith("mean"):' in refused.stderr
+    accepted = run(
+        "batch", "app.py:double", "old.jsonl", "-o", "run.db", "--retry-failed", "--accept-changes"
+    )
+    assert "5 ok, 1 failed of 6 items" in accepted.stdout
+
+    shown = run("show", "run.db", "crash").stdout
+    assert "attempt 1: crashed: SIGABRT at app.py:7 in handle" in shown
+    assert "attempt 2: crashed" in shown
+    assert "Fatal Python error: Aborted" in shown
+    assert "failed for good: crashed" in shown
+    shown = run("show", "run.db").stdout
+    assert "app:double on old.jsonl: finished" in shown
+    assert len(re.findall(r"(started|resumed|finished) \(runner \d\)", shown)) == 6
+    (found,) = [json.loads(line) for line in run("runs", ".", "--json").stdout.splitlines()][1:]
+    assert (found["run"], found["state"], found["ok"], found["total"]) == (
+        "run.db", "finished", 5, 6,
+    )  # fmt: skip
+    assert run("show", "run.db", "--check", "--json").stdout == '{"damaged": []}\n'
+
+
+def test_json_is_one_object_an_item_in_the_order_asked_for(folder: Path, run: Run) -> None:
+    ended = run("batch", "app.py:double", "in.jsonl", "--json", "--keep-order", "-j", "2")
+    rows = [json.loads(line) for line in ended.stdout.splitlines()]
+    assert [row["id"] for row in rows] == ["a", "crash", "b", "wrong1", "wrong2", "c"]
+    assert rows[2]["output"] == 4
+    assert "3 ok, 3 failed" in ended.stderr
+    # Without -o the journal has a place and a name of its own.
+    assert (folder / ".procorch" / "double-in.db").exists()
+    assert run("show", "double-in", "--json").code == 0
+
+
+def test_items_may_come_from_a_pipe_and_are_done_as_they_come(folder: Path) -> None:
+    process = subprocess.Popen(
+        [*COMMAND, "batch", "app:double", "-", "-o", "run.db", "--json"],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment({}),
+    )  # fmt: skip
+    assert process.stdin is not None
+    assert process.stdout is not None
+    for n in range(3):
+        process.stdin.write(json.dumps({"id": f"i{n}", "n": n}) + "\n")
+        process.stdin.flush()
+        assert json.loads(process.stdout.readline())["output"] == n * 2
+    process.stdin.close()
+    assert process.wait(LIMIT) == 0
+    process.stdout.close()
+
+
+def test_parts_are_merged_into_one(folder: Path, run: Run) -> None:
+    for part in "1", "2":
+        run("batch", "app:double", "in.jsonl", "-o", f"{part}.db", "--shard", f"{part}/2")
+    ended = run("merge", "1.db", "2.db", "-o", "all.db")
+    assert (ended.code, ended.stdout) == (0, "3 ok, 3 failed items of 2 parts in all.db\n")
+    again = run("batch", "app:double", "in.jsonl", "-o", "all.db", "--resume")
+    assert "6 of them in earlier runs" in again.stdout
+    twice = run("merge", "2.db", "2.db", "-o", "twice.db")
+    assert twice.code == 2
+    assert "has an outcome in another part as well" in twice.stderr
+
+
+def test_a_dry_run_reads_everything_and_runs_nothing(folder: Path, run: Run) -> None:
+    ended = run("batch", "app:double", "in.jsonl", "-o", "run.db", "--dry-run")
+    assert ended.code == 0
+    assert "6 are to be run, a, crash, b first" in ended.stdout
+    assert not (folder / "run.db").exists()
+    run("batch", "app:double", "in.jsonl", "-o", "run.db", "--limit", "4")
+    ended = run("batch", "app:double", "in.jsonl", "-o", "run.db", "--dry-run", "--json")
+    assert json.loads(ended.stdout) == {
+        "total": 6, "ok": 2, "failed": 2, "changed": 0, "left": 2,
+    }  # fmt: skip
+    with open("in.jsonl", "a") as file:
+        file.write('{"id": "a"}\n')
+    ended = run("batch", "app:double", "in.jsonl", "-o", "run.db", "--dry-run")
+    assert ended.code == 2
+    assert "item 'a' is there twice: in.jsonl:1, and in.jsonl:7" in ended.stderr
+
+
+def test_a_halted_batch_says_so_by_its_exit_code(folder: Path, run: Run) -> None:
+    ended = run("batch", "app:double", "in.jsonl", "-o", "run.db", "--halt", "soon,fail=1", "-j1")
+    assert ended.code == 5
+    assert "halted by soon,fail=1" in ended.stderr
+    assert "--resume" in ended.stdout
+    assert "halted" in run("show", "run.db").stdout
+
+
+# ---- what is wrong with what was given
+
+
+@pytest.mark.parametrize(
+    ("app", "says"),
+    [
+        ("app.py", "write package.module:factory or path/to/file.py:factory"),
+        ("nowhere.py:f", "there is no file 'nowhere.py'"),
+        ("no_such_module:f", "'no_such_module' does not import: ModuleNotFoundError"),
+        ("app.py:duoble", "has no 'duoble'; did you mean 'double'?"),
+        ("app:nothing", "a factory is a function without arguments, not NoneType"),
+        ("broken.py:f", "'broken' does not import: ZeroDivisionError: division by zero ("),
+        ("typo.py:f", "'typo' does not import: SyntaxError"),
+        ("sub/json.py:f", "has the name of a module that Python knows as"),
+        ("app:unmade", "the agent cannot be started: agent 'unmade' failed to start in phase"),
+    ],
+)
+def test_an_app_that_cannot_be_had_is_named_with_the_reason(
+    app: str, says: str, folder: Path, run: Run
+) -> None:
+    (folder / "broken.py").write_text("x = 1\ny = x / 0\n")
+    (folder / "typo.py").write_text("def f(:\n")
+    (folder / "sub").mkdir()
+    (folder / "sub" / "json.py").write_text("def f(): ...\n")
+    ended = run("batch", app, "in.jsonl", "-o", "run.db")
+    assert (ended.code, ended.stdout) == (2, "")
+    assert says in flat(ended.stderr)
+    assert "Traceback" not in ended.stderr
+    assert not (folder / "run.db").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("nowhere.jsonl",), "nowhere.jsonl cannot be read: No such file"),
+        (("bad.jsonl",), "bad.jsonl:2: not JSON"),
+        (("in.jsonl", "--retires", "2"), "No such option"),
+        (("in.jsonl", "--halt", "later"), "write 'never', 'soon,fail=3'"),
+        (("in.jsonl", "--shard", "3"), "write 2/8"),
+        (("in.jsonl", "--retry-on", "crash"), "did you mean 'crashed'?"),
+        (("in.jsonl", "-o", "missing/run.db"), "missing/run.db cannot be written: No such file"),
+        (("in.jsonl", "-o", "app.py"), "app.py is not a run of procorch"),
+        (("in.jsonl", "--id", "name"), "in.jsonl:1: there is no field 'name'"),
+        (("in.jsonl", "--timeout", "soon"), "'soon' is not a duration"),
+    ],
+)
+def test_bad_input_is_a_line_that_says_what_to_do(
+    arguments: tuple[str, ...], says: str, folder: Path, run: Run
+) -> None:
+    (folder / "bad.jsonl").write_text('{"id": 1}\n{"id": \n')
+    ended = run("batch", "app:double", *arguments)
+    assert (ended.code, ended.stdout) == (2, "")
+    assert says in flat(ended.stderr)
+    assert "Traceback" not in ended.stderr
+
+
+def test_a_misspelled_option_gets_the_nearest_name(folder: Path, run: Run) -> None:
+    ended = run("batch", "app:double", "in.jsonl", "--retires", "2")
+    assert "--retries" in ended.stderr
+
+
+def test_a_run_that_is_not_there_is_named_with_the_nearest(folder: Path, run: Run) -> None:
+    run("batch", "app:double", "in.jsonl", "--limit", "1")
+    ended = run("show", "double-inn")
+    assert ended.code == 4
+    assert "no run 'double-inn'; did you mean 'double-in'?" in ended.stderr
+    assert run("show", "double-in", "zzz").code == 4
+    table = run("runs").stdout
+    assert "double-in.db" in table
+    assert "app:double" in table
+
+
+def test_a_folder_that_cannot_be_written_is_named(folder: Path, run: Run) -> None:
+    if os.geteuid() == 0:
+        pytest.skip("root may write everywhere")
+    (folder / "closed").mkdir(mode=0o500)
+    ended = run("batch", "app:double", "in.jsonl", "-o", "closed/run.db")
+    assert ended.code == 2
+    assert "closed/run.db cannot be written: Permission denied" in ended.stderr
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_a_shell_is_given_its_completion(shell: str, run: Run) -> None:
+    ended = run("completion", shell)
+    assert ended.code == 0
+    assert "_PROCORCH_COMPLETE" in ended.stdout
+
+
+def test_a_shell_is_told_the_verbs(run: Run) -> None:
+    ended = run(_PROCORCH_COMPLETE="bash_complete", COMP_WORDS="procorch ba", COMP_CWORD="1")
+    assert "plain,batch" in ended.stdout
