@@ -77,11 +77,13 @@ Way = Callable[..., Any]
 def failure(way: Way, url: str, **settings: Any) -> tuple[AgentError, BaseException]:
     try:
         answer = asyncio.run(way(url, **settings))
-    except Exception as error:
-        found = service_error(error, agent="writer")
-        assert found is not None, repr(error)
-        return found, error
-    pytest.fail(f"no error, but {answer!r}")
+    except Exception as raised:
+        error = raised
+    else:
+        pytest.fail(f"no error, but {answer!r}")
+    found = service_error(error, agent="writer")
+    assert found is not None, repr(error)
+    return found, error
 
 
 @ways
