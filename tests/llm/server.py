@@ -41,7 +41,7 @@ SCENARIOS: dict[str, tuple[int, dict[str, str], dict[str, Any] | str]] = {
     "ok": (200, {}, _answer("fine")),
     "throttled": (
         429,
-        {"retry-after": "2"},
+        {"retry-after": "1"},
         _error("Rate limit reached for gpt-4o", "tokens", "rate_limit_exceeded"),
     ),
     "throttled-ms": (

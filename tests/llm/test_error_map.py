@@ -28,7 +28,7 @@ from procorch.adapters.error_map import service_error
 from tests.llm.server import Provider
 
 CASES: dict[str, tuple[type[AgentError], float | None]] = {
-    "throttled": (ModelThrottled, 2.0),
+    "throttled": (ModelThrottled, 1.0),
     "throttled-ms": (ModelThrottled, 1.5),
     "overloaded": (ModelThrottled, None),
     "quota": (StreamError, None),
@@ -126,4 +126,4 @@ def test_the_meaning_travels_where_the_original_does_not_load(provider: Provider
     with pytest.raises(TypeError):
         pickle.loads(pickle.dumps(original))
     twin = pickle.loads(pickle.dumps(found))
-    assert (type(twin), twin.retry_after, str(twin)) == (ModelThrottled, 2.0, str(found))
+    assert (type(twin), twin.retry_after, str(twin)) == (ModelThrottled, 1.0, str(found))

@@ -159,7 +159,7 @@ def test_an_agent_in_its_own_process_answers_and_fails_by_name(
 
     with pytest.raises(ModelThrottled) as caught:
         start(throttled).send_message("hi")
-    assert caught.value.retry_after == 2.0
+    assert caught.value.retry_after == 1.0
 
 
 def test_a_conversation_survives_the_death_of_its_process(start: Start) -> None:
