@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, get_args
 
 from procorch.info import AgentInfo, inspect
+from procorch.launch.base import Stream
 from procorch.messages import AgentMessage, AgentResult
 from procorch.runtime.entrance import Entrance
 from procorch.runtime.link import Link
@@ -27,7 +28,13 @@ class OrchestratedHandle:
         self._link = link
         self._monitor = monitor
         self._entrance = Entrance(
-            link, max_message, monitor.submit, monitor.drop, monitor.run_callback, monitor.clock
+            link,
+            max_message,
+            monitor.submit,
+            monitor.call,
+            monitor.drop,
+            monitor.run_callback,
+            monitor.clock,
         )
 
     @property
@@ -61,7 +68,7 @@ class OrchestratedHandle:
         """
         if not isinstance(text, str):
             raise TypeError(f"send_message() takes text, not {type(text).__name__}")
-        return self.submit(text, timeout=timeout).result()
+        return self._call(text, timeout)
 
     def send_messages(
         self, messages: Sequence[AgentMessage], *, timeout: float | str | None = None
@@ -72,7 +79,20 @@ class OrchestratedHandle:
                 f"send_messages() takes a list of messages, not {type(messages).__name__}; "
                 "send_message() takes text"
             )
-        return self.submit(list(messages), timeout=timeout).result()
+        return self._call(list(messages), timeout)
+
+    def _call(self, request: Any, timeout: float | str | None) -> AgentResult:
+        self._monitor.must_be_ours()
+        reply = self._entrance.send(
+            request,
+            text=isinstance(request, str),
+            timeout=_timeout(timeout),
+            from_dispatch=False,
+            retries=None,
+            wait=True,
+            attend=True,
+        )
+        return reply.result()
 
     def submit(
         self,
@@ -180,6 +200,25 @@ class OrchestratedHandle:
             restarts=restarts,
             last_exit=last_exit,
         )
+
+    def output(self, stream: Stream = "stderr") -> str:
+        """The last 64 KiB that its processes have written on a stream, whatever wrote it.
+
+        What was written before an answer is there when you have the answer.
+
+        Raises:
+            ValueError: no such stream, or one that is not captured (``output="inherit"`` leaves
+                standard output to your program's own).
+        """
+        if stream not in get_args(Stream):
+            raise ValueError(f"stream={stream!r}; known: {', '.join(get_args(Stream))}")
+        kept = self._link.output
+        if stream == "stdout" and not kept.captures_stdout:
+            raise ValueError(
+                f"agent {self.name!r} writes on this program's own standard output; to have it "
+                "captured, register it with output='capture' or a path"
+            )
+        return kept.text(stream)
 
     def running_state(self) -> str:
         """One word for it (OTP): running, restarting or stopped."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import copyreg
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import MISSING, dataclass, field, fields
+from dataclasses import MISSING, dataclass, field, fields, replace
 from enum import Enum
 from operator import add, attrgetter, is_
 from time import time
@@ -310,18 +310,25 @@ def user_text(text: str) -> UserMessage:
     return UserMessage((TextBlock(text),))
 
 
-def to_result(value: Any) -> AgentResult:
-    """What an agent returned, as a result.
+def to_result(value: Any, metrics: RequestMetrics | None = None) -> AgentResult:
+    """What an agent returned, as a result; with what it cost.
 
     A result stays itself. Text becomes what the assistant said, and the output; an assistant's
     message the only message, with its text as the output. Any other value is the output alone.
     """
     if isinstance(value, AgentResult):
-        return value
+        return value if metrics is None else replace(value, metrics=metrics)
     if isinstance(value, str):
-        return AgentResult((AssistantMessage((TextBlock(value),)),), output=value)
+        said = AssistantMessage((TextBlock(value),))
+        return AgentResult((said,), output=value, metrics=metrics)
     if isinstance(value, AssistantMessage):
         return AgentResult(
-            (value,), value.stop_reason, value.usage, value.cost, value.error, output=value.text
+            (value,),
+            value.stop_reason,
+            value.usage,
+            value.cost,
+            value.error,
+            output=value.text,
+            metrics=metrics,
         )
-    return AgentResult(output=value)
+    return AgentResult(output=value, metrics=metrics)

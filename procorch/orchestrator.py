@@ -21,6 +21,7 @@ from procorch.runtime.lifetime import close_at_exit
 from procorch.runtime.link import Link
 from procorch.runtime.mailbox import Mailbox
 from procorch.runtime.monitor import Monitor
+from procorch.runtime.output import Output
 from procorch.supervision import events as ev
 from procorch.supervision.policy import Policy, checked_policy
 from procorch.supervision.settings import AgentSettings
@@ -170,6 +171,7 @@ class AgentOrchestrator:
         Raises:
             PluginError: no such agent, or the orchestrator is closed.
             StartError: the agent could not be started (N9); nothing stays behind.
+            OSError: the file for its ``output`` cannot be written.
         """
         return self.spawn_replicas(name, 1, wait=wait)[0]
 
@@ -253,7 +255,15 @@ class AgentOrchestrator:
 
     def _link(self, entry: Entry, settings: AgentSettings, mailbox: Mailbox) -> Link:
         key = next(self._keys)
-        return Link(key, entry.name, settings, entry.factory, mailbox, self._supervisor)
+        return Link(
+            key,
+            entry.name,
+            settings,
+            entry.factory,
+            mailbox,
+            self._supervisor,
+            output=Output(settings.output),
+        )
 
     def _start(self, links: list[Link], *, wait: bool) -> tuple[OrchestratedHandle, ...]:
         monitor = self._running()

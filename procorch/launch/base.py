@@ -7,23 +7,31 @@ thread. One contract test suite runs over every launcher (``tests/process/test_l
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Protocol
+from typing import Literal, Protocol, TypeAlias
 
 from procorch.errors import AgentError
-from procorch.wire.frame import Buffer, Frame, Kind
+from procorch.wire.frame import Frame, Kind
+from procorch.wire.payload import Parts
+
+Stream: TypeAlias = Literal["stdout", "stderr"]
+"""What a worker writes by descriptor: 1 and 2."""
 
 
 @dataclass(frozen=True, slots=True)
 class Caps:
-    """What a launcher's processes can do; what they cannot is said, never hidden."""
+    """What a launcher's processes can do; what they cannot is said, never hidden.
+
+    ``direct``: a caller may read what its worker sends (`WorkerProcess.lend`).
+    """
 
     signals: bool
     exit_status: bool
     fd_passing: bool
     remote: bool
+    direct: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,13 +45,18 @@ class Where:
 
 @dataclass(frozen=True, slots=True)
 class Spec:
-    """What to start: instance ``key`` in its ``generation``, and the first frame for it."""
+    """What to start: instance ``key`` in its ``generation``, and the first frame for it.
+
+    ``capture``: its standard output is to be captured as its standard error always is, and is not
+    this program's own.
+    """
 
     key: int
     generation: int
     name: str
     init_head: bytes = field(repr=False)
     factory: bytes = field(repr=False)
+    capture: bool = False
 
 
 class Cause(Enum):
@@ -112,8 +125,27 @@ class WorkerProcess(Protocol):
         """Where it lives; None until that is known."""
         ...
 
-    def send(self, kind: Kind, request: int, head: bytes, body: Sequence[Buffer]) -> None:
-        """Send a frame; never blocks, and never raises because the worker is gone."""
+    def send(self, kind: Kind, request: int, head: bytes, body: Parts) -> None:
+        """Send a frame; never blocks, and never raises because the worker is gone.
+
+        Where no descriptor can be passed a large body goes as `payload.spread` has it.
+        """
+        ...
+
+    def lend(self) -> int:
+        """Leave it to a waiting caller to `read`; its turn has to be held for each call.
+
+        Returns:
+            The descriptor to poll; -1: it cannot be lent now, or ever.
+        """
+        ...
+
+    def read(self) -> bool:
+        """Read what it has sent, in place of the monitor; False: not the caller's any more."""
+        ...
+
+    def take_back(self) -> None:
+        """The monitor reads again; idempotent."""
         ...
 
     @property
@@ -143,6 +175,16 @@ class Sink(Protocol):
 
     def on_frame(self, process: WorkerProcess, frame: Frame) -> None:
         """The worker sent a frame."""
+        ...
+
+    def on_output(self, process: WorkerProcess, stream: Stream, data: bytes) -> float:
+        """The worker, or what it has started, wrote ``data``; all it wrote before a frame comes
+        before that frame.
+
+        Returns:
+            Seconds to pause before more of this stream is read; 0: none. After a pause this is
+            called without data, and asked again.
+        """
         ...
 
     def on_broken(self, process: WorkerProcess, error: AgentError) -> None:

@@ -2,9 +2,10 @@
 
 Its death is known from its pidfd and from nothing else (architecture, rule 8). What follows, in
 this order: the rest of its process group is killed while its pid is still taken (it is a zombie
-until reaped, so the group's number cannot be somebody else's), it is reaped, its socket is drained
-of what it wrote in life, and only then its exit is reported. Killing the group and reaping are its
-parent's business: this process's own, or the zygote's, which then tells the exit status.
+until reaped, so the group's number cannot be somebody else's), it is reaped, its output and its
+socket are drained of what it wrote in life, and only then its exit is reported. Killing the group
+and reaping are its parent's business: this process's own, or the zygote's, which then tells the
+exit status.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import os
 import select
 import signal
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
@@ -22,9 +23,11 @@ import psutil
 
 from procorch.errors import ProtocolError
 from procorch.errors.words import signal_name
-from procorch.launch.base import Cause, ExitInfo, Sink, Spec, Watcher, Where
+from procorch.launch.base import Cause, ExitInfo, Sink, Spec, Stream, Watcher, Where
+from procorch.launch.taps import Tap, standard_output
 from procorch.wire.channel import Channel
-from procorch.wire.frame import Buffer, Kind
+from procorch.wire.frame import Kind
+from procorch.wire.payload import Parts
 from procorch.wire.status import FLAG, RAISE, StatusPage
 from procorch.worker.cancel import CANCEL, STACK
 
@@ -45,27 +48,55 @@ _KILLED_PATIENCE = 0.2
 
 
 class Ends:
-    """What a worker and its parent share: a socket pair and a status page.
+    """What a worker and its parent share: a socket pair, a status page, pipes for its output.
 
     A context manager: the worker's ends are closed when the block is left, the parent's as well if
     that was by an exception.
+
+    Args:
+        capture: its standard output gets a pipe, too, and is not this process's own.
+
+    Attributes:
+        passed: the worker's descriptors: socket, status page, standard output, standard error.
+        pipes: the parent's ends of its output.
     """
 
-    def __init__(self) -> None:
-        self.ours, self.theirs = socket.socketpair()
-        self.page_fd = -1
+    def __init__(self, *, capture: bool) -> None:
+        self.passed: list[int] = []
+        self.pipes: dict[Stream, int] = {}
+        self.ours, theirs = socket.socketpair()
+        self.passed.append(theirs.detach())
         try:
-            self.page_fd = StatusPage.create()
-            self.page = StatusPage(self.page_fd)
+            self.passed.append(StatusPage.create())
+            self.page = StatusPage(self.passed[1])
         except OSError:
             self.ours.close()
             self._close_theirs()
             raise
+        try:
+            if capture:
+                self._pipe("stdout")
+            else:
+                self.passed.append(standard_output())
+            self._pipe("stderr")
+        except OSError:
+            self._close_ours()
+            self._close_theirs()
+            raise
+
+    def _pipe(self, stream: Stream) -> None:
+        self.pipes[stream], theirs = os.pipe2(os.O_CLOEXEC)
+        self.passed.append(theirs)
 
     def _close_theirs(self) -> None:
-        self.theirs.close()
-        if self.page_fd >= 0:
-            os.close(self.page_fd)
+        for fd in self.passed:
+            os.close(fd)
+
+    def _close_ours(self) -> None:
+        self.ours.close()
+        self.page.close()
+        for fd in self.pipes.values():
+            os.close(fd)
 
     def __enter__(self) -> Self:
         return self
@@ -76,12 +107,11 @@ class Ends:
     ) -> None:  # fmt: skip
         self._close_theirs()
         if error is not None:
-            self.ours.close()
-            self.page.close()
+            self._close_ours()
 
 
 class LocalProcess:
-    """One worker: socket, pidfd, status page.
+    """One worker: socket, pidfd, status page, output.
 
     It exists before its process does: what is sent meanwhile waits in the socket, and a signal is
     delivered at birth.
@@ -101,10 +131,15 @@ class LocalProcess:
         self._killed = False
         self._gone = False
         self._deaf = False
+        self._lent = False
         self._nudged = 0
         ends.ours.setblocking(False)
         self._channel = Channel(ends.ours, max_frame)
         loop.watch(self._channel.fileno(), self._readable)
+        self._taps = [Tap(fd, loop, self._writes(stream)) for stream, fd in ends.pipes.items()]
+
+    def _writes(self, stream: Stream) -> Callable[[bytes], float]:
+        return lambda data: self._sink.on_output(self, stream, data)
 
     def born(self, pid: int, pidfd: int, reap: Callable[[], int | None] | None = None) -> None:
         """Its process exists.
@@ -131,7 +166,7 @@ class LocalProcess:
         """The progress count of its status page; of a dead worker 0: it makes none."""
         return 0 if self._gone else self._page.progress
 
-    def send(self, kind: Kind, request: int, head: bytes, body: Sequence[Buffer]) -> None:
+    def send(self, kind: Kind, request: int, head: bytes, body: Parts) -> None:
         """See `WorkerProcess.send`."""
         if self._gone or self._deaf:
             return
@@ -140,7 +175,29 @@ class LocalProcess:
         except OSError:
             return  # Its death is on the way through the pidfd.
         if self._channel.unsent:
+            self.take_back()
             self._loop.watch_writable(self._channel.fileno(), self._writable)
+
+    def lend(self) -> int:
+        """See `WorkerProcess.lend`."""
+        if self._gone or self._deaf or self._lent or self._channel.unsent:
+            return -1
+        self._lent = True
+        fd = self._channel.fileno()
+        self._loop.unwatch(fd)
+        return fd
+
+    def read(self) -> bool:
+        """See `WorkerProcess.read`."""
+        if self._lent:
+            self._readable()
+        return self._lent
+
+    def take_back(self) -> None:
+        """See `WorkerProcess.take_back`."""
+        if self._lent:
+            self._lent = False
+            self._loop.watch(self._channel.fileno(), self._readable)
 
     def kill(self, signum: signal.Signals) -> None:
         """See `WorkerProcess.kill`: the process, its group, and what has left the group (N8)."""
@@ -212,7 +269,10 @@ class LocalProcess:
 
     def _readable(self) -> None:
         try:
-            for frame in self._channel.receive():
+            frames = self._channel.receive()
+            if frames:
+                self._pull()
+            for frame in frames:
                 self._sink.on_frame(self, frame)
             if self._channel.fault is not None:
                 raise self._channel.fault
@@ -224,9 +284,15 @@ class LocalProcess:
             self._stop_listening()
             self._loop.call_later(_EOF_PATIENCE, self._still_there)
 
+    def _pull(self) -> None:
+        """Hand in what it has written on its standard streams."""
+        for tap in self._taps:
+            tap.pull()
+
     def _stop_listening(self) -> None:
         """Nothing can be said to it any more, either: the socket is not watched."""
         self._deaf = True
+        self._lent = False
         self._loop.unwatch(self._channel.fileno())
 
     def _still_there(self) -> None:
@@ -261,8 +327,10 @@ class LocalProcess:
         if self._gone:
             return
         self._gone = True
+        self._lent = False
         self._loop.unwatch(self._pidfd)
         self._loop.unwatch(self._channel.fileno())
+        self._pull()
         try:
             for frame in self._channel.drain():
                 self._sink.on_frame(self, frame)
@@ -293,6 +361,7 @@ class LocalProcess:
         if self._gone:
             return
         self._gone = True
+        self._lent = False
         self._loop.unwatch(self._channel.fileno())
         self._release()
         self._sink.on_exit(self, info)
@@ -309,6 +378,7 @@ class LocalProcess:
         """Nobody waits for its end any more."""
         if not self._gone:
             self._gone = True
+            self._lent = False
             self._loop.unwatch(self._pidfd)
             self._loop.unwatch(self._channel.fileno())
             self._release()
@@ -316,6 +386,8 @@ class LocalProcess:
     def _release(self) -> None:
         self._channel.close()
         self._page.close()
+        for tap in self._taps:
+            tap.close()
         if self._pidfd >= 0:
             os.close(self._pidfd)
             self._pidfd = -1

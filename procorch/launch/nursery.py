@@ -31,6 +31,7 @@ import threading
 import time
 import traceback
 from array import array
+from collections.abc import Sequence
 from typing import NoReturn
 
 import msgspec
@@ -42,10 +43,12 @@ _ENDING = (signal.SIGTERM, signal.SIGHUP)
 LAST_WAIT = 5.0
 """Seconds that killed descendants get to go; one in uninterruptible sleep may take for ever."""
 MESSAGE = 65536
+_PASSED = 4
+"""Descriptors of a worker: socket, status page, standard output, standard error."""
 
 
 class Start(Struct, frozen=True, tag="start"):
-    """To the zygote, with the worker's socket and status page: fork a worker."""
+    """To the zygote, with the worker's descriptors (`_PASSED`): fork a worker."""
 
     worker: int
 
@@ -172,7 +175,7 @@ class Nursery:
         self._end_descendants()
 
     def _take_command(self) -> bool:
-        data, ancillary, _, _ = self._control.recvmsg(MESSAGE, socket.CMSG_SPACE(8))
+        data, ancillary, _, _ = self._control.recvmsg(MESSAGE, socket.CMSG_SPACE(4 * _PASSED))
         descriptors = array("i")
         for level, kind, payload in ancillary:
             if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
@@ -181,9 +184,9 @@ class Nursery:
             return False
         worker = decode_start(data).worker
         try:
-            if len(descriptors) != 2:
+            if len(descriptors) != _PASSED:
                 raise OSError("no descriptors left in the zygote")
-            self._fork(worker, *descriptors)
+            self._fork(worker, descriptors)
         except OSError as error:
             self._control.send(encode(Refused(worker, str(error))))
         finally:
@@ -191,13 +194,13 @@ class Nursery:
                 os.close(fd)
         return True
 
-    def _fork(self, worker: int, sock: int, page: int) -> None:
+    def _fork(self, worker: int, descriptors: Sequence[int]) -> None:
         # A worker may be told to end as soon as it is born. What the zygote ignores is lost, but
         # what it blocks waits until the worker has its own signal handling.
         signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)
         pid = os.fork()
         if pid == 0:
-            self._become_worker(sock, page)
+            self._become_worker(*descriptors)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDING)
         # A worker that dies at once is a zombie until it is reaped below, so this finds it.
         try:
@@ -212,7 +215,7 @@ class Nursery:
         finally:
             os.close(pidfd)
 
-    def _become_worker(self, sock: int, page: int) -> NoReturn:
+    def _become_worker(self, sock: int, page: int, out: int, err: int) -> NoReturn:
         """In the child: nothing of the zygote's may show."""
         signal.set_wakeup_fd(-1)
         for signum in (signal.SIGCHLD, *_ENDING):
@@ -227,7 +230,7 @@ class Nursery:
         try:
             from procorch.worker.main import main as work
 
-            work(sock, page, self._pid)
+            work(sock, page, out, err, self._pid)
             code = 0
         except SystemExit as leaving:
             code = _exit_code(leaving)

@@ -21,7 +21,7 @@ class SpawnLauncher:
         max_frame: the largest frame accepted from a worker, in bytes.
     """
 
-    caps = Caps(signals=True, exit_status=True, fd_passing=True, remote=False)
+    caps = Caps(signals=True, exit_status=True, fd_passing=True, remote=False, direct=True)
 
     def __init__(self, max_frame: int) -> None:
         self._max_frame = max_frame
@@ -33,11 +33,9 @@ class SpawnLauncher:
 
     def start(self, spec: Spec) -> LocalProcess:
         """See `Launcher.start`."""
-        with Ends() as ends:
-            fds = [ends.theirs.fileno(), ends.page_fd]
-            child = Child(
-                f"procorch-{spec.name}", "procorch.worker.main:main", [*fds, os.getpid()], fds
-            )
+        with Ends(capture=spec.capture) as ends:
+            args = [*ends.passed, os.getpid()]
+            child = Child(f"procorch-{spec.name}", "procorch.worker.main:main", args, ends.passed)
             child.start()
             try:
                 pidfd = os.pidfd_open(child.pid)

@@ -39,7 +39,7 @@ class ZygoteLauncher:
         sys_path: where it looks for them.
     """
 
-    caps = Caps(signals=True, exit_status=True, fd_passing=True, remote=False)
+    caps = Caps(signals=True, exit_status=True, fd_passing=True, remote=False, direct=True)
 
     def __init__(self, max_frame: int, preload: Sequence[str], sys_path: Sequence[str]) -> None:
         self._max_frame = max_frame
@@ -58,17 +58,10 @@ class ZygoteLauncher:
         if self._zygote is None or self._zygote.dead:
             self._zygote = _Zygote(self._preload, self._sys_path, self._loop)
         self._number += 1
-        passed: list[int] = []
-        try:
-            with Ends() as ends:
-                # Duplicated: a command may have to wait for room in the socket.
-                passed.append(os.dup(ends.theirs.fileno()))
-                passed.append(os.dup(ends.page_fd))
-                worker = LocalProcess(spec, ends, self._max_frame, self._loop, self._sink)
-        except BaseException:
-            for fd in passed:
-                os.close(fd)
-            raise
+        with Ends(capture=spec.capture) as ends:
+            worker = LocalProcess(spec, ends, self._max_frame, self._loop, self._sink)
+            # A command may have to wait for room in the socket: these are closed after that.
+            passed, ends.passed = ends.passed, []
         self._zygote.fork(self._number, worker, passed)
         worker.send(Kind.INIT, 0, spec.init_head, [spec.factory])
         return worker
@@ -111,7 +104,7 @@ class _Zygote:
         loop.watch(self._pidfd, self._died)
 
     def fork(self, number: int, worker: LocalProcess, passed: list[int]) -> None:
-        """Have a worker forked; ``passed``: its socket and page, to be closed here."""
+        """Have a worker forked; ``passed``: its descriptors, to be closed here."""
         self._workers[number] = worker
         self._waiting.append((number, passed))
         self._flush()

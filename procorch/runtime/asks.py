@@ -17,7 +17,7 @@ from procorch.runtime.clock import Clock
 from procorch.runtime.entrance import Outgoing, next_number
 from procorch.runtime.link import Link
 from procorch.supervision.waits import Waits
-from procorch.wire import heads
+from procorch.wire import heads, payload
 from procorch.wire.frame import Frame, Kind
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ class Switchboard:
                 lambda outcome: self._answer(process, number, request_id, link.key, outcome)
             ),
             text=head.text,
-            body=[frame.body],
+            body=payload.again(frame.body),
             size=len(frame.body),
             submitted=now,
             timeout=timeout,
@@ -112,10 +112,10 @@ class Switchboard:
         del self._open[asker][number]
         self._waits.remove(asker, asked)
         if outcome.error is None:
-            process.send(Kind.ANSWER, number, b"", [outcome.body])
+            process.send(Kind.ANSWER, number, b"", payload.again(outcome.body))
         else:
             head = heads.AnswerErrorHead(to_plain(outcome.error))
-            body = [outcome.body] if len(outcome.body) else []
+            body = payload.again(outcome.body) if len(outcome.body) else []
             process.send(Kind.ANSWER_ERROR, number, heads.encode(head), body)
 
     def forget(self, process: WorkerProcess, number: int) -> None:

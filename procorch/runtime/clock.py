@@ -8,12 +8,21 @@ means anything.
 
 from __future__ import annotations
 
-import selectors
 import time
 from collections.abc import Callable
-from typing import TypeAlias
+from typing import Protocol, TypeAlias
 
-Selected: TypeAlias = list[tuple[selectors.SelectorKey, int]]
+Ready: TypeAlias = list[tuple[int, int]]
+"""Descriptors and what is ready of each."""
+
+
+class Poll(Protocol):
+    """What waits for descriptors."""
+
+    def poll(self, timeout: float | None) -> Ready:
+        """What is ready within ``timeout`` seconds; None: wait for ever."""
+        ...
+
 
 _LONGEST = 86400.0
 """Seconds of one sleep: the system refuses those of more than some weeks."""
@@ -26,17 +35,15 @@ class Clock:
         """The time."""
         return time.monotonic()
 
-    def select(
-        self, selector: selectors.BaseSelector, until: float | None, wake: Callable[[], None]
-    ) -> Selected:
+    def select(self, descriptors: Poll, until: float | None, wake: Callable[[], None]) -> Ready:
         """Wait for descriptors, at most ``until`` that time.
 
         Args:
             wake: ends the wait from another thread.
         """
         if until is None:
-            return selector.select(None)
-        return selector.select(min(_LONGEST, max(0.0, until - self.now())))
+            return descriptors.poll(None)
+        return descriptors.poll(min(_LONGEST, max(0.0, until - self.now())))
 
     def promise(self, call: Callable[[], None], who: str) -> Callable[[], None]:
         """``call``, which thread ``who`` is going to make; no time passes before it has."""

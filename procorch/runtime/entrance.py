@@ -9,13 +9,14 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from procorch.errors import AgentError, MailboxFull, MessageTooLarge, RequestTimeout
+from procorch.launch.base import WorkerProcess
 from procorch.runtime.clock import Clock
 from procorch.runtime.link import Link
 from procorch.runtime.mailbox import Mailbox
 from procorch.runtime.reply import Outcome, ReplyFuture, Run
 from procorch.supervision import events as ev
 from procorch.wire import codec
-from procorch.wire.frame import Buffer
+from procorch.wire.payload import Parts, pack
 
 _numbers = itertools.count(1)
 
@@ -42,8 +43,10 @@ class Outgoing:
         text: the body is a string to be delivered as a user message.
         submitted: when, monotonic seconds; ``deadline`` on the same clock.
         timeout: seconds allowed; without a ``deadline`` they count from the dispatch.
-        sent: when it was written to a worker, ``generation`` the generation of that (0: none yet).
+        sent: when it was written to ``process``, ``generation`` the generation of that (0: none
+            yet).
         waiting: it holds a place in its mailbox.
+        handed_in: the machine knows of it by the caller's own hand.
     """
 
     id: int
@@ -51,7 +54,7 @@ class Outgoing:
     mailbox: Mailbox
     reply: Settles
     text: bool
-    body: list[Buffer] = field(repr=False)
+    body: Parts = field(repr=False)
     size: int
     submitted: float
     timeout: float | None = None
@@ -59,8 +62,10 @@ class Outgoing:
     retries: int = 0
     allowed_failures: int = 0
     sent: float | None = None
+    process: WorkerProcess | None = None
     generation: int = 0
     waiting: bool = True
+    handed_in: bool = False
 
     def event(self) -> ev.Submit:
         """What the machine is told of it."""
@@ -80,7 +85,7 @@ class Entrance:
     Args:
         link: the agent.
         limit: the largest request, in bytes.
-        accept: takes a request that has its place.
+        accept: takes a request that has its place; ``call`` does so and may wait for its outcome.
         drop: called with the number of a request whose future is cancelled.
         run: runs callbacks away from the monitor.
         clock: of the deadlines.
@@ -91,6 +96,7 @@ class Entrance:
         link: Link,
         limit: int,
         accept: Callable[[Outgoing], None],
+        call: Callable[[Outgoing, ReplyFuture], None],
         drop: Callable[[int], None],
         run: Run,
         clock: Clock,
@@ -98,6 +104,7 @@ class Entrance:
         self._link = link
         self._limit = limit
         self._accept = accept
+        self._call = call
         self._drop = drop
         self._run = run
         self._clock = clock
@@ -111,6 +118,7 @@ class Entrance:
         from_dispatch: bool,
         retries: int | None,
         wait: bool,
+        attend: bool = False,
     ) -> ReplyFuture:
         """Serialise a request, wait for a place if there is none, hand it in.
 
@@ -119,6 +127,7 @@ class Entrance:
             from_dispatch: they count from the moment the agent gets it, and not from now.
             retries: None: the agent's.
             wait: False: refuse a request for which there is no place.
+            attend: its outcome will be waited for at once.
 
         Raises:
             MailboxFull: there is no place, and ``wait`` is False.
@@ -162,7 +171,15 @@ class Entrance:
         if limited and wait:
             patience = self._clock.attend(request.mailbox.has_place, patience)
         if request.mailbox.enter(patience, wait=limited):
-            self._accept(request)
+            try:
+                request.body = pack(body)
+            except BaseException:  # Ctrl-C
+                request.mailbox.leave()
+                raise
+            if attend:
+                self._call(request, reply)
+            else:
+                self._accept(request)
         elif not wait:
             raise MailboxFull(agent=self._link.name, capacity=request.mailbox.capacity)
         else:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from procorch.launch.base import WorkerProcess
 from procorch.messages import AgentResult
 from procorch.runtime.mailbox import Mailbox
+from procorch.runtime.output import Output
 from procorch.supervision.policy import Policy
 from procorch.supervision.settings import AgentSettings
 from procorch.supervision.states import AgentStatus
@@ -24,6 +25,7 @@ class Link:
         busy: the last request that was sent to it.
         ready: the last generation that became ready.
         fresh: who waits for one after that which was ready when they came.
+        output: what its workers have written.
         last: what remains to be told of it after its end: counted restarts, the last exit.
         started: done when the first start has succeeded or failed.
         ended: done when the instance has ended, with what `await_result` gives.
@@ -44,6 +46,7 @@ class Link:
     busy: int = 0
     ready: int = 0
     fresh: deque[tuple[int, Future[None]]] = field(default_factory=deque)
+    output: Output = field(default_factory=Output)
     last: tuple[int, str | None] = (0, None)
     started: Future[None] = field(default_factory=Future)
     ended: Future[AgentResult] = field(default_factory=Future)

@@ -1,21 +1,25 @@
 """The monitor's event loop: descriptors, an inbox for other threads, timers.
 
-Only `Loop.post` may be called from other threads. The wake-up costs a system call only when the
-loop sleeps or is about to: the poster appends first and looks at `_asleep` second, the loop sets
-`_asleep` first and looks at the inbox second, so one of the two always sees the other.
+Only `Loop.post` may be called by any thread at any time, the rest by whoever has the turn: the
+loop's own thread where it does not wait, or one that has taken `Loop.turn`. The wake-up costs a
+system call only when the loop sleeps or is about to: the poster appends first and looks at
+`_asleep` second, the loop sets `_asleep` first and looks at the inbox second, so one of the two
+always sees the other.
 
 Two races over descriptor numbers, which the system gives out again as soon as they are free:
 
-* *Within one round of the loop* a callback may end a worker and start the next, which gets the
-  numbers of the old one. What was ready in that round was the old one's: hence `_Watch.live`.
+* *Within one round of the loop* (its wait included: others may have turns meanwhile) a worker may
+  end and the next start, which gets the numbers of the old one. What was ready in that round was
+  the old one's: hence `_Watch.since`. If it is ready itself, the next round finds it so.
 * *A poster that is late* may find the loop closed after it saw it asleep. It must not write its
   eight bytes into whatever has the number now: hence `_waking`.
 """
 
 from __future__ import annotations
 
+import math
 import os
-import selectors
+import select
 import threading
 from collections import deque
 from collections.abc import Callable
@@ -28,13 +32,13 @@ T = TypeVar("T")
 
 
 class _Watch:
-    """Who waits for a descriptor; not ``live`` once nobody does."""
+    """Who waits for a descriptor, ``since`` which round."""
 
-    __slots__ = ("live", "readable", "writable")
+    __slots__ = ("readable", "since", "writable")
 
-    def __init__(self, readable: Callable[[], None]) -> None:
-        self.live = True
+    def __init__(self, readable: Callable[[], None], since: int) -> None:
         self.readable = readable
+        self.since = since
         self.writable: Callable[[], None] | None = None
 
 
@@ -47,15 +51,18 @@ class Loop(Generic[T]):
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._selector = selectors.DefaultSelector()
+        self._epoll = select.epoll()
         self._watches: dict[int, _Watch] = {}
         self._inbox: deque[T] = deque()
         self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._asleep = False
+        self._until = math.inf
+        self._round = 0
+        self.turn = threading.Lock()
         self._waking = threading.Lock()
         self._closed = False
         self._later: Timers[Callable[[], None]] = Timers()
-        self._selector.register(self._wake, selectors.EVENT_READ)
+        self._epoll.register(self._wake, select.EPOLLIN)
 
     def post(self, item: T) -> None:
         """Hand an item to the loop's thread; from any thread."""
@@ -75,65 +82,92 @@ class Loop(Generic[T]):
 
     def watch(self, fd: int, callback: Callable[[], None]) -> None:
         """See `launch.base.Watcher`."""
-        watch = self._watches[fd] = _Watch(callback)
-        self._selector.register(fd, selectors.EVENT_READ, watch)
+        self._watches[fd] = _Watch(callback, self._round)
+        self._epoll.register(fd, select.EPOLLIN)
 
     def watch_writable(self, fd: int, callback: Callable[[], None]) -> None:
         """See `launch.base.Watcher`."""
         watch = self._watches[fd]
         watch.writable = callback
-        self._selector.modify(fd, selectors.EVENT_READ | selectors.EVENT_WRITE, watch)
+        self._epoll.modify(fd, select.EPOLLIN | select.EPOLLOUT)
 
     def unwatch_writable(self, fd: int) -> None:
         """See `launch.base.Watcher`."""
         watch = self._watches[fd]
         watch.writable = None
-        self._selector.modify(fd, selectors.EVENT_READ, watch)
+        self._epoll.modify(fd, select.EPOLLIN)
 
     def unwatch(self, fd: int) -> None:
         """See `launch.base.Watcher`."""
-        watch = self._watches.pop(fd, None)
-        if watch is not None:
-            watch.live = False
-            self._selector.unregister(fd)
+        if self._watches.pop(fd, None) is not None:
+            self._epoll.unregister(fd)
 
     def call_later(self, delay: float, callback: Callable[[], None]) -> None:
         """See `launch.base.Watcher`."""
         self._later.arm(callback, self._clock.now() + delay)
 
-    def wait(self, until: float | None, first: Callable[[], None]) -> None:
-        """Wait for something to happen, at most ``until`` that time, and call who waits for it.
+    def end_turn(self, due: Callable[[], float | None]) -> None:
+        """The end of a turn that another thread has taken.
 
         Args:
+            due: as for `wait`; the loop's thread may have gone to sleep for too long.
+        """
+        late = self._next(due) < self._until
+        self.turn.release()
+        if self._asleep and (late or self._inbox):
+            self._rouse()
+
+    def _next(self, due: Callable[[], float | None]) -> float:
+        ours, theirs = self._later.next(), due()
+        if ours is None:
+            return math.inf if theirs is None else theirs
+        return ours if theirs is None or ours < theirs else theirs
+
+    def wait(
+        self, due: Callable[[], float | None], first: Callable[[], None], last: Callable[[], None]
+    ) -> None:
+        """Wait for something to happen, and call who waits for it.
+
+        Args:
+            due: asked for the latest time to wait to.
             first: called before all others, to `take` what was posted. A cancel that was posted
                 before a worker wrote its reply is known before that reply is read (seed: biased).
+            last: called after them.
         """
-        times = [at for at in (self._later.next(), until) if at is not None]
-        self._asleep = True
+        with self.turn:
+            self._round += 1
+            self._until = self._next(due)
+            self._asleep = True
+            until = None if self._until == math.inf else self._until
         if self._inbox:
-            ready = self._selector.select(0.0)
+            ready = self._epoll.poll(0.0)
         else:
-            ready = self._clock.select(self._selector, min(times, default=None), self._rouse)
+            ready = self._clock.select(self._epoll, until, self._rouse)
         self._asleep = False
-        first()
-        for key, mask in ready:
-            watch: _Watch | None = key.data
-            if watch is None:
-                os.eventfd_read(self._wake)
-                continue
-            if mask & selectors.EVENT_WRITE and watch.live and watch.writable is not None:
-                watch.writable()
-            if mask & selectors.EVENT_READ and watch.live:
-                watch.readable()
-        while (callback := self._later.take_due(self._clock.now())) is not None:
-            callback()
+        with self.turn:
+            first()
+            for fd, mask in ready:
+                if fd == self._wake:
+                    os.eventfd_read(fd)
+                    continue
+                if mask & ~select.EPOLLIN and (watch := self._watched(fd)) and watch.writable:
+                    watch.writable()
+                if mask & ~select.EPOLLOUT and (watch := self._watched(fd)):
+                    watch.readable()
+            while (callback := self._later.take_due(self._clock.now())) is not None:
+                callback()
+            last()
+
+    def _watched(self, fd: int) -> _Watch | None:
+        watch = self._watches.get(fd)
+        return None if watch is None or watch.since == self._round else watch
 
     def close(self) -> None:
         """Release the loop's descriptors; what is posted from now on waits for `take`."""
         with self._waking:
             self._closed = True
             os.close(self._wake)
-        self._selector.close()
+        self._epoll.close()
 
     def disown(self) -> None:
         """In the child of a fork: the loop, its descriptors and its inbox are the parent's."""

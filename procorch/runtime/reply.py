@@ -9,17 +9,16 @@ from __future__ import annotations
 
 import concurrent.futures
 import contextlib
-import dataclasses
 import threading
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from procorch.errors import AgentError, RequestCancelled
+from procorch.errors import AgentError, RequestCancelled, SerializationError
 from procorch.messages import AgentResult, RequestMetrics, to_result
 from procorch.runtime.clock import REAL, Clock
 from procorch.wire import codec
-from procorch.wire.frame import Buffer
+from procorch.wire.payload import Buffer, Content, unpack
 
 Run: TypeAlias = Callable[[Callable[[], None]], None]
 
@@ -34,7 +33,7 @@ class Outcome:
 
     metrics: RequestMetrics | None = None
     error: AgentError | None = None
-    body: Buffer = b""
+    body: Content = b""
 
 
 class ReplyFuture(concurrent.futures.Future[AgentResult]):
@@ -72,6 +71,12 @@ class ReplyFuture(concurrent.futures.Future[AgentResult]):
 
     def settle(self, outcome: Outcome) -> None:
         """Fix the outcome; one that was cancelled in the same moment stays cancelled."""
+        try:
+            outcome.body = unpack(outcome.body)  # a reply nobody asks for holds no descriptor
+        except SerializationError as error:
+            error.agent = self.agent
+            outcome.body = b""
+            outcome.error = outcome.error or error
         self._sealed = outcome
         try:
             self.set_result(_SEALED)
@@ -115,10 +120,11 @@ class ReplyFuture(concurrent.futures.Future[AgentResult]):
             raise _Cancelled(agent=self.agent, request=self.request) from None
         with self._opening:
             if self._sealed is not None:
-                try:
-                    self._result = _open(self._sealed, self.agent)
-                except AgentError as error:
-                    self._error = error
+                opened = _open(self._sealed, self.agent)
+                if isinstance(opened, AgentError):
+                    self._error = opened
+                else:
+                    self._result = opened
                 self._sealed = None
         return self._error
 
@@ -184,15 +190,16 @@ _SEALED: Any = object()
 """Stands in for a result that nobody has asked for yet."""
 
 
-def _open(outcome: Outcome, agent: str) -> AgentResult:
+def _open(outcome: Outcome, agent: str) -> AgentResult | AgentError:
+    """The answer; an error is returned, for the traceback of one raised would keep the body."""
+    body = unpack(outcome.body)  # `settle` has done it; this is for the type
     if outcome.error is not None:
-        raise _whole(outcome.error, outcome.body)
+        return _whole(outcome.error, body)
     try:
-        result = to_result(codec.decode(outcome.body))
+        return to_result(codec.decode(body), outcome.metrics)
     except AgentError as error:
         error.agent = agent
-        raise
-    return dataclasses.replace(result, metrics=outcome.metrics)
+        return error
 
 
 def _whole(error: AgentError, body: Buffer) -> AgentError:

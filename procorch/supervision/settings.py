@@ -153,6 +153,11 @@ class AgentSettings:
         env: variables added to the worker's environment.
         cwd: its working directory; None: the parent's.
         priority: added to its nice value, 0 to 19.
+        output: what becomes of what the worker, and what it starts, writes on descriptors 1 and 2.
+            "inherit": standard output is the parent's own; standard error is passed on to the
+            parent's, and its last 64 KiB are remembered (``handle.output()``, ``stderr_tail``).
+            "capture": both are remembered and not passed on. A path (with a slash, or a ``Path``):
+            both are remembered and appended to that file (made with mode 0600).
         channel_buffer: requests that may wait in the queue before senders have to.
         retries: how often a request whose worker died is tried again (N3).
         allowed_failures: workers a request may kill; one more and it is a `PoisonRequest`.
@@ -179,6 +184,7 @@ class AgentSettings:
     env: Mapping[str, str] = field(default_factory=dict)
     cwd: str | None = None
     priority: int = 0
+    output: str = "inherit"
     channel_buffer: int = 32
     retries: int = 0
     allowed_failures: int = 2
@@ -262,6 +268,7 @@ _WHOLE = {
     "priority": 0,
 }
 _OPTIONAL = ("max_requests",)
+_OUTPUTS = ("inherit", "capture")
 _WORDS: dict[str, tuple[str, ...]] = {
     "restart": get_args(Restart),
     "strategy": get_args(Strategy),
@@ -296,7 +303,26 @@ def _of_process(given: Mapping[str, Any]) -> dict[str, Any]:
         if not isinstance(cwd, str) and not hasattr(cwd, "__fspath__"):
             raise TypeError(f"cwd must be a path, not {type(cwd).__name__}")
         checked["cwd"] = str(cwd)
+    if "output" in given:
+        checked["output"] = _output(given["output"])
     return checked
+
+
+def _output(given: Any) -> str:
+    if isinstance(given, str):
+        if given not in _OUTPUTS and "/" not in given:
+            hint = _hint(given, _OUTPUTS)
+            raise ValueError(f"output={given!r}{hint}; a file is given as a Path or './{given}'")
+        path = given
+    elif hasattr(given, "__fspath__"):
+        path = str(given)
+        if "/" not in path:
+            path = f"./{path}"
+    else:
+        raise TypeError(f"output must be a word or a path, not {type(given).__name__}")
+    if "\0" in path:
+        raise ValueError(f"output: {path!r} cannot be a path")
+    return path
 
 
 def _hint(word: str, known: Iterable[str]) -> str:

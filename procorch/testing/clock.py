@@ -6,13 +6,12 @@ clock up, and after ``patience`` real seconds that is an error which names him.
 
 from __future__ import annotations
 
-import selectors
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any
 
-from procorch.runtime.clock import Clock, Selected
+from procorch.runtime.clock import Clock, Poll, Ready
 from procorch.testing.turns import Guest, Sleeper, Turns
 from procorch.units import seconds as in_seconds
 
@@ -79,23 +78,21 @@ class FakeClock(Clock):
 
     # ---- for the runtime, see `Clock`
 
-    def select(
-        self, selector: selectors.BaseSelector, until: float | None, wake: Callable[[], None]
-    ) -> Selected:
+    def select(self, descriptors: Poll, until: float | None, wake: Callable[[], None]) -> Ready:
         """See `Clock.select`."""
         turns, who = self._turns, self._who()
         with turns.changed:
             overdue = turns.is_past(until)
             if not overdue:
-                turns.loops[selector] = (until, wake)
+                turns.loops[descriptors] = (until, wake)
                 turns.give(who)
         if overdue:
-            return selector.select(0)
+            return descriptors.poll(0)
         try:
-            return selector.select(None)
+            return descriptors.poll(None)
         finally:
             with turns.changed:
-                del turns.loops[selector]
+                del turns.loops[descriptors]
                 turns.take(who)
 
     def promise(self, call: Callable[[], None], who: str) -> Callable[[], None]:

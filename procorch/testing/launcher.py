@@ -31,7 +31,7 @@ class FakeLauncher:
         max_frame: the largest frame accepted from a worker, in bytes.
     """
 
-    caps = Caps(signals=True, exit_status=True, fd_passing=False, remote=False)
+    caps = Caps(signals=True, exit_status=True, fd_passing=False, remote=False, direct=False)
 
     def __init__(self, clock: FakeClock, max_frame: int = 1 << 30) -> None:
         self._clock = clock
@@ -192,6 +192,7 @@ class _Forgetting:
         self._living = living
         self.on_started = sink.on_started
         self.on_frame = sink.on_frame
+        self.on_output = sink.on_output
         self.on_broken = sink.on_broken
         self._on_exit = sink.on_exit
 

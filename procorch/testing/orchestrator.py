@@ -59,16 +59,15 @@ class TestOrchestrator(AgentOrchestrator):
         self.launcher.join(1.0)
 
     def _make_monitor(self) -> Monitor:
-        monitor = _FakeMonitor(
+        return _FakeMonitor(
             self.launcher,
             self._max_message,
             list,
             clock=self.clock,
             chance=self._chance,
             start_limit=self._start_limit,
+            hub=_Recorder(self.history),
         )
-        monitor.hub = _Recorder(self.history)
-        return monitor
 
     def _link(self, entry: Entry, settings: AgentSettings, mailbox: Mailbox) -> Link:
         link = super()._link(entry, settings, mailbox)

@@ -14,14 +14,15 @@ import sys
 import threading
 import traceback
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Protocol, TypeVar
 
 from procorch.errors import ProtocolError
 from procorch.launch.base import Cause, ExitInfo, Sink, Spec, Where
 from procorch.testing.clock import FakeClock
-from procorch.wire.frame import Buffer, Decoder, Frame, Kind, gather
+from procorch.wire.frame import Decoder, Frame, Kind, gather
+from procorch.wire.payload import Buffer, Parts, spread
 from procorch.wire.status import FLAG, RAISE, StatusPage
 
 T = TypeVar("T")
@@ -134,16 +135,29 @@ class FakeProcess:
 
     # ---- on the monitor thread
 
+    def lend(self) -> int:
+        """See `WorkerProcess.lend`: it has no socket."""
+        return -1
+
+    def read(self) -> bool:
+        """See `WorkerProcess.read`."""
+        return False
+
+    def take_back(self) -> None:
+        """See `WorkerProcess.take_back`."""
+
     @property
     def progress(self) -> int:
         """See `WorkerProcess.progress`."""
         return self.page.progress
 
-    def send(self, kind: Kind, request: int, head: bytes, body: Sequence[Buffer]) -> None:
+    def send(self, kind: Kind, request: int, head: bytes, body: Parts) -> None:
         """See `WorkerProcess.send`."""
         if self._over or self._deaf:
             return
-        for frame in self._down.carry(*gather(kind, self.spec.generation, request, head, body)):
+        for frame in self._down.carry(
+            *gather(kind, self.spec.generation, request, head, spread(body))
+        ):
             if frame.kind in _ANSWERS:
                 self._answers[frame.request] = frame
             else:
@@ -216,10 +230,10 @@ class FakeProcess:
 
     # ---- in the worker's threads
 
-    def say(self, kind: Kind, number: int, head: bytes, body: Sequence[Buffer]) -> None:
+    def say(self, kind: Kind, number: int, head: bytes, body: Parts) -> None:
         """Send a frame to the parent."""
         self.check()
-        data = b"".join(gather(kind, self.spec.generation, number, head, body))
+        data = b"".join(gather(kind, self.spec.generation, number, head, spread(body)))
         self._host.later(lambda: self._hear(data))
 
     def _hear(self, data: bytes) -> None:

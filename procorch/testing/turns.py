@@ -13,11 +13,11 @@ is seen without taking it away.
 
 from __future__ import annotations
 
-import selectors
 import threading
 from collections import Counter, deque
 from collections.abc import Callable, Iterable
 
+from procorch.runtime.clock import Poll
 from procorch.supervision.timers import Timers
 
 
@@ -48,7 +48,7 @@ class Turns:
         self.working: Counter[str] = Counter()
         self.line: deque[Sleeper] = deque()
         self.alarms: Timers[Sleeper] = Timers()
-        self.loops: dict[selectors.BaseSelector, tuple[float | None, Callable[[], None]]] = {}
+        self.loops: dict[Poll, tuple[float | None, Callable[[], None]]] = {}
         self.guests: list[Guest] = []
         self.here = threading.local()
 
@@ -84,7 +84,7 @@ class Turns:
 
     def _stirs(self) -> bool:
         """Whether a loop that waits has something to read, and so is about to go on."""
-        return any(selector.select(0) for selector in self.loops)
+        return any(each.poll(0) for each in self.loops)
 
     def is_past(self, at: float | None) -> bool:
         """Whether that time has come; None never does."""

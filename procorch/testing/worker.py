@@ -14,13 +14,14 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextvars import Context, ContextVar
 from typing import Any
 
 from procorch import context
 from procorch.testing.process import Died, FakeProcess
-from procorch.wire.frame import Buffer, Frame, Kind
+from procorch.wire.frame import Frame, Kind
+from procorch.wire.payload import Parts
 from procorch.worker.limits import Meter
 from procorch.worker.main import Worker
 from procorch.worker.parent import Line
@@ -164,10 +165,10 @@ class _Line(Line):
         self._process = process
         self._numbers = itertools.count(1)
 
-    def send(self, kind: Kind, number: int, head: bytes, body: Sequence[Buffer] = ()) -> None:
+    def send(self, kind: Kind, number: int, head: bytes, body: Parts = ()) -> None:
         self._process.say(kind, number, head, body)
 
-    def ask(self, head: bytes, body: Sequence[Buffer]) -> Frame | None:
+    def ask(self, head: bytes, body: Parts) -> Frame | None:
         number = self.put(head, body)
         try:
             return self.answer(number)

@@ -3,6 +3,11 @@
 The parent's end never blocks: what the socket does not take now waits in `Channel` until the
 socket is writable again. The worker's end blocks: it has nothing else to do.
 
+A body that comes apart (`payload`) travels as a descriptor beside the first byte of its frame.
+Descriptors arrive in the order of their frames, each no later than its frame is complete, so the
+n-th of one belongs to the n-th of the other. One that belongs to no frame is a fault of the peer,
+one for which this process has no number left costs its frame the body and nobody else anything.
+
 End of file is a hint and no more (architecture, rule 8): a grandchild may hold the socket open
 after the worker's death, and a worker may close it and live on.
 """
@@ -10,16 +15,43 @@ after the worker's death, and a worker may close it and live on.
 from __future__ import annotations
 
 import contextlib
+import errno
+import os
 import select
 import socket
+from array import array
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
+from typing import NamedTuple
 
 from procorch.errors import ProtocolError
-from procorch.wire.frame import Buffer, Decoder, Frame, Kind, gather
+from procorch.wire import payload
+from procorch.wire.frame import Decoder, Frame, Kind, announce, gather
+from procorch.wire.payload import Buffer, Content, Lease, Parts
 
 _MAX_BUFFERS = 512
 """Buffers for one ``sendmsg``: below IOV_MAX (1024) everywhere."""
+
+_ONE = socket.CMSG_LEN(array("i").itemsize)
+"""Room for one descriptor; the system closes what a peer sends beyond that."""
+
+# Plain numbers: an operation on the enumeration costs more than a read.
+_CLOSED_ON_EXEC, _CUT = int(socket.MSG_CMSG_CLOEXEC), int(socket.MSG_CTRUNC)
+
+_NONE_LEFT = -1
+"""In place of a descriptor for which this process had no number left."""
+
+_NO_PASSAGE = (errno.ETOOMANYREFS, errno.ENOMEM, errno.ENOBUFS)
+
+
+class _Apart(NamedTuple):
+    """A frame to be sent whose body goes as a descriptor."""
+
+    kind: Kind
+    generation: int
+    request: int
+    head: bytes
+    lease: Lease
 
 
 class Channel:
@@ -33,13 +65,19 @@ class Channel:
     def __init__(self, sock: socket.socket, max_frame: int) -> None:
         self._sock = sock
         self._decoder = Decoder(max_frame)
-        self._out: deque[memoryview] = deque()
+        self._out: deque[memoryview | _Apart] = deque()
         self._in: deque[Frame] = deque()
+        self._descriptors: deque[int] = deque()
+        self._fault: ProtocolError | None = None
         self.eof = False
 
     def fileno(self) -> int:
         """The socket's descriptor."""
         return self._sock.fileno()
+
+    def limit(self, max_frame: int) -> None:
+        """Change the size of the largest frame accepted, for frames that have not come yet."""
+        self._decoder.max_frame = max_frame
 
     def stop_reading(self) -> None:
         """End of file from now on, also for a thread that waits for something to read."""
@@ -51,14 +89,18 @@ class Channel:
         """Whether frames wait for the socket to become writable."""
         return bool(self._out)
 
-    def send(
-        self, kind: Kind, generation: int, request: int, head: bytes, body: Sequence[Buffer]
-    ) -> None:
+    def send(self, kind: Kind, generation: int, request: int, head: bytes, body: Parts) -> None:
         """Send one frame, or what of it the socket takes (a blocking socket takes all of it).
+
+        A lease is kept until it is sent, and closed by whoever holds it then.
 
         Raises:
             OSError: the peer is gone.
         """
+        if isinstance(body, Lease):
+            self._out.append(_Apart(kind, generation, request, head, body))
+            self.flush()
+            return
         buffers = gather(kind, generation, request, head, body)
         if len(buffers) == 1 and not self._out:
             # The common case: a small message, an idle socket.
@@ -71,22 +113,53 @@ class Channel:
                 return
             self._out.append(memoryview(data)[sent:])
         else:
-            self._out.extend(memoryview(part) for part in buffers if len(part))
+            self._out.extend(_views(buffers))
         self.flush()
 
     def flush(self) -> None:
         """Send what waits, as far as the socket takes it."""
         out = self._out
         while out:
-            buffers = [out[i] for i in range(min(len(out), _MAX_BUFFERS))]
             try:
-                sent = self._sock.sendmsg(buffers)
+                if isinstance(out[0], _Apart):
+                    self._pass(out[0])
+                else:
+                    self._write()
             except BlockingIOError:
                 return
-            while sent and sent >= out[0].nbytes:
-                sent -= out.popleft().nbytes
-            if sent:
-                out[0] = out[0][sent:]
+
+    def _write(self) -> None:
+        """Write what comes before the next descriptor."""
+        out = self._out
+        buffers: list[memoryview] = []
+        for waiting in out:
+            if isinstance(waiting, _Apart) or len(buffers) == _MAX_BUFFERS:
+                break
+            buffers.append(waiting)
+        sent = self._sock.sendmsg(buffers)
+        for buffer in buffers:
+            if sent < buffer.nbytes:
+                out[0] = buffer[sent:]
+                return
+            sent -= buffer.nbytes
+            out.popleft()
+
+    def _pass(self, frame: _Apart) -> None:
+        """Send the descriptor of a frame with it, or the body itself where that cannot be."""
+        kind, generation, request, head, lease = frame
+        data = announce(kind, generation, request, head, len(lease))
+        right = (socket.SOL_SOCKET, socket.SCM_RIGHTS, array("i", [lease.fileno()]))
+        left: list[memoryview]
+        try:
+            sent = self._sock.sendmsg([data], [right])
+            left = _views([data[sent:]])  # the descriptor went with the first byte
+        except OSError as error:
+            if error.errno not in _NO_PASSAGE:
+                raise
+            # Too many descriptors are on their way in this system.
+            left = _views(gather(kind, generation, request, head, payload.spread(lease)))
+        self._out.popleft()
+        self._out.extendleft(reversed(left))
 
     def receive(self) -> list[Frame]:
         """The frames that one read completes; empty when there is nothing to read.
@@ -97,7 +170,19 @@ class Channel:
             ProtocolError: the bytes are no frames.
         """
         count = self._read()
-        return self._decoder.wrote(count) if count else []
+        if not count:
+            return []
+        frames = self._decoder.wrote(count)
+        if not self._descriptors and not self._decoder.announced:
+            return frames
+        complete: list[Frame] = []
+        try:
+            complete.extend(self._joined(frames))
+        except ProtocolError as error:
+            self._fault = error
+            if not complete:
+                raise
+        return complete
 
     @property
     def has_frame(self) -> bool:
@@ -107,7 +192,7 @@ class Channel:
     @property
     def fault(self) -> ProtocolError | None:
         """Why nothing that follows can be read; what came before it has been returned."""
-        return self._decoder.error
+        return self._fault or self._decoder.error
 
     def receive_one(self) -> Frame | None:
         """The next frame of a blocking socket; None at its end."""
@@ -124,21 +209,54 @@ class Channel:
     def drain(self) -> Iterator[Frame]:
         """All frames that can be read without waiting (a non-blocking socket)."""
         while count := self._read():
-            yield from self._decoder.wrote(count)
+            yield from self._joined(self._decoder.wrote(count))
+
+    def _joined(self, frames: list[Frame]) -> Iterator[Frame]:
+        """The frames that a read completed, with their bodies."""
+        for frame in frames:
+            yield frame._replace(body=self._body(frame)) if frame.apart else frame
+        self._decoder.announced = False
+        if len(self._descriptors) > self._decoder.partial:
+            raise ProtocolError("a descriptor that belongs to no frame")
+
+    def _body(self, frame: Frame) -> Content:
+        """The body that came apart from its frame."""
+        if not self._descriptors:
+            raise ProtocolError(f"a frame {frame.kind.name} without the descriptor of its body")
+        fd = self._descriptors.popleft()
+        if fd == _NONE_LEFT:
+            return payload.lost("no descriptors left in the process it was for")
+        return payload.adopt(fd, frame.apart)
 
     def _read(self) -> int:
         """Bytes read into the decoder; 0 when there are none now, or never again (`eof`)."""
+        if self._fault is not None:
+            raise self._fault
         try:
-            count = self._sock.recv_into(self._decoder.writable())
+            count, rights, flags, _ = self._sock.recvmsg_into(
+                [self._decoder.writable()], _ONE, _CLOSED_ON_EXEC
+            )
         except BlockingIOError:
             return 0
         except ConnectionError:
             count = 0
+        else:
+            if rights:
+                self._descriptors.extend(array("i", rights[0][2]))
+            elif flags & _CUT:
+                self._descriptors.append(_NONE_LEFT)
         if count == 0:
             self.eof = True
         return count
 
     def close(self) -> None:
-        """Close the socket; what was not sent is dropped."""
+        """Close the socket; what was not sent is dropped, descriptors of torn frames are closed."""
         self._out.clear()
+        while self._descriptors:
+            if (fd := self._descriptors.popleft()) != _NONE_LEFT:
+                os.close(fd)
         self._sock.close()
+
+
+def _views(buffers: list[Buffer]) -> list[memoryview]:
+    return [memoryview(buffer) for buffer in buffers if len(buffer)]

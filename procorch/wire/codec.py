@@ -2,7 +2,7 @@
 
 Layout of a body::
 
-    format u8      1 pickle, 2 made with dill's help (pickle loads both)
+    format u8      1 pickle, 2 made with dill's help (pickle loads both); 3 it was lost (`payload`)
     buffered u8    0: the pickle is all that follows; 1:
     zero u16, count u32, size of the pickle u64, size of each buffer u64 (network order)
     pickle, then each buffer, every one on a multiple of 64 bytes
@@ -28,7 +28,7 @@ from procorch.errors import Aborted, RequestTimeout, SerializationError
 from procorch.wire.byvalue import mirror, travel
 from procorch.wire.byvalue.mirror import set_role
 from procorch.wire.culprit import find_culprit, say
-from procorch.wire.frame import Buffer
+from procorch.wire.payload import LOST, Buffer
 
 __all__ = ["decode", "dump_factory", "encode", "load_factory", "set_role"]
 
@@ -90,7 +90,7 @@ def decode(view: Buffer, *, what: str = "message") -> Any:
     """
     try:
         if view[0] not in _PREFIX:
-            raise pickle.UnpicklingError(f"unknown format {view[0]}")
+            raise pickle.UnpicklingError(_strange(view))
         if view[1] == 0:
             return _loads(memoryview(view)[2:], ())
         return _loads(*_split(memoryview(view)))
@@ -301,6 +301,12 @@ def _loads(data: memoryview, buffers: Sequence[Buffer]) -> Any:
         if not mirror.has_other_homes():
             raise
     return _Unpickler(io.BytesIO(data), buffers=buffers).load()
+
+
+def _strange(view: Buffer) -> str:
+    if view[0] == LOST:
+        return f"its content was lost on the way: {bytes(view[1:]).decode()}"
+    return f"unknown format {view[0]}"
 
 
 def _cannot_load(what: str, error: BaseException) -> SerializationError:

@@ -5,6 +5,9 @@ reads) and a *body* (the payload, which only the one who asked for it decodes)::
 
     magic "pO" | version u8 | kind u8 | generation u32 | request u64 | head_len u32 | body_len u64
 
+The highest bit of the kind says that the body is not in the stream: it comes *apart*, in memory
+whose descriptor travels with the first byte of the header (`payload`).
+
 What the decoder promises, however the byte stream is cut into reads:
 
 * the same frames come out, in order, each exactly once;
@@ -25,11 +28,10 @@ import mmap
 from collections.abc import Sequence
 from enum import IntEnum
 from struct import Struct
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple
 
 from procorch.errors import ProtocolError
-
-Buffer: TypeAlias = bytes | bytearray | memoryview
+from procorch.wire.payload import Buffer, Content
 
 MAGIC = b"pO"
 VERSION = 1
@@ -60,17 +62,29 @@ class Kind(IntEnum):
     FORGET = 13  # worker: nobody waits for the answer to that question any more
 
 
-_KINDS = {int(kind): kind for kind in Kind}
+_APART = 0x80
+_KINDS = {int(kind): kind for kind in Kind} | {
+    # What supervision itself reads never comes apart.
+    kind | _APART: kind
+    for kind in (
+        Kind.REQUEST, Kind.REPLY, Kind.ERROR, Kind.ASK, Kind.ANSWER, Kind.ANSWER_ERROR
+    )
+}  # fmt: skip
 
 
 class Frame(NamedTuple):
-    """One message: numbers for supervision, ``head`` and ``body`` for those concerned."""
+    """One message: numbers for supervision, ``head`` and ``body`` for those concerned.
+
+    The decoder knows of a body that comes apart its size only, in ``apart``; the channel, which
+    has the descriptor, puts the body in its place.
+    """
 
     kind: Kind
     generation: int
     request: int
     head: bytes
-    body: Buffer
+    body: Content
+    apart: int = 0
 
 
 def header(kind: int, generation: int, request: int, head_len: int, body_len: int) -> bytes:
@@ -96,19 +110,18 @@ def gather(
     return [first, *parts]
 
 
-def join(frame: Frame) -> list[Buffer]:
-    """Return the buffers to write, one after another, for ``frame``."""
-    kind, generation, request, head, body = frame
-    return gather(kind, generation, request, head, (body,))
+def announce(kind: int, generation: int, request: int, head: bytes, size: int) -> bytes:
+    """Return the bytes to write for a frame whose body of ``size`` bytes comes apart."""
+    return header(kind | _APART, generation, request, len(head), size) + head
 
 
 class _Large:
     """A frame larger than the read buffer, while it is being received into its own memory."""
 
-    __slots__ = ("filled", "generation", "head_at", "kind", "memory", "request")
+    __slots__ = ("apart", "filled", "generation", "head_at", "kind", "memory", "request")
 
     def __init__(
-        self, kind: Kind, generation: int, request: int, head_len: int, body_len: int
+        self, kind: Kind, generation: int, request: int, head_len: int, body_len: int, apart: int
     ) -> None:
         self.kind = kind
         self.generation = generation
@@ -116,11 +129,12 @@ class _Large:
         self.head_at = slice(pad := -head_len % BODY_ALIGNMENT, pad + head_len)
         self.memory = _allocate(self.head_at.stop + body_len)
         self.filled = pad
+        self.apart = apart
 
     def frame(self) -> Frame:
         head = bytes(self.memory[self.head_at])
         body = self.memory[self.head_at.stop :]
-        return Frame(self.kind, self.generation, self.request, head, body)
+        return Frame(self.kind, self.generation, self.request, head, body, self.apart)
 
 
 class Decoder:
@@ -130,14 +144,16 @@ class Decoder:
     this read completed. Not safe for use by two threads at a time.
 
     Args:
-        max_frame: the most bytes of head and body together that a peer may announce.
+        max_frame: the most bytes of head and body together that a peer may announce; it may be
+            changed at any time.
         buffer_size: bytes of the read buffer; a frame above it gets memory of its own.
     """
 
     def __init__(self, max_frame: int, buffer_size: int = 65536) -> None:
         if buffer_size < HEADER_SIZE:
             raise ValueError(f"buffer_size must be at least {HEADER_SIZE}, not {buffer_size}")
-        self._max_frame = max_frame
+        self.max_frame = max_frame
+        self.announced = False  # set by each frame whose body comes apart, reset by the channel
         self._size = buffer_size
         self._buffer = memoryview(bytearray(buffer_size))
         self._end = 0  # bytes of an incomplete frame, at the start of the buffer
@@ -184,6 +200,7 @@ class Decoder:
             if large.filled < len(large.memory):
                 return []
             self._large = None
+            self.announced = large.apart > 0
             return [large.frame()]
         end = self._end + count
         if count < 0 or end > self._size:
@@ -208,16 +225,19 @@ class Decoder:
             kind = _KINDS.get(number)
             if magic != MAGIC or version != VERSION or kind is None:
                 raise _fault(buffer[start:end])
-            if head_len + body_len > self._max_frame:
+            if head_len + body_len > self.max_frame:
                 raise ProtocolError(
                     f"frame {kind.name} announces {head_len} + {body_len} bytes, "
-                    f"more than the {self._max_frame} allowed"
+                    f"more than the {self.max_frame} allowed"
                 )
+            apart = 0
+            if number & _APART:
+                apart, body_len = body_len, 0
             body_at = start + HEADER_SIZE + head_len
             stop = body_at + body_len
             if stop > end:
                 if stop - start > self._size:
-                    large = _Large(kind, generation, request, head_len, body_len)
+                    large = _Large(kind, generation, request, head_len, body_len, apart)
                     came = buffer[start + HEADER_SIZE : end]
                     large.memory[large.filled : large.filled + len(came)] = came
                     large.filled += len(came)
@@ -226,7 +246,12 @@ class Decoder:
                     return
                 break
             head_bytes = bytes(buffer[start + HEADER_SIZE : body_at]) if head_len else b""
-            frames.append(Frame(kind, generation, request, head_bytes, bytes(buffer[body_at:stop])))
+            body = bytes(buffer[body_at:stop])
+            if apart:
+                self.announced = True
+                frames.append(Frame(kind, generation, request, head_bytes, body, apart))
+            else:
+                frames.append(Frame(kind, generation, request, head_bytes, body))
             start = stop
         left = end - start
         if start and left:

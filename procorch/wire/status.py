@@ -11,6 +11,7 @@ words.
 
 from __future__ import annotations
 
+import ctypes
 import mmap
 import os
 
@@ -23,18 +24,37 @@ FLAG, RAISE = 1, 2
 exception."""
 
 
+_libc = ctypes.CDLL(None, use_errno=True)
+_libc.mmap.restype = ctypes.c_void_p
+_libc.mmap.argtypes = [
+    ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_long
+]  # fmt: skip
+_libc.munmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t]
+_FAILED = ctypes.c_void_p(-1).value
+
+
 class StatusPage:
     """One worker's page.
+
+    Mapped through libc: ``mmap.mmap`` keeps a descriptor of its own before Python 3.13, one for
+    each agent.
 
     Args:
         fd: descriptor of the memory; it stays the caller's and may be closed afterwards.
     """
 
-    __slots__ = ("_map", "_words")
+    __slots__ = ("_address", "_text", "_words")
 
     def __init__(self, fd: int) -> None:
-        self._map = mmap.mmap(fd, _SIZE)
-        self._words = memoryview(self._map)[:_NUMBERS].cast("Q")
+        access = mmap.PROT_READ | mmap.PROT_WRITE
+        address = _libc.mmap(None, _SIZE, access, mmap.MAP_SHARED, fd, 0)
+        if address is None or address == _FAILED:
+            errno = ctypes.get_errno()
+            raise OSError(errno, f"the status page cannot be mapped: {os.strerror(errno)}")
+        self._address: int | None = address
+        memory = memoryview((ctypes.c_ubyte * _SIZE).from_address(address)).cast("B")
+        self._words = memory[:_NUMBERS].cast("Q")
+        self._text = memory[_NUMBERS:]
 
     @staticmethod
     def create() -> int:
@@ -94,10 +114,14 @@ class StatusPage:
 
     def text(self) -> str | None:
         """What the worker's fault handler wrote; None if it did not."""
-        written = self._map[_NUMBERS:].split(b"\0", 1)[0]
+        written = self._text.tobytes().split(b"\0", 1)[0]
         return written.decode("utf-8", "replace") if written else None
 
     def close(self) -> None:
         """Unmap the page; reading it afterwards is an error."""
+        # The views first: a released one raises, where memory that is not there ends the process.
         self._words.release()
-        self._map.close()
+        self._text.release()
+        address, self._address = self._address, None
+        if address is not None:
+            _libc.munmap(address, _SIZE)

@@ -108,7 +108,8 @@ def _set_back() -> None:
 
 
 def _high_water() -> int:
-    with open("/proc/self/status", "rb") as status:
+    # Where the agent has used up all descriptors, its requests go on without this figure.
+    with contextlib.suppress(OSError), open("/proc/self/status", "rb") as status:
         for line in status:
             if line.startswith(b"VmHWM:"):
                 return int(line.split()[1]) * 1024

@@ -34,11 +34,12 @@ from procorch.errors import (
 )
 from procorch.errors.plain import describe_failure, to_plain
 from procorch.messages import user_text
-from procorch.wire import codec, heads
+from procorch.wire import codec, heads, payload
 from procorch.wire.channel import Channel
-from procorch.wire.frame import Buffer, Frame, Kind
+from procorch.wire.frame import Frame, Kind
+from procorch.wire.payload import Buffer
 from procorch.wire.status import StatusPage
-from procorch.worker import limits
+from procorch.worker import limits, streams
 from procorch.worker.cancel import Fence, Interrupted, interruptible
 from procorch.worker.limits import Meter, adopt_orphans, die_with, own_group, own_signals
 from procorch.worker.parent import Line
@@ -53,20 +54,28 @@ _BOOT_FRAME = 1 << 40
 _HEAD_LIMIT = 1 << 20
 """Bytes that the parent lets a frame have beside its message."""
 
+_HEAD_ROOM = 16 * _HEAD_LIMIT
+"""Bytes that this worker lets a frame have beside its message."""
+
 _UNWIND = 1.0
 """Seconds between the cancellations of an asyncio task whose event loop was interrupted."""
 
 
-def main(sock_fd: int, page_fd: int, parent: int) -> None:
+def main(sock_fd: int, page_fd: int, out_fd: int, err_fd: int, parent: int) -> None:
     """Run a worker on an inherited socket and status page until it is told to stop.
 
     Args:
+        out_fd: becomes its standard output, ``err_fd`` its standard error.
         parent: pid of the process that made this one.
     """
     die_with(parent)
     own_group()
     own_signals()
     adopt_orphans()
+    sock_fd, page_fd, out_fd, err_fd = map(
+        streams.above_standard, (sock_fd, page_fd, out_fd, err_fd)
+    )
+    streams.install(out_fd, err_fd)
     # What the agent starts must not hold our end of the socket when this process has died.
     os.set_inheritable(sock_fd, False)
     os.set_inheritable(page_fd, False)
@@ -78,6 +87,7 @@ def main(sock_fd: int, page_fd: int, parent: int) -> None:
     first = channel.receive_one()
     if first is None or channel.is_cut_off():  # it was given up before it came to life
         return
+    channel.limit(heads.decode_init(first.head).max_message + _HEAD_ROOM)
     worker = Worker(Line(channel, first.generation), StatusPage(page_fd), Meter(), first)
     worker.fence.install(page_fd)
     if worker.start():
@@ -101,7 +111,7 @@ class Worker:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._head = head = heads.decode_init(first.head)
-        self._body = memoryview(first.body)
+        self._body = memoryview(payload.unpack(first.body))
         self._page = page
         self._line = line
         self._services = Services(self._line, head.max_message)
@@ -186,11 +196,11 @@ class Worker:
         self._context.begin(request, deadline)
         failure: dict[str, Any] | None = None
         try:
-            payload = codec.decode(frame.body, what="request")
+            message = codec.decode(payload.unpack(frame.body), what="request")
             self.fence.open(request)
             try:
                 output = self._finish(
-                    self._agent.respond([user_text(payload)] if head.text else payload)
+                    self._agent.respond([user_text(message)] if head.text else message)
                 )
             finally:
                 self.fence.shut()
@@ -208,9 +218,10 @@ class Worker:
             # Before the reply: nothing may be sent here between the two.
             self._line.send(Kind.BYE, 0, b"")
         if failure is None:
-            self._line.send(Kind.REPLY, request, heads.encode(heads.ReplyHead(cost)), body)
+            kind, answer = Kind.REPLY, heads.encode(heads.ReplyHead(cost))
         else:
-            self._line.send(Kind.ERROR, request, _error_head(failure, cost), body)
+            kind, answer = Kind.ERROR, _error_head(failure, cost)
+        self._line.send(kind, request, answer, payload.pack(body))
         self._context.end()
         self._page.finish(request)
 

@@ -16,10 +16,10 @@ import os
 import select
 import threading
 from collections import deque
-from collections.abc import Sequence
 
 from procorch.wire.channel import Channel
-from procorch.wire.frame import Buffer, Frame, Kind
+from procorch.wire.frame import Frame, Kind
+from procorch.wire.payload import Parts
 
 _ANSWERS = (Kind.ANSWER, Kind.ANSWER_ERROR)
 
@@ -52,7 +52,7 @@ class Line:
         self._numbers = itertools.count(1)
         self._closed = False
 
-    def send(self, kind: Kind, number: int, head: bytes, body: Sequence[Buffer] = ()) -> None:
+    def send(self, kind: Kind, number: int, head: bytes, body: Parts = ()) -> None:
         """Send a frame. Without a parent there is no use for this process, and it ends."""
         try:
             with self._writing:
@@ -64,7 +64,7 @@ class Line:
         """What the parent wants next; None when it is gone."""
         return self._receive(None)
 
-    def ask(self, head: bytes, body: Sequence[Buffer]) -> Frame | None:
+    def ask(self, head: bytes, body: Parts) -> Frame | None:
         """Put a question and wait for its answer; None when the parent is gone."""
         number = self.put(head, body)
         try:
@@ -76,7 +76,7 @@ class Line:
             self.forget(number)
             raise
 
-    def put(self, head: bytes, body: Sequence[Buffer]) -> int:
+    def put(self, head: bytes, body: Parts) -> int:
         """Put a question; its number is for `answer`, which has to be called, and `forget`."""
         number = next(self._numbers)
         self.send(Kind.ASK, number, head, body)

@@ -6,8 +6,9 @@ from typing import Any
 
 from procorch.errors import AgentError, AgentStopped, MessageTooLarge, SerializationError
 from procorch.errors.plain import from_plain
-from procorch.wire import codec, heads
-from procorch.wire.frame import Buffer, Frame, Kind
+from procorch.wire import codec, heads, payload
+from procorch.wire.frame import Frame, Kind
+from procorch.wire.payload import Parts
 from procorch.worker.parent import Line
 
 CHECKPOINT_LIMIT = 64 << 20
@@ -45,21 +46,22 @@ class Services:
 
     def _sealed(
         self, agent: str, name: str, message: Any, remaining: float | None
-    ) -> tuple[bytes, list[Buffer]]:
+    ) -> tuple[bytes, Parts]:
         body = codec.encode(message, what=f"question to agent {name!r}")
         self._check(agent, "question", sum(map(len, body)), self._limit)
-        return heads.encode(heads.AskHead(name, isinstance(message, str), remaining)), body
+        head = heads.AskHead(name, isinstance(message, str), remaining)
+        return heads.encode(head), payload.pack(body)
 
     @staticmethod
     def _open(answer: Frame | None, agent: str) -> Any:
         if answer is None:
             raise AgentStopped("the orchestrator is gone", agent=agent)
         if answer.kind is Kind.ANSWER:
-            return codec.decode(answer.body)
+            return codec.decode(payload.unpack(answer.body))
         error = from_plain(heads.decode_answer_error(answer.head).error)
         if len(answer.body):
             try:
-                original = codec.decode(answer.body, what="exception")
+                original = codec.decode(payload.unpack(answer.body), what="exception")
             except SerializationError as broken:
                 error.add_note(f"the original exception does not load here: {broken}")
                 raise error from None

@@ -39,9 +39,9 @@ def decode(data: bytes, cuts: bytes) -> tuple[list[tuple[object, ...]], str | No
             at += count
             turn += 1
             for each in decoder.wrote(count):
-                size = len(each.head) + len(each.body)
+                size = len(each.head) + len(each.body) + each.apart
                 assert size <= LIMIT, "a frame beyond the limit"
-                frames.append((*each[:3], bytes(each.head), bytes(each.body)))
+                frames.append((*each[:3], bytes(each.head), bytes(each.body), each.apart))
         except ProtocolError as error:
             return frames, str(error)
         if decoder.error is not None:

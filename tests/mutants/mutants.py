@@ -37,6 +37,7 @@ TABLES = "tests/supervision/test_tables.py::test_"
 SIMULATE = "tests/simulate/test_simulate.py::test_no_schedule_breaks_a_rule"
 DEATHS = "tests/process/test_deaths.py::test_"
 CANCEL = "tests/process/test_cancel.py::test_"
+PAYLOAD = "tests/wire/test_payload.py::test_"
 REQUESTS = "tests/process/test_requests.py::test_"
 ASK = "tests/process/test_ask.py::test_"
 
@@ -543,5 +544,58 @@ MUTANTS = (
         "    (READY, ev.Replied): _rule(requests.replied, READY, JUDGING),\n",
         "    (READY, ev.Replied): _rule(requests.replied, READY),\n",
         (TABLES + "no_phase_changes_otherwise_than_by_the_tables",),
+    ),
+    # ---- Large payloads: no foreign memory, nothing kept, shortage costs one request
+    Mutant(
+        "memory that its peer can still cut or change",
+        "wire/payload.py",
+        "        sealed = fcntl.fcntl(fd, fcntl.F_GET_SEALS) & _SEALS == _SEALS\n",
+        "        sealed = True\n",
+        (
+            PAYLOAD + "a_descriptor_of_anything_but_sealed_memory_is_refused",
+            PAYLOAD + "an_unsealed_descriptor_is_a_fault",
+        ),
+    ),
+    Mutant(
+        "memory of another size",
+        "wire/payload.py",
+        "    return None if found == size else",
+        "    return None if found else",
+        (PAYLOAD + "memory_of_another_size_than_announced_is_refused",),
+    ),
+    Mutant(
+        "a descriptor for as long as a mapping",
+        "wire/payload.py",
+        "        content.close()\n",
+        "        pass\n",
+        (PAYLOAD + "a_mapping_holds_no_descriptor_and_ends_with_its_last_view",),
+    ),
+    Mutant(
+        "descriptors for workers",
+        "wire/payload.py",
+        "[0] // 2:",
+        "[0]:",
+        (PAYLOAD + "leases_leave_half_of_the_descriptors_to_others",),
+    ),
+    Mutant(
+        "a body without a number for its descriptor",
+        "wire/channel.py",
+        "                self._descriptors.append(_NONE_LEFT)\n",
+        "                pass\n",
+        (PAYLOAD + "without_a_number_for_a_descriptor_one_frame_loses_its_body_and_no_other",),
+    ),
+    Mutant(
+        "descriptors of torn frames",
+        "wire/channel.py",
+        "                os.close(fd)\n",
+        "                pass\n",
+        (PAYLOAD + "the_descriptor_of_a_torn_frame_is_closed",),
+    ),
+    Mutant(
+        "a descriptor of no frame",
+        "wire/channel.py",
+        "        if len(self._descriptors) > self._decoder.partial:\n",
+        "        if False:\n",
+        (PAYLOAD + "a_descriptor_without_a_frame_is_a_fault",),
     ),
 )

@@ -14,13 +14,14 @@ import pytest
 
 from procorch.errors import AgentError
 from procorch.errors.plain import from_plain
-from procorch.launch.base import Cause, ExitInfo, Launcher, Spec, Where, WorkerProcess
+from procorch.launch.base import Cause, ExitInfo, Launcher, Spec, Stream, Where, WorkerProcess
 from procorch.launch.spawn import SpawnLauncher
 from procorch.launch.zygote import ZygoteLauncher
 from procorch.runtime.clock import REAL
 from procorch.runtime.loop import Loop
 from procorch.wire import codec, heads
 from procorch.wire.frame import Frame, Kind
+from procorch.wire.payload import unpack
 
 MAX_FRAME = 10 << 20
 PATIENCE = 30.0  # seconds
@@ -48,6 +49,10 @@ class Told:
     def on_frame(self, process: WorkerProcess, frame: Frame) -> None:
         self.events.append(("frame", process.spec.key, frame))
 
+    def on_output(self, process: WorkerProcess, stream: Stream, data: bytes) -> float:
+        self.events.append(("output", process.spec.key, stream, data))
+        return 0.0
+
     def on_broken(self, process: WorkerProcess, error: AgentError) -> None:
         self.events.append(("broken", process.spec.key, error))
 
@@ -56,7 +61,9 @@ class Told:
         self.ended.add(process.spec.key)
         self.events.append(("exit", process.spec.key, exit))
 
-    def start(self, factory: Callable[[], Any], *, generation: int = 1) -> WorkerProcess:
+    def start(
+        self, factory: Callable[[], Any], *, generation: int = 1, capture: bool = False
+    ) -> WorkerProcess:
         self._keys += 1
         head = heads.InitHead(f"agent-{self._keys}", generation, sys.path, MAX_FRAME)
         spec = Spec(
@@ -65,6 +72,7 @@ class Told:
             f"agent-{self._keys}",
             heads.encode(head),
             codec.dump_factory(factory),
+            capture,
         )
         process = self.launcher.start(spec)
         self.started.append(process)
@@ -87,7 +95,7 @@ class Told:
                 if event[:2] == (kind, process.spec.key):
                     return self.events.pop(index)
             assert time.monotonic() < deadline, f"no {kind!r}; told: {self.events}"
-            self.loop.wait(deadline, lambda: None)
+            self.loop.wait(lambda: deadline, lambda: None, lambda: None)
 
     def frame(self, process: WorkerProcess) -> Frame:
         return self.until("frame", process)[2]
@@ -104,7 +112,7 @@ class Told:
         deadline = time.monotonic() + PATIENCE
         while len(self.ended) < len(self.started):
             assert time.monotonic() < deadline, f"still there; told: {self.events}"
-            self.loop.wait(deadline, lambda: None)
+            self.loop.wait(lambda: deadline, lambda: None, lambda: None)
         self.launcher.close()
         self.loop.close()
 
@@ -160,7 +168,7 @@ def test_frames_go_both_ways_in_order_whatever_their_size(told: Told, obeying: A
     for number, value in enumerate(values, start=1):
         frame = told.frame(process)
         assert (frame.kind, frame.request, frame.generation) == (Kind.REPLY, number, 1)
-        assert codec.decode(frame.body) == value
+        assert codec.decode(unpack(frame.body)) == value
     assert process.progress > 0
 
 
@@ -220,7 +228,7 @@ def test_the_exit_comes_once_and_last_after_all_that_was_written(told: Told, obe
     deadline = time.monotonic() + PATIENCE
     while "exit" not in told.told_of(process):
         assert time.monotonic() < deadline
-        told.loop.wait(deadline, lambda: None)
+        told.loop.wait(lambda: deadline, lambda: None, lambda: None)
     assert told.told_of(process) == ["frame"] * 50 + ["exit"]
 
     process.send(Kind.STOP, 0, b"", [])
@@ -230,6 +238,40 @@ def test_the_exit_comes_once_and_last_after_all_that_was_written(told: Told, obe
     other = told.ready(obeying)  # the loop has gone round
     told.until("started", other)
     assert told.told_of(process) == ["frame"] * 50 + ["exit"]
+
+
+def test_what_a_worker_writes_is_told_by_stream_and_before_its_frames_and_exit(told: Told) -> None:
+    def factory():
+        import os
+
+        def handle(x):
+            os.write(1, f"out {x}\n".encode())
+            os.write(2, f"err {x}\n".encode())
+            if x == 3:
+                os._exit(0)
+            return x
+
+        return handle
+
+    process = told.start(factory, capture=True)
+    for number in (1, 2, 3):
+        told.request(process, number, number)
+    deadline = time.monotonic() + PATIENCE
+    while "exit" not in told.told_of(process):
+        assert time.monotonic() < deadline
+        told.loop.wait(lambda: deadline, lambda: None, lambda: None)
+    written = {"stdout": b"", "stderr": b""}
+    replies = 0
+    for event in told.events:
+        if event[0] == "output":
+            written[event[2]] += event[3]
+        elif event[0] == "frame" and event[2].kind is Kind.REPLY:
+            replies += 1
+            assert written["stdout"].startswith(b"out 1\n" if replies == 1 else b"out 1\nout 2\n")
+    assert replies == 2
+    assert told.told_of(process)[-1] == "exit"
+    assert written["stdout"] == b"out 1\nout 2\nout 3\n"
+    assert written["stderr"] == b"err 1\nerr 2\nerr 3\n"
 
 
 def test_kill_may_be_repeated(told: Told, obeying: Any) -> None:

@@ -51,7 +51,7 @@ def test_what_was_posted_comes_before_what_the_loop_woke_for(
     order: list[Any] = []
     loop.watch(pipes[0][0], lambda: order.append("reply"))
     loop.post("cancel")
-    loop.wait(None, lambda: order.append(loop.take()))
+    loop.wait(lambda: None, lambda: order.append(loop.take()), lambda: None)
     assert order == ["cancel", "reply"]
 
 
@@ -70,7 +70,7 @@ def test_a_descriptor_that_got_a_new_owner_is_not_taken_for_the_old_one(
 
     for read, _ in pipes:
         loop.watch(read, replace)
-    loop.wait(None, lambda: None)
+    loop.wait(lambda: None, lambda: None, lambda: None)
     assert called == ["old"]
 
 

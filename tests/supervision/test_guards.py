@@ -566,19 +566,22 @@ class Paper:
     def on_frame(self, process, frame):
         self.told.append(frame.request)
 
+    def on_output(self, process, stream, data):
+        return 0.0
+
     def on_exit(self, process, exit):
         self.told.append(f"exit with {exit.code}")
 
 
 def test_what_a_worker_wrote_is_read_before_its_death_is_told():
-    paper, ends = Paper(), Ends()
+    paper, ends = Paper(), Ends(capture=False)
     with ends:
         process = LocalProcess(Spec(1, 1, "a", b"", b""), ends, 1 << 20, paper, paper)
         child = subprocess.Popen([sys.executable, "-c", ""], start_new_session=True)
         pidfd = os.pidfd_open(child.pid)
         process.born(child.pid, pidfd, child.wait)
         for request in (1, 2):
-            ends.theirs.sendall(header(Kind.REPLY, 1, request, 0, 0))
+            os.write(ends.passed[0], header(Kind.REPLY, 1, request, 0, 0))
     child.wait()
     paper.watched[pidfd]()  # the loop sees the death before it has looked at the socket
     assert paper.told == ["started", 1, 2, "exit with 0"]
@@ -625,7 +628,9 @@ def test_a_time_that_is_far_away_does_not_break_the_loop(days):
     sender.start()
     taken = []
     while not taken:
-        loop.wait(REAL.now() + days * 86400.0, lambda: taken.append(loop.take()))
+        loop.wait(
+            lambda: REAL.now() + days * 86400.0, lambda: taken.append(loop.take()), lambda: None
+        )
     sender.join()
     loop.close()
     assert taken == ["here"]

@@ -22,6 +22,7 @@ from procorch.launch.spawn import SpawnLauncher
 from procorch.testing import FakeClock, FakeLauncher, die, sleep
 from procorch.wire import codec, heads
 from procorch.wire.frame import Kind
+from procorch.wire.payload import unpack
 from tests.process.test_launchers import MAX_FRAME, Told
 
 LAUNCHERS: dict[str, Callable[[], Launcher]] = {
@@ -79,7 +80,7 @@ def test_frames_go_both_ways_in_order_whatever_their_size(told: Told, obeying: A
     for number, value in enumerate(values, start=1):
         frame = told.frame(process)
         assert (frame.kind, frame.request, frame.generation) == (Kind.REPLY, number, 1)
-        assert codec.decode(frame.body) == value
+        assert codec.decode(unpack(frame.body)) == value
     assert process.progress > 0
 
 

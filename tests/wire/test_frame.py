@@ -17,7 +17,6 @@ from procorch.wire.frame import (
     Kind,
     gather,
     header,
-    join,
 )
 
 MAX_FRAME = 4096
@@ -29,13 +28,18 @@ frames = st.builds(
     request=st.integers(0, 2**64 - 1),
     head=st.binary(max_size=200),
     body=st.binary(max_size=400),
+    apart=st.just(0),
 )
 cuts = st.lists(st.integers(1, 300), min_size=1, max_size=50)
 buffer_sizes = st.integers(HEADER_SIZE, 1024)
 
 
 def stream(sent: list[Frame]) -> bytes:
-    return b"".join(bytes(part) for frame in sent for part in join(frame))
+    return b"".join(
+        bytes(part)
+        for kind, generation, request, head, body, _ in sent
+        for part in gather(kind, generation, request, head, [body])
+    )
 
 
 def plain(frame: Frame) -> Frame:
@@ -221,7 +225,7 @@ def test_a_frame_that_fills_the_buffer_exactly_is_still_small() -> None:
 
 
 def test_frames_are_written_in_one_buffer_when_small_and_without_a_copy_when_large() -> None:
-    small = join(Frame(Kind.REQUEST, 1, 2, b"head", b"body"))
+    small = gather(Kind.REQUEST, 1, 2, b"head", [b"body"])
     assert small == [header(Kind.REQUEST, 1, 2, 4, 4) + b"headbody"]
     body = bytearray(100_000)
     first, second = gather(Kind.REQUEST, 1, 2, b"head", [body])

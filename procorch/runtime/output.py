@@ -1,0 +1,198 @@
+"""What workers write on their standard output and error: remembered, and passed on.
+
+Remembered on the monitor thread, in a ring for each stream of each agent. Passed on (to this
+program's own standard error, or to a file) by a thread of its own, because a terminal, a pipe or a
+disk may block and the monitor may not. The two meet in `Echo`:
+
+* *A reader that is merely slow gets everything.* While `BACKLOG` bytes wait, the monitor leaves the
+  pipes alone (it asks again every `PAUSE` seconds), and the workers wait like any program that
+  writes faster than it is read.
+* *A reader that has stopped holds nobody up for long.* If nothing could be written for `PATIENCE`
+  seconds, the oldest bytes are dropped, and the place is marked for when the reader goes on.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import select
+import sys
+import threading
+import time
+from collections import deque
+from typing import TypeAlias, get_args
+
+from procorch.launch.base import Stream
+from procorch.runtime.clock import Clock
+from procorch.runtime.side import SideThread
+
+_log = logging.getLogger("procorch")
+
+RING = 65536
+"""Bytes remembered of each stream of an agent."""
+TAIL = 4096
+"""Bytes of standard error that an `AgentCrashed` carries."""
+BACKLOG = 1 << 20
+PAUSE = 0.002
+PATIENCE = 1.0
+
+Target: TypeAlias = int | str
+"""Where output is passed on to: a descriptor, or the path of a file."""
+
+STANDARD_ERROR = 2
+
+
+class Output:
+    """What one agent has written, over all its generations. Written by the monitor thread alone.
+
+    Args:
+        setting: see `AgentSettings.output`.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+
+    def __init__(self, setting: str = "inherit") -> None:
+        self.captures_stdout = setting != "inherit"
+        self.target: Target | None = None
+        if setting == "inherit":
+            self.target = STANDARD_ERROR
+        elif setting != "capture":
+            self.target = os.path.abspath(setting)
+            os.close(_open(self.target))  # better refused now than missed later
+        self._rings: dict[Stream, bytearray] = {name: bytearray() for name in get_args(Stream)}
+        self._since = 0
+
+    def begin(self) -> None:
+        """A new generation: what the last one wrote is not its tail."""
+        self._since = 0
+
+    def keep(self, stream: Stream, data: bytes) -> None:
+        """A worker wrote ``data``."""
+        if stream == "stderr":
+            self._since += len(data)
+        ring = self._rings[stream]
+        ring += data
+        if len(ring) > RING:
+            del ring[:-RING]
+
+    def text(self, stream: Stream) -> str:
+        """What is remembered of a stream; from any thread (the copy is one step of Python's)."""
+        return _text(bytes(self._rings[stream]))
+
+    def tail(self) -> str:
+        """The end of what the present generation wrote on standard error."""
+        size = min(self._since, TAIL)
+        return _text(bytes(self._rings["stderr"][-size:])) if size else ""
+
+
+def _text(data: bytes) -> str:
+    """As text, without the rest of a character that the ring has cut."""
+    start = 0
+    while start < min(3, len(data)) and data[start] & 0xC0 == 0x80:
+        start += 1
+    return data[start:].decode("utf-8", "replace")
+
+
+class Echo:
+    """Passes output on, on a thread of its own. See the head of this module.
+
+    Args:
+        clock: is told while the thread has something to do. The times of this module are those of
+            real terminals and disks, whatever the clock says.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        self._thread = SideThread("procorch-output", clock)
+        self._lock = threading.Lock()
+        self._waiting: deque[tuple[Target, bytes]] = deque()
+        self._size = 0
+        self._lost: dict[Target, int] = {}
+        self._writing = False
+        self._moved = 0.0
+        self._complained: set[Target] = set()
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread.start()
+
+    def put(self, target: Target, data: bytes) -> float:
+        """Pass ``data`` on; from the monitor thread.
+
+        Returns:
+            Seconds to wait before more is brought (asked again with ``b""``).
+        """
+        now = time.monotonic()
+        idle = False
+        with self._lock:
+            if data:
+                self._waiting.append((target, data))
+                self._size += len(data)
+                idle, self._writing = not self._writing, True
+                if idle:
+                    self._moved = now
+            behind = self._size > BACKLOG
+            stuck = behind and now - self._moved > PATIENCE
+            while stuck and self._size > BACKLOG and self._waiting:
+                whither, dropped = self._waiting.popleft()
+                self._size -= len(dropped)
+                self._lost[whither] = self._lost.get(whither, 0) + len(dropped)
+        if idle:
+            self._thread.call(self._write_all)
+        return PAUSE if behind and not stuck else 0.0
+
+    def _write_all(self) -> None:
+        while True:
+            with self._lock:
+                if not self._waiting:
+                    self._writing = False
+                    return
+                target, data = self._waiting.popleft()
+                lost = self._lost.pop(target, 0)
+            mark = b"\n[procorch: %d bytes of output are missing here]\n" % lost if lost else b""
+            try:
+                _write(target, mark + data)
+            except OSError as error:
+                # Nobody reads our standard error any more, or a disk is full: not the workers'
+                # problem. A file is named once, and tried again with what comes next.
+                if target != STANDARD_ERROR and target not in self._complained:
+                    self._complained.add(target)
+                    _log.warning("output of an agent cannot be written to %s: %s", target, error)
+            with self._lock:
+                self._size -= len(data)
+                self._moved = time.monotonic()
+
+    def close(self, timeout: float) -> None:
+        """Write what waits, for at most ``timeout`` seconds."""
+        self._thread.close(timeout)
+
+
+def _open(path: str) -> int:
+    """The file of an agent, for one write: it costs no descriptor in between, and may be moved away
+    by whoever rotates logs. No FIFO without a reader can block this, and no link is followed."""
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY
+    return os.open(path, flags | os.O_CLOEXEC, 0o600)
+
+
+def _write(target: Target, data: bytes) -> None:
+    if isinstance(target, str):
+        fd = _open(target)
+        try:
+            _write_to(fd, data)
+        finally:
+            os.close(fd)
+    # A program may have closed its standard error, and the number is then something else's: as a
+    # rule a descriptor that its children do not inherit.
+    elif sys.__stderr__ is not None and os.get_inheritable(target):
+        _write_to(target, data)
+
+
+def _write_to(fd: int, data: bytes) -> None:
+    view = memoryview(data)
+    while len(view):
+        try:
+            view = view[os.write(fd, view) :]
+        except BlockingIOError:  # somebody has made our standard error non-blocking
+            poll = select.poll()
+            poll.register(fd, select.POLLOUT)
+            poll.poll()

@@ -1,0 +1,111 @@
+"""What workers do, as events: the sink of the launcher, on the thread whose turn it is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from procorch.errors import AgentError, ProtocolError
+from procorch.launch.base import Cause, ExitInfo, Launcher, Stream, Where, WorkerProcess
+from procorch.runtime.asks import Switchboard
+from procorch.runtime.frames import event_of
+from procorch.runtime.output import Echo
+from procorch.runtime.performer import Performer, no_process
+from procorch.runtime.sampler import Sampler
+from procorch.supervision import events as ev
+from procorch.wire.frame import Frame, Kind
+from procorch.wire.payload import unpack
+
+
+class Reports:
+    """See `launch.base.Sink`.
+
+    A frame of an old generation is no danger: a process hands in its own spec's generation with
+    each, and the machine drops what is not current.
+
+    Args:
+        step: hands an event to the machine, now.
+    """
+
+    def __init__(
+        self,
+        launcher: Launcher,
+        performer: Performer,
+        asks: Switchboard,
+        sampler: Sampler,
+        echo: Echo,
+        step: Callable[[ev.Event], None],
+    ) -> None:
+        self._launcher = launcher
+        self._links = performer.links
+        self._requests = performer.requests
+        self._asks = asks
+        self._sampler = sampler
+        self._echo = echo
+        self._step = step
+
+    def on_started(self, process: WorkerProcess, where: Where) -> None:
+        """See `launch.base.Sink`."""
+        link = self._links[process.spec.key]
+        link.pid = where.pid
+        limit = link.settings.memory_limit
+        if limit is not None and not self._launcher.caps.remote:
+            self._sampler.watch(link.key, process.spec.generation, where.pid, limit)
+
+    def on_frame(self, process: WorkerProcess, frame: Frame) -> None:
+        """See `launch.base.Sink`."""
+        if frame.kind is Kind.CHECKPOINT:
+            self._links[process.spec.key].checkpoint = bytes(unpack(frame.body))
+            return
+        try:
+            if frame.kind is Kind.ASK:
+                self._asks.ask(process, frame, self._links[process.spec.key].busy)
+                return
+            if frame.kind is Kind.FORGET:
+                self._asks.forget(process, frame.request)
+                return
+            event = event_of(process, frame, self._requests.get(frame.request))
+        except ValueError as error:
+            name = process.spec.name
+            self.on_broken(process, ProtocolError(f"agent {name!r}: bad frame: {error}"))
+        else:
+            self._step(event)
+
+    def on_output(self, process: WorkerProcess, stream: Stream, data: bytes) -> float:
+        """See `launch.base.Sink`."""
+        link = self._links.get(process.spec.key)
+        if link is None:  # It has been given up.
+            return 0.0
+        link.output.keep(stream, data)
+        target = link.output.target
+        return 0.0 if target is None else self._echo.put(target, data)
+
+    def on_broken(self, process: WorkerProcess, error: AgentError) -> None:
+        """See `launch.base.Sink`."""
+        self._step(ev.Broken(process.spec.key, process.spec.generation, error))
+
+    def on_exit(self, process: WorkerProcess, exit: ExitInfo) -> None:
+        """See `launch.base.Sink`."""
+        spec = process.spec
+        link = self._links.get(spec.key)
+        self._sampler.forget(spec.key)
+        self._asks.gone(spec.key)
+        if exit.cause is Cause.START_FAILED:
+            self._step(
+                ev.StartFailed(spec.key, spec.generation, no_process(spec.name, exit.detail))
+            )
+        self._step(
+            ev.Exited(
+                spec.key,
+                spec.generation,
+                ev.Exit(
+                    code=exit.code,
+                    signal=exit.signal,
+                    pid=None if process.where is None else process.where.pid,
+                    started=exit.started,
+                    last_stack=exit.last_stack,
+                    stderr_tail=None if link is None else link.output.tail(),
+                    detail=exit.detail,
+                    lost=exit.cause is Cause.LOST,
+                ),
+            )
+        )
