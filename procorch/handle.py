@@ -12,6 +12,7 @@ from procorch.runtime.entrance import Entrance
 from procorch.runtime.link import Link
 from procorch.runtime.monitor import Monitor
 from procorch.runtime.reply import ReplyFuture as ReplyFuture
+from procorch.runtime.stream import StreamReply as StreamReply
 from procorch.supervision import events as ev
 from procorch.supervision.states import AgentStatus
 from procorch.units import seconds, whole
@@ -130,6 +131,39 @@ class OrchestratedHandle:
             retries=_retries(retries),
             wait=wait,
         )
+
+    def stream(
+        self, request: Any, *, timeout: float | str | None = None, wait: bool = True
+    ) -> StreamReply:
+        """Send a request and read the answer while it comes.
+
+        What comes is what the agent gives as text before it is done: the pieces of a model's turns,
+        or what a handler hands to ``current().emit``. A reader that is slow slows the agent down.
+        The request is never tried again: pieces of it have been read.
+
+        Args:
+            request: as for `submit`.
+            timeout: seconds for the whole request; ``wait`` as for `submit`.
+
+        Returns:
+            An iterator of text, sync and async, and a future of the whole answer. Leaving it as a
+            context manager in the middle cancels the request.
+
+        Raises:
+            as `submit` does.
+        """
+        self._monitor.must_be_ours()
+        reply = self._entrance.send(
+            request,
+            text=isinstance(request, str),
+            timeout=_timeout(timeout),
+            from_dispatch=False,
+            retries=0,
+            wait=wait,
+            confirm=self._monitor.confirm,
+        )
+        assert isinstance(reply, StreamReply)
+        return reply
 
     def deliver(
         self, request: Any, *, timeout: float | str | None = None, retries: int | None = None

@@ -193,6 +193,8 @@ async def _turn(stream_fn: Callable[[TurnContext], Any], context: TurnContext) -
                 worker.progress()
             if isinstance(piece, str):
                 text.append(piece)
+                if worker is not None:
+                    await worker.emit_async(piece)
             elif isinstance(piece, ContentBlock):
                 flush()
                 blocks.append(piece)

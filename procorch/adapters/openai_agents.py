@@ -13,11 +13,22 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import Any
 
-from agents import Agent, ModelSettings, RunConfig, Runner, function_tool
+from agents import (
+    Agent,
+    ModelSettings,
+    RunConfig,
+    Runner,
+    RunResult,
+    RunResultStreaming,
+    function_tool,
+)
 from agents.models.interface import Model
+from agents.stream_events import RawResponsesStreamEvent
+from openai.types.responses import ResponseTextDeltaEvent
 
 from procorch.adapters.openai_items import from_items, to_items
 from procorch.agent import AgentOptions
+from procorch.context import Context, installed
 from procorch.errors import InvalidContinue, NoMessages
 from procorch.messages import (
     AgentMessage,
@@ -86,13 +97,20 @@ class OpenAIConversation:
             raise NoMessages
         if isinstance(said[-1], AssistantMessage):
             raise InvalidContinue
-        run = await Runner.run(
-            self._agent,
-            [*self._items, *to_items(said)],
-            context=self._deps,
-            max_turns=self._max_turns,
-            run_config=self._config,
-        )
+        how: dict[str, Any] = {
+            "starting_agent": self._agent,
+            "input": [*self._items, *to_items(said)],
+            "context": self._deps,
+            "max_turns": self._max_turns,
+            "run_config": self._config,
+        }
+        worker = installed()
+        run: RunResult | RunResultStreaming
+        if worker is not None and worker.streaming:
+            run = Runner.run_streamed(**how)
+            await _pass_on(run, worker)
+        else:
+            run = await Runner.run(**how)
         self._items = run.to_input_list()
         new = from_items(item.to_input_item() for item in run.new_items)
         usages = [_usage(response.usage) for response in run.raw_responses]
@@ -110,6 +128,18 @@ class OpenAIConversation:
     def load(self, state: Any) -> None:
         """Go on with what `save` gave."""
         self._items = json.loads(state)
+
+
+async def _pass_on(run: RunResultStreaming, worker: Context) -> None:
+    """Hand the text to who reads it, until the run is done."""
+    try:
+        async for event in run.stream_events():
+            data = event.data if isinstance(event, RawResponsesStreamEvent) else None
+            if isinstance(data, ResponseTextDeltaEvent):
+                await worker.emit_async(data.delta)
+    except BaseException:
+        run.cancel()  # it is a task of its own
+        raise
 
 
 def _settings(given: Any) -> ModelSettings | None:

@@ -10,7 +10,7 @@ the library would start for them. Tools that are coroutines run side by side.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterable, Callable, Mapping
 from concurrent.futures import Executor, Future
 from typing import Any
 
@@ -21,6 +21,7 @@ from pydantic_ai.models import Model
 
 from procorch.adapters.pydantic_messages import cost_of, from_theirs, prompt, to_theirs, usage_of
 from procorch.agent import AgentOptions
+from procorch.context import Context, installed
 from procorch.errors import InvalidContinue, NoMessages
 from procorch.messages import (
     AgentMessage,
@@ -96,6 +97,7 @@ class PydanticConversation:
             asked = prompt(last)
             said.pop()
         history = [*self._history, *to_theirs(said, self._history)]
+        worker = installed()
         with Agent.using_thread_executor(_Here()):
             run = self._agent.iter(
                 asked,
@@ -106,8 +108,15 @@ class PydanticConversation:
                 infer_name=False,
             )
             async with run as steps:
-                async for _ in steps:
+                async for node in steps:
                     step()
+                    if (
+                        worker is not None
+                        and worker.streaming
+                        and Agent.is_model_request_node(node)
+                    ):
+                        async with node.stream(steps.ctx) as events:
+                            await _pass_on(events, worker)
         assert steps.result is not None
         self._history = steps.result.all_messages()
         return _result(steps.result)
@@ -147,6 +156,16 @@ def _result(run: AgentRunResult[Any]) -> AgentResult:
         said[-1].error if said else None,
         output=run.output,
     )
+
+
+async def _pass_on(events: AsyncIterable[Any], worker: Context) -> None:
+    """Hand the text of a turn to who reads it."""
+    async for event in events:
+        match event:
+            case theirs.PartStartEvent(part=theirs.TextPart(content=text)):
+                await worker.emit_async(text)
+            case theirs.PartDeltaEvent(delta=theirs.TextPartDelta(content_delta=text)):
+                await worker.emit_async(text)
 
 
 class _Here(Executor):

@@ -6,6 +6,7 @@ import itertools
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Protocol
 
 from procorch.errors import AgentError, MailboxFull, MessageTooLarge, RequestTimeout
@@ -14,6 +15,7 @@ from procorch.runtime.clock import Clock
 from procorch.runtime.link import Link
 from procorch.runtime.mailbox import Mailbox
 from procorch.runtime.reply import Outcome, ReplyFuture, Run
+from procorch.runtime.stream import Confirm, StreamReply
 from procorch.supervision import events as ev
 from procorch.wire import codec
 from procorch.wire.payload import Parts, pack
@@ -41,6 +43,7 @@ class Outgoing:
     Args:
         agent: name of the agent it is for.
         text: the body is a string to be delivered as a user message.
+        stream: pieces of the answer are wanted as they come.
         submitted: when, monotonic seconds; ``deadline`` on the same clock.
         timeout: seconds allowed; without a ``deadline`` they count from the dispatch.
         sent: when it was written to ``process``, ``generation`` the generation of that (0: none
@@ -59,6 +62,7 @@ class Outgoing:
     submitted: float
     timeout: float | None = None
     deadline: float | None = None
+    stream: bool = False
     retries: int = 0
     allowed_failures: int = 0
     sent: float | None = None
@@ -119,6 +123,7 @@ class Entrance:
         retries: int | None,
         wait: bool,
         attend: bool = False,
+        confirm: Confirm | None = None,
     ) -> ReplyFuture:
         """Serialise a request, wait for a place if there is none, hand it in.
 
@@ -128,6 +133,7 @@ class Entrance:
             retries: None: the agent's.
             wait: False: refuse a request for which there is no place.
             attend: its outcome will be waited for at once.
+            confirm: makes it a `StreamReply`: tells a worker that a piece was read.
 
         Raises:
             MailboxFull: there is no place, and ``wait`` is False.
@@ -150,7 +156,8 @@ class Entrance:
         now = self._clock.now()
         patience = None if from_dispatch else timeout
         number = next_number()
-        reply = ReplyFuture(number, self._link.name, self._drop, self._run, self._clock)
+        make = ReplyFuture if confirm is None else partial(StreamReply, confirm=confirm)
+        reply = make(number, self._link.name, self._drop, self._run, self._clock)
         request = Outgoing(
             id=number,
             agent=self._link.name,
@@ -162,6 +169,7 @@ class Entrance:
             submitted=now,
             timeout=timeout,
             deadline=None if patience is None else now + patience,
+            stream=confirm is not None,
             retries=settings.retries if retries is None else retries,
             allowed_failures=settings.allowed_failures,
         )

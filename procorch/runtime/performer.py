@@ -171,7 +171,7 @@ class Performer:
         remaining = request.timeout
         if request.deadline is not None:
             remaining = max(0.0, request.deadline - now)
-        head = heads.encode(heads.RequestHead(request.text, remaining))
+        head = heads.encode(heads.RequestHead(request.text, remaining, request.stream))
         if process is not None:
             process.send(Kind.REQUEST, request.id, head, request.body)
 

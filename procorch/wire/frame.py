@@ -60,6 +60,7 @@ class Kind(IntEnum):
     ANSWER_ERROR = 11  # parent: why there is no answer
     CHECKPOINT = 12  # worker: state for the next generation
     FORGET = 13  # worker: nobody waits for the answer to that question any more
+    DELTA = 14  # worker: a piece of the answer to a request that is not done yet
 
 
 _APART = 0x80

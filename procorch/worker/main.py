@@ -193,7 +193,7 @@ class Worker:
         self._page.start(request)
         before, began = self._meter.begin(), self._clock()
         deadline = None if head.remaining is None else began + head.remaining
-        self._context.begin(request, deadline)
+        self._context.begin(request, deadline, streaming=head.stream)
         failure: dict[str, Any] | None = None
         try:
             message = codec.decode(payload.unpack(frame.body), what="request")

@@ -98,6 +98,16 @@ def test_a_generation_is_cancelled_at_the_next_token(
     assert agent.pid == pid
 
 
+def test_tokens_are_read_while_they_come(start: Start) -> None:
+    agent = start(lambda: smollm2(max_tokens=1500))
+    with agent.stream("Tell me a long story about a cat.", timeout=PATIENCE) as story:
+        pieces = [next(story) for _ in range(40)]
+    assert len("".join(pieces)) > 80
+    with agent.stream("What is the capital of France?", timeout=PATIENCE) as answer:
+        assert "Paris" in "".join(answer)  # the story was left, and is no part of this
+    assert agent.generation == 1
+
+
 def test_what_does_not_fit_is_a_context_window_overflow(start: Start) -> None:
     agent = start(lambda: smollm2(context=512))
     with pytest.raises(ContextWindowOverflow, match="512"):

@@ -162,6 +162,16 @@ def test_an_agent_in_its_own_process_answers_and_fails_by_name(
     assert caught.value.retry_after == 1.0
 
 
+def test_an_answer_is_read_while_it_comes(start: Start) -> None:
+    def factory() -> AgentOptions:
+        agents.set_tracing_disabled(True)
+        return AgentOptions(model=adding(), tools=[add])
+
+    with start(factory).stream("2 + 3?") as answer:
+        assert "".join(answer) == "let me seefive"
+    assert answer.result().output == "five"
+
+
 def test_a_conversation_survives_the_death_of_its_process(start: Start) -> None:
     def factory() -> AgentOptions:
         agents.set_tracing_disabled(True)

@@ -275,6 +275,18 @@ def test_a_throttled_agent_waits_for_what_its_provider_asked(
     assert again - asked >= 1.0
 
 
+def test_an_answer_is_read_while_it_comes(start: Start) -> None:
+    def factory() -> AgentOptions:
+        return AgentOptions(model=TestModel(custom_output_text="one two three"))
+
+    agent = start(factory)
+    with agent.stream("go") as answer:
+        pieces = list(answer)
+    assert len(pieces) > 1
+    assert "".join(pieces) == answer.result().text == "one two three"
+    assert answer.result().usage.output > 0
+
+
 def test_a_conversation_survives_the_death_of_its_process(start: Start) -> None:
     def remembers() -> AgentOptions:
         def model(messages: list[ModelMessage], info: AgentInfo) -> ModelResponse:
