@@ -77,6 +77,8 @@ class ExitInfo:
         started: the last request it began; 0: none.
         last_stack: what its fault handler wrote.
         detail: what is known beyond that; for START_FAILED the reason.
+        peak_rss: the most memory in bytes that it held at a time since its last request began;
+            None: nobody knows.
     """
 
     cause: Cause
@@ -86,6 +88,7 @@ class ExitInfo:
     started: int = 0
     last_stack: str | None = None
     detail: str | None = None
+    peak_rss: int | None = None
 
 
 class Watcher(Protocol):

@@ -317,12 +317,15 @@ class LocalProcess:
         known = -signal.SIGKILL if self._killed else None
         self.ended(known, detail="its zygote does not tell how")
 
-    def ended(self, code: int | None, *, detail: str | None = None) -> None:
+    def ended(
+        self, code: int | None, *, detail: str | None = None, peak_rss: int | None = None
+    ) -> None:
         """It has ended and is reaped: hand in what it wrote, then report.
 
         Args:
             code: like ``Popen.returncode``; None: nobody knows.
             detail: what its parent has to say about it.
+            peak_rss: the most memory it held at a time, in bytes.
         """
         if self._gone:
             return
@@ -343,6 +346,7 @@ class LocalProcess:
             started=self._page.started,
             last_stack=self._page.text(),
             detail=detail,
+            peak_rss=peak_rss,
         )
         self._release()
         self._sink.on_exit(self, info)

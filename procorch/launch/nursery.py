@@ -68,10 +68,12 @@ class Refused(Struct, frozen=True, tag="refused"):
 
 
 class Ended(Struct, frozen=True, tag="ended"):
-    """From the zygote: the worker has ended; ``status`` like ``Popen.returncode``."""
+    """From the zygote: the worker has ended; ``status`` like ``Popen.returncode``, ``peak_rss`` the
+    most memory in bytes that it held at a time since its last request began."""
 
     worker: int
     status: int
+    peak_rss: int
 
 
 class Warned(Struct, frozen=True, tag="warned"):
@@ -245,14 +247,15 @@ class Nursery:
             if worker is not None:
                 with contextlib.suppress(ProcessLookupError, PermissionError):
                     os.killpg(pid, signal.SIGKILL)
-            _, status = os.waitpid(pid, 0)
+            _, status, usage = os.wait4(pid, 0)
             # Workers adopt the orphans below them, so a child here that is no worker was below one
             # that has died: it has left its group, and goes with it all the same.
             for stray in self._children():
                 if stray not in self._workers:
                     os.kill(stray, signal.SIGKILL)
             if worker is not None:
-                self._control.send(encode(Ended(worker, os.waitstatus_to_exitcode(status))))
+                code, peak = os.waitstatus_to_exitcode(status), usage.ru_maxrss * 1024
+                self._control.send(encode(Ended(worker, code, peak)))
 
     def _end_descendants(self) -> None:
         """Kill whatever is below this process, level by level: orphans come up here for it."""

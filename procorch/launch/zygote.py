@@ -148,10 +148,10 @@ class _Zygote:
                 os.kill(pid, signal.SIGKILL)
             case nursery.Refused(number, why):
                 self._workers.pop(number).refused(why)
-            case nursery.Ended(number, status):
+            case nursery.Ended(number, status, peak_rss):
                 worker = self._workers.pop(number, None)
                 if worker is not None:
-                    worker.ended(status)
+                    worker.ended(status, peak_rss=peak_rss)
             case nursery.Warned(module, why):
                 _log.warning("preload: module %r is left out: %s", module, why)
 

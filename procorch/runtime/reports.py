@@ -119,6 +119,7 @@ class Reports:
                     started=exit.started,
                     last_stack=exit.last_stack,
                     stderr_tail=None if link is None else link.output.tail(),
+                    peak_rss=exit.peak_rss,
                     detail=exit.detail,
                     lost=exit.cause is Cause.LOST,
                 ),

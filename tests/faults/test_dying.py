@@ -252,6 +252,27 @@ def test_row_12_a_leak_is_noticed_with_its_figures(start: Start) -> None:
     assert handle.deliver("go").result().output == "go"
 
 
+def test_a_death_tells_how_large_the_process_was(start: Start, start_method: str) -> None:
+    def factory():
+        import os
+
+        def handle(megabytes):
+            held = b"x" * (megabytes << 20)
+            os._exit(len(held) & 1)
+
+        return handle
+
+    peaks = []
+    for megabytes in (1, 100):
+        error = start(factory).deliver(megabytes).exception()
+        assert isinstance(error, AgentCrashed)
+        peaks.append(error.peak_rss)
+    if start_method == "spawn":
+        assert peaks == [None, None]
+    else:
+        assert 90 << 20 < peaks[1] - peaks[0] < 110 << 20
+
+
 def test_row_12_one_huge_allocation_is_noticed(start: Start) -> None:
     def factory():
         import threading

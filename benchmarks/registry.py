@@ -1,0 +1,33 @@
+"""All rows, by the numbers that the targets have."""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+from benchmarks.rows import Row
+
+_HOMES = {
+    "P1": "p1_send_message",
+    "P1b": "p1b_against_pools",
+    "P2": "p2_pipelined",
+    "P2b": "p2b_map",
+    "P3": "p3_arrays",
+    "P4": "p4_death",
+    "P5": "p5_recovery",
+    "P6": "p6_scale",
+    "P7": "p7_company",
+    "P8": "p8_import",
+}
+"""Each is a module with a ``ROW``; it is imported when the row is used."""
+
+IDS = tuple(_HOMES)
+
+
+def row(name: str) -> Row:
+    """The row with that number.
+
+    Raises:
+        KeyError: there is none.
+    """
+    found: Row = import_module(f"benchmarks.{_HOMES[name]}").ROW
+    return found
