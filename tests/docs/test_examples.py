@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from tests.docs.test_blocks import ROOT
+from tests.process.conftest import host_environment
 
 EXAMPLES = ROOT / "docs" / "examples"
 
@@ -15,6 +16,7 @@ def test_the_team_answers_though_one_of_it_is_killed(tmp_path: Path) -> None:
     run = subprocess.run(
         [sys.executable, str(EXAMPLES / "team.py")],
         cwd=tmp_path,
+        env=host_environment(),
         capture_output=True,
         text=True,
         timeout=50,
