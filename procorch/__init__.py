@@ -12,6 +12,11 @@ if TYPE_CHECKING:
 
     from procorch.agent import Agent as Agent
     from procorch.agent import AgentOptions as AgentOptions
+    from procorch.bench import Comparison as Comparison
+    from procorch.bench import Measurement as Measurement
+    from procorch.bench import Statistics as Statistics
+    from procorch.bench import compare as compare
+    from procorch.bench import measure as measure
     from procorch.children import ChildCounts as ChildCounts
     from procorch.children import ChildInfo as ChildInfo
     from procorch.context import Context as Context
@@ -44,6 +49,7 @@ if TYPE_CHECKING:
     from procorch.errors import StartError as StartError
     from procorch.errors import StreamError as StreamError
     from procorch.errors import StructuredOutputFailed as StructuredOutputFailed
+    from procorch.executor import AgentExecutor as AgentExecutor
     from procorch.handle import OrchestratedHandle as OrchestratedHandle
     from procorch.info import AgentInfo as AgentInfo
     from procorch.messages import AgentMessage as AgentMessage
@@ -67,6 +73,7 @@ if TYPE_CHECKING:
     from procorch.orchestrator import AgentOrchestrator as AgentOrchestrator
     from procorch.pool import AgentPool as AgentPool
     from procorch.pool import Outcome as Outcome
+    from procorch.pool import PoolInfo as PoolInfo
     from procorch.runtime.events import EventStream as EventStream
     from procorch.runtime.reply import ReplyFuture as ReplyFuture
     from procorch.runtime.stream import StreamReply as StreamReply
@@ -82,6 +89,7 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "agent": "Agent AgentOptions",
+    "bench": "Comparison Measurement Statistics compare measure",
     "children": "ChildCounts ChildInfo",
     "context": "Context current",
     "errors": (
@@ -91,6 +99,7 @@ _HOMES = {
         "PluginError PoisonRequest ProtocolError RequestCancelled RequestTimeout "
         "SerializationError StartError StreamError StructuredOutputFailed"
     ),
+    "executor": "AgentExecutor",
     "handle": "OrchestratedHandle",
     "info": "AgentInfo",
     "messages": (
@@ -99,7 +108,7 @@ _HOMES = {
         "ToolCallBlock ToolResultMessage Usage UserMessage"
     ),
     "orchestrator": "AgentOrchestrator",
-    "pool": "AgentPool Outcome",
+    "pool": "AgentPool Outcome PoolInfo",
     "runtime.events": "EventStream",
     "runtime.reply": "ReplyFuture",
     "runtime.stream": "StreamReply",

@@ -154,6 +154,11 @@ class Agent:
             return self.options.handler(payload)
         return self._converse(payload)
 
+    @property
+    def responder(self) -> Callable[[Any], Any]:
+        """What `respond` calls: without the way there, for very many requests at once."""
+        return self.options.handler or self._converse
+
     def ready(self) -> Any:
         """What the user's `ready()` returned, a value or an awaitable; None without one (N12)."""
         return self._call("ready")

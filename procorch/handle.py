@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any, get_args
+from functools import partial
+from typing import Any, TypeVar, get_args
 
 from procorch.info import AgentInfo, inspect
 from procorch.launch.base import Stream
 from procorch.messages import AgentMessage, AgentResult
+from procorch.runtime.chunks import Broken as Broken
+from procorch.runtime.chunks import ChunkReply as ChunkReply
 from procorch.runtime.entrance import Entrance
 from procorch.runtime.link import Link
+from procorch.runtime.mailbox import Mailbox
 from procorch.runtime.monitor import Monitor
+from procorch.runtime.reply import Reply as Reply
 from procorch.runtime.reply import ReplyFuture as ReplyFuture
+from procorch.runtime.reply import ValueReply as ValueReply
 from procorch.runtime.stream import StreamReply as StreamReply
 from procorch.supervision import events as ev
 from procorch.supervision.states import AgentStatus
 from procorch.units import seconds, whole
+
+_Reply = TypeVar("_Reply", bound=Reply[Any])
 
 
 class OrchestratedHandle:
@@ -52,6 +60,11 @@ class OrchestratedHandle:
     def pid(self) -> int | None:
         """Process id of the present generation; None before the first start."""
         return self._link.pid
+
+    @property
+    def mailbox(self) -> Mailbox:
+        """The door of its queue, which replicas share."""
+        return self._link.mailbox
 
     @property
     def generation(self) -> int:
@@ -91,6 +104,7 @@ class OrchestratedHandle:
             from_dispatch=False,
             retries=None,
             wait=True,
+            kind=ReplyFuture,
             attend=True,
         )
         return reply.result()
@@ -130,6 +144,7 @@ class OrchestratedHandle:
             from_dispatch=False,
             retries=_retries(retries),
             wait=wait,
+            kind=ReplyFuture,
         )
 
     def stream(
@@ -153,26 +168,48 @@ class OrchestratedHandle:
             as `submit` does.
         """
         self._monitor.must_be_ours()
-        reply = self._entrance.send(
+        return self._entrance.send(
             request,
             text=isinstance(request, str),
             timeout=_timeout(timeout),
             from_dispatch=False,
             retries=0,
             wait=wait,
-            confirm=self._monitor.confirm,
+            kind=partial(StreamReply, confirm=self._monitor.confirm),
         )
-        assert isinstance(reply, StreamReply)
-        return reply
 
     def deliver(
-        self, request: Any, *, timeout: float | str | None = None, retries: int | None = None
+        self,
+        request: Any,
+        *,
+        timeout: float | str | None = None,
+        retries: int | None = None,
+        priority: int = 0,
     ) -> ReplyFuture:
         """Like `submit` for work that is queued in bulk (pools, executors, batches).
 
         Text arrives as text, and the timeout counts from the moment the agent gets the request:
         how long it had to wait behind others is no fault of its own.
+
+        Args:
+            priority: of the requests that wait the highest goes first; equals in their order.
         """
+        return self.deliver_as(
+            ReplyFuture, request, timeout=timeout, retries=retries, priority=priority
+        )
+
+    def deliver_as(
+        self,
+        kind: type[_Reply],
+        request: Any,
+        *,
+        timeout: float | str | None = None,
+        retries: int | None = None,
+        priority: int = 0,
+    ) -> _Reply:
+        """Like `deliver`, with a future of another class (executors)."""
+        if isinstance(priority, bool) or not isinstance(priority, int):
+            raise TypeError(f"priority must be a whole number, not {type(priority).__name__}")
         self._monitor.must_be_ours()
         return self._entrance.send(
             request,
@@ -181,7 +218,22 @@ class OrchestratedHandle:
             from_dispatch=True,
             retries=_retries(retries),
             wait=True,
+            kind=kind,
+            priority=priority,
         )
+
+    def deliver_chunk(self, items: list[Any], *, priority: int = 0, lead: int = 0) -> ChunkReply:
+        """Send many small items as one request, without timeout and retries (pools, executors).
+
+        Args:
+            lead: the first so many items prepare the others; nobody asks what they came to.
+
+        Raises:
+            SerializationError: one of them cannot be serialised.
+            MessageTooLarge: together they are larger than ``max_message``.
+        """
+        self._monitor.must_be_ours()
+        return self._entrance.send_chunk(items, priority=priority, lead=lead)
 
     def await_result(self) -> AgentResult:
         """Close the channel, let the queue drain, and wait for the agent's end (seed).
@@ -196,6 +248,18 @@ class OrchestratedHandle:
         self._monitor.must_be_ours()
         self._monitor.post(ev.Drain(self._link.key))
         return self._link.ended.result()
+
+    def drain(self) -> None:
+        """Have the instance finish what it works on, and what waits if nobody else takes from its
+        queue, and end. Returns at once."""
+        self._monitor.must_be_ours()
+        self._monitor.post(ev.Drain(self._link.key))
+
+    def set_width(self, width: int) -> None:
+        """Have at most so many of the instances behind its queue busy at once; those beyond are
+        warm spares, which take over at once from one that dies or is recycled."""
+        self._monitor.must_be_ours()
+        self._monitor.post(ev.SetWidth(self._link.mailbox.key, width))
 
     def stop(self, *, grace: float | str | None = None) -> None:
         """Stop the agent: finish what was accepted, then up the ladder; wait for the end (N8).

@@ -176,15 +176,26 @@ class AgentOrchestrator:
         return self.spawn_replicas(name, 1, wait=wait)[0]
 
     def spawn_replicas(
-        self, name: str, count: int, *, wait: bool = True
+        self,
+        name: str,
+        count: int,
+        *,
+        beside: OrchestratedHandle | None = None,
+        wait: bool = True,
     ) -> tuple[OrchestratedHandle, ...]:
         """Start ``count`` instances of one agent behind one queue; otherwise like `spawn`.
 
         A request sent to any of the handles goes to whichever instance is free first.
+
+        Args:
+            beside: a running instance whose queue they share; None: they get one of their own.
         """
         entry = self._registry[name]
         settings = entry.settings(self._channel_buffer, self._supervisor)
-        mailbox = Mailbox(next(self._keys), settings.channel_buffer)
+        if beside is None:
+            mailbox = Mailbox(next(self._keys), settings.channel_buffer)
+        else:
+            mailbox = beside.mailbox
         links = [self._link(entry, settings, mailbox) for _ in range(count)]
         return self._start(links, wait=wait)
 

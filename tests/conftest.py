@@ -21,7 +21,7 @@ import psutil
 import pytest
 
 TESTS = Path(__file__).resolve().parent
-GUARDED = {"process", "faults", "pool", "cli", "llm", "benchmarks"}
+GUARDED = {"process", "faults", "pool", "executor", "measure", "cli", "llm", "benchmarks"}
 PATIENCE = 5.0  # seconds
 DESCRIPTORS = Path("/proc/self/fd")
 

@@ -5,7 +5,7 @@ The conversation is kept as the library's own messages: they hold what a provide
 
 Everything runs on the worker's main thread, the one that a cancellation can interrupt (N8):
 coroutines on the worker's event loop, plain tools between its steps in place of the threads that
-the library would start for them. Tools that are coroutines run side by side.
+the library would start for them.
 """
 
 from __future__ import annotations

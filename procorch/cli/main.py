@@ -17,6 +17,7 @@ from procorch.cli.exits import ExitCode
 
 VERBS = {
     "demo": "Evaluate the 164 problems of HumanEval, four of the candidates hostile.",
+    "bench": "Measure agents: wall and cpu time, peak memory, start.",
 }
 """Name and one line of help; ``command`` of the module ``procorch.cli.NAME`` is the verb."""
 

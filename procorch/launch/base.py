@@ -75,6 +75,7 @@ class ExitInfo:
 
     Args:
         started: the last request it began; 0: none.
+        item: if that was a chunk, how many of its items it had begun.
         last_stack: what its fault handler wrote.
         detail: what is known beyond that; for START_FAILED the reason.
         peak_rss: the most memory in bytes that it held at a time since its last request began;
@@ -86,6 +87,7 @@ class ExitInfo:
     signal: str | None = None
     maybe_alive: bool = False
     started: int = 0
+    item: int = 0
     last_stack: str | None = None
     detail: str | None = None
     peak_rss: int | None = None

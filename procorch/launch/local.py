@@ -344,6 +344,7 @@ class LocalProcess:
             code=code if code is None or code >= 0 else None,
             signal=signal_name(-code) if code is not None and code < 0 else None,
             started=self._page.started,
+            item=self._page.item,
             last_stack=self._page.text(),
             detail=detail,
             peak_rss=peak_rss,
@@ -392,6 +393,7 @@ class LocalProcess:
         self._page.close()
         for tap in self._taps:
             tap.close()
+        self._taps.clear()  # They refer to this object: its memory is not left to the collector.
         if self._pidfd >= 0:
             os.close(self._pidfd)
             self._pidfd = -1

@@ -30,6 +30,9 @@ class _Relay:
     def __init__(self, settled: Callable[[Outcome], None]) -> None:
         self.settle = settled
 
+    def begun(self) -> None:
+        """Nobody asks whether a question is under way."""
+
 
 class _Question(NamedTuple):
     """``request``: what it is to the asked; ``during``: what the asker was busy with."""

@@ -31,7 +31,7 @@ from typing import Any, Protocol, TypeAlias, TypeVar
 
 from procorch.launch.base import WorkerProcess
 from procorch.runtime.entrance import Outgoing
-from procorch.runtime.reply import ReplyFuture
+from procorch.runtime.reply import Reply
 from procorch.supervision import events as ev
 
 T = TypeVar("T")
@@ -87,7 +87,7 @@ class Direct:
         self._closed = False
         self.allowed = False
 
-    def call(self, request: Outgoing, reply: ReplyFuture) -> None:
+    def call(self, request: Outgoing, reply: Reply[Any]) -> None:
         """Hand in ``request`` and read until it has its outcome, or the monitor has to go on.
 
         Where that cannot be, it is not handed in.
@@ -123,7 +123,7 @@ class Direct:
         while self._bells:
             self._bells.pop().close()
 
-    def _attend(self, reply: ReplyFuture, process: WorkerProcess, fd: int, quiet: _Quiet) -> None:
+    def _attend(self, reply: Reply[Any], process: WorkerProcess, fd: int, quiet: _Quiet) -> None:
         """Read from ``fd``, which is lent to this thread."""
 
         def read() -> bool:

@@ -6,19 +6,22 @@ import itertools
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import partial
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from procorch.errors import AgentError, MailboxFull, MessageTooLarge, RequestTimeout
 from procorch.launch.base import WorkerProcess
+from procorch.runtime.chunks import ChunkReply, Items
 from procorch.runtime.clock import Clock
 from procorch.runtime.link import Link
 from procorch.runtime.mailbox import Mailbox
-from procorch.runtime.reply import Outcome, ReplyFuture, Run
-from procorch.runtime.stream import Confirm, StreamReply
+from procorch.runtime.reply import Outcome, Reply, Run
+from procorch.runtime.stream import StreamReply
 from procorch.supervision import events as ev
 from procorch.wire import codec
-from procorch.wire.payload import Parts, pack
+from procorch.wire.payload import Buffer, Parts, pack
+from procorch.wire.several import Several
+
+_Reply = TypeVar("_Reply", bound=Reply[Any])
 
 _numbers = itertools.count(1)
 
@@ -30,6 +33,10 @@ def next_number() -> int:
 
 class Settles(Protocol):
     """Who waits for an outcome."""
+
+    def begun(self) -> None:
+        """A worker has it; called on the monitor thread, once for each worker."""
+        ...
 
     def settle(self, outcome: Outcome) -> None:
         """Here it is; called once, on the monitor thread."""
@@ -50,6 +57,7 @@ class Outgoing:
             yet).
         waiting: it holds a place in its mailbox.
         handed_in: the machine knows of it by the caller's own hand.
+        items: of a chunk, what the monitor sees of it besides its end.
     """
 
     id: int
@@ -70,6 +78,8 @@ class Outgoing:
     generation: int = 0
     waiting: bool = True
     handed_in: bool = False
+    priority: int = 0
+    items: Items | None = None
 
     def event(self) -> ev.Submit:
         """What the machine is told of it."""
@@ -80,6 +90,7 @@ class Outgoing:
             self.timeout,
             self.retries,
             self.allowed_failures,
+            self.priority,
         )
 
 
@@ -100,7 +111,7 @@ class Entrance:
         link: Link,
         limit: int,
         accept: Callable[[Outgoing], None],
-        call: Callable[[Outgoing, ReplyFuture], None],
+        call: Callable[[Outgoing, Reply[Any]], None],
         drop: Callable[[int], None],
         run: Run,
         clock: Clock,
@@ -122,32 +133,84 @@ class Entrance:
         from_dispatch: bool,
         retries: int | None,
         wait: bool,
+        kind: Callable[..., _Reply],
+        priority: int = 0,
         attend: bool = False,
-        confirm: Confirm | None = None,
-    ) -> ReplyFuture:
+    ) -> _Reply:
         """Serialise a request, wait for a place if there is none, hand it in.
 
         Args:
+            kind: the class of its future.
             timeout: seconds; None: the agent's ``request_timeout``.
             from_dispatch: they count from the moment the agent gets it, and not from now.
             retries: None: the agent's.
             wait: False: refuse a request for which there is no place.
             attend: its outcome will be waited for at once.
-            confirm: makes it a `StreamReply`: tells a worker that a piece was read.
 
         Raises:
             MailboxFull: there is no place, and ``wait`` is False.
             SerializationError: with the path to what cannot be serialised.
             MessageTooLarge: with both sizes.
         """
-        settings = self._link.settings
         if timeout is None:
-            timeout = settings.request_timeout
+            timeout = self._link.settings.request_timeout
         try:
             body = codec.encode(payload, what="request")
         except AgentError as error:
             error.agent = self._link.name
             raise
+        return self._hand_in(
+            body,
+            kind,
+            text=text,
+            timeout=timeout,
+            from_dispatch=from_dispatch,
+            retries=self._link.settings.retries if retries is None else retries,
+            wait=wait,
+            priority=priority,
+            attend=attend,
+        )
+
+    def send_chunk(self, items: list[Any], *, priority: int, lead: int) -> ChunkReply:
+        """Serialise items as one request that has no deadline and no retries, and hand it in.
+
+        Raises:
+            SerializationError: one of them cannot be serialised.
+            MessageTooLarge: together they are too large.
+        """
+        try:
+            body = Several.of(items, what="request").dump()
+        except AgentError as error:
+            error.agent = self._link.name
+            raise
+        reply = self._hand_in(
+            [body],
+            ChunkReply,
+            text=False,
+            timeout=None,
+            from_dispatch=True,
+            retries=0,
+            wait=True,
+            priority=priority,
+            attend=False,
+        )
+        reply.lead = lead
+        return reply
+
+    def _hand_in(
+        self,
+        body: list[Buffer],
+        kind: Callable[..., _Reply],
+        *,
+        text: bool,
+        timeout: float | None,
+        from_dispatch: bool,
+        retries: int,
+        wait: bool,
+        priority: int,
+        attend: bool,
+    ) -> _Reply:
+        settings = self._link.settings
         size = sum(len(part) for part in body)
         if size > self._limit:
             raise MessageTooLarge(
@@ -156,8 +219,8 @@ class Entrance:
         now = self._clock.now()
         patience = None if from_dispatch else timeout
         number = next_number()
-        make = ReplyFuture if confirm is None else partial(StreamReply, confirm=confirm)
-        reply = make(number, self._link.name, self._drop, self._run, self._clock)
+        reply = kind(number, self._link.name, self._drop, self._run, self._clock)
+        items = reply.items if isinstance(reply, ChunkReply) else None
         request = Outgoing(
             id=number,
             agent=self._link.name,
@@ -169,9 +232,11 @@ class Entrance:
             submitted=now,
             timeout=timeout,
             deadline=None if patience is None else now + patience,
-            stream=confirm is not None,
-            retries=settings.retries if retries is None else retries,
+            stream=isinstance(reply, StreamReply),
+            retries=retries,
             allowed_failures=settings.allowed_failures,
+            priority=priority,
+            items=items,
         )
         if not wait:
             patience = 0.0
@@ -180,7 +245,7 @@ class Entrance:
             patience = self._clock.attend(request.mailbox.has_place, patience)
         if request.mailbox.enter(patience, wait=limited):
             try:
-                request.body = pack(body)
+                request.body = pack(body) if items is None else body
             except BaseException:  # Ctrl-C
                 request.mailbox.leave()
                 raise

@@ -52,6 +52,12 @@ class Mailbox:
             self._waiting += 1
             return True
 
+    def widen(self, capacity: int) -> None:
+        """Let at least so many requests wait."""
+        with self._changed:
+            self.capacity = max(self.capacity, capacity)
+            self._changed.notify_all()
+
     def leave(self) -> None:
         """A request has left the queue, to a worker or with its outcome."""
         with self._changed:

@@ -20,7 +20,7 @@ import signal
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from procorch.errors import AgentStopped
 from procorch.launch.base import Launcher, WorkerProcess
@@ -33,7 +33,7 @@ from procorch.runtime.link import Link
 from procorch.runtime.loop import Loop
 from procorch.runtime.output import Echo
 from procorch.runtime.performer import Performer, release
-from procorch.runtime.reply import ReplyFuture
+from procorch.runtime.reply import Reply
 from procorch.runtime.reports import Reports
 from procorch.runtime.sampler import Sampler
 from procorch.supervision import events as ev
@@ -184,7 +184,7 @@ class Monitor:
         self._performer.requests[request.id] = request
         self.post(request.event())
 
-    def call(self, request: Outgoing, reply: ReplyFuture) -> None:
+    def call(self, request: Outgoing, reply: Reply[Any]) -> None:
         """Hand in a request whose caller is going to wait for its outcome, and wait here as long as
         it saves a change of threads."""
         self._performer.requests[request.id] = request

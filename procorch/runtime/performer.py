@@ -159,6 +159,7 @@ class Performer:
         request.process = process
         self._left_queue(request)
         request.sent, request.generation = now, action.generation
+        request.reply.begun()
         if self._hub.watched:
             self._hub.publish(
                 notices.RequestStarted(
@@ -171,7 +172,8 @@ class Performer:
         remaining = request.timeout
         if request.deadline is not None:
             remaining = max(0.0, request.deadline - now)
-        head = heads.encode(heads.RequestHead(request.text, remaining, request.stream))
+        chunk = request.items is not None
+        head = heads.encode(heads.RequestHead(request.text, remaining, chunk, request.stream))
         if process is not None:
             process.send(Kind.REQUEST, request.id, head, request.body)
 

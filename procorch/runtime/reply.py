@@ -12,7 +12,7 @@ import contextlib
 import threading
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, Generic, TypeAlias, TypeVar, cast
 
 from procorch.errors import AgentError, RequestCancelled, SerializationError
 from procorch.messages import AgentResult, RequestMetrics, to_result
@@ -36,8 +36,11 @@ class Outcome:
     body: Content = b""
 
 
-class ReplyFuture(concurrent.futures.Future[AgentResult]):
-    """A `concurrent.futures.Future` of an `AgentResult` that can also be awaited (asyncio).
+_T = TypeVar("_T")
+
+
+class Reply(concurrent.futures.Future[_T], Generic[_T]):
+    """A `concurrent.futures.Future` of one request that can also be awaited (asyncio).
 
     ``result()`` raises what the request failed with (an `AgentError`); ``cancel()`` takes the
     request out of the queue or ends it where it runs (N8), and returns False only when its outcome
@@ -68,6 +71,23 @@ class ReplyFuture(concurrent.futures.Future[AgentResult]):
         self._sealed: Outcome | None = None
         self._error: BaseException | None = None
         self._dropped = False
+        self._under_way = False
+
+    def shaped(self, body: Buffer, metrics: RequestMetrics | None) -> _T:
+        """What the caller gets of a reply: called once, on the thread of whoever asks first.
+
+        Raises:
+            SerializationError: the body does not load here.
+        """
+        raise NotImplementedError
+
+    def begun(self) -> None:
+        """It was handed to a worker."""
+        self._under_way = True
+
+    def running(self) -> bool:
+        """Whether a worker has it; a running request can be cancelled, too."""
+        return self._under_way and not self.done()
 
     def settle(self, outcome: Outcome) -> None:
         """Fix the outcome; one that was cancelled in the same moment stays cancelled."""
@@ -94,8 +114,8 @@ class ReplyFuture(concurrent.futures.Future[AgentResult]):
             self._drop(self.request)
         return True
 
-    def result(self, timeout: float | None = None) -> AgentResult:
-        """The agent's answer, waiting at most ``timeout`` seconds for it.
+    def result(self, timeout: float | None = None) -> _T:
+        """The answer, waiting at most ``timeout`` seconds for it.
 
         Raises:
             TimeoutError: no outcome within ``timeout``; the request goes on.
@@ -108,25 +128,37 @@ class ReplyFuture(concurrent.futures.Future[AgentResult]):
             finally:
                 # The traceback refers to this frame, and so would the frame to the error.
                 del error
-        assert isinstance(self._result, AgentResult)
-        return self._result
+        return cast(_T, self._result)
 
-    def exception(self, timeout: float | None = None) -> BaseException | None:
-        """What the request failed with, or None; waits and raises like `result` otherwise."""
+    def await_outcome(self, timeout: float | None = None) -> None:
+        """Wait until the outcome is fixed, and decode nothing; raises like `exception`."""
         timeout = self._clock.attend(self.done, timeout)
         try:
             super().result(timeout)
         except concurrent.futures.CancelledError:
             raise _Cancelled(agent=self.agent, request=self.request) from None
+
+    def exception(self, timeout: float | None = None) -> BaseException | None:
+        """What the request failed with, or None; waits and raises like `result` otherwise."""
+        self.await_outcome(timeout)
         with self._opening:
             if self._sealed is not None:
-                opened = _open(self._sealed, self.agent)
-                if isinstance(opened, AgentError):
-                    self._error = opened
-                else:
-                    self._result = opened
+                self._open(self._sealed)
                 self._sealed = None
         return self._error
+
+    def _open(self, outcome: Outcome) -> None:
+        """Make of the outcome what the caller gets. An error is kept and not raised, for its
+        traceback would keep the body."""
+        body = unpack(outcome.body)  # `settle` has done it; this is for the type
+        if outcome.error is not None:
+            self._error = _whole(outcome.error, body)
+            return
+        try:
+            self._result = self.shaped(body, outcome.metrics)
+        except AgentError as error:
+            error.agent = self.agent
+            self._error = error
 
     def notify(self, wake: Callable[[], None]) -> None:
         """Call ``wake`` when the outcome is fixed, or now if it is: for procorch's own wake-ups.
@@ -136,7 +168,7 @@ class ReplyFuture(concurrent.futures.Future[AgentResult]):
         """
         self.add_done_callback(_Wake(wake))
 
-    def __await__(self) -> Generator[Any, None, AgentResult]:
+    def __await__(self) -> Generator[Any, None, _T]:
         import asyncio  # heavy, and whoever awaits has it already
 
         loop = asyncio.get_running_loop()
@@ -172,6 +204,30 @@ class ReplyFuture(concurrent.futures.Future[AgentResult]):
                 self._run(super()._invoke_callbacks)  # type: ignore[misc]
 
 
+class ReplyFuture(Reply[AgentResult]):
+    """The future of an `AgentResult`; see `Reply` for what it does beyond the standard library's:
+    it can be awaited, and its ``cancel()`` ends work that runs."""
+
+    def shaped(self, body: Buffer, metrics: RequestMetrics | None) -> AgentResult:
+        """See `Reply.shaped`."""
+        return to_result(codec.decode(body), metrics)
+
+
+class ValueReply(Reply[Any]):
+    """The future of what the agent returned, whatever that is.
+
+    Attributes:
+        metrics: figures of the request; None until its result has been asked for, or it failed.
+    """
+
+    metrics: RequestMetrics | None = None
+
+    def shaped(self, body: Buffer, metrics: RequestMetrics | None) -> Any:
+        """See `Reply.shaped`."""
+        self.metrics = metrics
+        return codec.decode(body)
+
+
 class _Wake:
     """Marks a callback of ours among the user's."""
 
@@ -188,18 +244,6 @@ class _Wake:
 
 _SEALED: Any = object()
 """Stands in for a result that nobody has asked for yet."""
-
-
-def _open(outcome: Outcome, agent: str) -> AgentResult | AgentError:
-    """The answer; an error is returned, for the traceback of one raised would keep the body."""
-    body = unpack(outcome.body)  # `settle` has done it; this is for the type
-    if outcome.error is not None:
-        return _whole(outcome.error, body)
-    try:
-        return to_result(codec.decode(body), outcome.metrics)
-    except AgentError as error:
-        error.agent = agent
-        return error
 
 
 def _whole(error: AgentError, body: Buffer) -> AgentError:

@@ -65,6 +65,9 @@ class Reports:
             if frame.kind is Kind.FORGET:
                 self._asks.forget(process, frame.request)
                 return
+            if frame.kind is Kind.PART:
+                self._part(frame)
+                return
             if frame.kind is Kind.DELTA:
                 self._piece(process, frame)
                 return
@@ -74,6 +77,13 @@ class Reports:
             self.on_broken(process, ProtocolError(f"agent {name!r}: bad frame: {error}"))
         else:
             self._step(event)
+
+    def _part(self, frame: Frame) -> None:
+        request = self._requests.get(frame.request)
+        if request is not None:  # else it was cancelled
+            if request.items is None:
+                raise ValueError(f"a part of request {frame.request}, which is no chunk")
+            request.items.parts.append(frame.body)
 
     def _piece(self, process: WorkerProcess, frame: Frame) -> None:
         """A piece of an answer goes to who reads it; it decides nothing."""
@@ -104,6 +114,9 @@ class Reports:
         link = self._links.get(spec.key)
         self._sampler.forget(spec.key)
         self._asks.gone(spec.key)
+        hit = self._requests.get(exit.started)
+        if hit is not None and hit.items is not None:
+            hit.items.begun = exit.item
         if exit.cause is Cause.START_FAILED:
             self._step(
                 ev.StartFailed(spec.key, spec.generation, no_process(spec.name, exit.detail))

@@ -65,6 +65,7 @@ class Core:
         self.out: list[ev.Action] = []
         self.stale = 0
         self.later: deque[tuple[int, Any]] = deque()
+        self.narrow: set[int] = set()
         self._entries = entries
 
     def enter(self, a: Instance, phase: Phase) -> None:
@@ -114,7 +115,11 @@ class Core:
 
     def drained(self, a: Instance) -> bool:
         """Whether ``a`` was told to finish and has nothing left to take."""
-        return a.draining is not None and not self.ledger.waiting(a.mailbox)
+        return a.draining is not None and (self.relieved(a) or not self.ledger.waiting(a.mailbox))
+
+    def relieved(self, a: Instance) -> bool:
+        """Whether ``a`` was told to finish and others go on: what waits is for those."""
+        return a.draining is not None and not self.ledger.boxes[a.mailbox].closed
 
     def press(self, a: Instance, rung: Rung) -> None:
         """Make the current process, or its request, end, beginning at ``rung`` (N8).

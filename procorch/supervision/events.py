@@ -79,6 +79,7 @@ class Submit(Struct, frozen=True):
         deadline: on the machine's clock; None: ``timeout`` counts from the dispatch.
         timeout: seconds allowed; None: no limit.
         retries, allowed_failures: see `AgentSettings`.
+        priority: of those that wait the highest goes first.
     """
 
     mailbox: int
@@ -87,6 +88,14 @@ class Submit(Struct, frozen=True):
     timeout: float | None = None
     retries: int = 0
     allowed_failures: int = 2
+    priority: int = 0
+
+
+class SetWidth(Struct, frozen=True):
+    """At most ``width`` members of a mailbox may be busy at once; those beyond are warm spares."""
+
+    mailbox: int
+    width: int
 
 
 class CancelRequest(Struct, frozen=True):
@@ -223,8 +232,9 @@ class Tick(Struct, frozen=True):
 
 
 Event: TypeAlias = (
-    Spawn | Submit | CancelRequest | Cancel | Drain | Stop | Restart | Close | Ready | StartFailed
-    | Replied | Leaving | Probed | Overgrown | Broken | Exited | Judged | Appealed | Tick
+    Spawn | Submit | SetWidth | CancelRequest | Cancel | Drain | Stop | Restart | Close | Ready
+    | StartFailed | Replied | Leaving | Probed | Overgrown | Broken | Exited | Judged | Appealed
+    | Tick
 )  # fmt: skip
 
 

@@ -73,6 +73,8 @@ class Instance:
         aborted: requests of it were aborted.
         served: requests the current process has answered.
         aged: the current process is older than it should get.
+        thrift: the part of its limits by which the current process is replaced early, so that
+            replicas which began together do not go together.
         last_exit: how its previous process ended, in words.
     """
 
@@ -110,10 +112,15 @@ class Instance:
     aborted: bool = False
     served: int = 0
     aged: bool = False
+    thrift: float = 0.0
     last_exit: str | None = None
     final: tuple[AgentStatus, AgentError | None] | None = None
     rung: Rung | None = None
     target: int = 0
+
+    def most(self, limit: int) -> int:
+        """A limit after which the process is replaced, for the current one."""
+        return limit - int(limit * self.thrift)
 
     @property
     def state(self) -> str:

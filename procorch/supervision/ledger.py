@@ -20,6 +20,7 @@ class Request:
 
     Args:
         from_dispatch: its ``timeout`` counts from there and not from its acceptance.
+        priority: of those that wait the highest goes first; equals in order of acceptance.
         retries: how often it may be tried again after its worker died.
         deaths: the workers it has killed; more than ``allowed_failures`` make it poison (N3).
     """
@@ -28,6 +29,7 @@ class Request:
     mailbox: int
     timeout: float | None = None
     from_dispatch: bool = False
+    priority: int = 0
     retries: int = 0
     allowed_failures: int = 0
     deaths: list[AgentCrashed] = field(default_factory=list)
@@ -36,11 +38,32 @@ class Request:
 
 @dataclass(slots=True)
 class Mailbox:
-    """A queue of request ids and the instances that take from it, in order of joining."""
+    """A queue of request ids and the instances that take from it, in order of joining.
 
-    queue: deque[int] = field(default_factory=deque)
+    Args:
+        lanes: one queue for each priority in use, the highest first.
+        width: how many members may be busy at once; None: all. With more members than that, those
+            that are idle are warm spares.
+    """
+
+    lanes: dict[int, deque[int]] = field(default_factory=dict)
     members: list[int] = field(default_factory=list)
     closed: bool = False
+    width: int | None = None
+
+    @property
+    def queue(self) -> list[int]:
+        """All that wait, in their order; some may have been resolved."""
+        return [number for lane in self.lanes.values() for number in lane]
+
+    def lane(self, priority: int) -> deque[int]:
+        """The queue of a priority, made where it is new."""
+        lane = self.lanes.get(priority)
+        if lane is None:
+            lane = self.lanes[priority] = deque()
+            if len(self.lanes) > 1:
+                self.lanes = dict(sorted(self.lanes.items(), reverse=True))
+        return lane
 
 
 class Ledger:
@@ -70,30 +93,39 @@ class Ledger:
         if box is None or box.closed:
             return False
         self.requests[request.id] = request
-        box.queue.append(request.id)
+        box.lane(request.priority).append(request.id)
         return True
 
     def take(self, mailbox: int, worker: int) -> Request | None:
         """The next waiting request, now under way at ``worker``; None when none waits."""
-        queue = self.boxes[mailbox].queue
-        while queue:
-            request = self.requests.get(queue.popleft())
-            if request is not None:
-                request.worker = worker
-                return request
-        return None
+        lane = self._first(mailbox)
+        if lane is None:
+            return None
+        request = self.requests[lane.popleft()]
+        request.worker = worker
+        return request
 
     def put_back(self, request: Request) -> None:
-        """The request waits again, before all others (N3)."""
+        """The request waits again, before all others of its priority (N3)."""
         request.worker = None
-        self.boxes[request.mailbox].queue.appendleft(request.id)
+        self.boxes[request.mailbox].lane(request.priority).appendleft(request.id)
 
     def waiting(self, mailbox: int) -> bool:
         """Whether an open request waits in the queue."""
-        queue = self.boxes[mailbox].queue
-        while queue and queue[0] not in self.requests:
-            queue.popleft()
-        return bool(queue)
+        return self._first(mailbox) is not None
+
+    def _first(self, mailbox: int) -> deque[int] | None:
+        """The lane whose first request is open and the next one; None when none waits."""
+        box = self.boxes[mailbox]
+        for priority, lane in box.lanes.items():
+            while lane and lane[0] not in self.requests:
+                lane.popleft()
+            if lane:
+                return lane
+            if len(box.lanes) > 1:
+                del box.lanes[priority]
+                return self._first(mailbox)
+        return None
 
     def resolve(
         self, request: int, out: list[Action], error: AgentError | None, payload: object = None
@@ -106,9 +138,9 @@ class Ledger:
 
     def empty(self, mailbox: int) -> list[int]:
         """Take out everything that waits."""
-        queue = self.boxes[mailbox].queue
-        waiting = [rid for rid in queue if rid in self.requests]
-        queue.clear()
+        box = self.boxes[mailbox]
+        waiting = [rid for rid in box.queue if rid in self.requests]
+        box.lanes.clear()
         return waiting
 
     def drop(self, mailbox: int) -> None:

@@ -183,6 +183,8 @@ class Machine:
                 requests.submit(core, event)
             case ev.Tick():
                 self._tick()
+            case ev.SetWidth():
+                requests.set_width(core, event)
             case ev.CancelRequest():
                 requests.cancel(core, event)
             case ev.Spawn():
@@ -197,6 +199,10 @@ class Machine:
                     self._fire(addressed, event)
         while core.later:
             self._spread()
+        if core.narrow:
+            requests.fill_width(core)
+            while core.later:
+                self._spread()
         if core.start_queue:
             starting.fill_slots(core)
         return out

@@ -29,6 +29,7 @@ def submit(core: Core, event: ev.Submit) -> None:
         event.mailbox,
         event.timeout,
         from_dispatch=event.deadline is None,
+        priority=event.priority,
         retries=event.retries,
         allowed_failures=event.allowed_failures,
     )
@@ -40,11 +41,41 @@ def submit(core: Core, event: ev.Submit) -> None:
     wake(core, event.mailbox)
 
 
+def set_width(core: Core, event: ev.SetWidth) -> None:
+    """More or fewer members of a mailbox may be busy at once."""
+    box = core.ledger.boxes.get(event.mailbox)
+    if box is not None:
+        box.width = event.width
+        core.narrow.add(event.mailbox)
+
+
+def fill_width(core: Core) -> None:
+    """Hand out what waits where a busy member has become free, or has gone: a spare takes over.
+    Runs at the end of each step, for mailboxes with a width."""
+    for mailbox in tuple(core.narrow):
+        box = core.ledger.boxes.get(mailbox)
+        if box is None:
+            core.narrow.remove(mailbox)
+            continue
+        for _ in box.members:
+            if not core.ledger.waiting(mailbox) or _crowded(core, mailbox):
+                break
+            wake(core, mailbox)
+
+
+def _crowded(core: Core, mailbox: int) -> bool:
+    """Whether as many members are busy as may be."""
+    box = core.ledger.boxes[mailbox]
+    if box.width is None or len(box.members) <= box.width:
+        return False
+    return sum(bool(core.instances[member].inflight) for member in box.members) >= box.width
+
+
 def wake(core: Core, mailbox: int) -> None:
     """A request waits in ``mailbox``: whoever is idle takes it."""
     for member in core.ledger.boxes[mailbox].members:
         a = core.instances[member]
-        if a.phase is Phase.READY and _idle(a):
+        if a.phase is Phase.READY and _idle(a) and not core.relieved(a):
             advance(core, a)
             break
 
@@ -57,15 +88,22 @@ def advance(core: Core, a: Instance) -> None:
     """READY: give an idle instance its next request, or end it where it has drained."""
     if not _idle(a):
         return
-    request = core.ledger.take(a.mailbox, a.key)
+    request = _next(core, a)
     while request is not None and _is_late(core, request):
         request.worker = None
         core.resolve(request.id, _too_late(core, request))
-        request = core.ledger.take(a.mailbox, a.key)
+        request = _next(core, a)
     if request is not None:
         _dispatch(core, a, request)
     elif a.draining is not None and tree.may_end(core.instances, a):
         core.end(a, a.draining, Aborted(agent=a.name) if a.aborted else None)
+
+
+def _next(core: Core, a: Instance) -> Request | None:
+    """What ``a`` takes from its mailbox, if there is anything and it may."""
+    if core.relieved(a) or _crowded(core, a.mailbox):
+        return None
+    return core.ledger.take(a.mailbox, a.key)
 
 
 def _dispatch(core: Core, a: Instance, request: Request) -> None:
@@ -117,7 +155,8 @@ def _worn(a: Instance, peak_rss: int) -> bool:
     settings = a.settings
     return (
         a.aged
-        or (settings.max_requests is not None and a.served >= settings.max_requests)
+        or (settings.max_requests is not None and a.served >= a.most(settings.max_requests))
+        or (settings.max_memory is not None and peak_rss > a.most(settings.max_memory))
         or (settings.memory_limit is not None and peak_rss > settings.memory_limit)
     )
 

@@ -150,6 +150,11 @@ class AgentSettings:
             is a ``MemoryError`` in its code, exactly; None: no limit.
         max_requests: requests after which the process is replaced, between two; None: never.
         max_age: seconds after which it is replaced, likewise.
+        max_memory: resident bytes; a process that used more in a request is replaced after it. It
+            is not killed for it (`memory_limit` does that); None: no matter.
+        recycle_jitter: the largest part of ``max_requests``, ``max_age`` and ``max_memory`` that a
+            process is replaced early by, drawn for each, so that replicas which began together do
+            not all go together; 0 to 1.
         env: variables added to the worker's environment.
         cwd: its working directory; None: the parent's.
         priority: added to its nice value, 0 to 19.
@@ -181,6 +186,8 @@ class AgentSettings:
     address_space_limit: int | None = None
     max_requests: int | None = None
     max_age: float | None = None
+    max_memory: int | None = None
+    recycle_jitter: float = 0.0
     env: Mapping[str, str] = field(default_factory=dict)
     cwd: str | None = None
     priority: int = 0
@@ -226,9 +233,14 @@ class AgentSettings:
         for name in ("backoff", "shutdown", "start_timeout"):
             if name in values and values[name] is None:
                 raise TypeError(f"{name} cannot be None; leave it out for the default")
-        for name in ("memory_limit", "address_space_limit"):
+        for name in ("memory_limit", "address_space_limit", "max_memory"):
             if values.get(name) is not None:
                 values[name] = size_in_bytes(values[name], name)
+        jitter = values.get("recycle_jitter", 0.0)
+        if isinstance(jitter, bool) or not isinstance(jitter, int | float):
+            raise TypeError(f"recycle_jitter must be a number, not {type(jitter).__name__}")
+        if not 0 <= jitter <= 1:
+            raise ValueError(f"recycle_jitter must be from 0 to 1, not {jitter}")
         values.update(_of_process(values))
         if values.get("intensity") is not None and "backoff" not in values:
             values["backoff"] = values["intensity"].fitting_backoff()

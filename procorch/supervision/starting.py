@@ -63,6 +63,8 @@ def launch(core: Core, a: Instance) -> None:
     a.excused = a.leaving = a.finished = a.renew = False
     a.target = a.served = 0
     a.aged = False
+    jitter = a.settings.recycle_jitter
+    a.thrift = jitter * core.chance() if jitter else 0.0
     core.out.append(ev.Launch(a.key, a.generation))
     core.tell(a, notices.Starting)
     core.timers.arm((Due.START, a.key), core.now + a.settings.start_timeout)
@@ -79,7 +81,7 @@ def ready(core: Core, a: Instance, event: ev.Ready) -> None:
         core.out.append(ev.Started(a.key))
     core.tell(a, notices.Ready)
     if a.settings.max_age is not None:
-        core.timers.arm((Due.AGE, a.key), core.now + a.settings.max_age)
+        core.timers.arm((Due.AGE, a.key), core.now + a.settings.max_age * (1 - a.thrift))
     core.enter(a, Phase.READY)
     groups.risen(core, a)
 

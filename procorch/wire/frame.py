@@ -60,7 +60,8 @@ class Kind(IntEnum):
     ANSWER_ERROR = 11  # parent: why there is no answer
     CHECKPOINT = 12  # worker: state for the next generation
     FORGET = 13  # worker: nobody waits for the answer to that question any more
-    DELTA = 14  # worker: a piece of the answer to a request that is not done yet
+    PART = 14  # worker: what the first items of a chunk returned; the others follow
+    DELTA = 15  # worker: a piece of the answer to a request that is not done yet
 
 
 _APART = 0x80

@@ -32,6 +32,8 @@ class RequestHead(Struct, frozen=True, array_like=True):
 
     text: bool
     remaining: float | None
+    chunk: bool = False
+    """The body is several items, see `several`."""
     stream: bool = False
 
 

@@ -15,7 +15,7 @@ import ctypes
 import mmap
 import os
 
-_STARTED, _DONE, _PROGRESS, _TARGET, _FORCE = range(5)
+_STARTED, _DONE, _PROGRESS, _TARGET, _FORCE, _ITEM = range(6)
 _NUMBERS = 4096
 _SIZE = 65536
 
@@ -71,6 +71,8 @@ class StatusPage:
 
     def start(self, request: int) -> None:
         """The worker begins ``request``: from here on it may have executed (N3)."""
+        # In this order: an item that is seen is one of the request that is seen.
+        self._words[_ITEM] = 0
         self._words[_STARTED] = request
         self._words[_PROGRESS] += 1
 
@@ -84,6 +86,19 @@ class StatusPage:
         self._words[_PROGRESS] += 1
 
     @property
+    def item_cell(self) -> memoryview:
+        """Where the worker writes, at 0, the number of the item of a chunk that it begins, from 1.
+
+        The cell itself, because a method call for each item would cost more than the item.
+        """
+        return self._words[_ITEM : _ITEM + 1]
+
+    @property
+    def item(self) -> int:
+        """How many items the worker has begun of the chunk that it works on, or did last."""
+        return self._words[_ITEM]
+
+    @property
     def started(self) -> int:
         """The last request begun; 0 before the first."""
         return self._words[_STARTED]
@@ -95,8 +110,8 @@ class StatusPage:
 
     @property
     def progress(self) -> int:
-        """A count that moves whenever the worker does."""
-        return self._words[_PROGRESS]
+        """A number that changes whenever the worker gets on."""
+        return self._words[_PROGRESS] << 32 | self._words[_ITEM]
 
     # ---- the parent's words
 

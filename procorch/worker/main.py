@@ -38,9 +38,11 @@ from procorch.wire import codec, heads, payload
 from procorch.wire.channel import Channel
 from procorch.wire.frame import Frame, Kind
 from procorch.wire.payload import Buffer
+from procorch.wire.several import Several
 from procorch.wire.status import StatusPage
 from procorch.worker import limits, streams
 from procorch.worker.cancel import Fence, Interrupted, interruptible
+from procorch.worker.chunk import Run
 from procorch.worker.limits import Meter, adopt_orphans, die_with, own_group, own_signals
 from procorch.worker.parent import Line
 from procorch.worker.services import Services
@@ -196,16 +198,11 @@ class Worker:
         self._context.begin(request, deadline, streaming=head.stream)
         failure: dict[str, Any] | None = None
         try:
-            message = codec.decode(payload.unpack(frame.body), what="request")
-            self.fence.open(request)
-            try:
-                output = self._finish(
-                    self._agent.respond([user_text(message)] if head.text else message)
-                )
-            finally:
-                self.fence.shut()
-            body = codec.encode(output, what="reply")
-            self._refuse_too_large(body)
+            if head.chunk:
+                body = self._respond_to_all(request, payload.unpack(frame.body))
+            else:
+                message = codec.decode(payload.unpack(frame.body), what="request")
+                body = self._respond(request, [user_text(message)] if head.text else message)
         except SystemExit:
             raise
         except Interrupted:
@@ -224,6 +221,28 @@ class Worker:
         self._line.send(kind, request, answer, payload.pack(body))
         self._context.end()
         self._page.finish(request)
+
+    def _respond(self, request: int, message: Any) -> list[Buffer]:
+        self.fence.open(request)
+        try:
+            output = self._finish(self._agent.respond(message))
+        finally:
+            self.fence.shut()
+        body = codec.encode(output, what="reply")
+        self._refuse_too_large(body)
+        return body
+
+    def _respond_to_all(self, request: int, items: Buffer) -> list[Buffer]:
+        def send(part: bytes) -> None:
+            self._line.send(Kind.PART, request, b"", [part])
+
+        run = Run(send, self._page, self._head.max_message, self._head.name, self._clock)
+        chunk = Several.load(items, what="request")
+        self.fence.open(request)
+        try:
+            return [run.run(chunk, self._agent.responder, self._finish, self._context)]
+        finally:
+            self.fence.shut()
 
     def _refuse_too_large(self, body: list[Buffer]) -> None:
         size, limit = sum(len(part) for part in body), self._head.max_message

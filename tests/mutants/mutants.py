@@ -217,8 +217,8 @@ MUTANTS = (
     Mutant(
         "put_back at the head",
         "supervision/ledger.py",
-        ".queue.appendleft(request.id)",
-        ".queue.append(request.id)",
+        ".lane(request.priority).appendleft(request.id)",
+        ".lane(request.priority).append(request.id)",
         (TREES + "a_request_whose_worker_died_is_tried_again_before_all_others", SIMULATE),
     ),
     Mutant(
@@ -245,8 +245,8 @@ MUTANTS = (
     Mutant(
         "no request for a replica that leaves",
         "supervision/requests.py",
-        "        if a.phase is Phase.READY and _idle(a):\n",
-        "        if a.phase is Phase.READY:\n",
+        "        if a.phase is Phase.READY and _idle(a) and not core.relieved(a):\n",
+        "        if a.phase is Phase.READY and not core.relieved(a):\n",
         (GUARDS + "a_request_does_not_wait_for_a_replica_that_leaves", SIMULATE),
     ),
     # ---- N4, N5: links and groups

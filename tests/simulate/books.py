@@ -50,6 +50,7 @@ class Asked:
     retries: int
     allowed_failures: int
     deadline: float | None
+    priority: int = 0
     entered: int = 0
     deaths: int = 0
     began: bool = False
@@ -112,6 +113,7 @@ class Books:
                     event.retries,
                     event.allowed_failures,
                     event.deadline,
+                    event.priority,
                 )
                 self.requests[event.request] = self.open[event.request] = asked
                 self.queues.setdefault(event.mailbox, deque()).append(event.request)
@@ -221,10 +223,11 @@ class Books:
         assert process.rung is None, "N8: sent to a process that is being ended"
         assert asked.deadline is None or now < asked.deadline, "N3: sent after its deadline"
         queue = self.queues[asked.mailbox]
-        while queue and queue[0] not in self.open:
-            queue.popleft()
-        assert queue, "I4: sent twice"
-        assert queue.popleft() == action.request, "I4: FIFO"
+        waiting = [number for number in queue if number in self.open]
+        assert waiting, "I4: sent twice"
+        first = max(waiting, key=lambda number: self.requests[number].priority)
+        assert first == action.request, "I4: the first of the highest priority"
+        self.queues[asked.mailbox] = deque(number for number in waiting if number != first)
         asked.entered += 1
         assert asked.entered <= asked.retries + 1, "I4: more often than its retries allow"
         assert asked.deaths <= asked.allowed_failures, "N3: poison was sent again"

@@ -69,10 +69,21 @@ def compare(core: Core, earlier: dict[int, Before], actions: list[ev.Action]) ->
         was = earlier.get(a.key)
         if was is not None and was.phase not in _GONE and a.phase is Phase.STOPPING:
             _in_its_turn(core, a)
+    for action in actions:
+        if isinstance(action, ev.Send) and action.key in core.instances:
+            _within_width(core, core.instances[action.key])
     ended = [action.key for action in actions if isinstance(action, ev.Finish)]
     for key in ended:
         if key in earlier:
             _consequences(core, earlier[key], alone=len(ended) == 1)
+
+
+def _within_width(core: Core, a: Instance) -> None:
+    box = core.ledger.boxes.get(a.mailbox)
+    if box is None or box.width is None or len(box.members) <= box.width:
+        return
+    busy = sum(bool(core.instances[key].inflight) for key in box.members)
+    assert busy <= box.width, f"{a.name}: more busy at once than the width of its mailbox"
 
 
 def _in_its_turn(core: Core, a: Instance) -> None:
@@ -156,7 +167,10 @@ def _ready(core: Core, a: Instance, where: str) -> None:
     elif a.renew:
         assert a.cycle is not None, f"{where}: to be renewed, and nobody does it"
     elif a.rung is None and not a.leaving:
-        assert not core.ledger.waiting(a.mailbox), f"{where}: idle while a request waits"
+        box = core.ledger.boxes[a.mailbox]
+        others = sum(bool(core.instances[key].inflight) for key in box.members)
+        may = not core.relieved(a) and (box.width is None or others < box.width)
+        assert not (may and core.ledger.waiting(a.mailbox)), f"{where}: idle while a request waits"
 
 
 def _cycle(core: Core, a: Instance, where: str) -> None:

@@ -110,6 +110,7 @@ class World:
         often: dict[Callable[[], None], tuple[int, ...]] = {
             self._spawn: (4, 8),
             self._submit: (0, 4, 8),
+            self._set_width: (0, 0, 1),
             self._ready: (8,),
             self._reply: (4, 8),
             self._reply_badly: (0, 2, 8),
@@ -183,6 +184,7 @@ class World:
             memory_limit=1000,
             max_requests=pick((None, None, None, 1, 3)),
             max_age=pick((None, None, None, 4.0)),
+            recycle_jitter=pick((0.0, 0.0, 0.5)),
             charge_requests=rng.random() < 0.2,
         )  # fmt: skip
 
@@ -200,8 +202,13 @@ class World:
                 timeout=timeout,
                 retries=rng.choice((0, 0, 1, 3)),
                 allowed_failures=rng.choice((0, 1, 2)),
+                priority=rng.choice((0, 0, 0, -1, 5)),
             )
         )
+
+    def _set_width(self) -> None:
+        if self._books.agents:
+            self._tell(ev.SetWidth(self._agent().mailbox, self._rng.choice((1, 1, 2, 3))))
 
     def _agent(self) -> Any:
         return self._books.agents[self._rng.choice(list(self._books.agents))]

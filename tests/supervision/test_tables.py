@@ -23,7 +23,9 @@ from tests.simulate.world import World
 DOCS = Path(__file__).resolve().parents[2] / "docs" / "supervision.md"
 BEGIN, END = "<!-- state diagram -->\n", "\n<!-- end of state diagram -->"
 
-OF_THE_WHOLE = {ev.Spawn, ev.Submit, ev.CancelRequest, ev.Close, ev.Tick, Due.REQUEST, Due.CLOSE}
+OF_THE_WHOLE = {
+    ev.Spawn, ev.Submit, ev.SetWidth, ev.CancelRequest, ev.Close, ev.Tick, Due.REQUEST, Due.CLOSE
+}  # fmt: skip
 """Inputs and timers that are not about one instance: `Machine.step` takes them itself."""
 
 EVENTS = [what for what in (*ev.Event.__args__, *Due) if what not in OF_THE_WHOLE]

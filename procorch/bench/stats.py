@@ -1,0 +1,138 @@
+"""Statistics of one figure over several runs."""
+
+from __future__ import annotations
+
+import random
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
+
+_OUTLIER = 3.5
+"""Modified z-scores beyond this are outliers (Iglewicz and Hoaglin)."""
+_NORMAL = 1.4826
+"""A normal distribution's standard deviation is so many times its median absolute deviation."""
+_RESAMPLES = 2000
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """One figure of every run.
+
+    Args:
+        values: one of each run, in order of the runs.
+
+    Raises:
+        ValueError: there are none.
+    """
+
+    values: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        if not self.values:
+            raise ValueError("there are no runs to make statistics of")
+
+    @property
+    def count(self) -> int:
+        """How many runs there are."""
+        return len(self.values)
+
+    @cached_property
+    def median(self) -> float:
+        """The middle one: an outlier moves it little."""
+        return statistics.median(self.values)
+
+    @cached_property
+    def mad(self) -> float:
+        """The median absolute deviation from the median: the spread, as robust as the median."""
+        return statistics.median(abs(value - self.median) for value in self.values)
+
+    @cached_property
+    def mean(self) -> float:
+        """The arithmetic mean."""
+        return statistics.fmean(self.values)
+
+    @cached_property
+    def sd(self) -> float:
+        """The standard deviation of the sample; 0.0 of a single run."""
+        return statistics.stdev(self.values) if self.count > 1 else 0.0
+
+    @property
+    def min(self) -> float:
+        """The smallest."""
+        return min(self.values)
+
+    @property
+    def max(self) -> float:
+        """The largest."""
+        return max(self.values)
+
+    def percentile(self, percent: float) -> float:
+        """The value that ``percent`` of the runs do not exceed, interpolated between two runs.
+
+        Args:
+            percent: 0 to 100.
+        """
+        if not 0 <= percent <= 100:
+            raise ValueError(f"percent must be from 0 to 100, not {percent}")
+        ordered = sorted(self.values)
+        place = (len(ordered) - 1) * percent / 100
+        below = int(place)
+        above = min(below + 1, len(ordered) - 1)
+        return ordered[below] + (ordered[above] - ordered[below]) * (place - below)
+
+    @cached_property
+    def outliers(self) -> tuple[int, ...]:
+        """The runs (from 0) that are farther from the median than noise takes them."""
+        width = self.mad * _NORMAL
+        if width == 0:
+            return ()
+        return tuple(
+            number
+            for number, value in enumerate(self.values)
+            if abs(value - self.median) / width > _OUTLIER
+        )
+
+    @property
+    def spread(self) -> float:
+        """The spread as a part of the median: 0.02 is two percent."""
+        return self.mad / self.median if self.median else 0.0
+
+
+class Ratio(NamedTuple):
+    """How many times the one is of the other, by their medians.
+
+    Args:
+        low, high: where the true one lies with 95 % confidence (percentile bootstrap).
+    """
+
+    value: float
+    low: float
+    high: float
+
+    @property
+    def differs(self) -> bool:
+        """Whether 1 is outside the interval."""
+        return not self.low <= 1.0 <= self.high
+
+
+def ratio(of: Statistics, to: Statistics) -> Ratio:
+    """``of`` in units of ``to``; the same for the same values, whenever it is asked for."""
+    draw = random.Random(0)
+    found = sorted(
+        _divided(_resampled(of.values, draw), _resampled(to.values, draw))
+        for _ in range(_RESAMPLES)
+    )
+    low, high = found[int(_RESAMPLES * 0.025)], found[int(_RESAMPLES * 0.975) - 1]
+    return Ratio(_divided(of.median, to.median), low, high)
+
+
+def _resampled(values: Sequence[float], draw: random.Random) -> float:
+    return statistics.median(draw.choices(values, k=len(values)))
+
+
+def _divided(a: float, b: float) -> float:
+    if b:
+        return a / b
+    return 1.0 if a == b else float("inf")

@@ -1,0 +1,76 @@
+"""What the workers of an executor do: call functions. Both ends of the payload are here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from procorch.wire import codec
+
+
+class Call(NamedTuple):
+    """One call."""
+
+    function: Callable[..., Any]
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+
+
+class Begin(NamedTuple):
+    """The first item of a chunk: the function that the items after it are arguments of, sealed.
+
+    It is sealed once for all chunks of a ``map``, and loaded once for each.
+    """
+
+    function: bytes
+
+    @classmethod
+    def with_(cls, function: Callable[..., Any]) -> Begin:
+        """Seal a function.
+
+        Raises:
+            SerializationError: with the path to what cannot be serialised.
+        """
+        return cls(b"".join(codec.encode(function, what="function")))
+
+
+class Exit(Exception):
+    """A function raised ``SystemExit``, which is an exception like others here: the standard
+    library's workers hand it to the caller, too."""
+
+    def __init__(self, code: Any) -> None:
+        super().__init__(code)
+        self.code = code
+
+
+def caller(
+    initializer: Callable[..., object] | None, initargs: tuple[Any, ...]
+) -> Callable[[], Any]:
+    """The factory of an executor's agents."""
+
+    def factory() -> Callable[[Any], Any]:
+        if initializer is not None:
+            initializer(*initargs)
+        return Caller()
+
+    return factory
+
+
+class Caller:
+    """The agent."""
+
+    def __init__(self) -> None:
+        self._function: Callable[..., Any] | None = None
+
+    def __call__(self, payload: Any) -> Any:
+        try:
+            if type(payload) is Call:
+                function, args, kwargs = payload
+                return function(*args, **kwargs)
+            if type(payload) is Begin:
+                self._function = codec.decode(payload.function, what="function")
+                return None
+            assert self._function is not None
+            return self._function(*payload)
+        except SystemExit as error:
+            raise Exit(error.code) from None

@@ -1,0 +1,302 @@
+"""Many of one agent behind one queue."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterable, Callable, Iterable, Sequence, Sized
+from types import TracebackType
+from typing import Any, Self
+
+from procorch.handle import ChunkReply, OrchestratedHandle, ReplyFuture
+from procorch.orchestrator import AgentOrchestrator, EventStream
+from procorch.pool.outcome import Outcome as Outcome
+from procorch.pool.replicas import PoolInfo as PoolInfo
+from procorch.pool.replicas import Replicas
+from procorch.pool.results import Results
+from procorch.pool.shapes import Outcomes, Outputs
+from procorch.pool.sizes import Fixed, Measured, Sizes
+from procorch.supervision.policy import Policy, PoolSupervisor
+from procorch.units import whole
+
+RECYCLE_JITTER = 0.1
+"""The usual ``recycle_jitter`` of a pool, whose replicas all begin at once."""
+
+
+class AgentPool:
+    """Replicas of one agent, each in its own process, taking requests from one queue.
+
+    A replica that dies fails the one item it had, by name, and is replaced; what merely raises
+    keeps its process. Deaths in the middle of an item are the item's fault and not counted against
+    the budget; failed starts and idle deaths are. A context manager (also asynchronous): leaving
+    the block closes it. All methods are safe to call from any thread.
+
+    Args:
+        factory: see `AgentOrchestrator.add_agent`. It runs in each replica at every start, so what
+            it makes is a replica's own. Items are delivered to the agent unchanged.
+        workers: number of replicas that work at once; None: one a core.
+        supervisor: another policy in place of the pool's own.
+        name: the replicas' name in errors and events.
+        warm_spares: further replicas that are started and wait to take over from one that dies or
+            is recycled.
+        max_message, preload, start_method: see `AgentOrchestrator`.
+        settings: see `procorch.supervision.settings.AgentSettings`; in a pool ``recycle_jitter`` is
+            0.1 where it is not given.
+
+    Raises:
+        StartError: the replicas do not start.
+    """
+
+    def __init__(
+        self,
+        factory: Callable[[], Any],
+        workers: int | None = None,
+        *,
+        supervisor: Policy | None = None,
+        name: str = "pool",
+        warm_spares: int = 0,
+        max_message: int | str = "1G",
+        preload: Sequence[str] = (),
+        start_method: str | None = None,
+        **settings: Any,
+    ) -> None:
+        count = _workers((os.cpu_count() or 1) if workers is None else workers)
+        spares = whole(warm_spares, "warm_spares")
+        self._orchestrator = AgentOrchestrator(
+            supervisor=PoolSupervisor() if supervisor is None else supervisor,
+            channel_buffer=max(32, 2 * count),
+            max_message=max_message,
+            preload=preload,
+            start_method=start_method,
+        )
+        settings = {"charge_requests": True, "recycle_jitter": RECYCLE_JITTER, **settings}
+        self._orchestrator.add_agent(name, factory, **settings)
+        try:
+            self._replicas = Replicas(self._orchestrator, name, count, spares)
+        except BaseException:
+            self._orchestrator.close(drain=False)
+            raise
+        self._name = name
+        self._timed = settings.get("request_timeout") is not None
+        self._retried = bool(settings.get("retries"))
+        self._counted = settings.get("max_requests") is not None
+
+    @property
+    def queue(self) -> OrchestratedHandle:
+        """Stands for all replicas: what is sent to it goes to whichever is free first."""
+        return self._replicas.queue
+
+    # ---- one item
+
+    def submit(
+        self,
+        item: Any,
+        *,
+        timeout: float | str | None = None,
+        retries: int | None = None,
+        priority: int = 0,
+    ) -> ReplyFuture:
+        """Send one item to whichever replica is free first.
+
+        Args:
+            timeout: seconds from the moment a replica gets it; None: the pool's
+                ``request_timeout``.
+            retries: how often it is tried again after its replica died; None: the pool's.
+            priority: of the items that wait the highest goes first; equals in their order.
+
+        Returns:
+            A future of an `AgentResult`, which can be awaited, too.
+
+        Raises:
+            SerializationError: the item cannot be serialised, with the path inside it.
+            MessageTooLarge: it is larger than ``max_message``.
+        """
+        return self._replicas.queue.deliver(
+            item, timeout=timeout, retries=retries, priority=priority
+        )
+
+    # ---- many items
+
+    def map(
+        self,
+        items: Iterable[Any],
+        *,
+        timeout: float | str | None = None,
+        retries: int | None = None,
+        priority: int = 0,
+        chunksize: int | None = None,
+        outcomes: bool = False,
+    ) -> list[Any]:
+        """The outputs of all items, in their order.
+
+        Items that take less than some milliseconds are sent in chunks, which makes them faster by
+        orders of magnitude and changes nothing else: an item that raises or kills its replica fails
+        alone. Items with a timeout or retries go one by one, as do those of a pool that counts
+        requests (``max_requests``), and those whose ``outcomes`` are asked for, with figures for
+        each.
+
+        Args:
+            timeout: seconds an item may take, from the moment a replica gets it.
+            retries, priority: see `submit`.
+            chunksize: items of a chunk; None: as said above. A chunk counts as one request.
+            outcomes: an `Outcome` for each item in place of its output; failures do not raise.
+
+        Raises:
+            AgentError: the first item's failure, in input order; later items are cancelled.
+            ValueError: a ``chunksize`` of more than 1 with a timeout or retries.
+        """
+        if chunksize is None and not outcomes and self._may_chunk(timeout, retries):
+            total = len(items) if isinstance(items, Sized) else None
+            sizes: Sizes = Measured(total, self._replicas.window)
+        else:
+            sizes = self._sizes(chunksize, timeout, retries)
+        return self._results(items, timeout, retries, priority, sizes, outcomes, True).collect()
+
+    def imap(
+        self,
+        items: Iterable[Any] | AsyncIterable[Any],
+        *,
+        timeout: float | str | None = None,
+        retries: int | None = None,
+        priority: int = 0,
+        chunksize: int = 1,
+        outcomes: bool = False,
+    ) -> Results:
+        """Like `map`, lazily: takes items as results are taken, so the input may be endless.
+
+        Returns:
+            An iterator for ``for`` or ``async for``; for the latter the items may be asynchronous,
+            too. Its ``close()`` cancels what is under way, and so does losing it.
+        """
+        sizes = self._sizes(chunksize, timeout, retries)
+        return self._results(items, timeout, retries, priority, sizes, outcomes, True)
+
+    def imap_unordered(
+        self,
+        items: Iterable[Any] | AsyncIterable[Any],
+        *,
+        timeout: float | str | None = None,
+        retries: int | None = None,
+        priority: int = 0,
+        chunksize: int = 1,
+        outcomes: bool = False,
+    ) -> Results:
+        """Like `imap`, in the order in which the results come."""
+        sizes = self._sizes(chunksize, timeout, retries)
+        return self._results(items, timeout, retries, priority, sizes, outcomes, False)
+
+    async def amap(self, items: Iterable[Any] | AsyncIterable[Any], **options: Any) -> list[Any]:
+        """Like `map`, for a coroutine; items may be asynchronous. Options are those of `imap`."""
+        return [value async for value in self.imap(items, **options)]
+
+    def _results(
+        self,
+        items: Iterable[Any] | AsyncIterable[Any],
+        timeout: float | str | None,
+        retries: int | None,
+        priority: int,
+        sizes: Sizes,
+        outcomes: bool,
+        ordered: bool,
+    ) -> Results:
+        return Results(
+            items,
+            _Items(self._replicas, timeout, retries, priority),
+            lambda: self._replicas.window,
+            sizes,
+            Outcomes() if outcomes else Outputs(),
+            ordered=ordered,
+        )
+
+    def _may_chunk(self, timeout: object, retries: int | None) -> bool:
+        retried = self._retried if retries is None else bool(retries)
+        return not (timeout is not None or self._timed or retried or self._counted)
+
+    def _sizes(self, chunksize: int | None, timeout: object, retries: int | None) -> Sizes:
+        size = 1 if chunksize is None else whole(chunksize, "chunksize", least=1)
+        if size > 1 and (timeout is not None or self._timed):
+            raise ValueError(f"chunksize={size} and a timeout: a timeout is for one item")
+        if size > 1 and (self._retried if retries is None else retries):
+            raise ValueError(f"chunksize={size} and retries: retries are for one item")
+        return Fixed(size)
+
+    # ---- the replicas
+
+    def resize(self, workers: int) -> None:
+        """Have ``workers`` replicas work at once; returns when new ones are ready.
+
+        Those that are too many finish what they work on; what waits is for the others. Replicas
+        that have ended for good are made up for.
+
+        Raises:
+            StartError: new ones do not start; nothing is changed.
+        """
+        self._replicas.resize(_workers(workers))
+
+    def info(self) -> PoolInfo:
+        """The pool and its replicas as they are now."""
+        return self._replicas.info()
+
+    def events(self) -> EventStream:
+        """Events of all replicas from now on; see `AgentOrchestrator.events`."""
+        return self._orchestrator.events()
+
+    # ---- the end
+
+    def close(self, *, drain: bool = True, timeout: float = 30.0) -> None:
+        """End all replicas; see `AgentOrchestrator.close`."""
+        self._orchestrator.close(drain=drain, timeout=timeout)
+
+    async def aclose(self, *, drain: bool = True, timeout: float = 30.0) -> None:
+        """Like `close`, without blocking the event loop."""
+        await self._orchestrator.aclose(drain=drain, timeout=timeout)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:  # fmt: skip
+        self.close(drain=kind is None)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:  # fmt: skip
+        await self.aclose(drain=kind is None)
+
+    def __repr__(self) -> str:
+        return f"<AgentPool name={self._name!r} workers={len(self._replicas)}>"
+
+
+class _Items:
+    """Sends items of one iteration; see `batches.Sender`."""
+
+    def __init__(
+        self,
+        replicas: Replicas,
+        timeout: float | str | None,
+        retries: int | None,
+        priority: int,
+    ) -> None:
+        self._queue = replicas.queue
+        self._timeout = timeout
+        self._retries = retries
+        self._priority = priority
+
+    def one(self, item: Any) -> ReplyFuture:
+        return self._queue.deliver(
+            item, timeout=self._timeout, retries=self._retries, priority=self._priority
+        )
+
+    def chunk(self, items: list[Any]) -> ChunkReply:
+        return self._queue.deliver_chunk(items, priority=self._priority)
+
+
+def _workers(given: object) -> int:
+    if isinstance(given, bool) or not isinstance(given, int) or given < 1:
+        raise ValueError(f"workers must be a whole number of 1 or more, not {given!r}")
+    return given

@@ -1,0 +1,282 @@
+"""Results of many items, lazily: items are taken as results are, so the input may be endless.
+
+One object serves ``for`` and ``async for``. At most ``window`` batches are under way or wait for
+their turn. An answer is taken as soon as it is there, on the thread of whoever iterates: what a
+chunk has left is sent again at once, whatever is waited for, and keeps its place in the order.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import queue
+import time
+from collections import deque
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, Self
+
+from procorch.pool import batches
+from procorch.pool.batches import Batch, Sender, Taken
+from procorch.pool.shapes import Raise, Shape
+from procorch.pool.sizes import Sizes
+
+if TYPE_CHECKING:
+    import asyncio
+
+_END: Any = object()
+
+
+class Results:
+    """An iterator of results, for ``for`` or for ``async for``.
+
+    Leaving it early (`close`, or when it is collected) cancels what is under way.
+
+    Args:
+        items: the input; for ``async for`` it may be asynchronous, too.
+        sender: sends them.
+        window: how many batches may be under way now.
+        sizes: how many items make a batch.
+        shape: what the caller gets of an item.
+        ordered: results in the order of the items.
+    """
+
+    def __init__(
+        self,
+        items: Iterable[Any] | AsyncIterable[Any],
+        sender: Sender,
+        window: Callable[[], int],
+        sizes: Sizes,
+        shape: Shape,
+        *,
+        ordered: bool,
+    ) -> None:
+        self._closed = True  # until there is something to close
+        self._sender = sender
+        self._window = window
+        self._sizes = sizes
+        self._shape = shape
+        self._ordered = ordered
+        self._ready: deque[Any] = deque()
+        self._under_way: deque[Batch] = deque()
+        self._finished: queue.SimpleQueue[Batch] = queue.SimpleQueue()
+        self._next_index = 0
+        self._exhausted = False
+        self._wake: Callable[[], None] | None = None
+        self._news: asyncio.Event | None = None
+        self._pulling: asyncio.Future[Any] | None = None
+        self._source: Iterator[Any] | None = None
+        self._async_source: AsyncIterator[Any] | None = None
+        if isinstance(items, AsyncIterable):
+            self._async_source = aiter(items)
+        else:
+            self._source = iter(items)
+        self._closed = False
+
+    # ---- for
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> Any:
+        return self.next(None)
+
+    def next(self, timeout: float | None) -> Any:
+        """The next result, waiting at most ``timeout`` seconds for it.
+
+        Raises:
+            TimeoutError: it has not come; the iteration goes on.
+            StopIteration: there are no more.
+            AgentError: the item failed, and that is what the caller gets; the iteration is over.
+        """
+        end = None if timeout is None else time.monotonic() + timeout
+        while not self._ready:
+            taken = self._more(end)
+            if taken is None:
+                raise StopIteration
+            self._ready.extend(taken.values)
+        return self._given(self._ready.popleft())
+
+    def start(self) -> Self:
+        """Send what there is room for now, and not only when the first result is asked for."""
+        with self._closing():
+            self._fill()
+        return self
+
+    def collect(self) -> list[Any]:
+        """All results that are to come; raises like `next`."""
+        found: list[Any] = []
+        while (taken := self._more(None)) is not None:
+            if not taken.simple:
+                for value in taken.values:
+                    self._given(value)
+            found += taken.values
+        return found
+
+    def _more(self, end: float | None) -> Taken | None:
+        """What the next batch to be answered came to; None where there is none."""
+        while True:
+            with self._closing():
+                self._fill()
+            if not self._under_way:
+                self.close()
+                return None
+            if (taken := self._at_hand()) is not None:
+                return taken
+            left = None if end is None else max(0.0, end - time.monotonic())
+            try:
+                self._take(self._finished.get(timeout=left))
+            except queue.Empty:
+                raise TimeoutError from None
+
+    @contextlib.contextmanager
+    def _closing(self) -> Iterator[None]:
+        """What an input raises, or Ctrl-C, ends the iteration."""
+        try:
+            yield
+        except BaseException:
+            self.close()
+            raise
+
+    def _given(self, value: Any) -> Any:
+        """A value for the caller, or the failure that ends the iteration."""
+        if type(value) is not Raise:
+            return value
+        self.close()
+        raise value.error
+
+    def _fill(self) -> None:
+        """Send items while there is room."""
+        if self._source is None:
+            raise TypeError("the items are asynchronous: use `async for`, not `for`")
+        while not self._exhausted and not self._closed and len(self._under_way) < self._window():
+            items = list(itertools.islice(self._source, self._sizes.next()))
+            if items:
+                self._send(items)
+            else:
+                self._exhausted = True
+
+    # ---- async for
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Any:
+        import asyncio
+
+        if self._news is None:
+            self._listen(asyncio.get_running_loop(), asyncio.Event())
+        assert self._news is not None
+        while not self._ready:
+            self._news.clear()
+            with self._closing():
+                if self._async_source is None:
+                    self._fill()
+                else:
+                    self._pull(self._news)
+            with contextlib.suppress(queue.Empty):
+                while True:
+                    self._take(self._finished.get_nowait())
+            if (taken := self._at_hand()) is not None:
+                self._ready.extend(taken.values)
+            elif self._under_way or self._pulling is not None:
+                await self._news.wait()
+            else:
+                self.close()
+                raise StopAsyncIteration
+        return self._given(self._ready.popleft())
+
+    def _listen(self, loop: asyncio.AbstractEventLoop, news: asyncio.Event) -> None:
+        def wake() -> None:
+            with contextlib.suppress(RuntimeError):  # the loop was closed: nobody waits any more
+                loop.call_soon_threadsafe(news.set)
+
+        self._news, self._wake = news, wake
+
+    def _pull(self, news: asyncio.Event) -> None:
+        """Take an item from an asynchronous input if it has come, ask for another if there is room.
+
+        Results do not wait for the input: it may be one that waits for them.
+        """
+        import asyncio
+
+        while not self._exhausted and not self._closed:
+            if self._pulling is None and len(self._under_way) < self._window():
+                assert self._async_source is not None
+                self._pulling = asyncio.ensure_future(_pulled(self._async_source))
+                self._pulling.add_done_callback(lambda _: news.set())
+            if self._pulling is None or not self._pulling.done():
+                return
+            pulled, self._pulling = self._pulling, None
+            item = pulled.result()
+            if item is _END:
+                self._exhausted = True
+            else:
+                self._send([item])
+
+    # ---- both
+
+    def _send(self, items: list[Any]) -> None:
+        index, self._next_index = self._next_index, self._next_index + len(items)
+        made = batches.send(self._sender, index, items)
+        self._under_way.extend(made)
+        self._expect(made)
+
+    def _expect(self, made: Sequence[Batch]) -> None:
+        for batch in made:
+            batch.notify(_put(self._finished, batch))
+            if self._wake is not None:
+                batch.notify(self._wake)
+
+    def _take(self, batch: Batch) -> None:
+        """A batch is answered: what is left of it is sent again at once, in its place."""
+        batch.taken = batches.take(batch, self._sender, self._sizes, self._shape)
+        again = batch.taken.again
+        at = self._under_way.index(batch)
+        for number, made in enumerate(again, at + 1):
+            self._under_way.insert(number, made)
+        if not self._ordered and at:
+            del self._under_way[at]
+            self._under_way.appendleft(batch)
+        self._expect(again)
+
+    def _at_hand(self) -> Taken | None:
+        """The values whose turn it is, if they have come."""
+        if not self._under_way or self._under_way[0].taken is None:
+            return None
+        return self._under_way.popleft().taken
+
+    def close(self) -> None:
+        """End the iteration: no further items are taken, what is under way is cancelled."""
+        self._closed = True
+        self._ready.clear()
+        if self._pulling is not None:
+            self._pulling.cancel()
+            self._pulling = None
+        for batch in self._under_way:
+            batch.cancel()
+        self._under_way.clear()
+        self._finished = queue.SimpleQueue()  # what comes late is for nobody
+
+    async def aclose(self) -> None:
+        """Like `close`; an asynchronous input that is waited for is cancelled and closed, too."""
+        import asyncio
+
+        pulling = self._pulling
+        self.close()
+        if pulling is not None:
+            await asyncio.wait([pulling])
+        close = getattr(self._async_source, "aclose", None)
+        if close is not None:
+            await close()
+
+    def __del__(self) -> None:
+        if not self._closed:
+            self.close()
+
+
+def _put(finished: queue.SimpleQueue[Batch], batch: Batch) -> Callable[[], None]:
+    return lambda: finished.put(batch)
+
+
+async def _pulled(source: AsyncIterator[Any]) -> Any:
+    return await anext(source, _END)
