@@ -88,6 +88,7 @@ if TYPE_CHECKING:
     from procorch.pool import PoolInfo as PoolInfo
     from procorch.runtime.events import EventStream as EventStream
     from procorch.runtime.reply import ReplyFuture as ReplyFuture
+    from procorch.runtime.stream import StreamReply as StreamReply
     from procorch.supervision.policy import DefaultSupervisor as DefaultSupervisor
     from procorch.supervision.policy import SupervisorAction as SupervisorAction
     from procorch.supervision.policy import SupervisorPolicy as SupervisorPolicy
@@ -130,6 +131,7 @@ _HOMES = {
     "pool": "AgentPool Outcome PoolInfo",
     "runtime.events": "EventStream",
     "runtime.reply": "ReplyFuture",
+    "runtime.stream": "StreamReply",
     "supervision.policy": "DefaultSupervisor SupervisorAction SupervisorPolicy",
     "supervision.settings": "Backoff Intensity Shutdown",
     "supervision.states": "AgentStatus",

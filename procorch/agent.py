@@ -10,11 +10,14 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from importlib import import_module
+from typing import Any, NamedTuple, Protocol, cast
 
-from procorch.errors import StartError
+from procorch.context import installed
+from procorch.errors import AgentError, StartError
+from procorch.errors.words import original, qualified_name, text_of
 from procorch.messages import AgentMessage, AgentResult
-from procorch.turns import TurnContext, as_messages, converse
+from procorch.turns import TurnContext, Turns, as_messages
 
 _ACCEPTED = (
     "a factory returns AgentOptions, an object with prompt(messages) or handle(messages), "
@@ -49,11 +52,18 @@ class AgentOptions:
         handler: `(payload) -> value or awaitable`, called for every request.
         stream_fn: one model turn, a `TurnContext` in, text or content blocks out; a function, a
             generator or an async form of either.
-        model: a model of an LLM library, by name or as the library's object; without `handler` and
-            `stream_fn` it needs the extra `procorch[llm]`.
+        model: a model of an LLM library, by name or as the library's object, or a whole agent of
+            that library; it needs the library's extra (`procorch[llm]` for a name).
         system_prompt: handed to the model with every turn.
         tools: typed callables, sync or async, that the model may call by their names.
         max_turns: how many turns of the model one request may take.
+        checkpoint: store the conversation after every answer (`Context.checkpoint`), so that a
+            restarted agent goes on with it. Without it a restart is fresh, as in the seed.
+        output_type: what a `model` has to answer with, a type; None: text.
+        model_settings: of a `model`, as its library has them: `{"temperature": 0.2}`.
+        usage_limits: of a `model`, for one request: the library's object or a mapping of its
+            fields, `{"total_tokens_limit": 5000}`.
+        deps: handed to the tools of a `model`, as its library has it.
     """
 
     system_prompt: str = ""
@@ -62,6 +72,36 @@ class AgentOptions:
     stream_fn: Callable[[TurnContext], Any] | None = None
     handler: Callable[[Any], Any] | None = None
     max_turns: int = 50
+    checkpoint: bool = False
+    output_type: Any = None
+    model_settings: Any = None
+    usage_limits: Any = None
+    deps: Any = None
+
+
+_OF_MODELS = ("output_type", "model_settings", "usage_limits", "deps")
+_STATE = "procorch.conversation"
+
+
+class Conversation(Protocol):
+    """What an agent that talks to a model keeps between its requests."""
+
+    @property
+    def messages(self) -> Sequence[AgentMessage]:
+        """All that was said."""
+        ...
+
+    async def respond(self, messages: list[AgentMessage]) -> AgentResult:
+        """Say more, and get the answer. One that fails leaves the conversation as it was."""
+        ...
+
+    def save(self) -> Any:
+        """The conversation, for `load` in another process."""
+        ...
+
+    def load(self, state: Any) -> None:
+        """Go on with a conversation that was saved."""
+        ...
 
 
 class Agent:
@@ -77,17 +117,29 @@ class Agent:
 
     def __init__(self, options: AgentOptions, product: object = None) -> None:
         self.options = options
-        self.messages: list[AgentMessage] = []
         self._product = product
-        self._tools = _by_name(options.tools)
+        self._talk: Conversation | None = None
+        tools = _by_name(options.tools)
         for name in ("handler", "stream_fn"):
             given = getattr(options, name)
             if given is not None and not callable(given):
                 raise _refusal(f"AgentOptions.{name} is not callable: {_a(given)}")
         if type(options.max_turns) is not int or options.max_turns < 1:
             raise _refusal(f"AgentOptions.max_turns is not 1 or more: {options.max_turns!r}")
-        if options.handler is None and options.stream_fn is None:
-            raise _no_library(options.model)
+        if options.handler is not None or options.stream_fn is not None:
+            _refuse_what_needs_a_model(options)
+        if options.stream_fn is not None and options.handler is None:
+            turn = TurnContext(options.system_prompt, (), tuple(options.tools), options.model)
+            self._talk = Turns(options.stream_fn, turn, tools, options.max_turns)
+        elif options.handler is None:
+            self._talk = _of_library(options)
+        if options.checkpoint:
+            self._go_on()
+
+    @property
+    def messages(self) -> Sequence[AgentMessage]:
+        """The conversation so far; empty where a `handler` does the work."""
+        return () if self._talk is None else self._talk.messages
 
     def respond(self, payload: Any) -> Any:
         """Run one request.
@@ -120,14 +172,32 @@ class Agent:
         return method() if callable(method) else None
 
     async def _converse(self, payload: Any) -> AgentResult:
-        options = self.options
-        assert options.stream_fn is not None
-        history = [*self.messages, *as_messages(payload)]
-        context = TurnContext(options.system_prompt, (), tuple(options.tools), options.model)
-        result = await converse(options.stream_fn, context, self._tools, history, options.max_turns)
-        # Only now: a request that fails or is cancelled leaves the conversation as it was.
-        self.messages = [*history, *result.messages]
+        assert self._talk is not None
+        result = await self._talk.respond(as_messages(payload))
+        worker = installed()
+        if self.options.checkpoint and worker is not None:
+            # Before the reply: what a caller was told has been remembered.
+            worker.checkpoint({_STATE: self._kind, "saved": self._talk.save()})
         return result
+
+    def _go_on(self) -> None:
+        """Take the conversation of an earlier generation up where it was stored."""
+        if self._talk is None:
+            raise _refusal("AgentOptions.checkpoint stores a conversation, and a handler has none")
+        worker = installed()
+        state = None if worker is None else worker.restored
+        if state is None:
+            return
+        if not isinstance(state, Mapping) or state.get(_STATE) != self._kind:
+            raise _refusal(
+                "AgentOptions.checkpoint found another checkpoint in place of the conversation: "
+                "the agent's own code calls checkpoint(), too"
+            )
+        self._talk.load(state["saved"])
+
+    @property
+    def _kind(self) -> str:
+        return type(self._talk).__name__
 
 
 def as_agent(product: object) -> Agent:
@@ -143,14 +213,9 @@ def as_agent(product: object) -> Agent:
     if isinstance(product, Agent):
         return product
     if isinstance(product, AgentOptions):
-        return Agent(product)
-    library = _library_of(product)
-    if library is not None:
-        raise _refusal(
-            f"the factory returned {_a(product)}, which needs the adapter {library.adapter} "
-            f"({_INSTALL.format(extra=library.extra)}): not supported yet by this version; "
-            "until then wrap its call in a function (messages) -> result"
-        )
+        return Agent(product, product.handler or product.stream_fn)
+    if _library_of(product) is not None:
+        return Agent(AgentOptions(model=product))
     methods = (getattr(product, name, None) for name in ("prompt", "handle"))
     method = next(filter(callable, methods), None)
     if isinstance(product, type):
@@ -174,15 +239,43 @@ def _library_of(product: object) -> Library | None:
     return None
 
 
-def _no_library(model: object) -> StartError:
-    library = LIBRARIES["pydantic_ai"]
-    what = f"the model {model!r}" if isinstance(model, str) else f"a model ({_a(model)})"
+def _of_library(options: AgentOptions) -> Conversation:
+    """The conversation of a model that needs an LLM library, whose adapter is loaded here."""
+    model = options.model
     if model is None:
-        what = "AgentOptions has neither handler nor stream_fn, and a model"
-    return _refusal(
-        f"{what} needs an LLM library ({_INSTALL.format(extra=library.extra)}), whose adapter "
-        f"{library.adapter} is not supported yet by this version: give AgentOptions a stream_fn"
-    )
+        install = _INSTALL.format(extra=LIBRARIES["pydantic_ai"].extra)
+        raise _refusal(
+            "AgentOptions has neither handler nor stream_fn, and no model, which needs an LLM "
+            f"library: {install}"
+        )
+    library = LIBRARIES["pydantic_ai"] if isinstance(model, str) else _library_of(model)
+    if library is None:
+        raise _refusal(
+            f"AgentOptions.model is {_a(model)}, of no LLM library that is known "
+            f"({', '.join(LIBRARIES)}): give a name, or a stream_fn that calls it"
+        )
+    what = f"the model {model!r}" if isinstance(model, str) else _a(model)
+    try:
+        adapter = import_module(library.adapter)
+    except ImportError as missing:
+        install = _INSTALL.format(extra=library.extra)
+        raise _refusal(f"{what} needs an LLM library: {install} ({missing})") from missing
+    try:
+        return cast("Conversation", adapter.open_conversation(options))
+    except AgentError:
+        raise
+    except Exception as error:
+        why = original(qualified_name(type(error)), text_of(error))
+        raise _refusal(f"{what} cannot be used{why}") from error
+
+
+def _refuse_what_needs_a_model(options: AgentOptions) -> None:
+    for name in _OF_MODELS:
+        if getattr(options, name) is not None:
+            raise _refusal(
+                f"AgentOptions.{name} is for a model of an LLM library; a handler or stream_fn "
+                "does not get it"
+            )
 
 
 def _by_name(tools: Sequence[Callable[..., Any]]) -> dict[str, Callable[..., Any]]:

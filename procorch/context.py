@@ -25,6 +25,14 @@ class Services(Protocol):
         """The same for a coroutine."""
         ...
 
+    def emit(self, agent: str, request: int, text: str) -> None:
+        """Send a piece of the answer to ``request``."""
+        ...
+
+    async def emit_async(self, agent: str, request: int, text: str) -> None:
+        """The same for a coroutine."""
+        ...
+
     def checkpoint(self, agent: str, state: Any) -> None:
         """Keep ``state`` for the next generation of ``agent``."""
         ...
@@ -49,6 +57,7 @@ class Context:
         "_on_progress",
         "_request",
         "_services",
+        "_streaming",
         "agent",
         "finished",
         "generation",
@@ -123,6 +132,37 @@ class Context:
         """Like `ask`, without blocking the agent's event loop."""
         return await self._offered().ask_async(self.agent, name, message, self.remaining())
 
+    @property
+    def streaming(self) -> bool:
+        """Whether the caller reads the answer while it comes (`OrchestratedHandle.stream`)."""
+        return self._streaming
+
+    def emit(self, text: str) -> None:
+        """Send a piece of the answer to a caller that reads it while it comes.
+
+        It waits where the reader is behind; nothing happens where nobody reads. What the agent
+        returns is the whole answer all the same.
+
+        Raises:
+            TypeError: it is no text.
+            MessageTooLarge: it is larger than ``max_message``.
+        """
+        if not isinstance(text, str):
+            raise TypeError(f"emit() takes text, not {type(text).__name__}")
+        request = self._request
+        if self._streaming and request is not None and text:
+            self.progress()
+            self._offered().emit(self.agent, request, text)
+
+    async def emit_async(self, text: str) -> None:
+        """Like `emit`, without blocking the agent's event loop."""
+        if not isinstance(text, str):
+            raise TypeError(f"emit_async() takes text, not {type(text).__name__}")
+        request = self._request
+        if self._streaming and request is not None and text:
+            self.progress()
+            await self._offered().emit_async(self.agent, request, text)
+
     def checkpoint(self, state: Any) -> None:
         """Store ``state`` outside this process: the next generation has it as `restored` (N17).
 
@@ -146,11 +186,14 @@ class Context:
             raise RuntimeError("this context has no orchestrator: it was made for a test")
         return self._services
 
-    def begin(self, request: int | None, deadline: float | None = None) -> None:
+    def begin(
+        self, request: int | None, deadline: float | None = None, *, streaming: bool = False
+    ) -> None:
         """The worker's part: `request` is under way, to be answered by `deadline`."""
         # An old cancel is not taken back here: a new one, from another thread, might go with it.
         self._request = request
         self._deadline = deadline
+        self._streaming = streaming
 
     def end(self) -> None:
         """The worker's part: the request has been answered."""

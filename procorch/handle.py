@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import partial
 from typing import Any, TypeVar, get_args
 
 from procorch.info import AgentInfo, inspect
@@ -17,6 +18,7 @@ from procorch.runtime.monitor import Monitor
 from procorch.runtime.reply import Reply as Reply
 from procorch.runtime.reply import ReplyFuture as ReplyFuture
 from procorch.runtime.reply import ValueReply as ValueReply
+from procorch.runtime.stream import StreamReply as StreamReply
 from procorch.supervision import events as ev
 from procorch.supervision.states import AgentStatus
 from procorch.units import seconds, whole
@@ -143,6 +145,37 @@ class OrchestratedHandle:
             retries=_retries(retries),
             wait=wait,
             kind=ReplyFuture,
+        )
+
+    def stream(
+        self, request: Any, *, timeout: float | str | None = None, wait: bool = True
+    ) -> StreamReply:
+        """Send a request and read the answer while it comes.
+
+        What comes is what the agent gives as text before it is done: the pieces of a model's turns,
+        or what a handler hands to ``current().emit``. A reader that is slow slows the agent down.
+        The request is never tried again: pieces of it have been read.
+
+        Args:
+            request: as for `submit`.
+            timeout: seconds for the whole request; ``wait`` as for `submit`.
+
+        Returns:
+            An iterator of text, sync and async, and a future of the whole answer. Leaving it as a
+            context manager in the middle cancels the request.
+
+        Raises:
+            as `submit` does.
+        """
+        self._monitor.must_be_ours()
+        return self._entrance.send(
+            request,
+            text=isinstance(request, str),
+            timeout=_timeout(timeout),
+            from_dispatch=False,
+            retries=0,
+            wait=wait,
+            kind=partial(StreamReply, confirm=self._monitor.confirm),
         )
 
     def deliver(

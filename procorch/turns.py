@@ -77,6 +77,44 @@ def as_messages(payload: Any) -> list[AgentMessage]:
     return messages
 
 
+class Turns:
+    """The conversation of an agent whose model is a `stream_fn`.
+
+    Args:
+        stream_fn: makes one turn, see `_turn`.
+        context: what `stream_fn` gets, its messages replaced in every turn.
+        tools: what may be called, by name.
+        max_turns: how many turns one request may take.
+    """
+
+    def __init__(
+        self,
+        stream_fn: Callable[[TurnContext], Any],
+        context: TurnContext,
+        tools: Mapping[str, Callable[..., Any]],
+        max_turns: int,
+    ) -> None:
+        self.messages: list[AgentMessage] = []
+        self._how = (stream_fn, context, tools)
+        self._max_turns = max_turns
+
+    async def respond(self, messages: list[AgentMessage]) -> AgentResult:
+        """Say them, and take turns until there is an answer; see `converse`."""
+        history = [*self.messages, *messages]
+        result = await converse(*self._how, history, self._max_turns)
+        # Only now: a request that fails or is cancelled leaves the conversation as it was.
+        self.messages = [*history, *result.messages]
+        return result
+
+    def save(self) -> list[AgentMessage]:
+        """The conversation."""
+        return self.messages
+
+    def load(self, state: Any) -> None:
+        """Go on with what `save` gave."""
+        self.messages = list(state)
+
+
 async def converse(
     stream_fn: Callable[[TurnContext], Any],
     context: TurnContext,
@@ -103,13 +141,13 @@ async def converse(
     new: list[AgentMessage] = []
     usage, cost = Usage(), Cost()
     for _ in range(max_turns):
-        _step()
+        step()
         seen = tuple(m for m in (*history, *new) if not isinstance(m, CustomMessage))
         message = await _turn(stream_fn, replace(context, messages=seen))
         new.append(message)
         usage, cost = usage + message.usage, cost + message.cost
         for call in message.tool_calls:
-            _step()
+            step()
             new.append(await _run_tool(call, tools, message.stop_reason))
         if not message.tool_calls or message.stop_reason in _CUT_OFF:
             return AgentResult(
@@ -118,7 +156,12 @@ async def converse(
     raise StreamError(f"the model asked for tools {max_turns} turns long and gave no answer")
 
 
-def _step() -> None:
+def step() -> None:
+    """Between two steps of a run: tell the watchdog, and look whether it is to go on.
+
+    Raises:
+        RequestCancelled: it is not.
+    """
     worker = installed()
     if worker is not None:
         worker.progress()
@@ -137,6 +180,7 @@ async def _turn(stream_fn: Callable[[TurnContext], Any], context: TurnContext) -
     text: list[str] = []
     usage, cost = Usage(), Cost()
     last = AssistantMessage()
+    worker = installed()
 
     def flush() -> None:
         if text:
@@ -145,8 +189,12 @@ async def _turn(stream_fn: Callable[[TurnContext], Any], context: TurnContext) -
 
     async with aclosing(_pieces(stream_fn(context))) as pieces:
         async for piece in pieces:
+            if worker is not None:
+                worker.progress()
             if isinstance(piece, str):
                 text.append(piece)
+                if worker is not None:
+                    await worker.emit_async(piece)
             elif isinstance(piece, ContentBlock):
                 flush()
                 blocks.append(piece)

@@ -22,13 +22,16 @@ import pytest
 
 TESTS = Path(__file__).resolve().parent
 GUARDED = {
-    "process", "faults", "pool", "executor", "measure", "cli", "batch", "benchmarks",
+    "process", "faults", "pool", "executor", "measure", "cli", "batch", "llm", "benchmarks",
 }  # fmt: skip
 PATIENCE = 5.0  # seconds
 DESCRIPTORS = Path("/proc/self/fd")
 
-# These need packages that only `tox -e notebook` installs.
-collect_ignore = [] if importlib.util.find_spec("nbclient") else ["notebook"]
+# These need packages that only `tox -e notebook`, `tox -e adapters` and `tox -e llm` install.
+_NEEDED = {"notebook": ("nbclient",), "llm": ("pydantic_ai", "agents")}
+collect_ignore = [
+    room for room, needs in _NEEDED.items() if not all(map(importlib.util.find_spec, needs))
+]
 
 # A worker gets the sys.path of its parent and imports test modules by name: tests.process.test_x.
 # Appended, so that an installed procorch is the one under test, not the source beside the tests.

@@ -16,6 +16,7 @@ from procorch.runtime.link import Link
 from procorch.runtime.mailbox import Mailbox
 from procorch.runtime.output import Output
 from procorch.runtime.reply import Outcome, Reply, Run
+from procorch.runtime.stream import StreamReply
 from procorch.supervision import events as ev
 from procorch.wire import codec
 from procorch.wire.payload import Buffer, Parts, pack
@@ -50,6 +51,7 @@ class Outgoing:
     Args:
         agent: name of the agent it is for.
         text: the body is a string to be delivered as a user message.
+        stream: pieces of the answer are wanted as they come.
         submitted: when, monotonic seconds; ``deadline`` on the same clock.
         timeout: seconds allowed; without a ``deadline`` they count from the dispatch.
         sent: when it was written to ``process``, ``generation`` the generation of that (0: none
@@ -70,6 +72,7 @@ class Outgoing:
     submitted: float
     timeout: float | None = None
     deadline: float | None = None
+    stream: bool = False
     retries: int = 0
     allowed_failures: int = 0
     sent: float | None = None
@@ -134,7 +137,7 @@ class Entrance:
         from_dispatch: bool,
         retries: int | None,
         wait: bool,
-        kind: type[_Reply],
+        kind: Callable[..., _Reply],
         priority: int = 0,
         attend: bool = False,
     ) -> _Reply:
@@ -201,7 +204,7 @@ class Entrance:
     def _hand_in(
         self,
         body: list[Buffer],
-        kind: type[_Reply],
+        kind: Callable[..., _Reply],
         *,
         text: bool,
         timeout: float | None,
@@ -233,6 +236,7 @@ class Entrance:
             submitted=now,
             timeout=timeout,
             deadline=None if patience is None else now + patience,
+            stream=isinstance(reply, StreamReply),
             retries=retries,
             allowed_failures=settings.allowed_failures,
             priority=priority,

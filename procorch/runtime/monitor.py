@@ -20,10 +20,10 @@ import signal
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from typing import Any
+from typing import Any, NamedTuple
 
 from procorch.errors import AgentStopped
-from procorch.launch.base import Launcher
+from procorch.launch.base import Launcher, WorkerProcess
 from procorch.runtime.asks import Switchboard
 from procorch.runtime.clock import REAL, Clock
 from procorch.runtime.direct import Direct
@@ -38,8 +38,16 @@ from procorch.runtime.reports import Reports
 from procorch.runtime.sampler import Sampler
 from procorch.supervision import events as ev
 from procorch.supervision.machine import Machine
+from procorch.wire.frame import Kind
 
 _log = logging.getLogger("procorch")
+
+
+class _Confirm(NamedTuple):
+    """What a worker waits for; it goes through the inbox, but the machine has no say in it."""
+
+    process: WorkerProcess
+    number: int
 
 
 class Monitor:
@@ -70,7 +78,7 @@ class Monitor:
         self.clock = clock
         starts = start_limit or os.cpu_count() or 1
         self._machine = Machine(chance=chance, start_limit=starts)
-        self._loop: Loop[ev.Event] = Loop(clock)
+        self._loop: Loop[ev.Event | _Confirm] = Loop(clock)
         self._echo = Echo(clock)
         self.hub = hub or Hub()
         asks = Switchboard(self.find, self._name_of, self.submit, self.drop, clock)
@@ -97,7 +105,7 @@ class Monitor:
         self._echo.start()
         self._thread.start()
 
-    def post(self, event: ev.Event) -> None:
+    def post(self, event: ev.Event | _Confirm) -> None:
         """Hand an event to the machine."""
         self._loop.post(event)
         if self._over:
@@ -192,6 +200,10 @@ class Monitor:
         """The caller does not want the request any more."""
         self.post(ev.CancelRequest(request))
 
+    def confirm(self, process: WorkerProcess, number: int) -> None:
+        """Tell a worker that a piece of its answer was read."""
+        self.post(_Confirm(process, number))
+
     def run_callback(self, call: Callable[[], None]) -> None:
         """Run the user's code away from the monitor."""
         self._performer.run_callback(call)
@@ -236,6 +248,9 @@ class Monitor:
 
     def _take_inbox(self) -> None:
         while (event := self._loop.take()) is not None:
+            if isinstance(event, _Confirm):
+                event.process.send(Kind.ANSWER, event.number, b"", [])
+                continue
             self._closing = self._closing or type(event) is ev.Close
             self._step(event)
 
@@ -255,7 +270,8 @@ class Monitor:
 
     def _refuse(self) -> None:
         while (event := self._loop.take()) is not None:
-            self._performer.refuse(event)
+            if not isinstance(event, _Confirm):
+                self._performer.refuse(event)
 
     def _name_of(self, key: int) -> str:
         return self._performer.links[key].name

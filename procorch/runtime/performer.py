@@ -174,7 +174,7 @@ class Performer:
         if request.deadline is not None:
             remaining = max(0.0, request.deadline - now)
         chunk = request.items is not None
-        head = heads.encode(heads.RequestHead(request.text, remaining, chunk))
+        head = heads.encode(heads.RequestHead(request.text, remaining, chunk, request.stream))
         if process is not None:
             process.send(Kind.REQUEST, request.id, head, request.body)
 

@@ -11,7 +11,9 @@ from procorch.runtime.frames import event_of
 from procorch.runtime.output import Echo
 from procorch.runtime.performer import Performer, no_process
 from procorch.runtime.sampler import Sampler
+from procorch.runtime.stream import StreamReply
 from procorch.supervision import events as ev
+from procorch.wire import heads
 from procorch.wire.frame import Frame, Kind
 from procorch.wire.payload import unpack
 
@@ -66,6 +68,9 @@ class Reports:
             if frame.kind is Kind.PART:
                 self._part(frame)
                 return
+            if frame.kind is Kind.DELTA:
+                self._piece(process, frame)
+                return
             event = event_of(process, frame, self._requests.get(frame.request))
         except ValueError as error:
             name = process.spec.name
@@ -79,6 +84,16 @@ class Reports:
             if request.items is None:
                 raise ValueError(f"a part of request {frame.request}, which is no chunk")
             request.items.parts.append(frame.body)
+
+    def _piece(self, process: WorkerProcess, frame: Frame) -> None:
+        """A piece of an answer goes to who reads it; it decides nothing."""
+        number = heads.decode_delta(frame.head).confirm
+        request = self._requests.get(frame.request)
+        reply = None if request is None or request.process is not process else request.reply
+        if isinstance(reply, StreamReply):
+            reply.arrive(process, bytes(unpack(frame.body)), number)
+        elif number:
+            process.send(Kind.ANSWER, number, b"", [])
 
     def on_output(self, process: WorkerProcess, stream: Stream, data: bytes) -> float:
         """See `launch.base.Sink`."""

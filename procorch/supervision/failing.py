@@ -198,7 +198,8 @@ def _follow(
         case Verdict.KEEP:
             core.enter(a, Phase.READY)
         case Verdict.REPLACE:
-            replace(core, a, counted=counted)
+            asked = error.retry_after if isinstance(error, AgentError) else None
+            replace(core, a, counted=counted, asked=asked or 0.0)
         case Verdict.COMPLETE:
             core.end(a, AgentStatus.COMPLETED)
         case Verdict.FAIL:

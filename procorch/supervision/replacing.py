@@ -29,8 +29,14 @@ def restart_when_judged(core: Core, a: Instance, event: ev.Restart) -> None:
     a.renew = True
 
 
-def replace(core: Core, a: Instance, *, counted: bool, alone: bool = False) -> None:
-    """A new generation for ``a``, and for whoever is restarted with it (N4, N5)."""
+def replace(
+    core: Core, a: Instance, *, counted: bool, alone: bool = False, asked: float = 0.0
+) -> None:
+    """A new generation for ``a``, and for whoever is restarted with it (N4, N5).
+
+    Args:
+        asked: the least number of seconds before it, if the restart is counted (`retry_after`).
+    """
     if a.alive and (core.closing or core.drained(a)):
         a.renew = False
         core.enter(a, Phase.READY)  # It is to end soon: a successor would have nothing to do.
@@ -40,7 +46,7 @@ def replace(core: Core, a: Instance, *, counted: bool, alone: bool = False) -> N
         return
     a.delay = 0.0
     if counted:
-        a.delay = a.limits.count(core.chance())
+        a.delay = a.limits.count(core.chance(), asked)
         for window in tree.windows(core.instances, a):
             window.count(core.now)
     core.tell(

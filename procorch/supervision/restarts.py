@@ -111,9 +111,17 @@ class RestartLimits:
         if now - since >= self._backoff.reset_after:
             self._attempts = 0
 
-    def count(self, chance: float) -> float:
-        """Count one restart; the seconds to wait before it, ``chance`` in [0, 1] drawing them."""
+    def count(self, chance: float, asked: float = 0.0) -> float:
+        """Count one restart.
+
+        Args:
+            chance: in [0, 1], draws the delay.
+            asked: seconds that a throttled service wants to be left alone (`retry_after`).
+
+        Returns:
+            The seconds to wait before it: the backoff, and no less than was asked for.
+        """
         self.consecutive += 1
         self.total += 1
         self._attempts += 1
-        return self._backoff.delay(self._attempts, chance)
+        return max(asked, self._backoff.delay(self._attempts, chance))

@@ -176,6 +176,9 @@ class _Line(Line):
             self.forget(number)
             raise
 
+    def confirmed(self, number: int) -> None:
+        self.answer(number)
+
     def close(self) -> None:
         """There is nothing to close: who waits for an answer dies with the worker."""
 

@@ -61,6 +61,7 @@ class Kind(IntEnum):
     CHECKPOINT = 12  # worker: state for the next generation
     FORGET = 13  # worker: nobody waits for the answer to that question any more
     PART = 14  # worker: what the first items of a chunk returned; the others follow
+    DELTA = 15  # worker: a piece of the answer to a request that is not done yet
 
 
 _APART = 0x80

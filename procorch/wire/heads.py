@@ -27,13 +27,14 @@ class RequestHead(Struct, frozen=True, array_like=True):
     """Parent to worker; ``text``: the body is a string to be delivered as a user message.
 
     ``remaining`` is the time in seconds until the deadline: the clocks of two processes need not
-    agree, their durations do.
+    agree, their durations do. ``stream``: pieces of the answer are wanted as they come.
     """
 
     text: bool
     remaining: float | None
     chunk: bool = False
     """The body is several items, see `several`."""
+    stream: bool = False
 
 
 class Cost(Struct, frozen=True, array_like=True):
@@ -68,6 +69,13 @@ class AskHead(Struct, frozen=True, array_like=True):
     remaining: float | None
 
 
+class DeltaHead(Struct, frozen=True, array_like=True):
+    """Worker to parent: the body is text. ``confirm``: the number of the `ANSWER` that the worker
+    waits for before it goes on, 0: it does not wait."""
+
+    confirm: int
+
+
 class AnswerErrorHead(Struct, frozen=True, array_like=True):
     """Parent to worker: why a question has no answer; error and body as for `ErrorHead`."""
 
@@ -79,5 +87,6 @@ decode_init = msgspec.msgpack.Decoder(InitHead).decode
 decode_request = msgspec.msgpack.Decoder(RequestHead).decode
 decode_reply = msgspec.msgpack.Decoder(ReplyHead).decode
 decode_ask = msgspec.msgpack.Decoder(AskHead).decode
+decode_delta = msgspec.msgpack.Decoder(DeltaHead).decode
 decode_answer_error = msgspec.msgpack.Decoder(AnswerErrorHead).decode
 decode_error = msgspec.msgpack.Decoder(ErrorHead).decode

@@ -23,6 +23,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from procorch import context
+from procorch.adapters.error_map import service_error
 from procorch.agent import Agent, as_agent
 from procorch.errors import (
     AgentFailure,
@@ -194,7 +195,7 @@ class Worker:
         self._page.start(request)
         before, began = self._meter.begin(), self._clock()
         deadline = None if head.remaining is None else began + head.remaining
-        self._context.begin(request, deadline)
+        self._context.begin(request, deadline, streaming=head.stream)
         failure: dict[str, Any] | None = None
         output = None  # It lives until the reply is sent: to forget it may end the process.
         try:
@@ -251,10 +252,14 @@ class Worker:
     def _describe(self, error: BaseException) -> tuple[dict[str, Any], list[Buffer]]:
         """The error as plain data, and the exception itself where it is proven to load again.
 
-        openai's and litellm's exceptions dump well and fail to load: only a round trip tells. An
-        exception has methods of the user's, and whatever they raise must not end the worker.
+        openai's and litellm's exceptions dump well and fail to load: only a round trip tells. What
+        is known to be about a model's service goes as that alone. An exception has methods of the
+        user's, and whatever they raise must not end the worker.
         """
         try:
+            known = service_error(error, agent=self._head.name)
+            if known is not None:
+                return to_plain(known), []
             plain = to_plain(describe_failure(error, agent=self._head.name))
         except BaseException as broken:
             said = f"its text cannot be read: {type(broken).__name__}"

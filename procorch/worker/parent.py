@@ -17,6 +17,7 @@ import select
 import threading
 from collections import deque
 
+from procorch.wire import heads
 from procorch.wire.channel import Channel
 from procorch.wire.frame import Frame, Kind
 from procorch.wire.payload import Parts
@@ -74,6 +75,29 @@ class Line:
                 if self._answers.pop(number, None) is None:
                     self._forgotten.add(number)
             self.forget(number)
+            raise
+
+    def piece(self, request: int, text: bytes, *, confirm: bool) -> int:
+        """Send a piece of an answer.
+
+        Args:
+            confirm: it is to be confirmed that it was read.
+
+        Returns:
+            The number for `confirmed` or `answer`, one of which has to be called; else 0.
+        """
+        number = next(self._numbers) if confirm else 0
+        self.send(Kind.DELTA, request, heads.encode(heads.DeltaHead(number)), [text])
+        return number
+
+    def confirmed(self, number: int) -> None:
+        """Wait until a piece has been read, or nobody reads any more."""
+        try:
+            self.answer(number)
+        except BaseException:
+            with self._changed:
+                if self._answers.pop(number, None) is None:
+                    self._forgotten.add(number)
             raise
 
     def put(self, head: bytes, body: Parts) -> int:

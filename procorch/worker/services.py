@@ -15,6 +15,10 @@ CHECKPOINT_LIMIT = 64 << 20
 """The largest checkpoint, in bytes: the parent keeps one for each agent."""
 
 
+_PIECES, _BYTES = 16, 1 << 16
+"""How many pieces of an answer, and bytes, go out before the worker waits for its reader."""
+
+
 class Services:
     """The agent's requests to the parent.
 
@@ -25,6 +29,7 @@ class Services:
     def __init__(self, line: Line, limit: int) -> None:
         self._line = line
         self._limit = limit
+        self._pieces = self._bytes = 0
 
     def ask(self, agent: str, name: str, message: Any, remaining: float | None) -> Any:
         """See `Context.ask`."""
@@ -70,6 +75,32 @@ class Services:
             elif isinstance(original, BaseException):
                 error.__cause__ = original
         raise error
+
+    def emit(self, agent: str, request: int, text: str) -> None:
+        """See `Context.emit`."""
+        number = self._piece(agent, request, text)
+        if number:
+            self._line.confirmed(number)
+
+    async def emit_async(self, agent: str, request: int, text: str) -> None:
+        """See `Context.emit_async`."""
+        number = self._piece(agent, request, text)
+        if number:
+            import asyncio
+
+            # As with a question: whoever waits for the confirmation has to take it.
+            loop = asyncio.get_running_loop()
+            await asyncio.shield(loop.run_in_executor(None, self._line.answer, number))
+
+    def _piece(self, agent: str, request: int, text: str) -> int:
+        data = text.encode("utf-8", "replace")
+        self._check(agent, "piece of an answer", len(data), self._limit)
+        self._pieces += 1
+        self._bytes += len(data)
+        full = self._pieces >= _PIECES or self._bytes >= _BYTES
+        if full:
+            self._pieces = self._bytes = 0
+        return self._line.piece(request, data, confirm=full)
 
     def checkpoint(self, agent: str, state: Any) -> None:
         """See `Context.checkpoint`."""

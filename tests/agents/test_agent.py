@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import pickle
 import sys
 import types
 from collections.abc import AsyncIterator, Generator, Iterator
@@ -178,12 +179,21 @@ def test_an_async_factory_is_refused_with_where_async_work_belongs() -> None:
         as_agent(factory())
 
 
+@pytest.fixture
+def without_library(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An environment that lacks pydantic_ai, whatever this one has."""
+    for name in [name for name in sys.modules if name.startswith("procorch.adapters.pydantic")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "pydantic_ai", None)
+    monkeypatch.setitem(sys.modules, "pydantic", None)
+
+
+@pytest.mark.usefixtures("without_library")
 @pytest.mark.parametrize(
     ("options", "words"),
     [
         (AgentOptions(), "neither handler nor stream_fn"),
         (AgentOptions(model="gpt-x"), "the model 'gpt-x' needs an LLM library"),
-        (AgentOptions(model=object()), r"a model \(an object of type object\) needs"),
     ],
 )
 def test_options_without_a_handler_name_the_extra_that_a_model_needs(
@@ -192,7 +202,12 @@ def test_options_without_a_handler_name_the_extra_that_a_model_needs(
     with pytest.raises(StartError, match=words) as caught:
         as_agent(options)
     assert "pip install 'procorch[llm]'" in str(caught.value)
-    assert "not supported yet" in str(caught.value)
+    assert caught.value.permanent
+
+
+def test_a_model_of_no_known_library_is_refused_for_good() -> None:
+    with pytest.raises(StartError, match="an object of type object, of no LLM library") as caught:
+        as_agent(AgentOptions(model=object()))
     assert caught.value.permanent
 
 
@@ -204,6 +219,9 @@ def test_options_without_a_handler_name_the_extra_that_a_model_needs(
         (AgentOptions(handler=str, max_turns=0), "max_turns is not 1 or more: 0"),
         (AgentOptions(handler=str, tools=[3]), "a tool is not callable"),  # type: ignore[list-item]
         (AgentOptions(handler=str, tools=[len, len]), "two tools are called 'len'"),
+        (AgentOptions(handler=str, checkpoint=True), "checkpoint stores a conversation"),
+        (AgentOptions(handler=str, output_type=int), "output_type is for a model"),
+        (AgentOptions(stream_fn=str, usage_limits={}), "usage_limits is for a model"),
     ],
 )
 def test_impossible_options_are_refused_for_good(options: AgentOptions, words: str) -> None:
@@ -212,25 +230,19 @@ def test_impossible_options_are_refused_for_good(options: AgentOptions, words: s
     assert caught.value.permanent
 
 
-@pytest.fixture
-def library(monkeypatch: pytest.MonkeyPatch) -> types.ModuleType:
-    """A stand-in for the library pydantic_ai, imported by the user."""
-    module = types.ModuleType("pydantic_ai")
-    module.RunContext = object  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "pydantic_ai", module)
-    return module
-
-
 def test_an_agent_of_a_library_is_recognised_by_its_module_subclasses_too(
-    library: types.ModuleType,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    base = type("Agent", (), {"__module__": "pydantic_ai.agent", "prompt": lambda *a: None})
+    library = types.ModuleType("agents")
+    library.function_tool = object  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "agents", library)  # imported by the user
+    monkeypatch.delitem(sys.modules, "procorch.adapters.openai_agents", raising=False)
+    base = type("Agent", (), {"__module__": "agents.agent", "prompt": lambda *a: None})
     for cls in (base, type("Mine", (base,), {"__module__": "my.app"})):
         with pytest.raises(StartError) as caught:
             as_agent(cls())
-        assert "pip install 'procorch[llm]'" in str(caught.value)
-        assert "procorch.adapters.pydantic_ai" in str(caught.value)
-        assert "not supported yet" in str(caught.value)
+        assert "pip install 'procorch[openai-agents]'" in str(caught.value)
+        assert caught.value.permanent
 
 
 def test_a_users_own_package_of_a_librarys_name_is_not_taken_for_it(
@@ -404,9 +416,67 @@ def test_a_failed_request_leaves_the_conversation_as_it_was() -> None:
     before = list(agent.messages)
     with pytest.raises(ValueError, match="boom"):
         ask(agent, "second")
-    assert agent.messages == before
+    assert list(agent.messages) == before
     ask(agent, "third")
     assert [m.text for m in seen[-1].messages] == ["first", "one", "third"]
+
+
+class Shelf:
+    """Keeps checkpoints, in place of a worker's parent."""
+
+    def __init__(self) -> None:
+        self.kept: list[Any] = []
+
+    def checkpoint(self, agent: str, state: Any) -> None:
+        self.kept.append(pickle.loads(pickle.dumps(state)))
+
+
+@pytest.fixture
+def born() -> Iterator[Any]:
+    """Make this process the worker of one generation, with what an earlier one has stored."""
+
+    def install_one(shelf: Any, restored: Any = None) -> None:
+        install(Context("x", restored=restored, services=shelf))
+
+    yield install_one
+    uninstall()
+
+
+def test_a_stored_conversation_goes_on_in_the_next_generation(born: Any) -> None:
+    def stream(context: TurnContext) -> str:
+        return f"heard {len(context.messages)}"
+
+    shelf, options = Shelf(), AgentOptions(stream_fn=stream, checkpoint=True)
+    born(shelf)
+    assert ask(Agent(options), "one").text == "heard 1"
+    assert len(shelf.kept) == 1
+    born(shelf, restored=shelf.kept[-1])
+    agent = Agent(options)
+    assert [m.text for m in agent.messages if not isinstance(m, CustomMessage)] == [
+        "one",
+        "heard 1",
+    ]
+    assert ask(agent, "two").text == "heard 3"
+    born(shelf, restored=shelf.kept[-1])
+    assert ask(Agent(AgentOptions(stream_fn=stream)), "anew").text == "heard 1"
+    assert len(shelf.kept) == 2
+
+
+def test_a_failed_request_is_not_stored(born: Any) -> None:
+    def stream(context: TurnContext) -> str:
+        raise ValueError("boom")
+
+    shelf = Shelf()
+    born(shelf)
+    with pytest.raises(ValueError, match="boom"):
+        ask(Agent(AgentOptions(stream_fn=stream, checkpoint=True)))
+    assert shelf.kept == []
+
+
+def test_a_checkpoint_that_is_no_conversation_is_refused(born: Any) -> None:
+    born(Shelf(), restored={"mine": 1})
+    with pytest.raises(StartError, match="another checkpoint in place of the conversation"):
+        Agent(AgentOptions(stream_fn=str, checkpoint=True))
 
 
 # Tools.
@@ -534,7 +604,7 @@ def test_every_step_of_a_conversation_is_progress() -> None:
         ask(talking(call("run"), "done", tools=[runs([])])[0])
     finally:
         uninstall()
-    assert len(steps) == 3  # two turns, one call
+    assert len(steps) == 5  # two turns, one call, and each piece of the turns
 
 
 def test_a_cancelled_request_ends_before_its_next_step(worker: Context) -> None:

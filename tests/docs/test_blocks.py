@@ -1,6 +1,7 @@
 """Every code block of the README and of the docs does what the page says.
 
 - A `python` block is a script of its own: it runs in an empty directory and must exit with 0.
+- One that follows the comment `<!-- needs: PACKAGE ... -->` is skipped where that is not installed.
 - A `text` block that follows it directly, with the comment `<!-- output -->` between the two, is
   its standard output, character for character.
 - In `bash` and `console` blocks every `procorch VERB` must be a verb that exists.
@@ -9,6 +10,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import os
 import re
 import shlex
@@ -39,6 +41,7 @@ class Block:
     language: str
     code: str
     output: str | None
+    needs: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -71,6 +74,7 @@ def read_blocks(page: Path) -> Iterator[Block]:
                 language=language(token),
                 code=token.content,
                 output=promised_output(leaves[index + 1 : index + 3]),
+                needs=needed(leaves[index - 1]) if index else (),
             )
 
 
@@ -78,6 +82,12 @@ def language(token: Token) -> str:
     """The first word of a fence's info string: `python` of `python title=x`."""
     words = token.info.split()
     return words[0] if words else ""
+
+
+def needed(before: Token) -> tuple[str, ...]:
+    """The packages that the comment before a block names."""
+    found = re.fullmatch(r"<!-- needs: (.*) -->", before.content.strip())
+    return tuple(found[1].split()) if found and before.type == "html_block" else ()
 
 
 def is_output_marker(token: Token) -> bool:
@@ -135,6 +145,9 @@ COMMANDS = [
 @pytest.mark.parametrize("block", SCRIPTS, ids=lambda block: block.where)
 def test_a_python_block_runs_as_a_script(block: Block, tmp_path: Path) -> None:
     """It exits with 0, and prints what the page says it prints."""
+    for package in block.needs:
+        if importlib.util.find_spec(package) is None:
+            pytest.skip(f"needs {package}")
     script = tmp_path / "script"
     script.mkdir()
     (script / "block.py").write_text(block.code, encoding="utf-8")

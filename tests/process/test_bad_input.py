@@ -269,7 +269,7 @@ def test_a_factory_that_cannot_be_serialised_is_refused_with_the_path(database: 
         (lambda: 5, "construct", "type int"),
         (lambda: None, "construct", "is a `return` missing?"),
         (lambda: __import__("procorch").AgentOptions(), "construct", "handler"),
-        (lambda: __import__("procorch").AgentOptions(model="m"), "construct", "procorch[llm]"),
+        (lambda: __import__("procorch").AgentOptions(model="m"), "construct", "the model 'm'"),
         (lambda: type("A", (), {"handle": id, "ready": lambda self: 1 / 0})(), "ready", "division"),
     ],
     ids=["raises", "ValueError", "KeyboardInterrupt", "ImportError", "int", "None", "no options",

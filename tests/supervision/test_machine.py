@@ -420,6 +420,20 @@ def test_the_first_restart_is_immediate_and_the_next_ones_back_off(bench):
     assert delays == [0.0, 1.0, 2.0, 3.0]
 
 
+def test_a_throttled_agent_backs_off_for_what_its_service_asked(bench):
+    key = bench.running()
+    first, second = bench.submit(key), bench.submit(key)
+    bench.reply(key, first, ModelThrottled("slow down", retry_after=20.0))
+    bench.judge(RESTART)
+    bench.die(key)
+    assert bench.phase(key) is Phase.BACKOFF
+    bench.wait(19.9)
+    assert bench.phase(key) is Phase.BACKOFF
+    bench.wait(0.2)
+    bench.ready(key)
+    assert bench.sent[-1] == (key, 2, second)
+
+
 def test_an_agent_can_be_cancelled_while_it_backs_off(bench):
     key = bench.running(backoff=Backoff(initial=60, cap=60))
     for _ in range(2):

@@ -155,6 +155,11 @@ def test_a_success_gives_the_whole_budget_back() -> None:
     assert its.consecutive == 0
 
 
+def test_a_restart_waits_at_least_as_long_as_was_asked_for() -> None:
+    its = limits(max_restarts=9, backoff=Backoff(initial=1, factor=2, cap=60, jitter=False))
+    assert [its.count(0.0, asked) for asked in (1.5, 0.0, 1.5, 9.0)] == [1.5, 1.0, 2.0, 9.0]
+
+
 def test_the_total_is_never_set_back() -> None:
     its = limits(max_restarts=9)
     for _ in range(4):

