@@ -13,6 +13,7 @@ from benchmarks.work import TEXT, answer_in_full, answerer, messages
 from procorch import AgentOrchestrator
 
 WARM_UP = 100
+PREFETCH = 32
 
 
 def rate(work: Callable[[int], list[Any]], amount: int) -> Samples:
@@ -26,11 +27,13 @@ def rate(work: Callable[[int], list[Any]], amount: int) -> Samples:
 
 
 @contextmanager
-def procorch(amount: int, *, channel_buffer: int | None = None) -> Iterator[Round]:
+def procorch(
+    amount: int, *, prefetch: int = PREFETCH, channel_buffer: int | None = None
+) -> Iterator[Round]:
     """`OrchestratedHandle.submit`; the queue has room for all, as those of the peers have."""
     room = amount + WARM_UP if channel_buffer is None else channel_buffer
     with AgentOrchestrator(channel_buffer=room) as orchestrator:
-        orchestrator.add_agent("answerer", answerer)
+        orchestrator.add_agent("answerer", answerer, prefetch=prefetch)
         handle = orchestrator.spawn("answerer")
 
         def work(count: int) -> list[Any]:
@@ -65,6 +68,7 @@ ROW = Row(
     contenders={
         OURS: Contender(procorch),
         "procorch, channel of 32": Contender(lambda amount: procorch(amount, channel_buffer=32)),
+        "procorch, prefetch 1": Contender(lambda amount: procorch(amount, prefetch=1)),
         **{name: contender(kind) for name, kind in PEERS.items()},
     },
     goals=(Goal("faster", tuple(PEERS), target=4.0, stretch=8.0, metric="rate"),),
@@ -73,6 +77,8 @@ ROW = Row(
     smoke=Scale(rounds=1, amount=5),
     notes=(
         "The queues of the peers have no limit, so procorch's `channel_buffer` has room for all "
-        "requests. With the default of 32 the sender waits for places.",
+        "requests. With the default of 32 the sender waits for places. Its worker has up to "
+        f"{PREFETCH} requests at hand (`prefetch`); the peers' workers take theirs from a common "
+        "pipe, where those of a worker that dies are lost or end the pool.",
     ),
 )
