@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,7 @@ def smollm2(
     max_tokens: int = 256,
     temperature: float = 0.0,
     seed: int = 1,
+    stop: Sequence[str] = (),
     context: int = 2048,
     threads: int = 1,
     checkpoint: bool = False,
@@ -43,6 +44,7 @@ def smollm2(
         max_tokens: the longest answer.
         temperature: 0.0 gives the same answer every time.
         seed: of the answers where the temperature is not 0.
+        stop: texts that end an answer, where the model writes one of them; it is left out.
         context: tokens of the conversation that fit, 8192 at most.
         threads: of one worker.
         checkpoint: see `AgentOptions`.
@@ -50,7 +52,12 @@ def smollm2(
     Raises:
         PluginError: the weights cannot be downloaded (`smollm2_file`).
     """
-    settings = {"max_tokens": max_tokens, "temperature": temperature, "seed": seed}
+    settings = {
+        "max_tokens": max_tokens,
+        "temperature": temperature,
+        "seed": seed,
+        "stop": list(stop),
+    }
     model = LocalModel(smollm2_file(), "SmolLM2-135M-Instruct", settings, context, threads)
     return AgentOptions(system_prompt, stream_fn=model, checkpoint=checkpoint)
 

@@ -64,10 +64,16 @@ def cache_dir() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "procorch"
 
 
+def is_kept(weights: Weights = SMOLLM2, directory: Path | None = None) -> bool:
+    """Whether the file is there already, so that `fetch` has nothing to download."""
+    kept = (directory or cache_dir()) / weights.name
+    return kept.is_file() and kept.stat().st_size == weights.size
+
+
 def fetch(weights: Weights, directory: Path) -> Path:
     """The file in `directory`, downloaded where it is not there yet; see `smollm2_file`."""
     kept = directory / weights.name
-    if kept.is_file() and kept.stat().st_size == weights.size:
+    if is_kept(weights, directory):
         return kept
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=directory, prefix="download-") as scratch:
