@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import import_module
 from typing import Any, NamedTuple, Protocol, cast
 
-from procorch.context import installed
+from procorch.context import account, enter, installed
 from procorch.errors import AgentError, StartError
 from procorch.errors.words import original, qualified_name, text_of
 from procorch.messages import AgentMessage, AgentResult
@@ -173,7 +173,15 @@ class Agent:
 
     async def _converse(self, payload: Any) -> AgentResult:
         assert self._talk is not None
-        result = await self._talk.respond(as_messages(payload))
+        with account() as others:
+            result = await self._talk.respond(as_messages(payload))
+        if others:  # tools have asked them: what they have used was for this answer
+            result = replace(
+                result,
+                usage=sum((each.usage for each in others), result.usage),
+                cost=sum((each.cost for each in others), result.cost),
+            )
+        enter(result)
         worker = installed()
         if self.options.checkpoint and worker is not None:
             # Before the reply: what a caller was told has been remembered.

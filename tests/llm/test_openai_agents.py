@@ -35,6 +35,7 @@ from procorch import (
 from procorch.adapters.error_map import service_error
 from procorch.adapters.openai_items import from_items, to_items
 from procorch.agent import Agent, as_agent
+from procorch.context import enter
 from tests.llm.server import Provider
 
 Start = Callable[..., OrchestratedHandle]
@@ -80,6 +81,33 @@ def test_tools_are_called_and_everything_is_told_in_the_result() -> None:
     assert (returned.tool_call_id, returned.text) == ("c1", "5")
     assert (result.output, answer.text) == ("five", "five")  # type: ignore[union-attr]
     assert model.calls[0].system_instructions == "be brief"
+
+
+def critic() -> Agent:
+    def turn(context: Any) -> Any:
+        yield "five?"
+        yield Usage(input=1000, output=500)
+
+    return as_agent(AgentOptions(stream_fn=turn))
+
+
+@pytest.mark.parametrize("kind", ["plain", "coroutine"])
+def test_what_an_agent_inside_a_tool_has_used_is_part_of_the_answer(kind: str) -> None:
+    """So is what a tool has asked of other processes; it goes the same way."""
+
+    def add(a: int, b: int) -> str:
+        enter(AgentResult(usage=Usage(input=1000, output=500)))
+        return "five"
+
+    async def add_async(a: int, b: int) -> str:
+        await critic().respond("well?")
+        return "five"
+
+    add_async.__name__ = "add"
+    tool = add if kind == "plain" else add_async
+    result = ask(as_agent(AgentOptions(model=adding(), tools=[tool])), "2 + 3?")
+    own = sum((m.usage for m in result.messages if isinstance(m, AssistantMessage)), Usage())
+    assert result.usage == own + Usage(input=1000, output=500)
 
 
 def test_the_conversation_goes_on() -> None:
