@@ -13,6 +13,7 @@ from types import TracebackType
 from typing import Self
 
 from procorch.batch.items import BatchItem
+from procorch.batch.journal import Journal
 from procorch.batch.memory import remove
 from procorch.batch.start import run_batch
 from procorch.demo.humaneval import Candidate, Problem, written
@@ -61,7 +62,7 @@ class Writing:
                 )
             )  # fmt: skip
             if not resume:
-                remove(out)  # outcomes of what was written before
+                _forget(out)
             self._stack = stack.pop_all()
 
     def __iter__(self) -> Iterator[Candidate | Row]:
@@ -84,6 +85,17 @@ class Writing:
         traceback: TracebackType | None,
     ) -> None:  # fmt: skip
         self._stack.close()
+
+
+def _forget(journal: Path) -> None:
+    """Remove outcomes of what was written before.
+
+    Raises:
+        JournalError: it is no journal, or another process works on it.
+    """
+    if journal.exists():
+        Journal(journal).close()
+        remove(journal)
 
 
 class Evaluation:

@@ -172,6 +172,18 @@ def test_what_was_written_before_ctrl_c_is_not_written_again(
     assert (tmp_path / "asked").read_text().split()[len(before) :] == after
 
 
+def test_a_file_that_is_no_journal_is_left_alone(
+    run: Run, scripted: dict[str, str], tmp_path: Path
+) -> None:
+    precious = tmp_path / "notes.txt"
+    precious.write_text("keep this\n" * 1000)
+    ended = run(*DEMO, "-o", str(precious), **scripted)
+    assert (ended.code, ended.stdout) == (2, "")
+    assert "notes.txt" in ended.stderr
+    assert precious.read_text() == "keep this\n" * 1000
+    assert not (tmp_path / "asked").exists(), "it was written for nothing"
+
+
 @pytest.mark.skipif(find_spec("xllamacpp") is not None, reason="it is installed")
 def test_without_xllamacpp_it_says_how_to_install_it(run: Run, scripted: dict[str, str]) -> None:
     (Path(scripted["PYTHONPATH"].split(os.pathsep)[0]) / "xllamacpp.py").unlink()
