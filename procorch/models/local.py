@@ -8,6 +8,7 @@ weights are in memory once. One thread a worker is the rule: more workers do mor
 from __future__ import annotations
 
 import asyncio
+import importlib.util
 import secrets
 import threading
 from collections.abc import AsyncIterator, Sequence
@@ -50,8 +51,15 @@ def smollm2(
         checkpoint: see `AgentOptions`.
 
     Raises:
+        StartError: permanent: xllamacpp is not installed.
         PluginError: the weights cannot be downloaded (`smollm2_file`).
     """
+    if importlib.util.find_spec("xllamacpp") is None:  # before 93 MB are downloaded
+        raise StartError(
+            "a local model needs xllamacpp: pip install 'procorch[local-model]'",
+            phase="factory",
+            permanent=True,
+        )
     settings = {
         "max_tokens": max_tokens,
         "temperature": temperature,
@@ -87,17 +95,10 @@ class LocalModel:
         """Load the weights, before the first request (N12).
 
         Raises:
-            StartError: permanent: xllamacpp is not installed.
-            RuntimeError: it cannot load the file.
+            RuntimeError: the file cannot be loaded.
         """
-        try:
-            import xllamacpp
-        except ImportError as missing:
-            raise StartError(
-                "a local model needs xllamacpp: pip install 'procorch[local-model]'",
-                phase="ready",
-                permanent=True,
-            ) from missing
+        import xllamacpp
+
         given = xllamacpp.CommonParams()
         given.model.path = str(self._file)
         given.n_ctx = self._context
