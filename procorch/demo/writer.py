@@ -6,7 +6,7 @@ import importlib.util
 from collections.abc import Callable
 from typing import Any
 
-from procorch.agent import AgentOptions, as_agent
+from procorch.agent import Agent, as_agent
 from procorch.demo.humaneval import MissingPackage, Problem
 from procorch.messages import AgentResult
 
@@ -40,24 +40,21 @@ def writer() -> Writer:
     """The factory: runs in each worker, once for every process."""
     from procorch.models import smollm2
 
-    return Writer(smollm2("You write Python.", max_tokens=300, stop=[_FENCE]))
+    options = smollm2("You write Python.", max_tokens=300, stop=[_FENCE], keep_history=False)
+    return Writer(as_agent(options))
 
 
 class Writer:
     """Asks a model for the function of one problem, each in a conversation of its own."""
 
-    def __init__(self, options: AgentOptions) -> None:
-        self._options = options
-
-    def ready(self) -> Any:
-        """Load the weights (N12)."""
-        return as_agent(self._options).ready()
+    def __init__(self, model: Agent) -> None:
+        self._model = model
+        self.ready = model.ready  # it loads the weights (N12)
 
     async def handle(self, problem: Problem) -> dict[str, Any]:
         """What the model answers, and how many tokens that took."""
-        asked = (
+        result: AgentResult = await self._model.respond(
             "Complete this Python function. Answer with the whole function in one code block and "
             f"nothing else.\n\n```python\n{problem['prompt']}```"
         )
-        result: AgentResult = await as_agent(self._options).respond(asked)
         return {"answer": result.text, "tokens": result.usage.output}

@@ -38,6 +38,7 @@ def smollm2(
     context: int = 2048,
     threads: int = 1,
     checkpoint: bool = False,
+    keep_history: bool = True,
 ) -> AgentOptions:
     """Options of an agent that runs SmolLM2-135M-Instruct in its process; a factory as it is.
 
@@ -48,7 +49,7 @@ def smollm2(
         stop: texts that end an answer, where the model writes one of them; it is left out.
         context: tokens of the conversation that fit, 8192 at most.
         threads: of one worker.
-        checkpoint: see `AgentOptions`.
+        checkpoint, keep_history: see `AgentOptions`.
 
     Raises:
         StartError: permanent: xllamacpp is not installed.
@@ -67,7 +68,9 @@ def smollm2(
         "stop": list(stop),
     }
     model = LocalModel(smollm2_file(), "SmolLM2-135M-Instruct", settings, context, threads)
-    return AgentOptions(system_prompt, stream_fn=model, checkpoint=checkpoint)
+    return AgentOptions(
+        system_prompt, stream_fn=model, checkpoint=checkpoint, keep_history=keep_history
+    )
 
 
 class LocalModel:

@@ -119,6 +119,14 @@ def test_the_conversation_goes_on() -> None:
     assert from_items(model.calls[1].input)[0].text == "first"  # type: ignore[union-attr, arg-type]
 
 
+def test_without_history_every_request_begins_anew() -> None:
+    model = ScriptedModel([[assistant_message("one")], [assistant_message("two")]])
+    agent = as_agent(AgentOptions(model=model, keep_history=False))
+    for _ in range(2):
+        ask(agent, "hm?")
+        assert len(agent.messages) == 2
+
+
 def test_a_conversation_comes_back_as_it_was() -> None:
     conversation = [
         UserMessage(["look", ImageBlock(b"\x89PNG"), ImageBlock("https://x/y.png")]),

@@ -84,6 +84,11 @@ def test_the_conversation_and_the_system_prompt_reach_the_model() -> None:
     assert [type(m) for m in agent.messages] == [UserMessage, AssistantMessage] * 2
 
 
+def test_without_history_every_request_begins_anew() -> None:
+    agent = as_agent(AgentOptions("be brief", FunctionModel(counting), keep_history=False))
+    assert [ask(agent, "hm?").text for _ in range(3)] == ["1 be brief"] * 3
+
+
 def test_an_agent_of_the_library_is_an_agent() -> None:
     agent = as_agent(LibraryAgent(FunctionModel(counting), instructions="be kind"))
     assert ask(agent).text == "1 be kind"

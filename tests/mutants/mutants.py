@@ -818,6 +818,13 @@ MUTANTS = (
         (AGENT + "a_failed_request_leaves_the_conversation_as_it_was",),
     ),
     Mutant(
+        "checkpoint: without history every request begins anew",
+        "agent.py",
+        "            self._talk.load(self._blank)\n",
+        "            pass\n",
+        (AGENT + "without_history_every_request_begins_anew",),
+    ),
+    Mutant(
         "checkpoint: the last one wins",
         "runtime/reports.py",
         "            self._links[process.spec.key].checkpoint = bytes(unpack(frame.body))\n",
