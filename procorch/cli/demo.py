@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
+import sys
 import time
 from dataclasses import asdict
 from pathlib import Path
@@ -52,7 +54,7 @@ _MODELS = ("smollm2",)
 )  # fmt: skip
 @click.option(
     "-o", "--out", type=click.Path(path_type=Path), envvar="PROCORCH_OUT", show_envvar=True,
-    help="The journal; without it .procorch/demo.db.",
+    help="The journal; without it .procorch/demo.db, or demo-MODEL.db there.",
 )  # fmt: skip
 @click.option(
     "--json", "as_json", is_flag=True, envvar="PROCORCH_JSON", show_envvar=True,
@@ -118,8 +120,9 @@ def command(
         raise Misconfigured(str(missing)) from None
     except KeyboardInterrupt as interrupt:
         done = str(interrupt) or f"{len(rows)} of {total} candidates"
-        again = "procorch demo" if model is None else f"procorch demo --model {model}"
-        click.echo(f"interrupted after {done}; {again} --resume goes on", err=True)
+        again = (word for word in sys.argv[1:] if word != "--resume")
+        line = shlex.join(["procorch", *again, "--resume"])
+        click.echo(f"interrupted after {done}; {line} goes on", err=True)
         return ExitCode.INTERRUPTED
     except BatchError as error:
         raise Misconfigured(str(error)) from None
