@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import import_module
 from typing import Any, NamedTuple, Protocol, cast
 
-from procorch.context import installed
+from procorch.context import account, enter, installed
 from procorch.errors import AgentError, StartError
 from procorch.errors.words import original, qualified_name, text_of
 from procorch.messages import AgentMessage, AgentResult
@@ -59,6 +59,9 @@ class AgentOptions:
         max_turns: how many turns of the model one request may take.
         checkpoint: store the conversation after every answer (`Context.checkpoint`), so that a
             restarted agent goes on with it. Without it a restart is fresh, as in the seed.
+        keep_history: whether a request continues the conversation of those before it. False: each
+            begins anew, as it should where requests have nothing to do with each other (pools,
+            batches).
         output_type: what a `model` has to answer with, a type; None: text.
         model_settings: of a `model`, as its library has them: `{"temperature": 0.2}`.
         usage_limits: of a `model`, for one request: the library's object or a mapping of its
@@ -73,6 +76,7 @@ class AgentOptions:
     handler: Callable[[Any], Any] | None = None
     max_turns: int = 50
     checkpoint: bool = False
+    keep_history: bool = True
     output_type: Any = None
     model_settings: Any = None
     usage_limits: Any = None
@@ -119,6 +123,7 @@ class Agent:
         self.options = options
         self._product = product
         self._talk: Conversation | None = None
+        self._blank: Any = None
         tools = _by_name(options.tools)
         for name in ("handler", "stream_fn"):
             given = getattr(options, name)
@@ -133,6 +138,8 @@ class Agent:
             self._talk = Turns(options.stream_fn, turn, tools, options.max_turns)
         elif options.handler is None:
             self._talk = _of_library(options)
+        if not options.keep_history:
+            self._begin_anew()
         if options.checkpoint:
             self._go_on()
 
@@ -173,12 +180,30 @@ class Agent:
 
     async def _converse(self, payload: Any) -> AgentResult:
         assert self._talk is not None
-        result = await self._talk.respond(as_messages(payload))
+        if not self.options.keep_history:
+            self._talk.load(self._blank)
+        with account() as others:
+            result = await self._talk.respond(as_messages(payload))
+        if others:  # tools have asked them: what they have used was for this answer
+            result = replace(
+                result,
+                usage=sum((each.usage for each in others), result.usage),
+                cost=sum((each.cost for each in others), result.cost),
+            )
+        enter(result)
         worker = installed()
         if self.options.checkpoint and worker is not None:
             # Before the reply: what a caller was told has been remembered.
             worker.checkpoint({_STATE: self._kind, "saved": self._talk.save()})
         return result
+
+    def _begin_anew(self) -> None:
+        """Keep what a conversation is before its first request, for each of them."""
+        if self._talk is None:
+            raise _refusal("AgentOptions.keep_history is of a conversation, and a handler has none")
+        if self.options.checkpoint:
+            raise _refusal("AgentOptions.checkpoint stores what keep_history=False forgets")
+        self._blank = self._talk.save()
 
     def _go_on(self) -> None:
         """Take the conversation of an earlier generation up where it was stored."""

@@ -8,10 +8,13 @@ carries the id of the request that it is aimed at, so that it can never hit the 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from time import monotonic
 from typing import Any, Protocol
+
+from procorch.messages import AgentResult
 
 
 class Services(Protocol):
@@ -126,11 +129,15 @@ class Context:
             AgentError: what its request failed with; ``PluginError`` where there is no such agent,
                 or where waiting would close a circle of agents that wait for each other.
         """
-        return self._offered().ask(self.agent, name, message, self.remaining())
+        answer = self._offered().ask(self.agent, name, message, self.remaining())
+        enter(answer)
+        return answer
 
     async def ask_async(self, name: str, message: Any) -> Any:
         """Like `ask`, without blocking the agent's event loop."""
-        return await self._offered().ask_async(self.agent, name, message, self.remaining())
+        answer = await self._offered().ask_async(self.agent, name, message, self.remaining())
+        enter(answer)
+        return answer
 
     @property
     def streaming(self) -> bool:
@@ -211,6 +218,30 @@ class Context:
 _installed: Context | None = None
 _lent: ContextVar[Context | None] = ContextVar("procorch-context", default=None)
 """The context of a worker that is a thread of a test (`procorch.testing`)."""
+
+
+_account: ContextVar[list[AgentResult] | None] = ContextVar("procorch-account", default=None)
+"""Where what others have answered is noted; tasks and threads begun inside share it."""
+
+
+@contextmanager
+def account() -> Iterator[list[AgentResult]]:
+    """Note the answers of other agents in this block, and of agents in this process, for what they
+    have used. An account inside another is its own; its owner enters the sum in the outer one."""
+    noted: list[AgentResult] = []
+    token = _account.set(noted)
+    try:
+        yield noted
+    finally:
+        with suppress(ValueError):  # a coroutine that the collector closes, wherever it is
+            _account.reset(token)
+
+
+def enter(answer: object) -> None:
+    """Note an answer in the account that is open, if there is one."""
+    noted = _account.get()
+    if noted is not None and isinstance(answer, AgentResult):
+        noted.append(answer)
 
 
 def current() -> Context:

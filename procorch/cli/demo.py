@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
+import sys
 import time
 from dataclasses import asdict
 from pathlib import Path
@@ -19,12 +21,18 @@ if TYPE_CHECKING:
 
 _MOST_WORKERS = 8
 """By default: all the canonical solutions together take less than a second."""
+_MODELS = ("smollm2",)
 
 
 @click.command("demo")
 @click.option(
+    "--model", type=click.Choice(_MODELS), envvar="PROCORCH_MODEL", show_envvar=True,
+    help="Have this model write the candidates; it runs on this machine.",
+)  # fmt: skip
+@click.option(
     "-j", "--workers", type=click.IntRange(min=1), envvar="PROCORCH_WORKERS", show_envvar=True,
-    help=f"Number of agents; one a core where it is not given, 2 to {_MOST_WORKERS}.", metavar="N",
+    help=f"Number of agents; one a core where it is not given, 2 to {_MOST_WORKERS}. With --model "
+    "as many write, before that.", metavar="N",
 )  # fmt: skip
 @click.option(
     "--timeout", type=duration(least="50ms"), default="3s", show_default=True,
@@ -46,15 +54,15 @@ _MOST_WORKERS = 8
 )  # fmt: skip
 @click.option(
     "-o", "--out", type=click.Path(path_type=Path), envvar="PROCORCH_OUT", show_envvar=True,
-    help="The journal; without it .procorch/demo.db.",
+    help="The journal; without it .procorch/demo.db, or demo-MODEL.db there.",
 )  # fmt: skip
 @click.option(
     "--json", "as_json", is_flag=True, envvar="PROCORCH_JSON", show_envvar=True,
     help="One JSON object an item on stdout, as items finish.",
 )  # fmt: skip
 def command(
-    workers: int | None, timeout: float, memory: float, limit: int | None, resume: bool,
-    out: Path | None, as_json: bool,
+    model: str | None, workers: int | None, timeout: float, memory: float, limit: int | None,
+    resume: bool, out: Path | None, as_json: bool,
 ) -> int:  # fmt: skip
     """Evaluate the 164 problems of HumanEval, four of the candidates hostile.
 
@@ -65,52 +73,62 @@ def command(
     canonical solutions, but one dereferences a null pointer, one never ends, one eats memory and
     one calls os._exit(0). No key is needed and nothing is fetched.
 
-    The exit code is 0 when the hostile ones were stopped by name and all others passed, 1 when
-    not, and 130 after Ctrl-C.
+    With --model smollm2 agents that run a small language model write all the candidates before, in
+    some minutes; its weights (93 MB) are fetched the first time. Few of the programs are right. An
+    agent's process is no sandbox: what the model writes runs with your rights.
+
+    The exit code is 0 when the hostile ones were stopped by name and all others passed (--model:
+    when all were written and executed), 1 when not, and 130 after Ctrl-C.
     """
     from procorch.batch.errors import BatchError
     from procorch.cli import places, screen
+    from procorch.cli.demo_model import write
     from procorch.cli.demo_report import Figures, news, print_summary, print_table
-    from procorch.demo.humaneval import MissingPackage, candidates
+    from procorch.demo.humaneval import MissingPackage, candidates, problems
     from procorch.demo.run import Evaluation
     from procorch.errors import AgentError
 
-    try:
-        items = candidates(limit)
-    except MissingPackage as missing:
-        raise Misconfigured(str(missing)) from None
     count = _usual_workers() if workers is None else workers
     rows: list[Row] = []
+
+    def add(row: Row) -> None:
+        rows.append(row)
+        if as_json:
+            click.echo(json.dumps(asdict(row)))
+
     began = time.monotonic()
+    author = None
     try:
+        total = len(problems(limit))
+        journal = out or places.usual("demo" if model is None else f"demo-{model}")
+        if model is None:
+            items = candidates(limit)
+        else:
+            items, author = write(problems(limit), model, journal, resume, count, add, as_json)
+            began = time.monotonic()
         with (
             screen.meter("candidates", len(items), data_flows=as_json) as meter,
             Evaluation(
-                items,
-                out=out or places.usual("demo"),
-                resume=resume,
-                workers=count,
-                timeout=timeout,
+                items, out=journal, resume=resume, workers=count, timeout=timeout,
                 memory=int(memory),
             ) as run,
-        ):
+        ):  # fmt: skip
             for row in run:
-                rows.append(row)
-                if as_json:
-                    click.echo(json.dumps(asdict(row)))
+                add(row)
                 meter.step(news(row))
-    except KeyboardInterrupt:
-        click.echo(
-            f"interrupted after {len(rows)} of {len(items)} candidates; "
-            "procorch demo --resume goes on",
-            err=True,
-        )
+    except MissingPackage as missing:
+        raise Misconfigured(str(missing)) from None
+    except KeyboardInterrupt as interrupt:
+        done = str(interrupt) or f"{len(rows)} of {total} candidates"
+        again = (word for word in sys.argv[1:] if word != "--resume")
+        line = shlex.join(["procorch", *again, "--resume"])
+        click.echo(f"interrupted after {done}; {line} goes on", err=True)
         return ExitCode.INTERRUPTED
     except BatchError as error:
         raise Misconfigured(str(error)) from None
     except AgentError as error:
         raise click.ClickException(str(error)) from error
-    figures = Figures(count, run.replaced, time.monotonic() - began, run.resumed)
+    figures = Figures(count, run.replaced, time.monotonic() - began, run.resumed, author)
     if as_json:
         print_summary(screen.stderr(), rows, figures)
     else:

@@ -25,25 +25,32 @@ class Figures:
         replaced: how often a process of theirs was replaced.
         seconds: how long it took, start and end of the workers included.
         resumed: candidates that an earlier run has done.
+        author: who wrote the candidates, and what it took, in a line; None: people.
     """
 
     workers: int
     replaced: int
     seconds: float
     resumed: int = 0
+    author: str | None = None
+
+
+def is_news(row: Row) -> bool:
+    """Whether a person should see it: what went well is no news, nor is that a model is wrong."""
+    return row.outcome == KILLED or not row.as_expected
 
 
 def news(row: Row) -> Text | None:
-    """A line to be read while the run goes on; None for what went well."""
-    if row.outcome == PASSED:
+    """A line to be read while the run goes on; None for what is no news."""
+    if not is_news(row):
         return None
     x = ("x", _STYLES[row.outcome])
     return Text.assemble(x, f" {_item(row)} {_how(row)}; {_who(row)} is {row.worker}")
 
 
 def print_table(console: Console, rows: Sequence[Row]) -> None:
-    """What did not pass, in the order of the items: a table, or a list where it has no room."""
-    rows = sorted((row for row in rows if row.outcome != PASSED), key=lambda row: row.index)
+    """What is news, in the order of the items: a table, or a list where it has no room."""
+    rows = sorted(filter(is_news, rows), key=lambda row: row.index)
     if not rows:
         return
     table = _table(rows)
@@ -85,10 +92,28 @@ def print_summary(console: Console, rows: Sequence[Row], figures: Figures) -> No
     workers, times = _counted(figures.workers, "worker"), _counted(figures.replaced, "time")
     console.print(f"{workers}, replaced {times} before the end")
     wrong = sorted((row for row in rows if not row.as_expected), key=lambda row: row.index)
-    if not wrong:
+    if figures.author is not None:
+        console.print(figures.author)
+        _print_grouped(console, rows)
+    elif not wrong:
         console.print(Text("every candidate had the outcome that it should have", "green"))
     for row in wrong:
         console.print(Text(f"not as it should be: {_item(row)} {_how(row)}", "bold red"))
+
+
+def _print_grouped(console: Console, rows: Sequence[Row]) -> None:
+    """Which ones a model got right, and how often it was wrong in which way."""
+    right = sorted((row for row in rows if row.outcome == PASSED), key=lambda row: row.index)
+    if right:
+        console.print(Text(f"passed: {', '.join(row.id for row in right)}", _STYLES[PASSED]))
+    wrong = Counter(_kind(row) for row in rows if row.outcome == FAILED and row.as_expected)
+    if wrong:
+        kinds = ", ".join(f"{number} {kind}" for kind, number in wrong.most_common())
+        console.print(Text(f"failed: {kinds}", _STYLES[FAILED]))
+
+
+def _kind(row: Row) -> str:
+    return _cause(row).partition(":")[0]
 
 
 def _counted(number: int, noun: str) -> str:

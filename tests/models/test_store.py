@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import zipfile
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
-from procorch import PluginError
+from procorch import PluginError, StartError
+from procorch.models import smollm2
 from procorch.models.store import SMOLLM2, Weights, cache_dir, fetch
 
 WEIGHTS = b"0123456789" * 100
@@ -46,6 +48,14 @@ def test_weights_are_downloaded_once(index: Path, tmp_path: Path) -> None:
     assert [it.name for it in kept.parent.iterdir()] == ["model.gguf"]
 
 
+def test_where_nothing_can_be_kept_the_error_says_where_and_what_to_do(
+    index: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(PluginError, match=r"cannot be kept in .*/file/cache: Not a dir"):
+        fetch(weights(), tmp_path / "file" / "cache")
+
+
 def test_a_file_that_was_cut_off_is_downloaded_again(index: Path, tmp_path: Path) -> None:
     (tmp_path / "model.gguf").write_bytes(WEIGHTS[:-1])
     assert fetch(weights(), tmp_path).read_bytes() == WEIGHTS
@@ -77,3 +87,14 @@ def test_the_cache_is_where_the_user_says(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setenv("HOME", "/home/ada")
     assert cache_dir() == Path("/home/ada/.cache/procorch")
     assert SMOLLM2.name == "SmolLM2-135M-Instruct.Q4_1.gguf"
+
+
+@pytest.mark.skipif(find_spec("xllamacpp") is not None, reason="it is installed")
+def test_without_the_library_nothing_is_downloaded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PROCORCH_CACHE", str(tmp_path / "cache"))
+    with pytest.raises(StartError, match=r"pip install 'procorch\[local-model\]'") as caught:
+        smollm2()
+    assert not caught.value.is_retryable
+    assert not (tmp_path / "cache").exists()

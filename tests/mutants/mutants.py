@@ -42,6 +42,10 @@ REPLICAS = "tests/supervision/test_replicas.py::test_"
 CHUNKS = "tests/pool/test_chunks.py::test_"
 REQUESTS = "tests/process/test_requests.py::test_"
 ASK = "tests/process/test_ask.py::test_"
+STREAM = "tests/process/test_stream.py::test_"
+CHECKPOINT = "tests/process/test_checkpoint.py::test_"
+AGENT = "tests/agents/test_agent.py::test_"
+ERROR_MAP = "tests/adapters/test_error_map.py::test_"
 
 MUTANTS = (
     # ---- I1, I2: one outcome, and only the present generation counts
@@ -656,5 +660,265 @@ MUTANTS = (
         "        if len(self._descriptors) > self._decoder.partial:\n",
         "        if False:\n",
         (PAYLOAD + "a_descriptor_without_a_frame_is_a_fault",),
+    ),
+    # ---- streaming: pieces first, then the end; nobody runs ahead, and nobody waits for nothing
+    Mutant(
+        "streaming: the pieces come before the end",
+        "runtime/stream.py",
+        "            if not self._pieces:\n",
+        "            if not self._pieces or self._over:\n",
+        (
+            STREAM + "a_death_in_mid_stream_is_named_after_the_pieces_that_arrived",
+            STREAM + "a_stream_that_nobody_reads_ends_at_its_deadline",
+        ),
+    ),
+    Mutant(
+        "streaming: the end is its error",
+        "runtime/stream.py",
+        "            if self._over:\n                break\n            self._clock",
+        "            if self._over:\n                raise StopIteration\n            self._clock",
+        (
+            STREAM + "a_death_in_mid_stream_is_named_after_the_pieces_that_arrived",
+            STREAM + "an_error_in_mid_stream_comes_after_the_pieces_too",
+        ),
+    ),
+    Mutant(
+        "streaming: the agent waits for its reader",
+        "worker/services.py",
+        "        full = self._pieces >= _PIECES or self._bytes >= _BYTES\n",
+        "        full = False\n",
+        (STREAM + "a_slow_reader_slows_the_agent_down",),
+    ),
+    Mutant(
+        "streaming: a piece is confirmed when it is read, and not before",
+        "runtime/stream.py",
+        "            owed = self._due(self._over or self._free)\n",
+        "            owed = self._due(True)\n",
+        (STREAM + "a_piece_is_confirmed_once_and_not_before_it_is_read_or_nobody_will",),
+    ),
+    Mutant(
+        "streaming: what nobody will read is confirmed",
+        "runtime/stream.py",
+        "            self._over = True\n            owed = self._due(True)\n",
+        "            self._over = True\n            owed = None\n",
+        (STREAM + "a_piece_is_confirmed_once_and_not_before_it_is_read_or_nobody_will",),
+    ),
+    Mutant(
+        "streaming: what is read is confirmed",
+        "runtime/stream.py",
+        "self._due(self._owed is not None and self._owed[1] == number)",
+        "self._due(False)",
+        (STREAM + "a_piece_is_confirmed_once_and_not_before_it_is_read_or_nobody_will",),
+    ),
+    Mutant(
+        "streaming: who wants the whole answer lets the rest come",
+        "runtime/stream.py",
+        "            self._free = True\n            owed = self._due(True)\n",
+        "            owed = None\n",
+        (STREAM + "a_slow_reader_slows_the_agent_down",),
+    ),
+    Mutant(
+        "streaming: leaving the block cancels",
+        "runtime/stream.py",
+        "    def __exit__(self, *exception: object) -> None:\n        self.cancel()\n",
+        "    def __exit__(self, *exception: object) -> None:\n        pass\n",
+        (STREAM + "leaving_in_mid_stream_cancels_the_request_and_the_agent_goes_on",),
+    ),
+    Mutant(
+        "streaming: what was read is not sent again",
+        "handle.py",
+        "            retries=0,\n            wait=wait,\n            kind=partial(StreamReply",
+        "            wait=wait,\n            kind=partial(StreamReply",
+        (STREAM + "a_death_in_mid_stream_is_named_after_the_pieces_that_arrived",),
+    ),
+    Mutant(
+        "streaming: nothing is sent where nobody reads",
+        "context.py",
+        "        self._streaming = streaming\n",
+        "        self._streaming = True\n",
+        (STREAM + "nothing_is_sent_where_nobody_reads",),
+    ),
+    Mutant(
+        "streaming: a turn of a model is sent while it comes",
+        "turns.py",
+        "                    await worker.emit_async(piece)\n",
+        "                    pass\n",
+        (STREAM + "the_pieces_come_in_order_and_make_up_the_answer",),
+    ),
+    # ---- retry_after: a restart waits for what the provider asked
+    Mutant(
+        "retry_after: it reaches the restart",
+        "supervision/failing.py",
+        "            asked = error.retry_after if isinstance(error, AgentError) else None\n",
+        "            asked = None\n",
+        (MACHINE + "a_throttled_agent_backs_off_for_what_its_service_asked",),
+    ),
+    Mutant(
+        "retry_after: a longer backoff stands",
+        "supervision/restarts.py",
+        "        return max(asked, self._backoff.delay(self._attempts, chance))\n",
+        "        return asked or self._backoff.delay(self._attempts, chance)\n",
+        (RESTARTS + "a_restart_waits_at_least_as_long_as_was_asked_for",),
+    ),
+    Mutant(
+        "retry_after: it is found on the cause",
+        "adapters/error_map.py",
+        "    found.retry_after = _first(_wait(link) for link in chain)\n",
+        "    found.retry_after = _wait(error)\n",
+        (ERROR_MAP + "what_caused_it_tells_where_the_exception_does_not",),
+    ),
+    Mutant(
+        "retry_after: milliseconds are thousandths",
+        "adapters/error_map.py",
+        "                return milliseconds / 1000\n",
+        "                return milliseconds\n",
+        (ERROR_MAP + "the_wait_is_read_from_the_headers",),
+    ),
+    Mutant(
+        "retry_after: a wait without end is none",
+        "adapters/error_map.py",
+        '    return seconds if 0 <= seconds < float("inf") else None\n',
+        "    return seconds\n",
+        (ERROR_MAP + "a_wait_that_is_none_is_none",),
+    ),
+    # ---- checkpoint: what was answered is remembered, nothing else is
+    Mutant(
+        "checkpoint: a conversation is stored with its answer",
+        "agent.py",
+        "        if self.options.checkpoint and worker is not None:\n",
+        "        if False:\n",
+        (AGENT + "a_stored_conversation_goes_on_in_the_next_generation",),
+    ),
+    Mutant(
+        "checkpoint: only where it was asked for",
+        "agent.py",
+        "        if self.options.checkpoint and worker is not None:\n",
+        "        if worker is not None:\n",
+        (AGENT + "a_stored_conversation_goes_on_in_the_next_generation",),
+    ),
+    Mutant(
+        "checkpoint: a conversation goes on where it was",
+        "agent.py",
+        '        self._talk.load(state["saved"])\n',
+        "        pass\n",
+        (AGENT + "a_stored_conversation_goes_on_in_the_next_generation",),
+    ),
+    Mutant(
+        "checkpoint: no other state is taken for a conversation",
+        "agent.py",
+        "        if not isinstance(state, Mapping) or state.get(_STATE) != self._kind:\n",
+        "        if not isinstance(state, Mapping):\n",
+        (AGENT + "a_checkpoint_that_is_no_conversation_is_refused",),
+    ),
+    Mutant(
+        "checkpoint: a request that fails leaves the conversation as it was",
+        "turns.py",
+        "        history = [*self.messages, *messages]\n",
+        "        history = self.messages = [*self.messages, *messages]\n",
+        (AGENT + "a_failed_request_leaves_the_conversation_as_it_was",),
+    ),
+    Mutant(
+        "checkpoint: without history every request begins anew",
+        "agent.py",
+        "            self._talk.load(self._blank)\n",
+        "            pass\n",
+        (AGENT + "without_history_every_request_begins_anew",),
+    ),
+    Mutant(
+        "checkpoint: the last one wins",
+        "runtime/reports.py",
+        "            self._links[process.spec.key].checkpoint = bytes(unpack(frame.body))\n",
+        "            link = self._links[process.spec.key]\n"
+        "            link.checkpoint = link.checkpoint or bytes(unpack(frame.body))\n",
+        (
+            CHECKPOINT + "the_next_generation_has_the_last_checkpoint_before_its_first_request",
+            CHECKPOINT + "a_checkpoint_stays_until_there_is_a_newer_one",
+        ),
+    ),
+    Mutant(
+        "checkpoint: it has a largest size",
+        "worker/services.py",
+        '        self._check(agent, "checkpoint", sum(map(len, body)), CHECKPOINT_LIMIT)\n',
+        "",
+        (CHECKPOINT + "what_cannot_be_saved_is_refused_and_changes_nothing",),
+    ),
+    # ---- error map: the most telling sign first, and nothing that is not about a model's service
+    Mutant(
+        "error map: quota comes before the rate limit",
+        "adapters/error_map.py",
+        "    if any(_out_of_quota(link) for link in links):\n",
+        "    if False:\n",
+        (ERROR_MAP + "the_code_of_the_provider_comes_before_the_class",),
+    ),
+    Mutant(
+        "error map: a quota that names a wait is a rate limit",
+        "adapters/error_map.py",
+        "    return _wait(error) is None and _QUOTA_TEXT",
+        "    return _QUOTA_TEXT",
+        (ERROR_MAP + "quota_is_believed_from_the_text_only_where_no_wait_is_named",),
+    ),
+    Mutant(
+        "error map: the code comes before the class",
+        "adapters/error_map.py",
+        "_by_code(link) or _by_name(link) or _by_status(link)",
+        "_by_name(link) or _by_code(link) or _by_status(link)",
+        (ERROR_MAP + "the_code_of_the_provider_comes_before_the_class",),
+    ),
+    Mutant(
+        "error map: base classes count",
+        "adapters/error_map.py",
+        "    return [cls.__name__ for cls in type(error).__mro__]\n",
+        "    return [type(error).__name__]\n",
+        (ERROR_MAP + "the_name_of_a_base_class_tells_as_well",),
+    ),
+    Mutant(
+        "error map: the text comes last",
+        "adapters/error_map.py",
+        "_by_code(link) or _by_name(link) or _by_status(link)",
+        "_by_code(link) or _by_name(link) or _by_text(link) or _by_status(link)",
+        (ERROR_MAP + "the_status_comes_before_the_text",),
+    ),
+    Mutant(
+        "error map: the cause tells, too",
+        "adapters/error_map.py",
+        "        link = group[-1] if group else link.__cause__\n",
+        "        link = group[-1] if group else None\n",
+        (ERROR_MAP + "what_caused_it_tells_where_the_exception_does_not",),
+    ),
+    Mutant(
+        "error map: only exceptions of the libraries it knows",
+        "adapters/error_map.py",
+        "    links = [link for link in chain if _comes_from(link, LIBRARIES)]\n",
+        "    links = chain\n",
+        (ERROR_MAP + "what_is_not_about_a_models_service_means_nothing_here",),
+    ),
+    Mutant(
+        "error map: a library is its whole name",
+        "adapters/error_map.py",
+        'f"{cls.__module__}.".startswith(f"{m}.")',
+        "cls.__module__.startswith(m)",
+        (ERROR_MAP + "what_is_not_about_a_models_service_means_nothing_here",),
+    ),
+    Mutant(
+        "error map: every status of 500 and more",
+        "adapters/error_map.py",
+        "500 <= status < 600",
+        "500 == status",
+        (ERROR_MAP + "the_status_tells_wherever_it_is_kept",),
+    ),
+    # ---- what others have used for an answer
+    Mutant(
+        "account: what a tool has asked for is counted",
+        "context.py",
+        "    if noted is not None and isinstance(answer, AgentResult):\n",
+        "    if False:\n",
+        (ASK + "usage_and_cost_of_the_agents_that_tools_ask_are_summed_up_the_tree",),
+    ),
+    Mutant(
+        "account: each conversation has its own",
+        "context.py",
+        "            _account.reset(token)\n",
+        "            pass\n",
+        (ASK + "usage_and_cost_of_the_agents_that_tools_ask_are_summed_up_the_tree",),
     ),
 )

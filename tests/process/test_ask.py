@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import threading
@@ -10,17 +11,23 @@ from typing import Any
 
 import pytest
 
+import procorch
 from procorch import (
     AgentCrashed,
     AgentError,
     AgentFailure,
+    AgentOptions,
     AgentOrchestrator,
     AgentStopped,
+    Cost,
     OrchestratedHandle,
     PluginError,
     RequestTimeout,
     Shutdown,
     SupervisorAction,
+    ToolCallBlock,
+    ToolResultMessage,
+    Usage,
 )
 from procorch.supervision import notices
 from tests.process.scenes import until
@@ -417,3 +424,64 @@ def test_an_agent_that_waits_for_an_answer_leaves_when_it_is_cancelled(
     a.cancel()
     a.wait()
     assert "exited with code 0" in str(a.info().last_exit)
+
+
+# ---- what it took
+
+
+def test_usage_and_cost_of_the_agents_that_tools_ask_are_summed_up_the_tree(
+    orch: AgentOrchestrator,
+) -> None:
+    """Also of those who do not ask, and of an agent inside a tool; each is counted once."""
+
+    def member(*others: str) -> Factory:
+        def factory() -> AgentOptions:
+            def turn(context: Any) -> Any:
+                yield Usage(input=100, output=10)
+                yield Cost(input=1.0)
+                if context.tools and not isinstance(context.messages[-1], ToolResultMessage):
+                    yield from (ToolCallBlock(it.__name__, it.__name__, {}) for it in tools)
+                else:
+                    yield "said"
+
+            def consult() -> str:
+                return " ".join(procorch.current().ask(name, "hm?").text for name in others)
+
+            async def consult_beside() -> str:
+                ask = procorch.current().ask_async
+                answers = await asyncio.gather(*(ask(name, "?") for name in others))
+                return " ".join(answer.text for answer in answers)
+
+            async def think() -> str:
+                return (await procorch.Agent(AgentOptions(stream_fn=turn)).respond("hm")).text
+
+            tools = [consult, consult_beside, think] if others else []
+            return AgentOptions(stream_fn=turn, tools=tools)
+
+        return factory
+
+    orch.add_agent("root", member("left", "right"))
+    orch.add_agent("left", member("leaf"))
+    orch.add_agent("right", member())
+    orch.add_agent("leaf", member())
+    agents = orch.spawn_all()
+    leaf = agents["leaf"].send_message("go")
+    assert (leaf.usage.output, leaf.cost.total) == (10, 1.0)
+    # Two turns, one in a tool, and twice what it asks.
+    for _ in range(2):
+        left = agents["left"].send_message("go")
+        assert (left.usage.input, left.usage.output, left.cost.total) == (500, 50, 5.0)
+    root = agents["root"].send_message("go")
+    assert (root.usage.output, root.cost.total) == (30 + 2 * (50 + 10), 15.0)
+
+
+def test_what_a_handler_asks_is_what_it_returns(orch: AgentOrchestrator) -> None:
+    """It may hand an answer on: nothing is added to that."""
+
+    def knows(context: Any) -> Any:
+        yield "said"
+        yield Usage(input=100, output=10)
+
+    orch.add_agent("a", lambda: lambda messages: procorch.current().ask("b", messages))
+    orch.add_agent("b", lambda: AgentOptions(stream_fn=knows))
+    assert orch.spawn_all()["a"].send_message("go").usage.output == 10

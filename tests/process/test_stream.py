@@ -20,6 +20,7 @@ from procorch import (
     RequestTimeout,
     current,
 )
+from procorch.runtime.stream import StreamReply
 from tests.process.conftest import PATIENCE, Gate
 
 Start = Callable[..., OrchestratedHandle]
@@ -116,7 +117,38 @@ def test_a_slow_reader_slows_the_agent_down(
     assert [*answer] == [str(number) for number in range(16, 40)]
 
 
-def test_a_death_in_mid_stream_is_named_after_the_pieces_that_arrived(start: Start) -> None:
+def test_a_piece_is_confirmed_once_and_not_before_it_is_read_or_nobody_will() -> None:
+    confirmed: list[int] = []
+    worker: Any = object()
+
+    def make() -> StreamReply:
+        confirmed.clear()
+        reply = StreamReply(
+            1, "a", drop=lambda request: None, run=lambda call, *_: None,
+            confirm=lambda process, number: confirmed.append(number),
+        )  # fmt: skip
+        for piece, number in ((b"x", 0), (b"y", 7)):
+            reply.arrive(worker, piece, number)
+        assert confirmed == []
+        return reply
+
+    read = make()
+    assert (next(read), confirmed) == ("x", [])
+    assert (next(read), confirmed) == ("y", [7])
+    read.cancel()
+    assert confirmed == [7]
+
+    left = make()
+    left.cancel()
+    assert confirmed == [7]
+    left.arrive(worker, b"late", 8)
+    assert confirmed == [7, 8]
+
+
+@pytest.mark.parametrize("when", ["meanwhile", "afterwards"])
+def test_a_death_in_mid_stream_is_named_after_the_pieces_that_arrived(
+    start: Start, when: str
+) -> None:
     def factory() -> Any:
         def handle(messages: Any) -> str:
             if messages[-1].text == "again":
@@ -130,6 +162,8 @@ def test_a_death_in_mid_stream_is_named_after_the_pieces_that_arrived(start: Sta
 
     agent = start(factory, supervisor=DefaultSupervisor(), retries=3)
     answer, seen = agent.stream("go"), list[str]()
+    if when == "afterwards":
+        assert isinstance(answer.exception(PATIENCE), AgentCrashed)
     with pytest.raises(AgentCrashed, match="SIGKILL"):
         seen.extend(answer)
     assert seen == ["0", "1", "2", "3", "4"]
