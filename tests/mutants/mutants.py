@@ -42,6 +42,8 @@ REPLICAS = "tests/supervision/test_replicas.py::test_"
 CHUNKS = "tests/pool/test_chunks.py::test_"
 REQUESTS = "tests/process/test_requests.py::test_"
 ASK = "tests/process/test_ask.py::test_"
+PREFETCH = "tests/process/test_prefetch.py::test_"
+MONITOR = "tests/process/test_monitor.py::test_"
 STREAM = "tests/process/test_stream.py::test_"
 CHECKPOINT = "tests/process/test_checkpoint.py::test_"
 AGENT = "tests/agents/test_agent.py::test_"
@@ -920,5 +922,77 @@ MUTANTS = (
         "            _account.reset(token)\n",
         "            pass\n",
         (ASK + "usage_and_cost_of_the_agents_that_tools_ask_are_summed_up_the_tree",),
+    ),
+    # ---- requests ahead of their turn
+    Mutant(
+        "ahead: back to the queue after a death",
+        "supervision/core.py",
+        "            self.put_back(request)\n",
+        "            self.resolve(request.id, Aborted(agent=a.name))\n",
+        (PREFETCH + "a_death_costs_the_request_that_ran_and_no_other", SIMULATE),
+    ),
+    Mutant(
+        "ahead: nothing is begun before the verdict",
+        "worker/main.py",
+        "            self._waits = self._head.waits\n",
+        "",
+        (PREFETCH + "nothing_is_begun_before_the_policy_has_decided_about_an_error",),
+    ),
+    Mutant(
+        "ahead: one that is cancelled is not begun",
+        "launch/local.py",
+        "        if not self._gone:\n            self._page.aim(request, FLAG)\n",
+        "        pass\n",
+        (PREFETCH + "one_that_is_cancelled_in_time_never_begins",),
+    ),
+    Mutant(
+        "ahead: one that began before its cancellation is interrupted",
+        "supervision/requests.py",
+        "    else:\n        _end_request(core, a, number)\n",
+        "",
+        (MACHINE + "one_that_was_cancelled_ahead_of_its_turn_is_interrupted_when_that_comes",),
+    ),
+    Mutant(
+        "ahead: not by an agent that has finished",
+        "supervision/requests.py",
+        "    if not a.held and not a.leaving:\n",
+        "    if not a.held:\n",
+        (MACHINE + "what_is_ahead_of_an_agent_that_finishes_goes_back_to_the_queue",),
+    ),
+    Mutant(
+        "ahead: no more than a process may serve",
+        "supervision/instance.py",
+        "        if self.settings.max_requests is not None:\n",
+        "        if False:\n",
+        (PREFETCH + "a_process_serves_no_more_requests_than_it_may",),
+    ),
+    Mutant(
+        "what waits is for those who were told to finish, when they are the last",
+        "supervision/ending.py",
+        "            core.soon(member, _look)\n",
+        "            pass\n",
+        (REPLICAS + "what_waits_for_one_that_ends_is_taken_by_one_that_was_told_to_finish",),
+    ),
+    Mutant(
+        "posted first, the backlog second",
+        "runtime/monitor.py",
+        "        self._loop.post_quietly(request.event())\n        if not request.mailbox.backlog",
+        "        backlog = request.mailbox.backlog\n"
+        "        self._loop.post_quietly(request.event())\n        if not backlog",
+        (MONITOR + "a_request_for_which_nobody_is_woken_is_found_by_the_turn_that_makes_room",),
+    ),
+    Mutant(
+        "an interrupted poster leaves the waking to the next",
+        "runtime/loop.py",
+        "                self._asleep = True\n                raise\n",
+        "                raise\n",
+        (MONITOR + "a_poster_that_is_interrupted_leaves_the_waking_to_the_next",),
+    ),
+    Mutant(
+        "a dropped interrupt comes again",
+        "worker/cancel.py",
+        "                self._told = 0  # All",
+        "                pass  # All",
+        (CANCEL + "an_interrupt_that_comes_to_nothing_comes_again_where_the_agent_waits",),
     ),
 )

@@ -623,3 +623,27 @@ def test_a_worn_process_that_fails_its_last_request_is_replaced_where_the_policy
     bench.fail(key, bench.submit(key))
     bench.judge(ESCALATE)
     assert bench.pressed(key) == [Rung.LEAVE]
+
+
+def test_one_that_was_cancelled_ahead_of_its_turn_is_interrupted_when_that_comes(bench):
+    """It may have begun in the moment before the status page said so."""
+    key = bench.running(prefetch=2)
+    first, second = bench.submit(key), bench.submit(key)
+    assert ev.Revoke(key, second) in bench.step(ev.CancelRequest(second))
+    assert bench.pressed(key) == []
+    bench.reply(key, first)
+    assert bench.pressed(key) == [Rung.COOPERATE]
+    third = bench.submit(key)
+    bench.reply(key, second, Aborted())
+    assert bench.sent[-1] == (key, 1, third)
+
+
+def test_what_is_ahead_of_an_agent_that_finishes_goes_back_to_the_queue(bench):
+    key = bench.running(prefetch=2, restart="permanent")
+    first, second = bench.submit(key), bench.submit(key)
+    bench.step(ev.Leaving(key, 1))
+    bench.reply(key, first)
+    bench.live[key].discard(1)
+    bench.step(ev.Exited(key, 1, ev.Exit(code=0, started=first)))
+    bench.ready(key)
+    assert bench.sent[-1] == (key, 2, second)

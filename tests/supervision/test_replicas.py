@@ -133,3 +133,22 @@ def test_a_process_that_used_more_than_max_memory_is_replaced_after_the_request(
 def test_a_jitter_is_a_part(jitter: Any) -> None:
     with pytest.raises((ValueError, TypeError), match="recycle_jitter"):
         AgentSettings.of({"recycle_jitter": jitter})
+
+
+def test_what_waits_for_one_that_ends_is_taken_by_one_that_was_told_to_finish(bench: Any) -> None:
+    """It is there still, because it waits for its child to end."""
+    first, second = two(bench)
+    bench.running(parent=first, link="stop")
+    bench.step(ev.Stop(first, 3.0))
+    runs, waits = bench.submit(first), bench.submit(first)
+    assert takers(bench) == [second]
+    bench.die(second, started=runs)
+    bench.judge(SupervisorAction.STOP)
+    assert bench.sent[-1][::2] == (first, waits)
+
+
+def test_ahead_of_their_turn_requests_go_to_whoever_has_least_to_do(bench: Any) -> None:
+    first, second = two(bench, prefetch=2)
+    for _ in range(5):
+        bench.submit(first)
+    assert takers(bench) == [first, second, first, second]
