@@ -36,7 +36,8 @@ _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 
 def _option(*names: str, **known: Any) -> Callable[[_Function], _Function]:
-    variable = max(names, key=len).partition("/")[0].lstrip("-").upper().replace("-", "_")
+    flag = next(name for name in names if name.startswith("--"))
+    variable = flag.removeprefix("--").upper().replace("-", "_")
     return click.option(*names, envvar=f"PROCORCH_{variable}", show_envvar=True, **known)
 
 
@@ -178,22 +179,21 @@ def _dry_run(source: str, out: Path, given: dict[str, Any]) -> int:
     shard = None if given["shard"] is None else Shard.parse(given["shard"])
     selection = Selection(shard, given["limit"])
     items = selection.of(open_source(source, form=given["form"], id=given["id_"]))
-    if out.exists():
-        with Reader(out) as journal:
-            found = plan(items, journal)
-    else:
-        found = plan(items, None)
-    left = found.total - found.ok - found.failed
+    with Reader(out) if out.exists() else contextlib.nullcontext() as journal:
+        found = plan(
+            items, journal, retry_failed=given["retry_failed"], redo=given["redo"],
+            accept_changes=given["accept_changes"],
+        )  # fmt: skip
     if given["as_json"]:
-        known = {name: getattr(found, name) for name in ("total", "ok", "failed", "changed")}
-        click.echo(json.dumps(known | {"left": left}))
+        names = ("total", "ok", "failed", "changed", "left")
+        click.echo(json.dumps({name: getattr(found, name) for name in names}))
         return ExitCode.DONE
     click.echo(f"{found.total} items in {source}")
     click.echo(f"{found.ok} have succeeded and {found.failed} failed in {out}")
     if found.changed:
         click.echo(f"{found.changed} of them have another input now")
     such = f", {', '.join(found.first)} first" if found.first and not given["shuffle"] else ""
-    click.echo(f"{left} are to be run{such}")
+    click.echo(f"{found.left} are to be run{such}")
     return ExitCode.DONE
 
 

@@ -83,6 +83,8 @@ def _run(journal: Reader, as_json: bool) -> int:
     again = header.get("command")
     if again and state != "finished" and not state.startswith("running"):
         console.print(f"to go on:\n  {again} --resume", soft_wrap=True)
+    if again and failed and not state.startswith("running"):
+        console.print(f"to run again what has failed:\n  {again} --retry-failed", soft_wrap=True)
     return 0
 
 

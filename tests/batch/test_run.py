@@ -290,8 +290,14 @@ def test_an_item_that_cannot_be_sent_fails_alone(tmp_path: Path) -> None:
 def test_an_id_that_is_there_twice_ends_the_batch(tmp_path: Path) -> None:
     far = [{"id": "a"}, *({"id": str(n)} for n in range(200)), {"id": "a"}]
     for items in ([{"id": "a"}, {"id": "a"}], far):
+        out = tmp_path / f"{len(items)}.db"
+        with pytest.raises(
+            BatchInputError, match=f"there twice: item 0, and item {len(items) - 1}"
+        ):
+            run_batch(agents.echo, items, out=out, workers=1)
+        assert not out.exists()  # what can be read twice is looked at first
         with (
-            run_batch(agents.echo, items, out=tmp_path / f"{len(items)}.db", workers=1) as run,
+            run_batch(agents.echo, iter(items), out=out, workers=1) as run,
             pytest.raises(BatchInputError, match="item 'a' is there twice"),
         ):
             list(run)
