@@ -91,7 +91,7 @@ ROW = Row(
         POOL: contender(pool),
         EXECUTOR: contender(executor),
     },
-    goals=(Goal("within", target=4.0 * MIB, stretch=1.0 * MIB, metric="growth"),),
+    goals=(Goal("within", target=4.0 * MIB, metric="growth"),),
     full=Scale(rounds=1, amount=1_000_000),
     quick=Scale(rounds=1, amount=50_000),
     smoke=Scale(rounds=1, amount=20),
