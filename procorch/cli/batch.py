@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from procorch.cli.exits import ExitCode, Misconfigured
-from procorch.cli.params import duration, size
+from procorch.cli.params import duration, files, size
 
 if TYPE_CHECKING:
     from procorch.batch.runner import BatchRun
@@ -42,8 +42,8 @@ def _option(*names: str, **known: Any) -> Callable[[_Function], _Function]:
 
 
 @click.command("batch", cls=_Remembering)
-@click.argument("app", envvar="PROCORCH_APP")
-@click.argument("source", metavar="IN", envvar="PROCORCH_IN")
+@click.argument("app", envvar="PROCORCH_APP", shell_complete=files)
+@click.argument("source", metavar="IN", envvar="PROCORCH_IN", shell_complete=files)
 @_option("-o", "--out", type=click.Path(path_type=Path), metavar="RUN",
          help="The journal, one file; without it .procorch/FACTORY-IN.db.")  # fmt: skip
 @_option("-j", "--workers", type=click.IntRange(min=1), metavar="N",

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from procorch.cli.exits import ExitCode, Misconfigured
-from procorch.cli.params import duration, size
+from procorch.cli.params import duration, files, size
 
 if TYPE_CHECKING:
     from procorch.bench import Comparison, Measurement
 
 
 @click.command("bench")
-@click.argument("apps", metavar="APP...", nargs=-1)
+@click.argument("apps", metavar="APP...", nargs=-1, shell_complete=files)
 @click.option(
     "-r", "--request", "requests", multiple=True, metavar="VALUE",
     envvar="PROCORCH_REQUEST", show_envvar=True,

@@ -7,10 +7,11 @@ from pathlib import Path
 import click
 
 from procorch.cli.exits import Misconfigured
+from procorch.cli.params import runs
 
 
 @click.command("export")
-@click.argument("run", envvar="PROCORCH_RUN")
+@click.argument("run", envvar="PROCORCH_RUN", shell_complete=runs)
 @click.option(
     "--format", "form", type=click.Choice(["jsonl", "csv", "joblog", "parquet"]), default="jsonl",
     show_default=True, envvar="PROCORCH_FORMAT", show_envvar=True,

@@ -8,10 +8,11 @@ from pathlib import Path
 import click
 
 from procorch.cli.exits import Misconfigured
+from procorch.cli.params import files
 
 
 @click.command("merge")
-@click.argument("runs", nargs=-1, required=True, envvar="PROCORCH_RUNS")
+@click.argument("runs", nargs=-1, required=True, envvar="PROCORCH_RUNS", shell_complete=files)
 @click.option(
     "-o", "--out", type=click.Path(path_type=Path), required=True, envvar="PROCORCH_OUT",
     show_envvar=True, help="The journal of the whole; must not exist.",

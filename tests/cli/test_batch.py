@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import csv
 import json
+import os
+import pty
 import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable
@@ -314,5 +317,52 @@ def test_a_shell_is_given_its_completion(shell: str, run: Run) -> None:
 
 
 def test_a_shell_is_told_the_verbs(run: Run) -> None:
-    ended = run(_PROCORCH_COMPLETE="bash_complete", COMP_WORDS="procorch ba", COMP_CWORD="1")
-    assert "plain,batch" in ended.stdout
+    assert "plain,batch" in completed(run, "procorch ba")
+
+
+def completed(run: Run, line: str) -> list[str]:
+    """What bash is told for the last word of a line; `file,` has it complete names of files."""
+    words = {"COMP_WORDS": line, "COMP_CWORD": str(line.count(" "))}
+    return run(_PROCORCH_COMPLETE="bash_complete", **words).stdout.split()
+
+
+def test_a_shell_is_told_files_and_runs_and_what_has_failed(folder: Path, run: Run) -> None:
+    assert completed(run, "procorch batch ") == ["file,"]
+    assert completed(run, "procorch batch app.py:double in") == ["file,in"]
+    run("batch", "app:double", "in.jsonl")
+    assert completed(run, "procorch show dou") == ["file,dou", "plain,double-in"]
+    assert completed(run, "procorch show double-in wr") == ["plain,wrong1", "plain,wrong2"]
+    assert completed(run, "procorch show nowhere wr") == []
+
+
+def test_bash_completes_after_an_app_though_it_has_a_colon(folder: Path, run: Run) -> None:
+    """On a terminal: bash itself splits the word at the colon."""
+    script = run("completion", "bash").stdout
+    (folder / "questions.csv").touch()
+    (folder / "bin").mkdir()
+    quoted = " ".join(map(shlex.quote, COMMAND))
+    (folder / "bin" / "procorch").write_text(f'#!/bin/sh\nexec {quoted} "$@"\n')
+    (folder / "bin" / "procorch").chmod(0o700)
+    (folder / "rc").write_text(f"PATH=$PWD/bin:$PATH\n{script}\nPS1='ready> '\n")
+    ours, theirs = pty.openpty()
+    bash = subprocess.Popen(
+        ["bash", "--noprofile", "--rcfile", "rc", "-i"],
+        stdin=theirs, stdout=theirs, stderr=theirs, env=environment({}), start_new_session=True,
+    )  # fmt: skip
+    os.close(theirs)
+    try:
+        until(ours, b"ready> ")
+        os.write(ours, b"procorch batch app.py:double quest\t")
+        assert b"app.py:double questions.csv" in until(ours, b"questions.csv")
+    finally:
+        bash.kill()
+        bash.wait()
+        os.close(ours)
+
+
+def until(fd: int, wanted: bytes) -> bytes:
+    """What a terminal has shown when this has come."""
+    seen = b""
+    while wanted not in seen:
+        seen += os.read(fd, 4096)
+    return seen
