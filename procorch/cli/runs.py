@@ -47,15 +47,17 @@ def command(folder: Path | None, as_json: bool) -> int:
         at = each["at"]
         when = "" if at is None else time.strftime("%Y-%m-%d %H:%M", time.localtime(at))
         state = each["state"].partition(":")[0]
-        values = (each["run"], state, each["ok"], each["failed"], each["total"], when)
+        # A name is enough for the other verbs, where the folder is the usual one.
+        run = Path(each["run"]).stem if folder == HOME else each["run"]
+        values = (run, state, each["ok"], each["failed"], each["total"], when)
         table.add_row(*("" if value is None else str(value) for value in values), each["factory"])
     screen.stdout().print(table)
     for each in found:
         state, _, why = each["state"].partition(": ")
-        if why:
-            click.echo(
-                f"{state}: {why if state == 'unreadable' else each['run'] + ', ' + why}", err=True
-            )
+        if state == "unreadable":  # the reason names the file
+            click.echo(f"unreadable: {why}", err=True)
+        elif why:
+            click.echo(f"running: {each['run']}, {why}", err=True)
     return 0
 
 
