@@ -20,6 +20,9 @@ from pathlib import Path
 import psutil
 import pytest
 
+from procorch.runtime.direct import Direct
+from procorch.supervision.settings import AgentSettings
+
 TESTS = Path(__file__).resolve().parent
 GUARDED = {
     "process", "faults", "pool", "executor", "measure", "cli", "batch", "llm", "benchmarks",
@@ -37,6 +40,23 @@ collect_ignore = [
 # Appended, so that an installed procorch is the one under test, not the source beside the tests.
 if str(TESTS.parent) not in sys.path:
     sys.path.append(str(TESTS.parent))
+
+
+@pytest.fixture(autouse=True)
+def another_way(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
+    """`tox -e ways`: requests take another way through procorch, and come to the same.
+
+    ``PROCORCH_TESTS_PREFETCH`` is the ``prefetch`` of all agents that say nothing of it, but for
+    tests about what waits in the queue itself (marked so); with ``PROCORCH_TESTS_DIRECT=0`` callers
+    that wait leave everything to the monitor.
+    """
+    prefetch = os.environ.get("PROCORCH_TESTS_PREFETCH")
+    if prefetch is not None and request.node.get_closest_marker("queue") is None:
+        of = AgentSettings.of
+        more = {"prefetch": int(prefetch)}
+        monkeypatch.setattr(AgentSettings, "of", lambda given: of(more | dict(given)))
+    if os.environ.get("PROCORCH_TESTS_DIRECT") == "0":
+        monkeypatch.setattr(Direct, "call", lambda self, request, reply: None)
 
 
 @pytest.fixture(autouse=True)

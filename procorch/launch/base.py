@@ -162,6 +162,15 @@ class WorkerProcess(Protocol):
         """Have ``request`` end and the worker live: by a flag, or by an exception in its code."""
         ...
 
+    def revoke(self, request: int) -> None:
+        """``request`` need not be begun; if it was, nothing happens."""
+        ...
+
+    @property
+    def started(self) -> int:
+        """The last request that the worker has begun; 0: none, or it is gone."""
+        ...
+
     def dump_stacks(self) -> None:
         """Have the worker write down where its threads are, for the exit that is to follow."""
         ...

@@ -26,7 +26,7 @@ from procorch.errors.words import signal_name
 from procorch.launch.base import Cause, ExitInfo, Sink, Spec, Stream, Watcher, Where
 from procorch.launch.taps import Tap, standard_output
 from procorch.wire.channel import Channel
-from procorch.wire.frame import Kind
+from procorch.wire.frame import Frame, Kind
 from procorch.wire.payload import Parts
 from procorch.wire.status import FLAG, RAISE, StatusPage
 from procorch.worker.cancel import CANCEL, STACK
@@ -169,6 +169,11 @@ class LocalProcess:
         """The progress count of its status page; of a dead worker 0: it makes none."""
         return 0 if self._gone else self._page.progress
 
+    @property
+    def started(self) -> int:
+        """See `WorkerProcess.started`."""
+        return 0 if self._gone else self._page.started
+
     def send(self, kind: Kind, request: int, head: bytes, body: Parts) -> None:
         """See `WorkerProcess.send`."""
         if self._gone or self._deaf:
@@ -181,7 +186,7 @@ class LocalProcess:
             self._want_to_write()
 
     def _want_to_write(self) -> None:
-        if self._channel.unsent:
+        if self._channel.unsent and not self._channel.held:
             self.take_back()
             self._loop.watch_writable(self._channel.fileno(), self._writable)
 
@@ -249,6 +254,11 @@ class LocalProcess:
             self._nudged = request
             self._nudge(request)
 
+    def revoke(self, request: int) -> None:
+        """See `WorkerProcess.revoke`."""
+        if not self._gone:
+            self._page.aim(request, FLAG)
+
     def _nudge(self, request: int) -> None:
         """Signal the worker, and again until its request has ended: an interrupt is put off while
         the worker is importing, and a signal may come before it has begun the request."""
@@ -279,8 +289,7 @@ class LocalProcess:
             frames = self._channel.receive()
             if frames:
                 self._pull()
-            for frame in frames:
-                self._sink.on_frame(self, frame)
+                self._hand_in(frames)
             if self._channel.fault is not None:
                 raise self._channel.fault
         except ProtocolError as error:
@@ -290,6 +299,20 @@ class LocalProcess:
         if self._channel.eof:
             self._stop_listening()
             self._loop.call_later(_EOF_PATIENCE, self._still_there)
+
+    def _hand_in(self, frames: list[Frame]) -> None:
+        """What they have sent to it leaves in one write."""
+        if len(frames) > 1:
+            self._channel.hold()
+        try:
+            for frame in frames:
+                self._sink.on_frame(self, frame)
+        finally:
+            if len(frames) > 1:
+                with contextlib.suppress(OSError):  # Its death is on the way through the pidfd.
+                    self._channel.let_go()
+                if self.where is not None and not self._gone and not self._deaf:
+                    self._want_to_write()
 
     def _pull(self) -> None:
         """Hand in what it has written on its standard streams."""

@@ -22,7 +22,6 @@ class Link:
     Args:
         parent: key of the instance it was started under.
         checkpoint: the last state it stored, for its next generation (N17).
-        busy: the last request that was sent to it.
         ready: the last generation that became ready.
         fresh: who waits for one after that which was ready when they came.
         output: what its workers have written.
@@ -43,7 +42,6 @@ class Link:
     parent: int | None = None
     checkpoint: bytes | None = field(default=None, repr=False)
     status: AgentStatus = AgentStatus.RUNNING
-    busy: int = 0
     ready: int = 0
     fresh: deque[tuple[int, Future[None]]] = field(default_factory=deque)
     output: Output = field(default_factory=Output)

@@ -74,6 +74,9 @@ class Performer:
         self._perform: dict[type, Callable[[Any], None]] = {
             ev.Launch: self._launch,
             ev.Send: self._send,
+            ev.Begin: self._begin,
+            ev.Proceed: self._proceed,
+            ev.Revoke: self._revoke,
             ev.Resolve: self._resolve,
             ev.Ask: self._ask,
             ev.Appeal: self._appeal,
@@ -146,6 +149,7 @@ class Performer:
             cwd=link.settings.cwd,
             nice=link.settings.priority,
             address_space=link.settings.address_space_limit,
+            waits=link.settings.prefetch > 1,
         )
         body = link.factory + (link.checkpoint or b"")
         capture = link.output.captures_stdout
@@ -154,29 +158,45 @@ class Performer:
     def _send(self, action: ev.Send) -> None:
         request = self.requests[action.request]
         link = self.links[action.key]
-        link.busy = request.id
-        process, now = link.process, self.now
-        request.process = process
+        process = request.process = link.process
+        request.generation = action.generation
         self._left_queue(request)
-        request.sent, request.generation = now, action.generation
+        if not action.ahead:
+            self._begun(request, link)
+        remaining = request.timeout
+        if request.deadline is not None:
+            remaining = max(0.0, request.deadline - self.now)
+        chunk = request.items is not None
+        head = heads.encode(heads.RequestHead(request.text, remaining, chunk, request.stream))
+        if process is not None:
+            process.send(Kind.REQUEST, request.id, head, request.body)
+
+    def _begin(self, action: ev.Begin) -> None:
+        self._begun(self.requests[action.request], self.links[action.key])
+
+    def _begun(self, request: Outgoing, link: Link) -> None:
+        request.sent = self.now
         request.output, request.mark = link.output, link.output.mark()
         request.reply.begun()
         if self._hub.watched:
             self._hub.publish(
                 notices.RequestStarted(
                     agent=request.agent,
-                    generation=action.generation,
-                    at=now,
+                    generation=request.generation,
+                    at=self.now,
                     request=request.id,
                 )
             )
-        remaining = request.timeout
-        if request.deadline is not None:
-            remaining = max(0.0, request.deadline - now)
-        chunk = request.items is not None
-        head = heads.encode(heads.RequestHead(request.text, remaining, chunk, request.stream))
+
+    def _proceed(self, action: ev.Proceed) -> None:
+        process = self.links[action.key].process
         if process is not None:
-            process.send(Kind.REQUEST, request.id, head, request.body)
+            process.send(Kind.PROCEED, 0, b"", [])
+
+    def _revoke(self, action: ev.Revoke) -> None:
+        process = self.links[action.key].process
+        if process is not None:
+            process.revoke(action.request)
 
     def _resolve(self, action: ev.Resolve) -> None:
         request = self.requests.pop(action.request, None)

@@ -60,7 +60,7 @@ class Reports:
             return
         try:
             if frame.kind is Kind.ASK:
-                self._asks.ask(process, frame, self._links[process.spec.key].busy)
+                self._asks.ask(process, frame, process.started)
                 return
             if frame.kind is Kind.FORGET:
                 self._asks.forget(process, frame.request)

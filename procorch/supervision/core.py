@@ -114,8 +114,10 @@ class Core:
         return self.ledger.resolve(request, self.out, error, payload)
 
     def drained(self, a: Instance) -> bool:
-        """Whether ``a`` was told to finish and has nothing left to take."""
-        return a.draining is not None and (self.relieved(a) or not self.ledger.waiting(a.mailbox))
+        """Whether ``a`` was told to finish and has nothing left to take or to go on with."""
+        if a.draining is None:
+            return False
+        return self.relieved(a) or not (a.ahead or self.ledger.waiting(a.mailbox))
 
     def relieved(self, a: Instance) -> bool:
         """Whether ``a`` was told to finish and others go on: what waits is for those."""
@@ -167,6 +169,22 @@ class Core:
         self.left_starting(a)
         for due in (Due.LADDER, Due.HEARTBEAT, Due.AGE):
             self.timers.disarm((due, a.key))
+        a.held = False
+        self.recall(a)
+
+    def recall(self, a: Instance) -> None:
+        """What was sent ahead has not begun: it waits again, before all others."""
+        known = self.ledger.requests
+        waiting = [known[number] for number in a.ahead if number in known]
+        a.ahead.clear()
+        for request in reversed(waiting):
+            self.put_back(request)
+
+    def put_back(self, request: Request) -> None:
+        """The request waits again, for whichever replica is free."""
+        self.ledger.put_back(request)
+        for member in self.ledger.boxes[request.mailbox].members:
+            self.soon(member, _take_over)
 
     def take_inflight(self, a: Instance) -> list[Request]:
         """The open requests of the current process, which are no longer its own."""
@@ -178,6 +196,11 @@ class Core:
         """Tell whoever watches ``a`` (N18)."""
         told = notice(agent=a.name, generation=a.generation, at=self.now, **fields)
         self.out.append(ev.Emit(a.key, told))
+
+
+def _take_over(core: Core, a: Instance) -> None:
+    if a.phase is Phase.READY:
+        core.enter(a, Phase.READY)
 
 
 Entry: TypeAlias = Callable[[Core, Instance], None]

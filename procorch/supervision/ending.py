@@ -111,6 +111,7 @@ def abort(core: Core, a: Instance) -> None:
         core.resolve(number, Aborted(agent=a.name))
     for number in a.inflight:
         core.resolve(number, Aborted(agent=a.name))
+    _abort_ahead(core, a)
     if a.inflight and a.rung is None:
         a.excused = True
         a.target = a.inflight[0]
@@ -145,12 +146,19 @@ def leave(core: Core, a: Instance) -> None:
         crashed = isinstance(error, AgentCrashed)
         core.resolve(request.id, error if crashed else Aborted(agent=a.name))
         a.target = request.id
+    if a.held:
+        core.recall(a)  # It waits for our word, which it will not get.
+    _abort_ahead(core, a)
+    a.ahead.clear()
     if core.ledger.leave(a.mailbox, a.key):
         for number in core.ledger.empty(a.mailbox):
             core.resolve(number, _left_behind(core, a))
         core.ledger.drop(a.mailbox)
     else:
-        _close_channel(core, a)  # Perhaps it was the last that was not told to end.
+        # Perhaps it was the last that was not told to end: what waits is for those who were.
+        _close_channel(core, a)
+        for member in core.ledger.boxes[a.mailbox].members:
+            core.soon(member, _look)
     groups.drop(core, a)
     if not a.alive:
         core.enter(a, Phase.DONE)
@@ -159,6 +167,12 @@ def leave(core: Core, a: Instance) -> None:
         hurried = isinstance(error, Aborted | AgentCrashed) and not a.aborted
         rung = Rung.COOPERATE if aborted else Rung.TERMINATE if hurried else Rung.LEAVE
         core.press(a, rung)
+
+
+def _abort_ahead(core: Core, a: Instance) -> None:
+    for number in a.ahead:
+        if core.resolve(number, Aborted(agent=a.name)):
+            core.out.append(ev.Revoke(a.key, number))
 
 
 def _left_behind(core: Core, a: Instance) -> AgentError:

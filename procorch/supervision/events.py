@@ -249,10 +249,32 @@ class Launch(Struct, frozen=True):
 
 
 class Send(Struct, frozen=True):
-    """Write the request to the worker."""
+    """Write the request to the worker; ``ahead``: which has another one to finish first."""
 
     key: int
     generation: int
+    request: int
+    ahead: bool = False
+
+
+class Begin(Struct, frozen=True):
+    """The worker goes on with a request that was sent ahead."""
+
+    key: int
+    request: int
+
+
+class Proceed(Struct, frozen=True):
+    """The worker, which waits since it answered with an error, may go on."""
+
+    key: int
+    generation: int
+
+
+class Revoke(Struct, frozen=True):
+    """The worker need not begin a request that was sent ahead."""
+
+    key: int
     request: int
 
 
@@ -322,4 +344,7 @@ class Emit(Struct, frozen=True):
     notice: Notice
 
 
-Action: TypeAlias = Launch | Send | Resolve | Ask | Appeal | Probe | Press | Started | Finish | Emit
+Action: TypeAlias = (
+    Launch | Send | Begin | Proceed | Revoke | Resolve | Ask | Appeal | Probe | Press | Started
+    | Finish | Emit
+)  # fmt: skip

@@ -111,16 +111,8 @@ def _charge(core: Core, request: Request | None, error: AgentCrashed) -> Pending
         return Pending(request.id, error, charged=True)
     if request.from_dispatch:
         core.timers.disarm((Due.REQUEST, request.id))
-    core.ledger.put_back(request)
-    for member in core.ledger.boxes[request.mailbox].members:
-        core.soon(member, _take_over)
+    core.put_back(request)
     return Pending(None, error, charged=True)
-
-
-def _take_over(core: Core, a: Instance) -> None:
-    """What waits again is for whichever replica is free."""
-    if a.phase is Phase.READY:
-        core.enter(a, Phase.READY)
 
 
 # ---- the verdict

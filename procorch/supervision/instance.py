@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -49,7 +50,10 @@ class Instance:
     """One running agent. Only the machine writes to it; others may read single attributes.
 
     Args:
-        inflight: requests written to the current process, in the order of writing.
+        inflight: the request that the current process works on, if there is one.
+        ahead: requests written to it that it will go on with, in that order (``prefetch``); some
+            may have been resolved.
+        held: it answered with an error and waits for our word before it goes on with those.
         alive: a process of ``generation`` was launched and has not been seen to end.
         reason: why we ended the current process (memory limit, broken stream, failed start); it
             is the error of what was in flight, in place of the bare exit.
@@ -99,6 +103,8 @@ class Instance:
     announced: bool = False
     ready_at: float | None = None
     inflight: list[int] = field(default_factory=list)
+    ahead: deque[int] = field(default_factory=deque)
+    held: bool = False
     draining: AgentStatus | None = None
     reason: AgentError | None = None
     excused: bool = False
@@ -117,6 +123,14 @@ class Instance:
     final: tuple[AgentStatus, AgentError | None] | None = None
     rung: Rung | None = None
     target: int = 0
+
+    @property
+    def credit(self) -> int:
+        """How many more requests its process may be given."""
+        most = self.settings.prefetch
+        if self.settings.max_requests is not None:
+            most = min(most, self.most(self.settings.max_requests) - self.served)
+        return max(1, most) - len(self.inflight) - len(self.ahead)
 
     def most(self, limit: int) -> int:
         """A limit after which the process is replaced, for the current one."""

@@ -72,30 +72,47 @@ def _crowded(core: Core, mailbox: int) -> bool:
 
 
 def wake(core: Core, mailbox: int) -> None:
-    """A request waits in ``mailbox``: whoever is idle takes it."""
+    """A request waits in ``mailbox``: whoever has least to do takes it."""
+    best: Instance | None = None
     for member in core.ledger.boxes[mailbox].members:
         a = core.instances[member]
-        if a.phase is Phase.READY and _idle(a) and not core.relieved(a):
-            advance(core, a)
-            break
+        if a.phase is Phase.READY and _free(a) and a.credit > 0 and not core.relieved(a):
+            if _idle(a):
+                best = a
+                break
+            if best is None or len(a.ahead) < len(best.ahead):
+                best = a
+    if best is not None:
+        advance(core, best)
+
+
+def _free(a: Instance) -> bool:
+    """Whether its process is to go on as before."""
+    return a.rung is None and not a.leaving and not a.renew
 
 
 def _idle(a: Instance) -> bool:
-    return not a.inflight and a.rung is None and not a.leaving and not a.renew
+    return _free(a) and not a.inflight and not a.ahead
 
 
 def advance(core: Core, a: Instance) -> None:
-    """READY: give an idle instance its next request, or end it where it has drained."""
-    if not _idle(a):
+    """READY: give an instance its next requests, or end it where it has drained."""
+    if a.held and _free(a):
+        a.held = False
+        core.out.append(ev.Proceed(a.key, a.generation))
+        _go_on(core, a)
+    if not _free(a):
         return
-    request = _next(core, a)
-    while request is not None and _is_late(core, request):
-        request.worker = None
-        core.resolve(request.id, _too_late(core, request))
+    while a.credit > 0:
         request = _next(core, a)
-    if request is not None:
-        _dispatch(core, a, request)
-    elif a.draining is not None and tree.may_end(core.instances, a):
+        if request is None:
+            break
+        if _is_late(core, request):
+            request.worker = None
+            core.resolve(request.id, _too_late(core, request))
+        else:
+            _dispatch(core, a, request)
+    if not a.inflight and a.draining is not None and tree.may_end(core.instances, a):
         core.end(a, a.draining, Aborted(agent=a.name) if a.aborted else None)
 
 
@@ -107,8 +124,15 @@ def _next(core: Core, a: Instance) -> Request | None:
 
 
 def _dispatch(core: Core, a: Instance, request: Request) -> None:
-    a.inflight.append(request.id)
-    core.out.append(ev.Send(a.key, a.generation, request.id))
+    core.out.append(ev.Send(a.key, a.generation, request.id, bool(a.inflight)))
+    if a.inflight:
+        a.ahead.append(request.id)
+    else:
+        a.inflight.append(request.id)
+        _begun(core, a, request)
+
+
+def _begun(core: Core, a: Instance, request: Request) -> None:
     if request.from_dispatch and request.timeout is not None:
         core.timers.arm((Due.REQUEST, request.id), core.now + request.timeout)
     if a.settings.heartbeat_timeout is not None:
@@ -116,17 +140,41 @@ def _dispatch(core: Core, a: Instance, request: Request) -> None:
         core.timers.arm((Due.HEARTBEAT, a.key), core.now + a.settings.heartbeat_timeout / 4)
 
 
+def _answered(core: Core, a: Instance, event: ev.Replied) -> None:
+    """The process has done with a request; after a success it goes on to the next by itself, if
+    its agent has not finished."""
+    a.inflight.remove(event.request)
+    a.held = event.error is not None and a.settings.prefetch > 1
+    if not a.held and not a.leaving:
+        _go_on(core, a)
+
+
+def _go_on(core: Core, a: Instance) -> None:
+    """The process begins what was sent ahead; if that was cancelled meanwhile, it may have begun
+    it before it could see so."""
+    if not a.ahead:
+        return
+    number = a.ahead.popleft()
+    a.inflight.append(number)
+    request = core.ledger.requests.get(number)
+    if request is not None:
+        core.out.append(ev.Begin(a.key, number))
+        _begun(core, a, request)
+    else:
+        _end_request(core, a, number)
+
+
 def replied(core: Core, a: Instance, event: ev.Replied) -> None:
     """The worker answered: success resets the consecutive counter (seed), an error is judged."""
     if event.request not in a.inflight:
         core.stale += 1
         return
-    a.inflight.remove(event.request)
     a.served += 1
     core.timers.disarm((Due.HEARTBEAT, a.key))
     error = event.error
     if a.rung is not None and a.rung.spares_process and event.request == a.target:
         core.relent(a)  # The ladder has reached its aim, and the worker lives (N8).
+    _answered(core, a, event)
     judged = (
         error is not None
         and not isinstance(error, BLAMELESS)
@@ -144,7 +192,7 @@ def replied(core: Core, a: Instance, event: ev.Replied) -> None:
         core.judge(a, Pending(event.request, error, event.payload))
         return
     core.resolve(event.request, error, event.payload)
-    if a.rung is None and _worn(a, event.peak_rss):
+    if a.rung is None and (a.renew or _worn(a, event.peak_rss)):
         recycle(core, a)
     else:
         core.enter(a, Phase.READY)
@@ -164,7 +212,8 @@ def _worn(a: Instance, peak_rss: int) -> bool:
 def recycle(core: Core, a: Instance) -> None:
     """Replace the process between two requests; costs none of them, and is not counted (N1)."""
     a.renew = True  # Nothing goes to it any more.
-    core.soon(a.key, ev.Restart(a.key))
+    if not a.inflight:  # what is still ahead has not begun
+        core.soon(a.key, ev.Restart(a.key))
 
 
 def aged(core: Core, a: Instance, event: object) -> None:
@@ -177,7 +226,7 @@ def aged(core: Core, a: Instance, event: object) -> None:
 def replied_in_leaving(core: Core, a: Instance, event: ev.Replied) -> None:
     """A complete reply wins over whatever made its worker go; nobody is judged any more."""
     if event.request in a.inflight:
-        a.inflight.remove(event.request)
+        _answered(core, a, event)
         if event.error is None:
             a.limits.succeeded()
         core.resolve(event.request, event.error, event.payload)
@@ -202,6 +251,13 @@ def overdue(core: Core, number: int) -> None:
         _drop(core, request, _too_late(core, request))
 
 
+def _end_request(core: Core, a: Instance, number: int) -> None:
+    if a.rung is None:
+        a.excused = True
+        a.target = number
+        core.press(a, Rung.COOPERATE)
+
+
 def _is_late(core: Core, request: Request) -> bool:
     """Whether its deadline has passed, though the timer has not been looked at yet."""
     deadline = core.timers.at((Due.REQUEST, request.id))
@@ -212,9 +268,14 @@ def _too_late(core: Core, request: Request) -> RequestTimeout:
     return RequestTimeout(
         agent=_agent(core, request),
         timeout=request.timeout,
-        ran=request.worker is not None,
+        ran=_under_way(core, request),
         request=request.id,
     )
+
+
+def _under_way(core: Core, request: Request) -> bool:
+    """Whether a worker has it and is not to finish another one first."""
+    return request.worker is not None and request.id in core.instances[request.worker].inflight
 
 
 def _agent(core: Core, request: Request) -> str:
@@ -226,10 +287,10 @@ def _drop(core: Core, request: Request, error: AgentError) -> None:
     """End one request from outside; a worker that is busy with it is ended for it (N8)."""
     core.resolve(request.id, error)
     a = None if request.worker is None else core.instances[request.worker]
-    if a is not None and request.id in a.inflight and a.rung is None:
-        a.excused = True
-        a.target = request.id
-        core.press(a, Rung.COOPERATE)
+    if a is not None and request.id in a.inflight:
+        _end_request(core, a, request.id)
+    elif a is not None and request.id in a.ahead:
+        core.out.append(ev.Revoke(a.key, request.id))
     # It may have been the last one that a draining agent waited for.
     for member in tuple(core.ledger.boxes[request.mailbox].members):
         if core.instances[member].phase is Phase.READY:

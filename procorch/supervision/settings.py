@@ -164,6 +164,10 @@ class AgentSettings:
             "capture": both are remembered and not passed on. A path (with a slash, or a ``Path``):
             both are remembered and appended to that file (made with mode 0600).
         channel_buffer: requests that may wait in the queue before senders have to.
+        prefetch: requests that the worker may have at a time, 1 to 64. It works on one and has the
+            others at hand when it is done, which saves their way to it. They wait there as they
+            would in the queue (a death, an error or an end gives them back to it), but for other
+            replicas they are out of reach.
         retries: how often a request whose worker died is tried again (N3).
         allowed_failures: workers a request may kill; one more and it is a `PoisonRequest`.
         charge_requests: a death in the middle of a request is the request's fault and not counted
@@ -193,6 +197,7 @@ class AgentSettings:
     priority: int = 0
     output: str = "inherit"
     channel_buffer: int = 32
+    prefetch: int = 1
     retries: int = 0
     allowed_failures: int = 2
     charge_requests: bool = False
@@ -274,11 +279,15 @@ class AgentSettings:
 _WHOLE = {
     "max_restarts": 0,
     "channel_buffer": 1,
+    "prefetch": 1,
     "retries": 0,
     "allowed_failures": 0,
     "max_requests": 1,
     "priority": 0,
 }
+MOST_AHEAD = 64
+"""The most that ``prefetch`` may be: the status page has room for so many cancellations."""
+
 _OPTIONAL = ("max_requests",)
 _OUTPUTS = ("inherit", "capture")
 _WORDS: dict[str, tuple[str, ...]] = {
@@ -299,6 +308,8 @@ _OBJECTS: dict[str, type] = {
 def _of_process(given: Mapping[str, Any]) -> dict[str, Any]:
     """The settings of the operating system's process, checked."""
     checked: dict[str, Any] = {}
+    if given.get("prefetch", 1) > MOST_AHEAD:
+        raise ValueError(f"prefetch must be from 1 to {MOST_AHEAD}, not {given['prefetch']}")
     if given.get("priority", 0) > 19:
         raise ValueError(f"priority must be from 0 to 19 (nice), not {given['priority']}")
     env = given.get("env", {})

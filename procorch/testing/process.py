@@ -169,6 +169,15 @@ class FakeProcess:
         self.page.aim(request, RAISE if force else FLAG)
         self._wake()
 
+    def revoke(self, request: int) -> None:
+        """See `WorkerProcess.revoke`."""
+        self.page.aim(request, FLAG)
+
+    @property
+    def started(self) -> int:
+        """See `WorkerProcess.started`."""
+        return 0 if self._over else self.page.started
+
     def dump_stacks(self) -> None:
         """See `WorkerProcess.dump_stacks`."""
         frame = None if self.ident is None else sys._current_frames().get(self.ident)

@@ -60,6 +60,10 @@ class Channel:
     Args:
         sock: the socket, blocking or not; the channel owns it.
         max_frame: the largest frame accepted, in bytes.
+
+    Attributes:
+        eof: nothing more will come.
+        held: what is to be sent is kept, see `hold`.
     """
 
     def __init__(self, sock: socket.socket, max_frame: int) -> None:
@@ -70,6 +74,7 @@ class Channel:
         self._descriptors: deque[int] = deque()
         self._fault: ProtocolError | None = None
         self.eof = False
+        self.held = False
 
     def fileno(self) -> int:
         """The socket's descriptor."""
@@ -102,7 +107,7 @@ class Channel:
             self.flush()
             return
         buffers = gather(kind, generation, request, head, body)
-        if len(buffers) == 1 and not self._out:
+        if len(buffers) == 1 and not self._out and not self.held:
             # The common case: a small message, an idle socket.
             data = buffers[0]
             try:
@@ -116,10 +121,23 @@ class Channel:
             self._out.extend(_views(buffers))
         self.flush()
 
+    def hold(self) -> None:
+        """Keep what is to be sent until `let_go`, which sends it at once."""
+        self.held = True
+
+    def let_go(self) -> None:
+        """See `hold`.
+
+        Raises:
+            OSError: the peer is gone.
+        """
+        self.held = False
+        self.flush()
+
     def flush(self) -> None:
         """Send what waits, as far as the socket takes it."""
         out = self._out
-        while out:
+        while out and not self.held:
             try:
                 if isinstance(out[0], _Apart):
                     self._pass(out[0])

@@ -62,6 +62,7 @@ class Kind(IntEnum):
     FORGET = 13  # worker: nobody waits for the answer to that question any more
     PART = 14  # worker: what the first items of a chunk returned; the others follow
     DELTA = 15  # worker: a piece of the answer to a request that is not done yet
+    PROCEED = 16  # parent: after an error, go on with what was sent ahead
 
 
 _APART = 0x80

@@ -21,6 +21,8 @@ class InitHead(Struct, frozen=True, array_like=True):
     cwd: str | None = None
     nice: int = 0
     address_space: int | None = None
+    waits: bool = False
+    """After an error nothing is begun before PROCEED comes: the policy decides first."""
 
 
 class RequestHead(Struct, frozen=True, array_like=True):

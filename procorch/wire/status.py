@@ -15,7 +15,11 @@ import ctypes
 import mmap
 import os
 
-_STARTED, _DONE, _PROGRESS, _TARGET, _FORCE, _ITEM = range(6)
+_STARTED, _DONE, _PROGRESS, _AIMED, _ITEM = range(5)
+_AIMS = range(8, 8 + 2 * 128, 2)
+"""Where the parent writes which request it wants cancelled, and beside that how hard. A worker has
+at most 64 at a time (``prefetch``), in the order in which it takes them: while one of them is there
+no more than 127 others can be cancelled, so none is written over before it is through."""
 _NUMBERS = 4096
 _SIZE = 65536
 
@@ -43,7 +47,7 @@ class StatusPage:
         fd: descriptor of the memory; it stays the caller's and may be closed afterwards.
     """
 
-    __slots__ = ("_address", "_text", "_words")
+    __slots__ = ("_address", "_aims", "_text", "_words")
 
     def __init__(self, fd: int) -> None:
         access = mmap.PROT_READ | mmap.PROT_WRITE
@@ -55,6 +59,7 @@ class StatusPage:
         memory = memoryview((ctypes.c_ubyte * _SIZE).from_address(address)).cast("B")
         self._words = memory[:_NUMBERS].cast("Q")
         self._text = memory[_NUMBERS:]
+        self._aims = 0
 
     @staticmethod
     def create() -> int:
@@ -116,14 +121,29 @@ class StatusPage:
     # ---- the parent's words
 
     def aim(self, request: int, force: int) -> None:
-        """Cancel ``request`` (and no other) with ``force``, `FLAG` or `RAISE`."""
-        # The target last: a worker that sees it sees its force, too.
-        self._words[_FORCE] = force
-        self._words[_TARGET] = request
+        """Cancel ``request`` with ``force``, `FLAG` or `RAISE`; it is not 0."""
+        at = self._aim(request)
+        if not at:
+            at = _AIMS[self._aims % len(_AIMS)]
+            self._aims += 1
+        # The target last, and then that there is one: a worker that sees it sees its force, too.
+        self._words[at] = 0
+        self._words[at + 1] = force
+        self._words[at] = request
+        self._words[_AIMED] = 1
 
     def force(self, request: int) -> int:
         """How hard ``request`` is to be cancelled; 0: not at all."""
-        return self._words[_FORCE] if self._words[_TARGET] == request else 0
+        at = self._aim(request)
+        return self._words[at + 1] if at else 0
+
+    def _aim(self, request: int) -> int:
+        words = self._words
+        if words[_AIMED]:
+            for at in _AIMS:
+                if words[at] == request:
+                    return at
+        return 0
 
     # ---- the text
 

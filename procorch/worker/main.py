@@ -19,6 +19,7 @@ import os
 import socket
 import sys
 import time
+from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -127,6 +128,8 @@ class Worker:
         self.fence = Fence(page, self._context)
         self._meter = meter
         self._clock = clock
+        self._waits = False
+        self._ahead: deque[Frame] = deque()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._agent: Agent
 
@@ -178,7 +181,7 @@ class Worker:
 
     def serve(self) -> None:
         """Answer requests until the parent says STOP or is gone, or the agent is finished."""
-        while (frame := self._line.next_request()) is not None:
+        while (frame := self._next()) is not None:
             if frame.kind is Kind.STOP:
                 break
             self._answer(frame)
@@ -188,6 +191,19 @@ class Worker:
         self._line.close()
         if self._loop is not None:
             self._loop.close()
+
+    def _next(self) -> Frame | None:
+        """What the parent wants next. Until it has made up its mind about an error, nothing that
+        it had sent ahead is begun: it may want that done by another process."""
+        while self._waits:
+            frame = self._line.next_request()
+            if frame is None or frame.kind is Kind.STOP:
+                return frame
+            if frame.kind is Kind.PROCEED:
+                self._waits = False
+            else:
+                self._ahead.append(frame)
+        return self._ahead.popleft() if self._ahead else self._line.next_request()
 
     def _answer(self, frame: Frame) -> None:
         head = heads.decode_request(frame.head)
@@ -221,6 +237,7 @@ class Worker:
             kind, answer = Kind.REPLY, heads.encode(heads.ReplyHead(cost))
         else:
             kind, answer = Kind.ERROR, _error_head(failure, cost)
+            self._waits = self._head.waits
         self._line.send(kind, request, answer, payload.pack(body))
         self._context.end()
         self._page.finish(request)

@@ -116,6 +116,7 @@ def test_row_18_a_torn_frame_of_a_living_worker_is_a_hang_and_takes_no_memory(
     assert handle.deliver("go").result().output == handle.pid
 
 
+@pytest.mark.queue
 def test_row_19_a_worker_that_never_reads_bounds_its_queue_and_holds_up_nobody_else(
     orchestrator: Make,
 ) -> None:

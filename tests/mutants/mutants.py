@@ -505,8 +505,8 @@ MUTANTS = (
     Mutant(
         "fence: the page names one request",
         "wire/status.py",
-        "return self._words[_FORCE] if self._words[_TARGET] == request else 0",
-        "return self._words[_FORCE]",
+        "                if words[at] == request:\n",
+        "                if words[at]:\n",
         (CANCEL + "a_cancelled_request_ends_and_its_worker_lives_on",),
     ),
     Mutant(

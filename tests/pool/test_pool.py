@@ -158,6 +158,7 @@ def test_imap_yields_each_result_when_its_turn_comes(pool: AgentPool, door: Any)
     assert items_of(results) == ["wait", 2]
 
 
+@pytest.mark.queue
 def test_imap_unordered_yields_what_is_finished_first(pool: AgentPool, door: Any) -> None:
     results = pool.imap_unordered(["wait", 1, 2, 3])
     assert sorted(items_of(itertools.islice(results, 3))) == [1, 2, 3]

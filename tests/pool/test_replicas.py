@@ -75,6 +75,7 @@ def test_a_pool_grows(agent: Factory, door: Any) -> None:
         assert len({reply.result().output[0] for reply in waiting}) == 3
 
 
+@pytest.mark.queue
 def test_a_pool_that_shrinks_interrupts_nobody_and_loses_nothing(agent: Factory, door: Any) -> None:
     with AgentPool(agent, 3) as pool:
         events = pool.events()
@@ -172,6 +173,7 @@ def test_warm_spares_do_not_work_beside_the_others(agent: Factory, door: Any) ->
 # Priorities, retries, recycling
 
 
+@pytest.mark.queue
 def test_what_waits_goes_by_priority(agent: Factory, door: Any) -> None:
     with AgentPool(agent, 1) as pool:
         order: list[str] = []

@@ -235,6 +235,7 @@ def test_an_agent_that_does_not_run_cannot_be_asked(pair: Any, orch: AgentOrches
         assert f"agent {name!r} is not running" in str(error)
 
 
+@pytest.mark.queue
 def test_an_agent_that_ends_answers_who_still_asks(pair: Any, gate: GateMaker) -> None:
     """I1: a question in the queue of an agent that is cancelled."""
     begun, never = gate(), gate()

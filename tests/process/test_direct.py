@@ -280,6 +280,7 @@ def test_a_call_at_the_end_of_the_stack_fails_alone(start: Start) -> None:
     assert handle.generation == 1
 
 
+@pytest.mark.queue
 def test_a_full_channel_is_refused_and_a_long_reply_read_whole(start: Start, gate: Any) -> None:
     begun = gate()
     handle = start(by_word(begun.tell), channel_buffer=1)

@@ -165,6 +165,7 @@ def test_an_escalation_goes_by_in_the_stream_of_the_orchestrator(
     assert told.path == ("mid", "top")
 
 
+@pytest.mark.queue
 def test_a_request_that_never_left_the_queue_is_done_all_the_same(
     orch: AgentOrchestrator, gate: GateMaker
 ) -> None:

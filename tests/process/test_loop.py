@@ -105,6 +105,7 @@ def test_the_factory_runs_in_the_worker_at_every_start_and_never_in_the_parent(
 # 2
 
 
+@pytest.mark.queue
 def test_a_cancelled_agent_takes_no_further_request(start: Start, gate: GateMaker) -> None:
     begun, never = gate(), gate()
     tell, wait = begun.tell, never.wait
@@ -169,6 +170,7 @@ def test_an_agent_has_one_request_at_a_time_in_the_order_of_sending(
     assert log.told() == [line for n in range(5) for line in (f"begin {n}", f"end {n}")]
 
 
+@pytest.mark.queue
 def test_a_full_channel_makes_the_sender_wait(start: Start, gate: GateMaker) -> None:
     begun, go = gate(), gate()
     tell, wait = begun.tell, go.wait

@@ -658,6 +658,7 @@ def test_a_restart_on_request_is_for_one_agent_and_does_not_count(
         supervised.restart("a")
 
 
+@pytest.mark.queue
 def test_a_restart_on_request_waits_for_the_work_under_way(
     supervised: AgentOrchestrator, gate: GateMaker
 ) -> None:

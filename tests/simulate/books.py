@@ -22,7 +22,8 @@ class Process:
 
     Args:
         ready: it has said so; ``failed``: it has said that it cannot start.
-        request: what it works on.
+        request: what it works on; ``ahead``: what it has besides.
+        held: it answered with an error and waits for leave to go on.
         leaving: it has said that its agent is finished.
         rung: the last that was pressed against it, ``target`` the request it was about.
         deaf: it ignores everything short of SIGKILL; ``immortal``: that as well, for a while.
@@ -35,10 +36,18 @@ class Process:
     ready: bool = False
     failed: bool = False
     request: int | None = None
+    ahead: deque[int] = field(default_factory=deque)
+    revoked: set[int] = field(default_factory=set)
+    held: bool = False
     leaving: bool = False
     rung: Rung | None = None
     target: int = 0
     unreaped: bool = False
+
+    def go_on(self) -> None:
+        """It begins what it has besides, if there is anything."""
+        if self.ahead:
+            self.request = self.ahead.popleft()
 
 
 @dataclass(slots=True, eq=False)
@@ -136,6 +145,10 @@ class Books:
             self._stale_payloads.add(event.payload)
         elif process.request == event.request:
             process.request = None
+            waits = self.agents[event.key].settings.prefetch > 1
+            process.held = event.error is not None and waits
+            if not process.held:
+                process.go_on()
             if process.rung in (Rung.COOPERATE, Rung.INTERRUPT):
                 process.rung = None
             if event.error is None:
@@ -146,6 +159,9 @@ class Books:
         assert process.generation == event.generation
         asked = self.open.get(process.request) if process.request is not None else None
         self._lost = None if asked is None else asked.id
+        for number in reversed(process.ahead):
+            if number in self.open:
+                self.queues[self.open[number].mailbox].appendleft(number)
         if asked is not None:
             asked.deaths += 1
             asked.began = event.exit.started == asked.id
@@ -170,6 +186,18 @@ class Books:
                     self._launch(action, now)
                 case ev.Send():
                     self._send(action, now)
+                case ev.Begin():
+                    self._begin(action.key, action.request)
+                case ev.Proceed():
+                    process = self.processes[action.key]
+                    assert process.held, "told to go on, though it does"
+                    process.held = False
+                    process.go_on()
+                case ev.Revoke():
+                    if action.key in self.processes:
+                        assert action.request in self.processes[action.key].ahead
+                        assert action.request not in self.open, "I1: revoked without an outcome"
+                        self.processes[action.key].revoked.add(action.request)
                 case ev.Resolve():
                     self._resolve(action)
                 case ev.Press():
@@ -219,19 +247,40 @@ class Books:
         assert process.generation == action.generation, "I1: sent to a superseded generation"
         assert process.ready, "sent before it was ready"
         assert not process.leaving, "sent to one that is finished"
-        assert process.request is None, "seed: one request at a time"
+        assert not process.held, "sent to one that waits"
+        assert (process.request is not None) == action.ahead, "seed: one request at a time"
+        most = self.agents[action.key].settings.prefetch
+        assert len(process.ahead) + action.ahead < most, "more than it may have"
         assert process.rung is None, "N8: sent to a process that is being ended"
         assert asked.deadline is None or now < asked.deadline, "N3: sent after its deadline"
+        self._given_up(action.request)
         queue = self.queues[asked.mailbox]
         waiting = [number for number in queue if number in self.open]
         assert waiting, "I4: sent twice"
         first = max(waiting, key=lambda number: self.requests[number].priority)
         assert first == action.request, "I4: the first of the highest priority"
         self.queues[asked.mailbox] = deque(number for number in waiting if number != first)
+        assert asked.deaths <= asked.allowed_failures, "N3: poison was sent again"
+        if action.ahead:
+            process.ahead.append(action.request)
+        else:
+            process.request = action.request
+            self._begin(action.key, action.request)
+
+    def _given_up(self, request: int) -> None:
+        """What is ahead at a process that waits, and is not to go on, is for the others."""
+        for process in self.processes.values():
+            if request in process.ahead and process.held and process.rung is not None:
+                for number in reversed(process.ahead):
+                    if number in self.open:
+                        self.queues[self.open[number].mailbox].appendleft(number)
+                process.ahead.clear()
+
+    def _begin(self, key: int, request: int) -> None:
+        asked = self.requests[request]
+        assert self.processes[key].request == request, "it works on something else"
         asked.entered += 1
         assert asked.entered <= asked.retries + 1, "I4: more often than its retries allow"
-        assert asked.deaths <= asked.allowed_failures, "N3: poison was sent again"
-        process.request = action.request
 
     def _resolve(self, action: ev.Resolve) -> None:
         asked = self.open.pop(action.request, None)

@@ -33,6 +33,7 @@ def look(core: Core, asked: set[tuple[int, int]]) -> None:
     for a in core.instances.values():
         _one(core, a, asked)
         placed.update(a.inflight)
+        placed.update(a.ahead)
         if a.pending is not None and a.pending.request is not None:
             placed.add(a.pending.request)
     for box in core.ledger.boxes.values():
@@ -124,6 +125,7 @@ def _one(core: Core, a: Instance, asked: set[tuple[int, int]]) -> None:
     if a.phase in _WITHOUT_PROCESS:
         assert not a.alive, where
         assert not a.inflight, where
+        assert not a.ahead, where
     if a.phase is not Phase.JUDGING:
         assert a.pending is None, f"{where}: a verdict nobody waits for"
     match a.phase:
@@ -160,12 +162,16 @@ def _one(core: Core, a: Instance, asked: set[tuple[int, int]]) -> None:
 def _ready(core: Core, a: Instance, where: str) -> None:
     assert a.alive, f"{where}: without a process"
     assert len(a.inflight) <= 1, f"{where}: two requests at once"
+    assert a.inflight or not a.ahead or a.rung is not None or a.leaving or a.renew, (
+        f"{where}: nothing under way, and something ahead"
+    )
     if a.inflight:
         assert core.ledger.requests.get(a.inflight[0]) is None or (
             core.ledger.requests[a.inflight[0]].worker == a.key
         ), where
     elif a.renew:
-        assert a.cycle is not None, f"{where}: to be renewed, and nobody does it"
+        going = a.cycle is not None or a.leaving or a.rung is not None
+        assert going, f"{where}: to be renewed, and nobody does it"
     elif a.rung is None and not a.leaving:
         box = core.ledger.boxes[a.mailbox]
         others = sum(bool(core.instances[key].inflight) for key in box.members)

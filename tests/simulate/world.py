@@ -184,6 +184,7 @@ class World:
             memory_limit=1000,
             max_requests=pick((None, None, None, 1, 3)),
             max_age=pick((None, None, None, 4.0)),
+            prefetch=pick((1, 1, 2, 5)),
             recycle_jitter=pick((0.0, 0.0, 0.5)),
             charge_requests=rng.random() < 0.2,
         )  # fmt: skip
@@ -288,7 +289,8 @@ class World:
     def _reply(self, error: AgentError | None = None) -> None:
         process = self._process(lambda p: p.request is not None)
         if process is not None:
-            self._replies(process, error)
+            revoked = process.request in process.revoked and self._rng.random() < 0.8
+            self._replies(process, Aborted() if revoked else error)
 
     def _reply_badly(self) -> None:
         errors = (ModelThrottled("slow down"), SerializationError(what="reply"), Aborted())
