@@ -162,7 +162,7 @@ ROW = Row(
         Goal("within", target=0.0, metric="lost"),
     ),
     full=Scale(rounds=5, amount=2_000),
-    quick=Scale(rounds=3, amount=400),
+    quick=Scale(rounds=3, amount=600),
     smoke=Scale(rounds=1, amount=20),
     notes=(
         "A round starts its workers and ends them. procorch writes a journal meanwhile, the "

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import concurrent.futures
 import contextlib
+import functools
 import sqlite3
 import tempfile
 import time
@@ -25,6 +26,7 @@ from benchmarks.work import double, doubler
 from procorch import run_batch
 
 WORKERS = 2
+AT_HAND = 4
 _UNWRITTEN = "procorch, no journal"
 _COMMITS = f"{EXECUTOR}, a commit an item"
 
@@ -50,9 +52,9 @@ def contender(batch: Callable[[int, Path], Iterable[tuple[int, int]]]) -> Conten
     return Contender(opened)
 
 
-def durable(amount: int, path: Path) -> Iterator[tuple[int, int]]:
+def durable(amount: int, path: Path, prefetch: int = 1) -> Iterator[tuple[int, int]]:
     """`run_batch` as it is meant to be used."""
-    with run_batch(doubler, range(amount), out=path, workers=WORKERS) as run:
+    with run_batch(doubler, range(amount), out=path, workers=WORKERS, prefetch=prefetch) as run:
         for item in run:
             yield item.position, item.output
 
@@ -89,6 +91,7 @@ ROW = Row(
     metrics={"time": Metric("s")},
     contenders={
         OURS: contender(durable),
+        f"{OURS}, prefetch of {AT_HAND}": contender(functools.partial(durable, prefetch=AT_HAND)),
         _UNWRITTEN: contender(forgetful),
         _COMMITS: contender(committing),
     },

@@ -56,6 +56,8 @@ def _option(*names: str, **known: Any) -> Callable[[_Function], _Function]:
 @_option("--memory", type=size(least="16M"), help="Resident memory allowed to a worker.")
 @_option("--allowed-failures", type=click.IntRange(min=0), default=2, show_default=True,
          metavar="N", help="Workers that an item may kill; one more and it is poison.")  # fmt: skip
+@_option("--prefetch", type=click.IntRange(1, 64), default=1, show_default=True, metavar="N",
+         help="Items that a worker has at hand; more than 1 for very quick ones.")  # fmt: skip
 @_option("--halt", default="never", show_default=True, metavar="POLICY",
          help="End early: soon,fail=3 or now,fail=10%; also success, done.")  # fmt: skip
 @_option("--resume", is_flag=True, help="Go on with a batch that was begun.")
@@ -138,7 +140,9 @@ def command(app: str, source: str, out: Path | None, **given: Any) -> int:
 def _started(factory: Any, source: str, out: Path, given: dict[str, Any], again: str) -> BatchRun:
     from procorch.batch.start import run_batch
 
-    settings = {} if given["memory"] is None else {"memory_limit": int(given["memory"])}
+    settings = {"prefetch": given["prefetch"]}
+    if given["memory"] is not None:
+        settings["memory_limit"] = int(given["memory"])
     return run_batch(
         factory, source, out=out, workers=given["workers"], timeout=given["timeout"],
         retries=given["retries"], retry_on=given["retry_on"],

@@ -104,6 +104,17 @@ def test_an_exception_is_tried_again_only_where_it_is_asked_for(
     assert len(executed()) == 4
 
 
+def test_items_at_hand_of_a_worker_that_dies_have_not_begun(
+    tmp_path: Path, executed: Executed
+) -> None:
+    with run_batch(
+        agents.hostile, range(60), out=tmp_path / "run.db", workers=2, timeout=1, prefetch=8
+    ) as run:
+        found = {item.position: item.reason for item in run}
+    assert found == {n: agents.expected(n) for n in range(60)}
+    assert set(Counter(executed()).values()) == {1}
+
+
 def test_an_item_that_kills_too_many_workers_is_poison(tmp_path: Path, executed: Executed) -> None:
     with run_batch(
         agents.hostile, [3, 1], out=tmp_path / "run.db", workers=1, retries=9, allowed_failures=1
