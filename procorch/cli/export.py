@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import click
@@ -55,5 +56,6 @@ def command(run: str, form: str, out: Path | None, failed: bool) -> int:
     except OSError as error:
         if isinstance(error, BrokenPipeError):
             raise
-        raise Misconfigured(f"{out} cannot be written: {error.strerror}") from None
+        why = os.strerror(error.errno) if error.errno else str(error)
+        raise Misconfigured(f"{out} cannot be written: {why}") from None
     return 0

@@ -357,6 +357,7 @@ def test_workers_that_cannot_be_replaced_end_the_batch_and_lose_nothing(tmp_path
         ({"workers": 0}, ValueError, "workers must be 1 or more"),
         ({"timeout": "soon"}, ValueError, "'soon' is not a duration"),
         ({"retries": -1}, ValueError, "retries must be 0 or more"),
+        ({"redo": True, "retry_failed": True}, ValueError, "forgets what retry_failed would"),
         ({"retry_on": ["crash"]}, ValueError, "did you mean 'crashed'"),
         ({"retry_on": "error"}, TypeError, "a list of reasons"),
         ({"halt": "fail=3"}, ValueError, "write 'never', 'soon,fail=3'"),

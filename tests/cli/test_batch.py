@@ -233,6 +233,7 @@ def test_an_app_that_cannot_be_had_is_named_with_the_reason(
         (("in.jsonl", "--id", "name"), "in.jsonl:1: there is no field 'name'"),
         (("in.jsonl", "--timeout", "soon"), "'soon' is not a duration"),
         (("twice.jsonl",), "item '1' is there twice: twice.jsonl:1, and twice.jsonl:2"),
+        (("in.jsonl", "--redo", "--resume"), "redo forgets what resume would go on with"),
         (("in.jsonl", "-o", "."), ". cannot be written: it is a folder"),
     ],
 )
