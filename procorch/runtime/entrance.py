@@ -81,6 +81,7 @@ class Outgoing:
     output: Output | None = None
     mark: tuple[int, int] = (0, 0)
     waiting: bool = True
+    in_backlog: bool = False
     handed_in: bool = False
     priority: int = 0
     items: Items | None = None
@@ -215,7 +216,7 @@ class Entrance:
         attend: bool,
     ) -> _Reply:
         settings = self._link.settings
-        size = sum(len(part) for part in body)
+        size = len(body[0]) if len(body) == 1 else sum(map(len, body))
         if size > self._limit:
             raise MessageTooLarge(
                 agent=self._link.name, what="request", size=size, limit=self._limit

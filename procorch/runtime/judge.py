@@ -7,13 +7,27 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from procorch.errors import AgentError
 from procorch.supervision import events as ev
-from procorch.supervision.policy import Policy, SupervisorAction
+from procorch.supervision.policy import (
+    DefaultSupervisor,
+    Policy,
+    PoolSupervisor,
+    SupervisorAction,
+)
 
 _log = logging.getLogger("procorch")
 
+_OURS = (DefaultSupervisor, PoolSupervisor)
+
 SLOW = 1.0
 """Seconds after which a policy is called slow in the log."""
+
+
+def is_ours(policy: Policy, error: AgentError) -> bool:
+    """Whether to ask is to run nothing of the user's: then it may be done on the spot. An error of
+    a class of the user's has a say in it (`is_retryable`)."""
+    return type(policy) in _OURS and type(error).__module__ == AgentError.__module__
 
 
 def ask(policy: Policy, question: ev.Ask) -> ev.Judged:

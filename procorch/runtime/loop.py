@@ -67,6 +67,14 @@ class Loop(Generic[T]):
     def post(self, item: T) -> None:
         """Hand an item to the loop's thread; from any thread."""
         self._inbox.append(item)
+        self.rouse()
+
+    def post_quietly(self, item: T) -> None:
+        """The same, for the loop to find when it wakes for something else."""
+        self._inbox.append(item)
+
+    def rouse(self) -> None:
+        """Wake the loop if it sleeps; from any thread."""
         if self._asleep:
             try:
                 self._asleep = False

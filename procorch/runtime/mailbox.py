@@ -13,6 +13,10 @@ class Mailbox:
     Args:
         key: the mailbox's number.
         capacity: requests that may wait.
+
+    Attributes:
+        backlog: how many of them the machine has, and nobody to give them to; counted by whoever
+            has the turn.
     """
 
     def __init__(self, key: int, capacity: int) -> None:
@@ -21,7 +25,10 @@ class Mailbox:
         self._waiting = 0
         self._members = 0
         self._closed = False
-        self._changed = threading.Condition(threading.Lock())
+        self.backlog = 0
+        # Taken by itself where nobody waits: that is C, the condition's own way in is not.
+        self._lock = threading.Lock()
+        self._changed = threading.Condition(self._lock)
 
     def __len__(self) -> int:
         return self._waiting
@@ -39,7 +46,7 @@ class Mailbox:
             wait: False lets the request in whatever the number. On an event loop the sender who
                 waits is the task that awaits the reply; blocking its thread would stop all tasks.
         """
-        with self._changed:
+        with self._lock:
             if wait and not self.has_place():
                 try:
                     self._changed.wait_for(self.has_place, timeout)
@@ -60,7 +67,7 @@ class Mailbox:
 
     def leave(self) -> None:
         """A request has left the queue, to a worker or with its outcome."""
-        with self._changed:
+        with self._lock:
             self._waiting -= 1
             if self._waiting < self.capacity:
                 self._changed.notify()

@@ -181,9 +181,19 @@ class Monitor:
         self._loop.disown()
 
     def submit(self, request: Outgoing) -> None:
-        """Hand in a request that has entered its mailbox."""
+        """Hand in a request that has entered its mailbox.
+
+        Where others wait before it nobody needs to wake for it: the turn in which one of those gets
+        its worker finds it. It is posted first and the backlog is looked at second; that turn makes
+        the backlog smaller first, and looks at the inbox when it ends. A deadline has to be known
+        at once.
+        """
         self._performer.requests[request.id] = request
-        self.post(request.event())
+        self._loop.post_quietly(request.event())
+        if not request.mailbox.backlog or request.deadline is not None:
+            self._loop.rouse()
+        if self._over:
+            self._refuse()
 
     def call(self, request: Outgoing, reply: Reply[Any]) -> None:
         """Hand in a request whose caller is going to wait for its outcome, and wait here as long as
@@ -253,6 +263,8 @@ class Monitor:
                 continue
             self._closing = self._closing or type(event) is ev.Close
             self._step(event)
+            if type(event) is ev.Submit:
+                self._performer.left_waiting(event.request)
 
     def _tick(self) -> None:
         if self._fault is not None:

@@ -229,15 +229,27 @@ class Performer:
             )
         request.reply.settle(outcome)
 
+    def left_waiting(self, number: int) -> None:
+        """Nobody has taken a request that was handed in, if it still waits."""
+        request = self.requests.get(number)
+        if request is not None and request.waiting:
+            request.in_backlog = True
+            request.mailbox.backlog += 1
+
     def _left_queue(self, request: Outgoing) -> None:
         if request.waiting:
             request.waiting = False
+            if request.in_backlog:
+                request.mailbox.backlog -= 1
             request.mailbox.leave()
 
     def _ask(self, action: ev.Ask) -> None:
         policy = self.links[action.key].policy
         assert policy is not None
-        self._judge.call(lambda: self._post(judge.ask(policy, action)))
+        if judge.is_ours(policy, action.error):  # the caller waits for the verdict
+            self._post(judge.ask(policy, action))
+        else:
+            self._judge.call(lambda: self._post(judge.ask(policy, action)))
 
     def _appeal(self, action: ev.Appeal) -> None:
         policy = self.links[action.key].policy

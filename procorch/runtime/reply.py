@@ -10,7 +10,7 @@ from __future__ import annotations
 import concurrent.futures
 import contextlib
 import threading
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from typing import Any, Generic, TypeAlias, TypeVar, cast
@@ -42,7 +42,7 @@ class Outcome:
 _T = TypeVar("_T")
 
 
-class Reply(concurrent.futures.Future[_T], Generic[_T], ABC):
+class Reply(concurrent.futures.Future[_T], Generic[_T]):
     """A `concurrent.futures.Future` of one request that can also be awaited (asyncio).
 
     ``result()`` raises what the request failed with (an `AgentError`); ``cancel()`` takes the

@@ -16,10 +16,11 @@ import mmap
 import os
 
 _STARTED, _DONE, _PROGRESS, _AIMED, _ITEM = range(5)
-_AIMS = range(8, 8 + 2 * 128, 2)
-"""Where the parent writes which request it wants cancelled, and beside that how hard. A worker has
-at most 64 at a time (``prefetch``), in the order in which it takes them: while one of them is there
-no more than 127 others can be cancelled, so none is written over before it is through."""
+_AIMS = 128
+"""How many requests there is room for that the parent wants cancelled. A worker has at most 64 at a
+time (``prefetch``), in the order in which it takes them: while one of them is there no more than
+127 others can be cancelled, so none is written over before it is through."""
+_TARGETS, _FORCES = slice(8, 8 + _AIMS), 8 + _AIMS
 _NUMBERS = 4096
 _SIZE = 65536
 
@@ -123,27 +124,26 @@ class StatusPage:
     def aim(self, request: int, force: int) -> None:
         """Cancel ``request`` with ``force``, `FLAG` or `RAISE`; it is not 0."""
         at = self._aim(request)
-        if not at:
-            at = _AIMS[self._aims % len(_AIMS)]
+        if at < 0:
+            at = self._aims % _AIMS
             self._aims += 1
+            self._words[_TARGETS.start + at] = 0
         # The target last, and then that there is one: a worker that sees it sees its force, too.
-        self._words[at] = 0
-        self._words[at + 1] = force
-        self._words[at] = request
+        self._words[_FORCES + at] = force
+        self._words[_TARGETS.start + at] = request
         self._words[_AIMED] = 1
 
     def force(self, request: int) -> int:
         """How hard ``request`` is to be cancelled; 0: not at all."""
         at = self._aim(request)
-        return self._words[at + 1] if at else 0
+        return self._words[_FORCES + at] if at >= 0 else 0
 
     def _aim(self, request: int) -> int:
-        words = self._words
-        if words[_AIMED]:
-            for at in _AIMS:
-                if words[at] == request:
-                    return at
-        return 0
+        if self._words[_AIMED]:
+            targets = self._words[_TARGETS].tolist()
+            if request in targets:
+                return targets.index(request)
+        return -1
 
     # ---- the text
 

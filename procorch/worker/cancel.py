@@ -73,6 +73,7 @@ class Fence:
 
         def rearm(dropped: sys.UnraisableHookArgs) -> None:
             if dropped.exc_type is Interrupted:
+                self._told = 0  # All of it anew: the task may wait where only the first one helps.
                 self._request = self._raised
             else:
                 unraisable(dropped)
@@ -98,8 +99,10 @@ class Fence:
         self._request = 0
 
     def set_task(self, task: asyncio.Task[Any] | None) -> None:
-        """``task`` does the work: cancelling it is the first rung."""
+        """``task`` does the work: cancelling it is the first rung. What was told before there was
+        one, it has not heard."""
         self._task = task
+        self._told = 0
 
     def look(self, signum: int, frame: FrameType | None) -> None:
         """The handler of the signal: see what the page wants, in the thread of the agent.

@@ -225,9 +225,9 @@ MUTANTS = (
     ),
     Mutant(
         "a retried request goes to whoever is free",
-        "supervision/failing.py",
-        "        core.soon(member, _take_over)\n",
-        "        pass\n",
+        "supervision/core.py",
+        "            self.soon(member, _take_over)\n",
+        "            pass\n",
         (
             GUARDS + "a_request_whose_worker_died_is_tried_again_by_whoever_is_free",
             SIMULATE,
@@ -247,8 +247,8 @@ MUTANTS = (
     Mutant(
         "no request for a replica that leaves",
         "supervision/requests.py",
-        "        if a.phase is Phase.READY and _idle(a) and not core.relieved(a):\n",
-        "        if a.phase is Phase.READY and not core.relieved(a):\n",
+        "a.credit > 0 and not core.relieved(a):\n",
+        "a.credit > 0:\n",
         (GUARDS + "a_request_does_not_wait_for_a_replica_that_leaves", SIMULATE),
     ),
     # ---- replicas and chunks
@@ -505,8 +505,8 @@ MUTANTS = (
     Mutant(
         "fence: the page names one request",
         "wire/status.py",
-        "                if words[at] == request:\n",
-        "                if words[at]:\n",
+        "                return targets.index(request)\n        return -1\n",
+        "                return targets.index(request)\n        return 0\n",
         (CANCEL + "a_cancelled_request_ends_and_its_worker_lives_on",),
     ),
     Mutant(

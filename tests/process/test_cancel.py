@@ -334,6 +334,66 @@ def test_a_hail_of_signals_costs_neither_the_worker_nor_its_event_loop(
     assert handle.deliver("state").result().output[:2] == (pid, 51)
 
 
+@pytest.mark.parametrize("where", ["in __del__", "before there is a task"])
+def test_an_interrupt_that_comes_to_nothing_comes_again_where_the_agent_waits(
+    start: Start, gate: GateMaker, where: str, tmp_path: Path
+) -> None:
+    """N8: by then it waits in the event loop, which is not to be torn; and it swallows what it is
+    told in a gentle way."""
+    begun = gate()
+    tell, path = begun.tell, str(tmp_path)
+    (tmp_path / "imported_until_interrupted.py").write_text(
+        "import signal\n"
+        "from procorch.worker.cancel import CANCEL, RAISE\n"
+        "while signal.getsignal(CANCEL).__self__._told < RAISE:\n"
+        "    pass\n"
+    )
+
+    def factory():
+        import asyncio
+        import contextlib
+        import os
+        import sys
+        import types
+
+        class Last:
+            def __del__(self):
+                tell()
+                while True:
+                    pass
+
+        async def swallowing():
+            while True:
+                with contextlib.suppress(asyncio.CancelledError):
+                    await asyncio.sleep(1000)
+
+        def handle(x):
+            if x == "in __del__":
+                return deleting()
+            if x == "state":
+                return os.getpid()
+            return waiting()
+
+        async def deleting():
+            last = Last()
+            del last
+            await swallowing()
+
+        def waiting():
+            tell()
+            sys.path.append(path)
+            import imported_until_interrupted  # noqa: F401  # nothing is thrown into an import
+
+            return swallowing()
+
+        return types.SimpleNamespace(handle=handle)
+
+    handle = start(factory, shutdown=Shutdown(cooperate=0, interrupt=30))
+    pid = handle.pid
+    cancelled(handle, where, begun)
+    assert handle.deliver("state").result(20).output == pid
+
+
 def test_a_background_task_of_the_agent_is_left_alone(start: Start, gate: GateMaker) -> None:
     """N8: it belongs to no request, and the interrupt finds it at work most of the time."""
     begun = gate()

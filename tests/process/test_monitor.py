@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import select
 import signal
+import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -17,11 +19,13 @@ from procorch import (
     AgentOrchestrator,
     AgentStopped,
     Backoff,
+    OrchestratedHandle,
     StartError,
     SupervisorAction,
 )
 from procorch.runtime.clock import REAL
 from procorch.runtime.loop import Loop
+from procorch.runtime.mailbox import Mailbox
 
 Make = Callable[..., AgentOrchestrator]
 
@@ -85,6 +89,65 @@ def test_a_poster_that_is_late_wakes_nobody_else(monkeypatch: pytest.MonkeyPatch
     loop.post("late")
     assert written == []
     assert loop.take() == "late"
+
+
+class Late(Mailbox):
+    """A mailbox whose backlog is gone, and the loop asleep, when it has been looked at."""
+
+    def __init__(self, key: int, capacity: int) -> None:
+        self.meanwhile: Callable[[], None] | None = None
+        self._backlog = 0
+        super().__init__(key, capacity)
+
+    @property
+    def backlog(self) -> int:  # type: ignore[override]
+        seen, meanwhile = self._backlog, self.meanwhile
+        if meanwhile is not None and threading.current_thread() is threading.main_thread():
+            self.meanwhile = None
+            meanwhile()
+        return seen
+
+    @backlog.setter
+    def backlog(self, value: int) -> None:
+        self._backlog = value
+
+
+def test_a_request_for_which_nobody_is_woken_is_found_by_the_turn_that_makes_room(
+    start: Callable[..., OrchestratedHandle], gate: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its sender sees that others wait; in the next moment they do not."""
+    begun, go = gate(), gate()
+    tell, wait = begun.tell, go.wait
+
+    def factory():
+        def handle(word):
+            if word == "wait":
+                tell()
+                wait()
+            return word
+
+        return handle
+
+    monkeypatch.setattr("procorch.orchestrator.Mailbox", Late)
+    handle = start(factory)
+    mailbox, loop = handle._link.mailbox, handle._monitor._loop
+    assert isinstance(mailbox, Late)
+    first = handle.deliver("wait")
+    begun.line()
+    second = handle.deliver("second")
+    deadline = time.monotonic() + 20
+    while not mailbox.backlog:
+        assert time.monotonic() < deadline
+
+    def meanwhile() -> None:
+        go.open()
+        second.result(20)
+        while not loop._asleep:
+            assert time.monotonic() < deadline
+
+    mailbox.meanwhile = meanwhile
+    assert handle.deliver("third").result(20).output == "third"
+    assert first.result().output == "wait"
 
 
 def test_a_poster_that_is_interrupted_leaves_the_waking_to_the_next(
