@@ -17,6 +17,9 @@ _HOMES = {
     "P6": "p6_scale",
     "P7": "p7_company",
     "P8": "p8_import",
+    "P9": "p9_journal",
+    "P10": "p10_crashes",
+    "P11": "p11_flat",
 }
 """Each is a module with a ``ROW``; it is imported when the row is used."""
 

@@ -112,3 +112,24 @@ def maybe_for_ever(path: str) -> str:
 def never_done() -> Callable[[str], str]:
     """Factory of `maybe_for_ever`."""
     return maybe_for_ever
+
+
+DEADLY = 20
+"""Of so many numbers one kills its worker: five in a hundred."""
+
+
+def kills(number: int) -> bool:
+    """Whether the number is one of those."""
+    return number % DEADLY == DEADLY // 2
+
+
+def double_or_die(number: int) -> int:
+    """`double`, save that some numbers kill the process that gets them."""
+    if kills(number):
+        os.kill(os.getpid(), signal.SIGKILL)
+    return double(number)
+
+
+def risky_doubler() -> Callable[[int], int]:
+    """Factory of `double_or_die`."""
+    return double_or_die

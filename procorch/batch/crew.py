@@ -44,11 +44,12 @@ class Crew:
         self, factory: Callable[[], Any], workers: int, name: str, settings: dict[str, Any]
     ) -> None:
         self.workers = workers
-        self.window = workers + min(max(workers, _FEWEST), _MOST)
-        """Requests under way at once: one each, and some that wait."""
         self._orchestrator = AgentOrchestrator(supervisor=PoolSupervisor(), channel_buffer=_MOST)
         # A death in the middle of an item is the item's fault, and not counted.
         self._orchestrator.add_agent(name, factory, charge_requests=True, **settings)
+        at_hand = workers * settings.get("prefetch", 1)
+        self.window = at_hand + min(max(workers, _FEWEST), _MOST)
+        """Requests under way at once: those that workers have, and some that wait."""
         try:
             self._handles = self._orchestrator.spawn_replicas(name, workers)
         except BaseException:

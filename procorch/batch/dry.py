@@ -8,9 +8,9 @@ from contextlib import closing
 from dataclasses import dataclass, field
 
 from procorch.batch import values
-from procorch.batch.errors import BatchInputError
 from procorch.batch.items import SourceItem
 from procorch.batch.journal import Reader
+from procorch.batch.names import twice
 
 _SHOWN = 3
 
@@ -23,18 +23,30 @@ class Plan:
         total: items in the input.
         ok: those that have succeeded before, ``failed`` those that have not.
         changed: those of them whose input has changed since.
-        first: names of some that are to be run.
+        left: those that are to be run.
+        first: names of some of them.
     """
 
     total: int = 0
     ok: int = 0
     failed: int = 0
     changed: int = 0
+    left: int = 0
     first: list[str] = field(default_factory=list)
 
 
-def plan(items: Iterator[SourceItem], journal: Reader | None) -> Plan:
+def plan(
+    items: Iterator[SourceItem],
+    journal: Reader | None,
+    *,
+    retry_failed: bool = False,
+    redo: bool = False,
+    accept_changes: bool = False,
+) -> Plan:
     """Read the whole input and look each item up.
+
+    Args:
+        retry_failed, redo, accept_changes: see `run_batch`.
 
     Raises:
         BatchInputError: a part of the input makes no sense, or an item is there twice.
@@ -49,15 +61,18 @@ def plan(items: Iterator[SourceItem], journal: Reader | None) -> Plan:
                 names.execute("INSERT INTO names VALUES (?, ?)", (item.id, item.where))
             except sqlite3.IntegrityError:
                 ((before,),) = names.execute("SELECT place FROM names WHERE id = ?", (item.id,))
-                raise BatchInputError(
-                    f"item {item.id!r} is there twice: {before}, and {item.where}"
-                ) from None
+                raise twice(item, before) from None
             found.total += 1
             row = None if journal is None else journal.find(item.id)
+            again = redo
             if row is not None:
+                changed = row.digest != values.digest(item.value, *item.more)
                 found.ok += row.ok
                 found.failed += not row.ok
-                found.changed += row.digest != values.digest(item.value, *item.more)
-            elif len(found.first) < _SHOWN:
-                found.first.append(item.id)
+                found.changed += changed
+                again |= (retry_failed and not row.ok) or (accept_changes and changed)
+            if row is None or again:
+                found.left += 1
+                if len(found.first) < _SHOWN:
+                    found.first.append(item.id)
     return found

@@ -7,10 +7,11 @@ from collections import deque
 from collections.abc import Iterator
 
 from procorch.batch import values
-from procorch.batch.errors import BatchInputError, JournalMismatch
+from procorch.batch.errors import JournalMismatch
 from procorch.batch.feed import Feed
 from procorch.batch.items import Row, SourceItem
 from procorch.batch.memory import Memory
+from procorch.batch.names import twice
 from procorch.batch.outcomes import error_of
 from procorch.batch.terms import Flight, Terms
 from procorch.errors import AgentCrashed
@@ -79,7 +80,7 @@ class Intake:
 
     def _admitted(self, item: SourceItem) -> Flight | tuple[Row, int]:
         if item.id in self._open:
-            raise _twice(item, self._open[item.id])
+            raise twice(item, self._open[item.id])
         turn, digest = next(self._turns), values.digest(item.value, *item.more)
         row = self._known.get(item.id)
         if row is None:
@@ -90,7 +91,7 @@ class Intake:
         else:
             moved = row.position != item.position
             if row.epoch == self._memory.epoch or (moved and self._terms.unmoved):
-                raise _twice(item, f"item number {row.position + 1} of the input")
+                raise twice(item, f"item number {row.position + 1} of the input")
             same = row.digest == digest
             if not same and not self._terms.accept_changes:
                 raise JournalMismatch(
@@ -111,7 +112,3 @@ class Intake:
             error = error_of(attempt)
             if isinstance(error, AgentCrashed):
                 flight.deaths.append(error)
-
-
-def _twice(item: SourceItem, before: str) -> BatchInputError:
-    return BatchInputError(f"item {item.id!r} is there twice: {before}, and {item.where}")

@@ -27,6 +27,8 @@ class Lock:
     """
 
     def __init__(self, journal: Path) -> None:
+        if journal.is_dir():
+            raise JournalError(f"{journal} cannot be written: it is a folder")
         self._path = journal.with_name(journal.name + ".lock")
         self._fd = self._acquire(journal)
         holder = {
@@ -42,6 +44,10 @@ class Lock:
             try:
                 flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
                 fd = os.open(self._path, flags, 0o600)
+            except FileNotFoundError:
+                raise JournalError(
+                    f"{journal} cannot be written: there is no folder {journal.parent}"
+                ) from None
             except OSError as error:
                 raise JournalError(f"{journal} cannot be written: {error.strerror}") from error
             try:

@@ -44,6 +44,8 @@ _MOMENT = 0.1
 """Seconds after which what still waits for a worker is taken back, once the batch is to end.
 
 Quick items are done by then, and of slow ones nothing is just being handed over."""
+_LONGEST_LOOK = 3600.0
+"""Seconds for which the inbox is waited for at once: a service may ask for more than it takes."""
 _LONGEST = 30.0
 """Seconds between two attempts, unless a service asks for more."""
 
@@ -133,7 +135,7 @@ class Loop:
     def _arrivals(self, timeout: float | None) -> Iterator[Message]:
         due = self._later[0][0] if self._later else self._take_back_at
         if due is not None:
-            left = max(0.0, due - time.monotonic())
+            left = min(max(0.0, due - time.monotonic()), _LONGEST_LOOK)
             timeout = left if timeout is None else min(timeout, left)
         try:
             yield self._inbox.get(timeout=timeout)

@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
-from procorch.batch.errors import JournalMismatch
+from procorch.batch.errors import JournalBusy, JournalMismatch
 from procorch.batch.items import Attempt, Row
 from procorch.batch.journal import Journal, Reader
+from procorch.batch.memory import remove
 
 _GROUP = 1000
 
@@ -37,13 +38,19 @@ def merge(parts: Sequence[Path], out: Path) -> tuple[int, int]:
                     )
         if out.exists():
             raise JournalMismatch(f"{out} is there already")
-        journal = stack.enter_context(Journal(out))
-        journal.begin(first | {"shard": None, "total": None, "at": time.time()}, "merged",
-                      afresh=False)  # fmt: skip
-        for reader in readers:
-            _take_over(reader, journal)
-        journal.write([("finished", f"merged from {', '.join(map(str, parts))}")])
-        return journal.counts()
+        whole = first | {"shard": None, "total": None, "at": time.time()}
+        try:
+            with Journal(out) as journal:
+                journal.begin(whole, "merged", afresh=False)
+                for reader in readers:
+                    _take_over(reader, journal)
+                journal.write([("finished", f"merged from {', '.join(map(str, parts))}")])
+                return journal.counts()
+        except JournalBusy:
+            raise  # somebody else makes it
+        except BaseException:
+            remove(out)  # half a batch is none
+            raise
 
 
 def _take_over(reader: Reader, journal: Journal) -> None:

@@ -1,8 +1,8 @@
 """Where items come from. Everything is read lazily: memory stays flat, however many there are.
 
 A source that can be read twice (a file, a directory) is read once before the work begins. That
-finds a malformed line now and not in the middle of the night, and gives the number of items and a
-fingerprint by which a changed input is known.
+finds a malformed line and a name that is there twice now and not in the middle of the night, and
+gives the number of items and a fingerprint by which a changed input is known.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from typing import Any, Protocol, TypeAlias
 from procorch.batch import readers
 from procorch.batch.errors import BatchInputError
 from procorch.batch.items import SourceItem
+from procorch.batch.names import Names
 from procorch.batch.readers import Saw, unseen
 
 FORMATS = ("auto", "jsonl", "csv", "tsv", "lines", "parquet", "dir")
@@ -75,9 +76,18 @@ class Scan:
 
 
 def scan(source: Source, accept: Callable[[SourceItem], bool]) -> Scan:
-    """Read a source to its end; ``accept`` says which of its items count."""
+    """Read a source to its end; ``accept`` says which of its items count.
+
+    Raises:
+        BatchInputError: it cannot be read, a part of it makes no sense, or a name is there twice.
+    """
     hashed, nothing = hashlib.blake2b(digest_size=16), hashlib.blake2b(digest_size=16).digest()
-    total = sum(accept(item) for item in source.items(hashed.update))
+    names = Names()
+    total = 0
+    for item in source.items(hashed.update):
+        names.add(item.id)
+        total += accept(item)
+    names.check(source.items())
     return Scan(total, None if hashed.digest() == nothing else hashed.hexdigest())
 
 

@@ -114,7 +114,7 @@ def run_batch(
         retry_on: reasons (`BatchItem.reason`) that are tried again whatever the error says.
         resume: go on with the batch in ``out``; start it if there is none.
         retry_failed: when resuming, run what has failed again.
-        redo: forget what is in ``out`` and start over.
+        redo: forget what is in ``out`` and start over; not with ``resume`` or ``retry_failed``.
         accept_changes: resume though the input or the factory has changed; what has changed in the
             input is run again, outcomes of another factory stay.
         keep_order: hand items out in the order of the input.
@@ -143,6 +143,9 @@ def run_batch(
         StartError: the agent cannot be started; nothing was begun.
         ValueError, TypeError: an argument or a setting is wrong.
     """
+    if redo and (resume or retry_failed):
+        other = "resume" if resume else "retry_failed"
+        raise ValueError(f"redo forgets what {other} would go on with: give only one of them")
     terms = Terms(
         timeout=None if timeout is None else seconds(timeout, "timeout"),
         retries=whole(retries, "retries"),

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from procorch.cli.exits import ExitCode, Misconfigured
-from procorch.cli.params import duration, size
+from procorch.cli.params import duration, files, size
 
 if TYPE_CHECKING:
     from procorch.batch.runner import BatchRun
@@ -36,13 +36,14 @@ _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 
 def _option(*names: str, **known: Any) -> Callable[[_Function], _Function]:
-    variable = max(names, key=len).partition("/")[0].lstrip("-").upper().replace("-", "_")
+    flag = next(name for name in names if name.startswith("--"))
+    variable = flag.removeprefix("--").upper().replace("-", "_")
     return click.option(*names, envvar=f"PROCORCH_{variable}", show_envvar=True, **known)
 
 
 @click.command("batch", cls=_Remembering)
-@click.argument("app", envvar="PROCORCH_APP")
-@click.argument("source", metavar="IN", envvar="PROCORCH_IN")
+@click.argument("app", envvar="PROCORCH_APP", shell_complete=files)
+@click.argument("source", metavar="IN", envvar="PROCORCH_IN", shell_complete=files)
 @_option("-o", "--out", type=click.Path(path_type=Path), metavar="RUN",
          help="The journal, one file; without it .procorch/FACTORY-IN.db.")  # fmt: skip
 @_option("-j", "--workers", type=click.IntRange(min=1), metavar="N",
@@ -55,6 +56,8 @@ def _option(*names: str, **known: Any) -> Callable[[_Function], _Function]:
 @_option("--memory", type=size(least="16M"), help="Resident memory allowed to a worker.")
 @_option("--allowed-failures", type=click.IntRange(min=0), default=2, show_default=True,
          metavar="N", help="Workers that an item may kill; one more and it is poison.")  # fmt: skip
+@_option("--prefetch", type=click.IntRange(1, 64), default=1, show_default=True, metavar="N",
+         help="Items that a worker has at hand; more than 1 for very quick ones.")  # fmt: skip
 @_option("--halt", default="never", show_default=True, metavar="POLICY",
          help="End early: soon,fail=3 or now,fail=10%; also success, done.")  # fmt: skip
 @_option("--resume", is_flag=True, help="Go on with a batch that was begun.")
@@ -137,7 +140,9 @@ def command(app: str, source: str, out: Path | None, **given: Any) -> int:
 def _started(factory: Any, source: str, out: Path, given: dict[str, Any], again: str) -> BatchRun:
     from procorch.batch.start import run_batch
 
-    settings = {} if given["memory"] is None else {"memory_limit": int(given["memory"])}
+    settings = {"prefetch": given["prefetch"]}
+    if given["memory"] is not None:
+        settings["memory_limit"] = int(given["memory"])
     return run_batch(
         factory, source, out=out, workers=given["workers"], timeout=given["timeout"],
         retries=given["retries"], retry_on=given["retry_on"],
@@ -178,22 +183,21 @@ def _dry_run(source: str, out: Path, given: dict[str, Any]) -> int:
     shard = None if given["shard"] is None else Shard.parse(given["shard"])
     selection = Selection(shard, given["limit"])
     items = selection.of(open_source(source, form=given["form"], id=given["id_"]))
-    if out.exists():
-        with Reader(out) as journal:
-            found = plan(items, journal)
-    else:
-        found = plan(items, None)
-    left = found.total - found.ok - found.failed
+    with Reader(out) if out.exists() else contextlib.nullcontext() as journal:
+        found = plan(
+            items, journal, retry_failed=given["retry_failed"], redo=given["redo"],
+            accept_changes=given["accept_changes"],
+        )  # fmt: skip
     if given["as_json"]:
-        known = {name: getattr(found, name) for name in ("total", "ok", "failed", "changed")}
-        click.echo(json.dumps(known | {"left": left}))
+        names = ("total", "ok", "failed", "changed", "left")
+        click.echo(json.dumps({name: getattr(found, name) for name in names}))
         return ExitCode.DONE
     click.echo(f"{found.total} items in {source}")
     click.echo(f"{found.ok} have succeeded and {found.failed} failed in {out}")
     if found.changed:
         click.echo(f"{found.changed} of them have another input now")
     such = f", {', '.join(found.first)} first" if found.first and not given["shuffle"] else ""
-    click.echo(f"{left} are to be run{such}")
+    click.echo(f"{found.left} are to be run{such}")
     return ExitCode.DONE
 
 

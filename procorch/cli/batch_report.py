@@ -65,9 +65,9 @@ def print_summary(
     if summary.resumed:
         more.append(f"{summary.resumed} of them in earlier runs")
     if summary.retried:
-        more.append(f"{summary.retried} further attempts")
+        more.append(_several(summary.retried, "further attempt"))
     if replaced:
-        more.append(f"{replaced} workers replaced")
+        more.append(f"{_several(replaced, 'worker')} replaced")
     if more:
         console.print(", ".join(more))
     console.print(f"journal: {journal}", soft_wrap=True)
@@ -79,6 +79,10 @@ def print_summary(
     if summary.failed:
         console.print("to run again what has failed:", style="bold")
         console.print(f"  {again} --retry-failed", soft_wrap=True)
+
+
+def _several(count: int, what: str) -> str:
+    return f"{count} {what}" + ("" if count == 1 else "s")
 
 
 def print_groups(console: Console, groups: tuple[Group, ...]) -> None:

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from procorch.cli.exits import ExitCode, Misconfigured
-from procorch.cli.params import duration, size
+from procorch.cli.params import duration, files, size
 
 if TYPE_CHECKING:
     from procorch.bench import Comparison, Measurement
 
 
 @click.command("bench")
-@click.argument("apps", metavar="APP...", nargs=-1)
+@click.argument("apps", metavar="APP...", nargs=-1, shell_complete=files)
 @click.option(
     "-r", "--request", "requests", multiple=True, metavar="VALUE",
     envvar="PROCORCH_REQUEST", show_envvar=True,
@@ -124,12 +124,13 @@ def _measure(
 ) -> list[Measurement]:
     from procorch.bench import measure_together
     from procorch.cli import app, screen
+    from procorch.telemetry.quiet import replacements
 
     if any(name.endswith(".json") for name in named):
         raise Misconfigured("--compare takes two APPs or two files: they must be measured in turn")
     factories: dict[str, Callable[[], Any]] = {name: app.load(name) for name in named}
     total = how["runs"] * len(factories)
-    with screen.meter("runs", total, data_flows=data_flows) as meter:
+    with replacements(), screen.meter("runs", total, data_flows=data_flows) as meter:
         found = measure_together(factories, requests, on_run=lambda name, run: meter.step(), **how)
     return list(found.values())
 
@@ -165,7 +166,9 @@ def _read(path: Path) -> Measurement:
         if len(measurements) != 1:
             raise ValueError(f"{len(measurements)} measurements in place of one")
         return Measurement.from_dict(measurements[0])
-    except (OSError, ValueError, KeyError) as error:
+    except OSError as error:
+        raise Misconfigured(f"{path} cannot be read: {error.strerror}") from None
+    except (ValueError, KeyError) as error:
         raise Misconfigured(f"{path}: {error}") from error
 
 

@@ -15,8 +15,10 @@ def command(shell: str) -> int:
     """
     from click.shell_completion import get_completion_class
 
+    from procorch.cli import shells
     from procorch.cli.main import group
 
+    shells.register()
     kind = get_completion_class(shell)
     assert kind is not None
     click.echo(kind(group, {}, "procorch", "_PROCORCH_COMPLETE").source())

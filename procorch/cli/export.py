@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import click
 
 from procorch.cli.exits import Misconfigured
+from procorch.cli.params import runs
 
 
 @click.command("export")
-@click.argument("run", envvar="PROCORCH_RUN")
+@click.argument("run", envvar="PROCORCH_RUN", shell_complete=runs)
 @click.option(
     "--format", "form", type=click.Choice(["jsonl", "csv", "joblog", "parquet"]), default="jsonl",
     show_default=True, envvar="PROCORCH_FORMAT", show_envvar=True,
@@ -54,5 +56,6 @@ def command(run: str, form: str, out: Path | None, failed: bool) -> int:
     except OSError as error:
         if isinstance(error, BrokenPipeError):
             raise
-        raise Misconfigured(f"{out} cannot be written: {error.strerror}") from None
+        why = os.strerror(error.errno) if error.errno else str(error)
+        raise Misconfigured(f"{out} cannot be written: {why}") from None
     return 0

@@ -6,6 +6,7 @@ interpreter and click allow.
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -26,6 +27,10 @@ VERBS = {
     "show": "Tell what became of a batch, or of one of its items.",
 }
 """Name and one line of help; ``command`` of the module ``procorch.cli.NAME`` is the verb."""
+
+
+_COMPLETE = "_PROCORCH_COMPLETE"
+"""Set by the script of `procorch completion`."""
 
 
 class Verbs(click.Group):
@@ -85,8 +90,14 @@ def main(args: Sequence[str] | None = None) -> int:
     Raises:
         SystemExit: with code 1, by click, when whoever reads our output has had enough.
     """
+    if _COMPLETE in os.environ:
+        from procorch.cli import shells
+
+        shells.register()
     try:
-        code: Any = group.main(args, prog_name="procorch", standalone_mode=False)
+        code: Any = group.main(
+            args, prog_name="procorch", complete_var=_COMPLETE, standalone_mode=False
+        )
     except click.ClickException as error:
         error.show()
         return error.exit_code

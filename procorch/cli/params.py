@@ -1,12 +1,21 @@
-"""Kinds of values on the command line that click does not know."""
+"""Kinds of values on the command line that click does not know, and what a shell completes."""
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import click
 
 from procorch import units
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+
+
+_SHOWN = 100
+"""Items that a shell is given to choose from."""
 
 
 def duration(least: str) -> Callable[[str], float]:
@@ -17,6 +26,43 @@ def duration(least: str) -> Callable[[str], float]:
 def size(least: str) -> Callable[[str], float]:
     """A click type for ``1048576``, ``512M``, ``2G``: bytes, not fewer than ``least``."""
     return _measure("size", units.size_in_bytes, least)
+
+
+def files(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """The names of files, for a shell to complete."""
+    from click.shell_completion import CompletionItem
+
+    return [CompletionItem(incomplete, type="file")]
+
+
+def runs(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """The batches in the usual folder, and the names of files."""
+    from click.shell_completion import CompletionItem
+
+    from procorch.cli.places import HOME, journals
+
+    names = [path.stem for path in journals(HOME) if path.stem.startswith(incomplete)]
+    # Files first: the script for bash forgets what came before them.
+    return [*files(ctx, param, incomplete), *map(CompletionItem, names)]
+
+
+def failed_items(
+    ctx: click.Context, param: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
+    """Items of the batch ``run`` that have failed: those are the ones that are looked at."""
+    from click.shell_completion import CompletionItem
+
+    from procorch.batch.errors import BatchError
+    from procorch.batch.journal import Reader
+    from procorch.cli.places import find
+
+    try:
+        with Reader(find(ctx.params["run"])) as journal:
+            rows = journal.rows(failed_only=True)
+            found = (row.id for row in rows if row.id.startswith(incomplete))
+            return [CompletionItem(id) for id in itertools.islice(found, _SHOWN)]
+    except (BatchError, click.ClickException):
+        return []  # a shell that completes shows no errors
 
 
 def _measure(name: str, read: Callable[[str, str], float], least: str) -> Callable[[str], float]:

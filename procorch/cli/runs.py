@@ -12,21 +12,22 @@ import click
 
 @click.command("runs")
 @click.argument(
-    "folder", type=click.Path(exists=True, file_okay=False, path_type=Path), default=".procorch",
+    "folder", type=click.Path(exists=True, file_okay=False, path_type=Path),
     envvar="PROCORCH_FOLDER", required=False,
 )  # fmt: skip
 @click.option(
     "--json", "as_json", is_flag=True, envvar="PROCORCH_JSON", show_envvar=True,
     help="One JSON object a run.",
 )  # fmt: skip
-def command(folder: Path, as_json: bool) -> int:
+def command(folder: Path | None, as_json: bool) -> int:
     """List the batches that there are.
 
     FOLDER is where to look, .procorch without it.
     """
     from procorch.cli import screen
-    from procorch.cli.places import journals
+    from procorch.cli.places import HOME, journals
 
+    folder = HOME if folder is None else folder
     found = [_look(path) for path in journals(folder)]
     if as_json:
         for each in found:
@@ -45,9 +46,18 @@ def command(folder: Path, as_json: bool) -> int:
     for each in found:
         at = each["at"]
         when = "" if at is None else time.strftime("%Y-%m-%d %H:%M", time.localtime(at))
-        values = (each["run"], each["state"], each["ok"], each["failed"], each["total"], when)
+        state = each["state"].partition(":")[0]
+        # A name is enough for the other verbs, where the folder is the usual one.
+        run = Path(each["run"]).stem if folder == HOME else each["run"]
+        values = (run, state, each["ok"], each["failed"], each["total"], when)
         table.add_row(*("" if value is None else str(value) for value in values), each["factory"])
     screen.stdout().print(table)
+    for each in found:
+        state, _, why = each["state"].partition(": ")
+        if state == "unreadable":  # the reason names the file
+            click.echo(f"unreadable: {why}", err=True)
+        elif why:
+            click.echo(f"running: {each['run']}, {why}", err=True)
     return 0
 
 

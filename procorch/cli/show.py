@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from procorch.cli.exits import ExitCode, Misconfigured, UnknownName
+from procorch.cli.params import failed_items, runs
 
 if TYPE_CHECKING:
     from procorch.batch.items import Attempt, Row
@@ -16,8 +17,8 @@ if TYPE_CHECKING:
 
 
 @click.command("show")
-@click.argument("run", envvar="PROCORCH_RUN")
-@click.argument("item", required=False, envvar="PROCORCH_ITEM")
+@click.argument("run", envvar="PROCORCH_RUN", shell_complete=runs)
+@click.argument("item", required=False, envvar="PROCORCH_ITEM", shell_complete=failed_items)
 @click.option(
     "--check", is_flag=True, envvar="PROCORCH_CHECK", show_envvar=True,
     help="Look at every row, and list those that are damaged.",
@@ -83,6 +84,8 @@ def _run(journal: Reader, as_json: bool) -> int:
     again = header.get("command")
     if again and state != "finished" and not state.startswith("running"):
         console.print(f"to go on:\n  {again} --resume", soft_wrap=True)
+    if again and failed and not state.startswith("running"):
+        console.print(f"to run again what has failed:\n  {again} --retry-failed", soft_wrap=True)
     return 0
 
 

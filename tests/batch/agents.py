@@ -90,14 +90,25 @@ def dies_twice() -> Callable[[str], str]:
     return handle
 
 
-def throttled() -> Callable[[str], str]:
-    """Refuses the first attempt for a moment."""
+class Busy(Exception):
+    """An exception of somebody's own that asks for a pause."""
 
-    def handle(path: str) -> str:
+    def __init__(self, retry_after: float) -> None:
+        super().__init__("busy")
+        self.retry_after = retry_after
+
+
+def throttled() -> Callable[[list[Any]], float]:
+    """Refuses ``[path, seconds, kind]`` for so long; afterwards gives the time that has passed."""
+
+    def handle(item: list[Any]) -> float:
+        path, seconds, kind = item
         if os.path.exists(path):
-            return "now"
+            return time.time() - os.path.getmtime(path)
         open(path, "w").close()
-        raise ModelThrottled(retry_after=0.05)
+        if kind == "model":
+            raise ModelThrottled(retry_after=seconds)
+        raise Busy(seconds)
 
     return handle
 

@@ -104,6 +104,17 @@ def test_an_exception_is_tried_again_only_where_it_is_asked_for(
     assert len(executed()) == 4
 
 
+def test_items_at_hand_of_a_worker_that_dies_have_not_begun(
+    tmp_path: Path, executed: Executed
+) -> None:
+    with run_batch(
+        agents.hostile, range(60), out=tmp_path / "run.db", workers=2, timeout=1, prefetch=8
+    ) as run:
+        found = {item.position: item.reason for item in run}
+    assert found == {n: agents.expected(n) for n in range(60)}
+    assert set(Counter(executed()).values()) == {1}
+
+
 def test_an_item_that_kills_too_many_workers_is_poison(tmp_path: Path, executed: Executed) -> None:
     with run_batch(
         agents.hostile, [3, 1], out=tmp_path / "run.db", workers=1, retries=9, allowed_failures=1
@@ -117,12 +128,21 @@ def test_an_item_that_kills_too_many_workers_is_poison(tmp_path: Path, executed:
 
 
 def test_a_throttled_item_comes_back_after_the_time_it_was_told(tmp_path: Path) -> None:
+    items = [[str(tmp_path / kind), 0.8, kind] for kind in ("model", "own")]
     with run_batch(
-        agents.throttled, [str(tmp_path / "tried")], out=None, workers=1, retries=1
+        agents.throttled, items, out=None, workers=1, retries=1, retry_on=["error"]
     ) as run:
-        (item,) = run
-    assert (item.output, item.attempts) == ("now", 2)
-    assert 0.05 <= run.progress().seconds < 5
+        for item in run:
+            assert item.attempts == 2
+            assert item.output >= 0.79  # the clock of files is a little coarser
+
+
+def test_who_is_told_to_come_back_in_a_thousand_years_holds_up_nobody(tmp_path: Path) -> None:
+    items = [[str(tmp_path / "late"), 1e12, "model"], [str(tmp_path / "soon"), 0.0, "model"]]
+    with run_batch(agents.throttled, items, out=None, workers=1, retries=1) as run:
+        assert next(run).position == 1
+        run.stop()
+        assert list(run) == []
 
 
 def test_what_has_failed_is_run_again_on_request_and_keeps_its_history(
@@ -290,8 +310,14 @@ def test_an_item_that_cannot_be_sent_fails_alone(tmp_path: Path) -> None:
 def test_an_id_that_is_there_twice_ends_the_batch(tmp_path: Path) -> None:
     far = [{"id": "a"}, *({"id": str(n)} for n in range(200)), {"id": "a"}]
     for items in ([{"id": "a"}, {"id": "a"}], far):
+        out = tmp_path / f"{len(items)}.db"
+        with pytest.raises(
+            BatchInputError, match=f"there twice: item 0, and item {len(items) - 1}"
+        ):
+            run_batch(agents.echo, items, out=out, workers=1)
+        assert not out.exists()  # what can be read twice is looked at first
         with (
-            run_batch(agents.echo, items, out=tmp_path / f"{len(items)}.db", workers=1) as run,
+            run_batch(agents.echo, iter(items), out=out, workers=1) as run,
             pytest.raises(BatchInputError, match="item 'a' is there twice"),
         ):
             list(run)
@@ -331,6 +357,7 @@ def test_workers_that_cannot_be_replaced_end_the_batch_and_lose_nothing(tmp_path
         ({"workers": 0}, ValueError, "workers must be 1 or more"),
         ({"timeout": "soon"}, ValueError, "'soon' is not a duration"),
         ({"retries": -1}, ValueError, "retries must be 0 or more"),
+        ({"redo": True, "retry_failed": True}, ValueError, "forgets what retry_failed would"),
         ({"retry_on": ["crash"]}, ValueError, "did you mean 'crashed'"),
         ({"retry_on": "error"}, TypeError, "a list of reasons"),
         ({"halt": "fail=3"}, ValueError, "write 'never', 'soon,fail=3'"),

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from procorch import BatchInputError
+from procorch.batch import names
 from procorch.batch.sources import Shard, open_source, scan, shuffled
 
 
@@ -159,6 +160,22 @@ def test_a_shard_is_written_as_a_part_of_a_number() -> None:
     for wrong in ("0/8", "9/8", "2", "a/b", "2/"):
         with pytest.raises(ValueError, match="write 2/8"):
             Shard.parse(wrong)
+
+
+@pytest.mark.parametrize("bits", [4, 27])
+def test_a_name_that_is_there_twice_is_found_and_no_other(
+    bits: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where the field is so small that nearly every name is suspect."""
+    monkeypatch.setattr(names, "_BITS", bits)
+    path = tmp_path / "in.txt"
+    lines = [f"line {n}\n" for n in range(2000)]
+    path.write_text("".join(lines))
+    by_text = open_source(path, id=lambda line: line)
+    assert scan(by_text, lambda item: True).total == 2000
+    path.write_text("".join([*lines, lines[7]]))
+    with pytest.raises(BatchInputError, match=r"'line 7' is there twice: .*:8, and .*:2001$"):
+        scan(by_text, lambda item: True)
 
 
 def test_reading_takes_no_memory_however_long_the_file_is(tmp_path: Path) -> None:

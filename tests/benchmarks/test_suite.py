@@ -210,7 +210,7 @@ def invoke(*arguments: str) -> Result:
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
-        (["P11"], "there is no row 'P11'; did you mean P1?"),
+        (["P4x"], "there is no row 'P4x'; did you mean P4?"),
         (["nothing"], "Rows: P1, P1b,"),
         (["--quick", "--smoke"], "only one of them"),
         (["--json", "/no/such/place/figures.json"], "no directory that can be written to"),

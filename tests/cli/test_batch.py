@@ -5,8 +5,11 @@ from __future__ import annotations
 import csv
 import json
 import os
+import pty
 import re
+import shlex
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -153,6 +156,9 @@ def test_parts_are_merged_into_one(folder: Path, run: Run) -> None:
     twice = run("merge", "2.db", "2.db", "-o", "twice.db")
     assert twice.code == 2
     assert "has an outcome in another part as well" in twice.stderr
+    assert not (folder / "twice.db").exists()
+    told = run("merge", "1.db", "2.db", "-o", "told.db", "--json")
+    assert json.loads(told.stdout) == {"run": "told.db", "ok": 3, "failed": 3, "parts": 2}
 
 
 def test_a_dry_run_reads_everything_and_runs_nothing(folder: Path, run: Run) -> None:
@@ -165,6 +171,8 @@ def test_a_dry_run_reads_everything_and_runs_nothing(folder: Path, run: Run) -> 
     assert json.loads(ended.stdout) == {
         "total": 6, "ok": 2, "failed": 2, "changed": 0, "left": 2,
     }  # fmt: skip
+    ended = run("batch", "app:double", "in.jsonl", "-o", "run.db", "--dry-run", "--retry-failed")
+    assert "4 are to be run, crash, wrong1, wrong2 first" in ended.stdout
     with open("in.jsonl", "a") as file:
         file.write('{"id": "a"}\n')
     ended = run("batch", "app:double", "in.jsonl", "-o", "run.db", "--dry-run")
@@ -220,16 +228,20 @@ def test_an_app_that_cannot_be_had_is_named_with_the_reason(
         (("in.jsonl", "--halt", "later"), "write 'never', 'soon,fail=3'"),
         (("in.jsonl", "--shard", "3"), "write 2/8"),
         (("in.jsonl", "--retry-on", "crash"), "did you mean 'crashed'?"),
-        (("in.jsonl", "-o", "missing/run.db"), "missing/run.db cannot be written: No such file"),
+        (("in.jsonl", "-o", "missing/run.db"), "missing/run.db cannot be written: there is no"),
         (("in.jsonl", "-o", "app.py"), "app.py is not a run of procorch"),
         (("in.jsonl", "--id", "name"), "in.jsonl:1: there is no field 'name'"),
         (("in.jsonl", "--timeout", "soon"), "'soon' is not a duration"),
+        (("twice.jsonl",), "item '1' is there twice: twice.jsonl:1, and twice.jsonl:2"),
+        (("in.jsonl", "--redo", "--resume"), "redo forgets what resume would go on with"),
+        (("in.jsonl", "-o", "."), ". cannot be written: it is a folder"),
     ],
 )
 def test_bad_input_is_a_line_that_says_what_to_do(
     arguments: tuple[str, ...], says: str, folder: Path, run: Run
 ) -> None:
     (folder / "bad.jsonl").write_text('{"id": 1}\n{"id": \n')
+    (folder / "twice.jsonl").write_text('{"id": 1}\n{"id": 1}\n')
     ended = run("batch", "app:double", *arguments)
     assert (ended.code, ended.stdout) == (2, "")
     assert says in flat(ended.stderr)
@@ -247,18 +259,55 @@ def test_a_run_that_is_not_there_is_named_with_the_nearest(folder: Path, run: Ru
     assert ended.code == 4
     assert "no run 'double-inn'; did you mean 'double-in'?" in ended.stderr
     assert run("show", "double-in", "zzz").code == 4
-    table = run("runs").stdout
-    assert "double-in.db" in table
+    (folder / ".procorch" / "other.db").write_text("no run of ours, and no database either")
+    listed = run("runs")
+    assert "unreadable: .procorch/other.db is not a run of procorch" in listed.stderr
+    table = listed.stdout
+    assert re.search(r"^double-in +finished", table, re.MULTILINE)
     assert "app:double" in table
 
 
-def test_a_folder_that_cannot_be_written_is_named(folder: Path, run: Run) -> None:
-    if os.geteuid() == 0:
-        pytest.skip("root may write everywhere")
-    (folder / "closed").mkdir(mode=0o500)
-    ended = run("batch", "app:double", "in.jsonl", "-o", "closed/run.db")
-    assert ended.code == 2
-    assert "closed/run.db cannot be written: Permission denied" in ended.stderr
+def test_where_there_are_no_runs_none_are_listed(folder: Path, run: Run) -> None:
+    ended = run("runs")
+    assert (ended.code, ended.stdout, ended.stderr) == (0, "", "no runs in .procorch\n")
+    assert run("runs", "nowhere").code == 2
+
+
+HUMBLE = """
+import ctypes, os, sys
+ctypes.CDLL(None).prctl(24, 1, 0, 0, 0)  # PR_CAPBSET_DROP, CAP_DAC_OVERRIDE
+os.execv(sys.argv[1], sys.argv[1:])
+"""
+"""Runs a program for which the modes of files count, even if we are root."""
+
+
+@pytest.mark.parametrize("out", [(), ("-o", "run.db")])
+def test_a_folder_that_cannot_be_written_is_named(out: tuple[str, ...], folder: Path) -> None:
+    folder.chmod(0o500)
+    try:
+        ended = subprocess.run(
+            [sys.executable, "-c", HUMBLE, *COMMAND, "batch", "app:double", "in.jsonl", *out],
+            capture_output=True, text=True, timeout=LIMIT, env=environment({}),
+        )  # fmt: skip
+    finally:
+        folder.chmod(0o700)
+    assert ended.returncode == 2
+    where = (
+        "run.db cannot be written" if out else "the folder .procorch for journals cannot be made"
+    )
+    assert where in ended.stderr
+    assert "Permission denied" in ended.stderr
+
+
+def test_parquet_is_written_for_other_tools(folder: Path, run: Run) -> None:
+    parquet = pytest.importorskip("pyarrow.parquet")
+    run("batch", "app:double", "in.jsonl", "-o", "run.db")
+    ended = run("export", "run.db", "--format", "parquet", "-o", "out.parquet")
+    assert ended.code == 0, ended.stderr
+    rows = parquet.read_table("out.parquet").to_pylist()
+    assert [(row["id"], row["output"]) for row in rows][:3] == [
+        ("a", "0"), ("crash", None), ("b", "4"),
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
@@ -269,5 +318,52 @@ def test_a_shell_is_given_its_completion(shell: str, run: Run) -> None:
 
 
 def test_a_shell_is_told_the_verbs(run: Run) -> None:
-    ended = run(_PROCORCH_COMPLETE="bash_complete", COMP_WORDS="procorch ba", COMP_CWORD="1")
-    assert "plain,batch" in ended.stdout
+    assert "plain,batch" in completed(run, "procorch ba")
+
+
+def completed(run: Run, line: str) -> list[str]:
+    """What bash is told for the last word of a line; `file,` has it complete names of files."""
+    words = {"COMP_WORDS": line, "COMP_CWORD": str(line.count(" "))}
+    return run(_PROCORCH_COMPLETE="bash_complete", **words).stdout.split()
+
+
+def test_a_shell_is_told_files_and_runs_and_what_has_failed(folder: Path, run: Run) -> None:
+    assert completed(run, "procorch batch ") == ["file,"]
+    assert completed(run, "procorch batch app.py:double in") == ["file,in"]
+    run("batch", "app:double", "in.jsonl")
+    assert completed(run, "procorch show dou") == ["file,dou", "plain,double-in"]
+    assert completed(run, "procorch show double-in wr") == ["plain,wrong1", "plain,wrong2"]
+    assert completed(run, "procorch show nowhere wr") == []
+
+
+def test_bash_completes_after_an_app_though_it_has_a_colon(folder: Path, run: Run) -> None:
+    """On a terminal: bash itself splits the word at the colon."""
+    script = run("completion", "bash").stdout
+    (folder / "questions.csv").touch()
+    (folder / "bin").mkdir()
+    quoted = " ".join(map(shlex.quote, COMMAND))
+    (folder / "bin" / "procorch").write_text(f'#!/bin/sh\nexec {quoted} "$@"\n')
+    (folder / "bin" / "procorch").chmod(0o700)
+    (folder / "rc").write_text(f"PATH=$PWD/bin:$PATH\n{script}\nPS1='ready> '\n")
+    ours, theirs = pty.openpty()
+    bash = subprocess.Popen(
+        ["bash", "--noprofile", "--rcfile", "rc", "-i"],
+        stdin=theirs, stdout=theirs, stderr=theirs, env=environment({}), start_new_session=True,
+    )  # fmt: skip
+    os.close(theirs)
+    try:
+        until(ours, b"ready> ")
+        os.write(ours, b"procorch batch app.py:double quest\t")
+        assert b"app.py:double questions.csv" in until(ours, b"questions.csv")
+    finally:
+        bash.kill()
+        bash.wait()
+        os.close(ours)
+
+
+def until(fd: int, wanted: bytes) -> bytes:
+    """What a terminal has shown when this has come."""
+    seen = b""
+    while wanted not in seen:
+        seen += os.read(fd, 4096)
+    return seen
