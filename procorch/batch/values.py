@@ -30,17 +30,23 @@ def pack(value: Any) -> str | bytes:
     """
     if is_plain(value):
         return msgspec.json.encode(value).decode()
-    try:
-        data = pickle.dumps(value, 5)
-        # Definitions of a script's own: a pickle would name them, and nobody could load it later.
-        if b"__main__" not in data:
-            return data
-    except Exception:
-        pass  # dill says what is wrong, if it cannot do it either
+    data = _pickled(value)
+    if data is not None:
+        return data
     import dill  # heavy, and rarely needed
 
     packed: bytes = dill.dumps(value, 5, recurse=True)
     return packed
+
+
+def _pickled(value: Any) -> bytes | None:
+    """None where pickle alone is not enough; dill says why, if it cannot do it either."""
+    try:
+        data = pickle.dumps(value, 5)
+    except Exception:
+        return None
+    # Definitions of a script's own: a pickle would name them, and nobody could load it later.
+    return None if b"__main__" in data else data
 
 
 def unpack(data: str | bytes) -> Any:

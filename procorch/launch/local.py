@@ -14,21 +14,19 @@ import contextlib
 import os
 import select
 import signal
-import socket
 from collections.abc import Callable
-from types import TracebackType
-from typing import Self
 
 import psutil
 
 from procorch.errors import ProtocolError
 from procorch.errors.words import signal_name
 from procorch.launch.base import Cause, ExitInfo, Sink, Spec, Stream, Watcher, Where
-from procorch.launch.taps import Tap, standard_output
+from procorch.launch.ends import Ends
+from procorch.launch.taps import Tap
 from procorch.wire.channel import Channel
 from procorch.wire.frame import Frame, Kind
 from procorch.wire.payload import Parts
-from procorch.wire.status import FLAG, RAISE, StatusPage
+from procorch.wire.status import FLAG, RAISE
 from procorch.worker.cancel import CANCEL, STACK
 
 _EOF_PATIENCE = 1.0
@@ -45,69 +43,6 @@ somebody has stopped the zygote. Callers are not to wait for what is known alrea
 
 _KILLED_PATIENCE = 0.2
 """The same, if we have killed it and so know."""
-
-
-class Ends:
-    """What a worker and its parent share: a socket pair, a status page, pipes for its output.
-
-    A context manager: the worker's ends are closed when the block is left, the parent's as well if
-    that was by an exception.
-
-    Args:
-        capture: its standard output gets a pipe, too, and is not this process's own.
-
-    Attributes:
-        passed: the worker's descriptors: socket, status page, standard output, standard error.
-        pipes: the parent's ends of its output.
-    """
-
-    def __init__(self, *, capture: bool) -> None:
-        self.passed: list[int] = []
-        self.pipes: dict[Stream, int] = {}
-        self.ours, theirs = socket.socketpair()
-        self.passed.append(theirs.detach())
-        try:
-            self.passed.append(StatusPage.create())
-            self.page = StatusPage(self.passed[1])
-        except OSError:
-            self.ours.close()
-            self._close_theirs()
-            raise
-        try:
-            if capture:
-                self._pipe("stdout")
-            else:
-                self.passed.append(standard_output())
-            self._pipe("stderr")
-        except OSError:
-            self._close_ours()
-            self._close_theirs()
-            raise
-
-    def _pipe(self, stream: Stream) -> None:
-        self.pipes[stream], theirs = os.pipe2(os.O_CLOEXEC)
-        self.passed.append(theirs)
-
-    def _close_theirs(self) -> None:
-        for fd in self.passed:
-            os.close(fd)
-
-    def _close_ours(self) -> None:
-        self.ours.close()
-        self.page.close()
-        for fd in self.pipes.values():
-            os.close(fd)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:  # fmt: skip
-        self._close_theirs()
-        if error is not None:
-            self._close_ours()
 
 
 class LocalProcess:

@@ -7,7 +7,8 @@ import signal
 
 from procorch.launch.base import Caps, Sink, Spec, Watcher
 from procorch.launch.child import Child
-from procorch.launch.local import Ends, LocalProcess
+from procorch.launch.ends import Ends
+from procorch.launch.local import LocalProcess
 from procorch.wire.frame import Kind
 
 

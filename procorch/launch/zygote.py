@@ -21,7 +21,8 @@ from procorch.errors.words import signal_name
 from procorch.launch import nursery
 from procorch.launch.base import Caps, Sink, Spec, Watcher
 from procorch.launch.child import Child
-from procorch.launch.local import Ends, LocalProcess
+from procorch.launch.ends import Ends
+from procorch.launch.local import LocalProcess
 from procorch.wire.frame import Kind
 
 _log = logging.getLogger("procorch")

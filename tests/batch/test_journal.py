@@ -154,6 +154,8 @@ def test_an_empty_file_becomes_a_journal(tmp_path: Path) -> None:
     """As `mktemp` makes them, and as a runner leaves one that was killed at its first write."""
     (tmp_path / "run.db").touch()
     opened(tmp_path / "run.db").close()
+    with Reader(tmp_path / "run.db") as reader:
+        assert reader.counts() == (0, 0)
 
 
 def test_a_run_can_be_read_where_nothing_can_be_written(tmp_path: Path) -> None:

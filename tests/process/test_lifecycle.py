@@ -490,11 +490,12 @@ def test_a_blocked_standard_output_does_not_block_the_monitor(host: Host) -> Non
 def test_closing_twice_is_one_close(orchestrator: Make, echo: Factory) -> None:
     orch = orchestrator()
     orch.add_agent("a", echo)
-    orch.spawn("a")
+    handle = orch.spawn("a")
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(lambda _: orch.close(), range(4)))
     orch.close()
     orch.close(drain=False)
+    assert handle.status() is AgentStatus.STOPPED
 
 
 def test_an_orchestrator_that_started_nothing_closes(orchestrator: Make) -> None:

@@ -23,7 +23,8 @@ from procorch.errors import (
     StartError,
 )
 from procorch.launch.base import Spec
-from procorch.launch.local import Ends, LocalProcess
+from procorch.launch.ends import Ends
+from procorch.launch.local import LocalProcess
 from procorch.runtime.clock import REAL
 from procorch.runtime.loop import Loop
 from procorch.supervision import events as ev
