@@ -110,10 +110,11 @@ def command(app: str, source: str, out: Path | None, **given: Any) -> int:
         with (
             replacements() as replaced,
             _started(factory, source, out, given, again) as run,
-            _signals(run),
+            _signals(run) as asked,
         ):
             with shown(run, watch=given["watch"], data_flows=given["as_json"]) as view:
                 while not run.over:
+                    asked.tell()
                     for item in run.step(_TICK):
                         if given["as_json"]:
                             click.echo(json.dumps(batch_report.json_of(item)))
@@ -155,20 +156,33 @@ def _started(factory: Any, source: str, out: Path, given: dict[str, Any], again:
     )  # fmt: skip
 
 
+class _Asked:
+    """How often the batch was asked to end, and what has been said of it."""
+
+    def __init__(self, run: BatchRun) -> None:
+        self._run = run
+        self._times = self._told = 0
+
+    def stop(self, number: int, frame: object) -> None:
+        """The handler. It prints nothing: it may have come in the middle of printing."""
+        self._times += 1
+        self._run.stop(now=self._times > 1)
+
+    def tell(self) -> None:
+        """Say what was not said yet."""
+        while self._told < min(self._times, 2):
+            self._told += 1
+            soon = "finishing what is under way; Ctrl-C again ends it"
+            click.echo(f"\nprocorch: {soon if self._told == 1 else 'ending'}", err=True)
+
+
 @contextlib.contextmanager
-def _signals(run: BatchRun) -> Iterator[None]:
+def _signals(run: BatchRun) -> Iterator[_Asked]:
     """Ctrl-C and SIGTERM let the workers finish; a second one does not."""
-    asked = [0]
-
-    def stop(number: int, frame: object) -> None:
-        asked[0] += 1
-        run.stop(now=asked[0] > 1)
-        text = "ending" if asked[0] > 1 else "finishing what is under way; Ctrl-C again ends it"
-        click.echo(f"\nprocorch: {text}", err=True)
-
-    before = {each: signal.signal(each, stop) for each in (signal.SIGINT, signal.SIGTERM)}
+    asked = _Asked(run)
+    before = {each: signal.signal(each, asked.stop) for each in (signal.SIGINT, signal.SIGTERM)}
     try:
-        yield
+        yield asked
     finally:
         for each, handler in before.items():
             signal.signal(each, handler)

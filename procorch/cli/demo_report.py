@@ -108,7 +108,8 @@ def _print_grouped(console: Console, rows: Sequence[Row]) -> None:
         console.print(Text(f"passed: {', '.join(row.id for row in right)}", _STYLES[PASSED]))
     wrong = Counter(_kind(row) for row in rows if row.outcome == FAILED and row.as_expected)
     if wrong:
-        kinds = ", ".join(f"{number} {kind}" for kind, number in wrong.most_common())
+        often = sorted(wrong.items(), key=lambda each: (-each[1], each[0]))
+        kinds = ", ".join(f"{number} {kind}" for kind, number in often)
         console.print(Text(f"failed: {kinds}", _STYLES[FAILED]))
 
 

@@ -175,6 +175,8 @@ def test_one_that_is_cancelled_in_time_never_begins(
     assert replies[2].cancel()
     with pytest.raises(RequestCancelled):
         replies[2].result()
+    with pytest.raises(RequestTimeout):  # It comes after the cancel, which is known by then.
+        handle.submit("d", timeout=0.01).result()
     assert not replies[0].done()
     go.open()
     assert replies[1].result().output == (pid, "a")
@@ -277,7 +279,8 @@ def test_what_is_told_of_one_begins_when_it_begins(
     assert not second.running()
     waited = time.monotonic() - began
     go.open()
-    begun.line()
+    first.result()
     assert second.running()
+    begun.line()
     go.open()
     assert second.result().metrics.queued >= waited
