@@ -248,14 +248,14 @@ class Nursery:
                 with contextlib.suppress(ProcessLookupError, PermissionError):
                     os.killpg(pid, signal.SIGKILL)
             _, status, usage = os.wait4(pid, 0)
+            if worker is not None:  # first of all: a caller waits for it
+                code, peak = os.waitstatus_to_exitcode(status), usage.ru_maxrss * 1024
+                self._control.send(encode(Ended(worker, code, peak)))
             # Workers adopt the orphans below them, so a child here that is no worker was below one
             # that has died: it has left its group, and goes with it all the same.
             for stray in self._children():
                 if stray not in self._workers:
                     os.kill(stray, signal.SIGKILL)
-            if worker is not None:
-                code, peak = os.waitstatus_to_exitcode(status), usage.ru_maxrss * 1024
-                self._control.send(encode(Ended(worker, code, peak)))
 
     def _end_descendants(self) -> None:
         """Kill whatever is below this process, level by level: orphans come up here for it."""

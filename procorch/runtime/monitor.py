@@ -278,7 +278,10 @@ class Monitor:
 
     def _step(self, event: ev.Event) -> None:
         now = self.clock.now()
-        self._performer.perform(self._machine.step(event, now), now)
+        performer = self._performer
+        performer.perform(self._machine.step(event, now), now)
+        while performer.verdicts:
+            performer.perform(self._machine.step(performer.verdicts.popleft(), now), now)
 
     def _refuse(self) -> None:
         while (event := self._loop.take()) is not None:

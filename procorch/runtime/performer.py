@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import signal
+from collections import deque
 from collections.abc import Callable
 from typing import Any
 
@@ -48,6 +49,7 @@ class Performer:
         links: the instances that have not ended, by key.
         requests: the requests without an outcome, by number.
         now: the time of the present step.
+        verdicts: for the machine, when what it has decided is done.
     """
 
     def __init__(
@@ -71,6 +73,7 @@ class Performer:
         self.links: dict[int, Link] = {}
         self.requests: dict[int, Outgoing] = {}
         self.now = clock.now()
+        self.verdicts: deque[ev.Judged] = deque()
         self._perform: dict[type, Callable[[Any], None]] = {
             ev.Launch: self._launch,
             ev.Send: self._send,
@@ -247,7 +250,7 @@ class Performer:
         policy = self.links[action.key].policy
         assert policy is not None
         if judge.is_ours(policy, action.error):  # the caller waits for the verdict
-            self._post(judge.ask(policy, action))
+            self.verdicts.append(judge.ask(policy, action))
         else:
             self._judge.call(lambda: self._post(judge.ask(policy, action)))
 

@@ -149,8 +149,10 @@ class StatusPage:
 
     def text(self) -> str | None:
         """What the worker's fault handler wrote; None if it did not."""
+        if not self._text[0]:
+            return None  # as a rule: to look at all of it takes longer than a death
         written = self._text.tobytes().split(b"\0", 1)[0]
-        return written.decode("utf-8", "replace") if written else None
+        return written.decode("utf-8", "replace")
 
     def close(self) -> None:
         """Unmap the page; reading it afterwards is an error."""
