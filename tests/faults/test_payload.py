@@ -109,6 +109,7 @@ def test_replies_that_nobody_has_opened_hold_no_descriptor(start: Start) -> None
     assert [output(reply)[:1] for reply in replies] == [b"%d" % n for n in range(5)]
 
 
+@pytest.mark.queue
 def test_a_cancelled_request_gives_its_memory_back(start: Start, gate: GateMaker) -> None:
     busy, go = gate(), gate()
     tell, wait = busy.tell, go.wait

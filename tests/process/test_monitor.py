@@ -112,6 +112,7 @@ class Late(Mailbox):
         self._backlog = value
 
 
+@pytest.mark.queue
 def test_a_request_for_which_nobody_is_woken_is_found_by_the_turn_that_makes_room(
     start: Callable[..., OrchestratedHandle], gate: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
