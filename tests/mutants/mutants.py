@@ -234,10 +234,7 @@ MUTANTS = (
         "supervision/core.py",
         "            self.soon(member, _take_over)\n",
         "            pass\n",
-        (
-            GUARDS + "a_request_whose_worker_died_is_tried_again_by_whoever_is_free",
-            SIMULATE,
-        ),
+        (GUARDS + "a_request_whose_worker_died_is_tried_again_by_whoever_is_free",),
     ),
     Mutant(
         "no request is sent after its deadline",
@@ -929,7 +926,7 @@ MUTANTS = (
         "supervision/core.py",
         "            self.put_back(request)\n",
         "            self.resolve(request.id, Aborted(agent=a.name))\n",
-        (PREFETCH + "a_death_costs_the_request_that_ran_and_no_other", SIMULATE),
+        (PREFETCH + "a_death_costs_the_request_that_ran_and_no_other",),
     ),
     Mutant(
         "ahead: nothing is begun before the verdict",

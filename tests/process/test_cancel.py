@@ -353,12 +353,20 @@ def test_an_interrupt_that_comes_to_nothing_comes_again_where_the_agent_waits(
         import asyncio
         import contextlib
         import os
+        import signal
         import sys
         import types
 
+        from procorch.worker.cancel import CANCEL, RAISE
+
         class Last:
             def __del__(self):
+                fence = signal.getsignal(CANCEL).__self__
+                signal.pthread_sigmask(signal.SIG_BLOCK, [CANCEL])  # the gentle way passes by
                 tell()
+                while fence._page.force(fence._request) < RAISE:
+                    pass
+                signal.pthread_sigmask(signal.SIG_UNBLOCK, [CANCEL])
                 while True:
                     pass
 
