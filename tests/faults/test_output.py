@@ -340,13 +340,17 @@ def test_a_flood_of_one_agent_holds_up_neither_it_nor_others(
         import os
         import threading
 
+        flooded = threading.Event()
+
         def flood():
             while True:
                 os.write(1, b"x" * 100_000)
                 os.write(2, b"y" * 100_000)
+                flooded.set()
 
         def handle(x):
             threading.Thread(target=flood, daemon=True).start()
+            flooded.wait()
             tell()
             wait()
             return x
