@@ -56,12 +56,15 @@ class Hung(Notice, frozen=True, kw_only=True):
 class Restarting(Notice, frozen=True, kw_only=True):
     """The agent gets a new process; ``restart`` of ``max_restarts`` since its last success.
 
-    ``counted``: False where the agent is not to blame (N1).
+    ``counted``: False where the agent is not to blame (N1). ``planned``: nothing has failed; the
+    process has reached one of its limits (``max_requests``, ``max_age``, ``max_memory``), or
+    somebody asked for a new one.
     """
 
     counted: bool
     restart: int
     max_restarts: int
+    planned: bool = False
 
 
 class BackingOff(Notice, frozen=True, kw_only=True):

@@ -35,6 +35,7 @@ def replace(
     """A new generation for ``a``, and for whoever is restarted with it (N4, N5).
 
     Args:
+        alone: it was planned: nothing has failed, so nobody is restarted with it.
         asked: the least number of seconds before it, if the restart is counted (`retry_after`).
     """
     if a.alive and (core.closing or core.drained(a)):
@@ -55,6 +56,7 @@ def replace(
         counted=counted,
         restart=a.limits.consecutive,
         max_restarts=a.settings.max_restarts,
+        planned=alone,
     )
     groups.begin(core, a, alone=alone)
 

@@ -11,12 +11,17 @@ _log = logging.getLogger("procorch")
 
 
 def level_of(notice: notices.Notice) -> int:
-    """How loud an event is: what costs a process is a warning, what costs an agent an error."""
+    """How loud an event is: a process lost is a warning, an agent lost an error.
+
+    What was planned is no warning: a healthy run logs nothing where logging is not configured.
+    """
     match notice:
         case notices.Unreaped():
             return logging.CRITICAL
         case notices.Stopped(status=AgentStatus.FAILED):
             return logging.ERROR
+        case notices.Restarting(planned=True):
+            return logging.INFO
         case notices.Crashed() | notices.Restarting() | notices.BackingOff():
             return logging.WARNING
         case notices.Escalated() | notices.Stopped():
@@ -41,6 +46,8 @@ def describe(notice: notices.Notice) -> str:
     match notice:
         case notices.Crashed(error=error) | notices.Escalated(error=error):
             return str(error)
+        case notices.Restarting(planned=True):
+            return f"{who}: its process is replaced as planned"
         case notices.Restarting(counted=False):
             return f"{who}: gets a new process"
         case notices.Restarting(restart=restart, max_restarts=most):

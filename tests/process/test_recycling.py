@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -72,3 +74,35 @@ def test_an_agent_that_is_too_old_gets_a_new_process_and_keeps_its_queue():
                 break
         assert agent.deliver(0).result().output != first
         assert agent.info().restarts == 0
+
+
+HEALTHY = """
+import os
+from procorch import AgentOrchestrator, AgentPool
+
+
+def factory():
+    return lambda item: bytearray(item) and os.getpid()
+
+
+with AgentPool(factory, 2, max_requests=2, warm_spares=1) as pool:
+    print(len({outcome.output for outcome in pool.map([1] * 10, outcomes=True)}) > 2)
+    pool.resize(1)
+with AgentOrchestrator() as orch:
+    for name, limit in (("big", {"max_memory": "40M"}), ("old", {"max_age": "50ms"})):
+        orch.add_agent(name, factory, **limit)
+        events = orch.monitor(name)
+        agent = orch.spawn(name)
+        agent.deliver(100 << 20).result()
+        print(next(event.planned for event in events if type(event).__name__ == "Restarting"))
+    agent.restart()
+    agent.cancel()
+"""
+
+
+def test_a_run_in_which_nothing_fails_prints_nothing():
+    """Every planned event is quieter than the warnings that Python shows by default."""
+    ended = subprocess.run(
+        [sys.executable, "-c", HEALTHY], capture_output=True, text=True, timeout=50, check=False
+    )
+    assert (ended.stdout.split(), ended.stderr) == (["True"] * 3, "")
