@@ -47,7 +47,7 @@ def replace(
         return
     a.delay = 0.0
     if counted:
-        a.delay = a.limits.count(core.chance(), asked)
+        a.delay = a.limits.count(core.now, core.chance(), asked)
         for window in tree.windows(core.instances, a):
             window.count(core.now)
     core.tell(

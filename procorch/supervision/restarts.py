@@ -6,7 +6,9 @@ from collections import deque
 from enum import Enum
 
 from procorch.supervision.policy import SupervisorAction
-from procorch.supervision.settings import AgentSettings, Backoff, Intensity, Restart
+from procorch.supervision.settings import OFTEN, AgentSettings, Backoff, Intensity, Restart
+
+_MINUTE = 60.0
 
 
 class Exit(Enum):
@@ -85,15 +87,17 @@ class RestartLimits:
     """Counts restarts of one agent and says whether, and when, the next one may happen.
 
     *Consecutive* (seed): exactly ``max_restarts`` pass between two successes, the next does not.
-    *Backoff*: a delay only; it starts over after ``reset_after`` seconds of readiness.
+    *Backoff*: a delay only; it starts over after a success, and after ``reset_after`` seconds of
+    readiness. Many restarts within a minute wait for at least ``floor`` all the same.
     """
 
-    __slots__ = ("_attempts", "_backoff", "_max", "consecutive", "total")
+    __slots__ = ("_attempts", "_backoff", "_max", "_recent", "consecutive", "total")
 
     def __init__(self, settings: AgentSettings) -> None:
         self._max = settings.max_restarts
         self._backoff: Backoff = settings.backoff
         self._attempts = 0
+        self._recent: deque[float] = deque(maxlen=OFTEN)
         self.consecutive = 0
         self.total = 0
 
@@ -105,14 +109,16 @@ class RestartLimits:
     def succeeded(self) -> None:
         """A request of the current generation succeeded."""
         self.consecutive = 0
+        if self._backoff.reset_on_success:
+            self._attempts = 0
 
     def was_ready(self, since: float, now: float) -> None:
         """The generation that just ended had been ready from ``since`` until ``now``."""
         if now - since >= self._backoff.reset_after:
             self._attempts = 0
 
-    def count(self, chance: float, asked: float = 0.0) -> float:
-        """Count one restart.
+    def count(self, now: float, chance: float, asked: float = 0.0) -> float:
+        """Count one restart at ``now``.
 
         Args:
             chance: in [0, 1], draws the delay.
@@ -124,4 +130,6 @@ class RestartLimits:
         self.consecutive += 1
         self.total += 1
         self._attempts += 1
-        return max(asked, self._backoff.delay(self._attempts, chance))
+        recent = sum(at >= now - _MINUTE for at in self._recent)
+        self._recent.append(now)
+        return max(asked, self._backoff.delay(self._attempts, chance, recent))

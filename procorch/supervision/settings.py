@@ -15,6 +15,9 @@ Strategy = Literal["one_for_one", "one_for_all", "rest_for_one"]
 LinkKind = Literal["record", "stop", "restart"]
 AutoShutdown = Literal["never", "any_significant", "all_significant"]
 
+OFTEN = 10
+"""Restarts within a minute after which a restart waits for at least `Backoff.floor`."""
+
 
 @dataclass(frozen=True, slots=True)
 class Backoff:
@@ -27,6 +30,10 @@ class Backoff:
         jitter: draw the delay evenly between 0 and its full length, so that a hundred agents
             which failed together do not come back together.
         reset_after: seconds of readiness after which the next restart is a first one again.
+        reset_on_success: so it is after each request that succeeded. False: by ``reset_after``
+            alone, so that an agent which answers between its crashes is replaced later and later.
+        floor: the shortest delay, up to ``cap``, once there were `OFTEN` restarts within a minute.
+            Without it an agent that answers between its crashes could restart without any pause.
     """
 
     initial: float = 0.1
@@ -34,24 +41,38 @@ class Backoff:
     cap: float = 30.0
     jitter: bool = True
     reset_after: float = 60.0
+    reset_on_success: bool = True
+    floor: float = 1.0
 
     def __post_init__(self) -> None:
-        for name in ("initial", "cap", "reset_after"):
+        for name in ("initial", "cap", "reset_after", "floor"):
             object.__setattr__(self, name, seconds(getattr(self, name), f"backoff.{name}"))
         if isinstance(self.factor, bool) or not isinstance(self.factor, int | float):
             raise TypeError(f"backoff.factor must be a number, not {type(self.factor).__name__}")
         if not 1 <= self.factor < math.inf:
             raise ValueError(f"backoff.factor must be 1 or more, not {self.factor}")
-        if not isinstance(self.jitter, bool):
-            raise TypeError(f"backoff.jitter must be bool, not {type(self.jitter).__name__}")
+        for name in ("jitter", "reset_on_success"):
+            if not isinstance(value := getattr(self, name), bool):
+                raise TypeError(f"backoff.{name} must be bool, not {type(value).__name__}")
         if self.cap < self.initial:
             raise ValueError(
                 f"backoff.cap ({self.cap} s) is shorter than backoff.initial ({self.initial} s)"
             )
 
-    def delay(self, attempt: int, chance: float) -> float:
-        """Seconds before restart number ``attempt`` (1 is the first); ``chance`` in [0, 1]."""
-        if attempt <= 1 or self.initial == 0:
+    def delay(self, attempt: int, chance: float, recent: int = 0) -> float:
+        """Seconds before restart number ``attempt`` (1 is the first).
+
+        Args:
+            chance: in [0, 1], draws the delay.
+            recent: restarts of the last minute.
+        """
+        if self.initial == 0:
+            return 0.0
+        floor = min(self.floor, self.cap) if recent >= OFTEN else 0.0
+        return max(floor, self._grown(attempt, chance))
+
+    def _grown(self, attempt: int, chance: float) -> float:
+        if attempt <= 1:
             return 0.0
         # Past this exponent the cap rules in any case, and the power could overflow a float.
         steps = min(attempt - 2, 1000 if self.factor == 1 else int(700 / math.log(self.factor)))
@@ -90,7 +111,7 @@ class Intensity:
         """
         chance = 0.5 if backoff.jitter else 1.0
         tries = range(2, min(self.restarts, 10_000) + 2)
-        needed = sum(backoff.delay(attempt, chance) for attempt in tries)
+        needed = sum(backoff.delay(attempt, chance, attempt - 1) for attempt in tries)
         if needed > self.period:
             raise ValueError(
                 f"{self.restarts + 1} restarts take {needed:.3g} s by their backoff alone, so that "

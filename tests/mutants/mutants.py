@@ -114,8 +114,8 @@ MUTANTS = (
     Mutant(
         "first restart is immediate",
         "supervision/settings.py",
-        "if attempt <= 1 or self.initial == 0:",
-        "if attempt < 1 or self.initial == 0:",
+        "        if attempt <= 1:\n",
+        "        if attempt < 1:\n",
         (RESTARTS + "limits_hand_out_the_delays_in_order",),
     ),
     Mutant(
@@ -124,6 +124,26 @@ MUTANTS = (
         "if now - since >= self._backoff.reset_after:",
         "if now - since > self._backoff.reset_after:",
         (RESTARTS + "the_backoff_starts_over_after_so_long_a_readiness",),
+    ),
+    Mutant(
+        "backoff starts over after a success",
+        "supervision/restarts.py",
+        "        if self._backoff.reset_on_success:\n            self._attempts = 0\n",
+        "",
+        (
+            RESTARTS + "a_success_sets_the_count_and_the_backoff_back",
+            MACHINE + "an_agent_that_answers_between_its_crashes_is_back_at_once",
+        ),
+    ),
+    Mutant(
+        "many restarts in a minute wait",
+        "supervision/settings.py",
+        "if recent >= OFTEN else 0.0",
+        "if recent > 60 else 0.0",
+        (
+            RESTARTS + "above_ten_restarts_in_a_minute_the_wait_is_a_second_at_least",
+            MACHINE + "an_agent_that_answers_between_its_crashes_is_back_at_once",
+        ),
     ),
     Mutant(
         "backoff that lets the window fill",
@@ -755,8 +775,8 @@ MUTANTS = (
     Mutant(
         "retry_after: a longer backoff stands",
         "supervision/restarts.py",
-        "        return max(asked, self._backoff.delay(self._attempts, chance))\n",
-        "        return asked or self._backoff.delay(self._attempts, chance)\n",
+        "        return max(asked, self._backoff.delay(self._attempts, chance, recent))\n",
+        "        return asked or self._backoff.delay(self._attempts, chance, recent)\n",
         (RESTARTS + "a_restart_waits_at_least_as_long_as_was_asked_for",),
     ),
     Mutant(

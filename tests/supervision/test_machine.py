@@ -647,3 +647,19 @@ def test_what_is_ahead_of_an_agent_that_finishes_goes_back_to_the_queue(bench):
     bench.step(ev.Exited(key, 1, ev.Exit(code=0, started=first)))
     bench.ready(key)
     assert bench.sent[-1] == (key, 2, second)
+
+
+def test_an_agent_that_answers_between_its_crashes_is_back_at_once(bench):
+    """N2: the exponent counts restarts since the last success; many in a minute wait a second."""
+    key = bench.running(backoff=Backoff())
+    for crash in range(12):
+        bench.reply(key, bench.submit(key))
+        bench.die(key)
+        bench.judge(RESTART)
+        if crash < 10:
+            assert bench.phase(key) is Phase.STARTING
+        else:
+            assert bench.machine.instance(key).state == "BACKOFF"
+            assert bench.log[-1].notice.delay == 1.0
+            bench.wait(1.0)
+        bench.ready(key)

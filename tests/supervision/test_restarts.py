@@ -142,14 +142,14 @@ def test_the_budget_is_exact(budget) -> None:
     its = limits(max_restarts=budget)
     for _ in range(budget):
         assert its.allowed
-        its.count(0.0)
+        its.count(0.0, 0.0)
     assert not its.allowed
 
 
 def test_a_success_gives_the_whole_budget_back() -> None:
     its = limits(max_restarts=2)
-    its.count(0.0)
-    its.count(0.0)
+    its.count(0.0, 0.0)
+    its.count(0.0, 0.0)
     its.succeeded()
     assert its.allowed
     assert its.consecutive == 0
@@ -157,13 +157,13 @@ def test_a_success_gives_the_whole_budget_back() -> None:
 
 def test_a_restart_waits_at_least_as_long_as_was_asked_for() -> None:
     its = limits(max_restarts=9, backoff=Backoff(initial=1, factor=2, cap=60, jitter=False))
-    assert [its.count(0.0, asked) for asked in (1.5, 0.0, 1.5, 9.0)] == [1.5, 1.0, 2.0, 9.0]
+    assert [its.count(0.0, 0.0, asked) for asked in (1.5, 0.0, 1.5, 9.0)] == [1.5, 1.0, 2.0, 9.0]
 
 
 def test_the_total_is_never_set_back() -> None:
     its = limits(max_restarts=9)
     for _ in range(4):
-        its.count(0.0)
+        its.count(0.0, 0.0)
         its.succeeded()
     assert its.total == 4
 
@@ -214,33 +214,74 @@ def test_a_factor_of_one_is_a_constant_delay() -> None:
 
 def test_limits_hand_out_the_delays_in_order() -> None:
     its = limits(max_restarts=9, backoff=Backoff(initial=1.0, jitter=False))
-    assert [its.count(0.0) for _ in range(4)] == [0.0, 1.0, 2.0, 4.0]
+    assert [its.count(0.0, 0.0) for _ in range(4)] == [0.0, 1.0, 2.0, 4.0]
 
 
 def test_the_chance_that_is_drawn_decides_about_the_delay() -> None:
     its = limits(max_restarts=9, backoff=Backoff(initial=1.0))
-    assert [its.count(chance) for chance in (1.0, 0.25, 0.5)] == [0.0, 0.25, 1.0]
+    assert [its.count(0.0, chance) for chance in (1.0, 0.25, 0.5)] == [0.0, 0.25, 1.0]
 
 
 @pytest.mark.parametrize(("ready_for", "delay"), [(59.9, 4.0), (60.0, 0.0), (600.0, 0.0)])
 def test_the_backoff_starts_over_after_so_long_a_readiness(ready_for, delay) -> None:
     its = limits(max_restarts=9, backoff=Backoff(initial=1.0, jitter=False, reset_after=60.0))
     for _ in range(3):
-        its.count(0.0)
+        its.count(0.0, 0.0)
     its.was_ready(100.0, 100.0 + ready_for)
-    assert its.count(0.0) == delay
+    assert its.count(0.0, 0.0) == delay
 
 
-def test_a_success_sets_the_count_back_and_not_the_backoff() -> None:
+def test_a_success_sets_the_count_and_the_backoff_back() -> None:
     its = limits(max_restarts=9, backoff=Backoff(initial=1.0, jitter=False))
-    its.count(0.0)
+    for _ in range(3):
+        its.count(0.0, 0.0)
     its.succeeded()
-    assert its.count(0.0) == 1.0
+    assert its.count(0.0, 0.0) == 0.0
     assert its.consecutive == 1
+
+
+def test_the_backoff_can_be_told_to_keep_what_it_has_grown_to() -> None:
+    backoff = Backoff(initial=1.0, jitter=False, reset_on_success=False)
+    its = limits(max_restarts=9, backoff=backoff)
+    its.count(0.0, 0.0)
+    its.succeeded()
+    assert its.count(0.0, 0.0) == 1.0
+    assert its.consecutive == 1
+
+
+def waits(backoff: Backoff, times: list[float]) -> list[float]:
+    """The delays of restarts at these times, each with a success before it."""
+    its, found = limits(backoff=backoff), []
+    for at in times:
+        its.succeeded()
+        found.append(its.count(at, 0.0))
+    return found
+
+
+def test_above_ten_restarts_in_a_minute_the_wait_is_a_second_at_least() -> None:
+    assert waits(Backoff(), [float(at) for at in range(12)]) == [0.0] * 10 + [1.0, 1.0]
+
+
+def test_restarts_of_more_than_a_minute_ago_do_not_count_as_many() -> None:
+    times = [*(float(at) for at in range(10)), 60.0, 62.0, 140.0]
+    assert waits(Backoff(), times) == [0.0] * 10 + [1.0, 0.0, 0.0]
+
+
+@pytest.mark.parametrize(
+    ("backoff", "wait"),
+    [
+        (Backoff(floor=3.0), 3.0),
+        (Backoff(floor=0), 0.0),
+        (Backoff(cap=0.5), 0.5),
+        (Backoff(initial=0), 0.0),
+    ],
+)
+def test_the_shortest_wait_of_many_restarts_is_the_backoffs_own(backoff, wait) -> None:
+    assert waits(backoff, [0.0] * 11)[-1] == wait
 
 
 def test_a_long_readiness_sets_the_backoff_back_and_not_the_count() -> None:
     its = limits(max_restarts=1, backoff=Backoff(initial=1.0, reset_after=60.0))
-    its.count(0.0)
+    its.count(0.0, 0.0)
     its.was_ready(0.0, 1e6)
     assert not its.allowed
