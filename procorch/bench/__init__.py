@@ -16,7 +16,8 @@ from typing import Any
 
 from procorch.bench.comparison import Comparison as Comparison
 from procorch.bench.measurement import Measurement as Measurement
-from procorch.bench.measurement import Run as Run
+from procorch.bench.records import Failure as Failure
+from procorch.bench.records import Run as Run
 from procorch.bench.stats import Statistics as Statistics
 from procorch.handle import OrchestratedHandle
 from procorch.orchestrator import AgentOrchestrator
@@ -145,7 +146,7 @@ def _run(
 ) -> Run:
     began = time.perf_counter()
     agent = orchestrator.spawn(name) if warm is None else warm
-    start = time.perf_counter() - began if warm is None else 0.0
+    start = time.perf_counter() - began if warm is None else None
     metrics = []
     for request in requests:
         result = agent.deliver(request, timeout=timeout).result()

@@ -3,40 +3,28 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Self
 
+from procorch.bench.records import (
+    FORMAT,
+    Failure,
+    Plan,
+    Run,
+    count_kinds,
+    failure_from,
+    plan_from,
+    run_from,
+    to_plain,
+)
 from procorch.bench.stats import Statistics
 
-FORMAT = 1
-"""Of the JSON; another one is refused."""
 _FEW = 5
 _UNSTEADY = 0.05
 _SHORT = 50e-6
 _DRIFT = 3.0
-
-
-@dataclass(frozen=True, slots=True)
-class Run:
-    """All requests once, in one process.
-
-    Args:
-        wall: seconds in the worker, summed over the requests; the way there and back is not in it.
-        cpu_user, cpu_system: seconds of the worker's process.
-        peak_rss: bytes resident at most during a request.
-        page_faults: of the worker's process.
-        start: seconds from the wish for the process until the agent was ready; 0.0 where the
-            process had been there before.
-    """
-
-    wall: float
-    cpu_user: float
-    cpu_system: float
-    peak_rss: int
-    page_faults: int
-    start: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -45,11 +33,14 @@ class Measurement:
 
     Args:
         name: what was measured.
-        runs: each of them, warm-up left out.
+        runs: each that succeeded, warm-up left out.
         requests: how many requests make a run.
-        fresh: each run had a process of its own.
+        fresh: its processes were made for it; False: one warm process served all runs.
         machine: what it was measured on.
         notes: what happened around it that one should know.
+        failures: the runs that failed.
+        plan: how it was measured; None in files of version 0.1.
+        complete: all runs that were asked for were made; False after Ctrl-C or a kill.
     """
 
     name: str
@@ -58,16 +49,40 @@ class Measurement:
     fresh: bool
     machine: Mapping[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    failures: tuple[Failure, ...] = ()
+    plan: Plan | None = None
+    complete: bool = True
+
+    @property
+    def tried(self) -> int:
+        """How many runs there were, failed ones included."""
+        return len(self.runs) + len(self.failures)
+
+    @property
+    def success(self) -> str:
+        """``"ok 20/20"``, or ``"ok 18/20, 2 SIGABRT"``."""
+        failed = count_kinds(self.failures)
+        return f"ok {len(self.runs)}/{self.tried}{', ' + failed if failed else ''}"
 
     @cached_property
     def wall(self) -> Statistics:
-        """Seconds of a run."""
+        """Seconds of the calls alone, warm; like each figure, ValueError without a good run."""
         return self._of("wall")
+
+    @cached_property
+    def cold(self) -> Statistics:
+        """Seconds of the first calls of each process; ValueError where none was observed."""
+        return self._of("cold")
+
+    @cached_property
+    def way(self) -> Statistics:
+        """Seconds to serialise, send and load requests and answers; ValueError where unknown."""
+        return self._of("way")
 
     @cached_property
     def cpu(self) -> Statistics:
         """Seconds of processor time of a run, user and system."""
-        return Statistics(tuple(run.cpu_user + run.cpu_system for run in self.runs))
+        return self._statistics([run.cpu_user + run.cpu_system for run in self.runs], "cpu")
 
     @cached_property
     def cpu_user(self) -> Statistics:
@@ -95,13 +110,23 @@ class Measurement:
         return self._of("start")
 
     def _of(self, name: str) -> Statistics:
-        return Statistics(tuple(getattr(run, name) for run in self.runs))
+        found = [getattr(run, name) for run in self.runs]
+        return self._statistics([value for value in found if value is not None], name)
+
+    def _statistics(self, values: Sequence[float], name: str) -> Statistics:
+        if not self.runs:
+            raise ValueError(f"no run of {self.name} has figures: {self.success}")
+        if not values:
+            raise ValueError(f"no run of {self.name} tells {name!r}")
+        return Statistics(tuple(values))
 
     @cached_property
     def warnings(self) -> tuple[str, ...]:
         """Why the figures should not be relied on; empty where nothing speaks against them."""
-        wall = self.wall
         found = list(self.notes)
+        if not self.runs:
+            return tuple(found)
+        wall = self.wall
         if wall.count < _FEW:
             found.append(f"only {wall.count} runs: too few to see how much they differ")
         if wall.spread > _UNSTEADY:
@@ -128,8 +153,11 @@ class Measurement:
     def to_dict(self) -> dict[str, Any]:
         """All of it as plain data, the statistics included."""
         figures = {}
-        for name in ("wall", "cpu", "peak_rss", "page_faults", "start"):
-            of: Statistics = getattr(self, name)
+        for name in ("wall", "cold", "way", "cpu", "peak_rss", "page_faults", "start"):
+            try:
+                of: Statistics = getattr(self, name)
+            except ValueError:
+                continue  # no run tells it
             figures[name] = {
                 "median": of.median, "mad": of.mad, "mean": of.mean, "sd": of.sd, "min": of.min,
                 "max": of.max, "p5": of.percentile(5), "p95": of.percentile(95),
@@ -144,7 +172,11 @@ class Measurement:
             "notes": list(self.notes),
             "warnings": list(self.warnings),
             "statistics": figures,
-            "runs": [asdict(run) for run in self.runs],
+            "runs": [to_plain(run) for run in self.runs],
+            "failures": [to_plain(failure) for failure in self.failures],
+            "success": self.success,
+            "plan": None if self.plan is None else to_plain(self.plan),
+            "complete": self.complete,
         }
 
     def to_json(self) -> str:
@@ -158,16 +190,23 @@ class Measurement:
         Raises:
             ValueError: it is no measurement, with what is wrong.
         """
-        if not isinstance(plain, Mapping) or plain.get("format") != FORMAT:
-            raise ValueError(f"no measurement of procorch (format {FORMAT})")
-        names = {each.name for each in fields(Run)}
+        format = plain.get("format") if isinstance(plain, Mapping) else None
+        if not isinstance(format, int) or not 1 <= format <= FORMAT:
+            raise ValueError(f"no measurement of procorch (format 1 to {FORMAT})")
         try:
-            runs = tuple(Run(**{name: run[name] for name in names}) for run in plain["runs"])
+            fresh, plan = plain["fresh"], plain.get("plan")
+            runs = [
+                run_from(run, number, fresh=fresh, format=format)
+                for number, run in enumerate(plain["runs"])
+            ]
             return cls(
-                name=plain["name"], runs=runs, requests=plain["requests"], fresh=plain["fresh"],
+                name=plain["name"], runs=tuple(runs), requests=plain["requests"], fresh=fresh,
                 machine=plain["machine"], notes=tuple(plain["notes"]),
+                failures=tuple(map(failure_from, plain.get("failures", ()))),
+                plan=None if plan is None else plan_from(plan),
+                complete=plain.get("complete", True),
             )  # fmt: skip
-        except (KeyError, TypeError) as error:
+        except (AttributeError, KeyError, TypeError) as error:
             raise ValueError(f"a damaged measurement: {error!r}") from error
 
     @classmethod

@@ -7,7 +7,8 @@ import re
 
 import pytest
 
-from procorch.bench.measurement import Measurement, Run
+from procorch.bench.measurement import Measurement
+from procorch.bench.records import Failure, Plan, Run
 from procorch.bench.stats import Statistics, ratio
 from procorch.bench.units import duration, size
 
@@ -79,7 +80,12 @@ def test_a_measurement_survives_json_and_is_a_table_in_markdown() -> None:
     assert head.startswith("| agent | runs | wall |")
     assert set(line) == set("|-: ")
     assert row.startswith("| m | 5 | 1.10 ms |")
-    for text, why in (("{", "no JSON"), ("[]", "no measurement"), ('{"format": 1}', "damaged")):
+    for text, why in (
+        ("{", "no JSON"),
+        ("[]", "no measurement"),
+        ('{"format": 1}', "damaged"),
+        ('{"format": 3}', "format 1 to 2"),
+    ):
         with pytest.raises(ValueError, match=why):
             Measurement.from_json(text)
 
@@ -98,3 +104,38 @@ def test_figures_are_written_as_people_read_them() -> None:
         "50.0 MiB",
         "3.00 GiB",
     ]
+
+
+def test_failures_and_the_plan_survive_json() -> None:
+    ok = Run(
+        0.1, 0.1, 0.0, 20 << 20, 5, start=0.02, cold=0.2, each=(0.04, 0.06), hash_seed=7, turn=1
+    )
+    lost = [Failure("SIGABRT", "killed by SIGABRT", "cold", 0, turn=turn) for turn in (0, 3)]
+    late = Failure("timeout", "no answer within 1 s", turn=2)
+    plan = Plan(app="a.py:f", params={"n": 10}, runs=4, processes=4)
+    m = Measurement("m", (ok,), 2, True, {}, (), (*lost, late), plan, complete=False)
+    assert Measurement.from_json(m.to_json()) == m
+    assert m.success == "ok 1/4, 2 SIGABRT, 1 timeout"
+    assert m.cold.median == 0.2
+    with pytest.raises(ValueError, match="no run of m tells 'way'"):
+        _ = m.way
+
+
+def test_without_a_run_that_succeeded_figures_say_why_there_are_none() -> None:
+    m = Measurement("m", (), 1, True, failures=(Failure("SIGSEGV", "killed by SIGSEGV"),))
+    with pytest.raises(ValueError, match="no run of m has figures: ok 0/1, 1 SIGSEGV"):
+        _ = m.wall
+    assert Measurement.from_json(m.to_json()) == m
+
+
+@pytest.mark.parametrize("fresh", [True, False])
+def test_a_file_of_version_0_1_is_read(fresh: bool) -> None:
+    run = {"wall": 0.1, "cpu_user": 0.1, "cpu_system": 0.0, "peak_rss": 1, "page_faults": 2}
+    old = {
+        "format": 1, "name": "m", "requests": 1, "fresh": fresh, "machine": {"cores": 2},
+        "notes": [], "warnings": [], "statistics": {}, "runs": [{**run, "start": 0.0}] * 3,
+    }  # fmt: skip
+    m = Measurement.from_dict(old)
+    assert m.wall.values == (0.1, 0.1, 0.1)
+    assert {run.process for run in m.runs} == ({0, 1, 2} if fresh else {0})
+    assert (m.plan, m.complete, m.failures) == (None, True, ())
