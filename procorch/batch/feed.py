@@ -10,7 +10,6 @@ import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from procorch.batch.errors import BatchError
 from procorch.batch.items import SourceItem
 
 _AHEAD = 64
@@ -33,7 +32,7 @@ class Feed:
         self.over = False
         self._items = items
         self._tell = tell
-        self._waiting: queue.Queue[SourceItem | BatchError | None] = queue.Queue(_AHEAD)
+        self._waiting: queue.Queue[SourceItem | BaseException | None] = queue.Queue(_AHEAD)
         # A daemon: it may wait for ever for a line that nobody writes.
         threading.Thread(target=self._read, name="procorch-input", daemon=True).start()
 
@@ -43,7 +42,7 @@ class Feed:
                 self._waiting.put(item)
                 self._tell(Arrived())
             self._waiting.put(None)
-        except BatchError as error:
+        except BaseException as error:  # whatever it is, the batch must hear of it
             self._waiting.put(error)
         self._tell(Arrived())
 
@@ -51,13 +50,13 @@ class Feed:
         """The next item; None where there is none yet, or (`over`) none will come.
 
         Raises:
-            BatchError: the source cannot be read any further.
+            BaseException: whatever has ended the reading.
         """
         try:
             found = self._waiting.get_nowait()
         except queue.Empty:
             return None
-        if isinstance(found, BatchError):
+        if isinstance(found, BaseException):
             self.over = True
             raise found
         self.over = found is None

@@ -171,7 +171,7 @@ class Loop:
                 if flight is None:
                     return
                 self._send(flight)
-        except BatchError as error:
+        except Exception as error:  # the user's iterable and ``id`` may raise anything
             self._stop("broken", error, now=False)
 
     def _next(self) -> Flight | None:

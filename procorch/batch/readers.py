@@ -5,8 +5,9 @@ from __future__ import annotations
 import csv
 import gzip
 import os
+import select
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import IO, Any, TypeAlias
 
@@ -25,7 +26,7 @@ def unseen(data: bytes) -> None:
     """Nobody wants to know."""
 
 
-Lines: TypeAlias = Iterator[tuple[int, bytes]]
+Lines: TypeAlias = Generator[tuple[int, bytes], None, None]
 
 
 def lines_of(path: Path, saw: Saw) -> Lines:
@@ -42,20 +43,44 @@ def lines_of(path: Path, saw: Saw) -> Lines:
         raise BatchInputError(f"{path} cannot be read: {error.strerror}") from None
 
 
-def lines_of_descriptor(fd: int) -> Lines:
-    """Lines of a pipe as they come.
+def lines_of_pipe(opened: int | Path, name: str) -> Lines:
+    """Lines of a descriptor, or of a pipe that has a path, as they come.
 
     Read without a buffer of Python's: a thread that waits in one at the end of the interpreter
-    would be fatal.
+    would be fatal. Another program may have made the descriptor non-blocking, hence the poll.
+
+    Raises:
+        BatchInputError: the descriptor cannot be read.
     """
-    number, rest = 0, b""
-    while chunk := os.read(fd, 65536):
-        *whole, rest = (rest + chunk).split(b"\n")
-        for line in whole:
-            number += 1
-            yield number, line
-    if rest:
+    number = 0
+    begun: list[bytes] = []  # joined once a line, so that a long line takes linear time
+    try:
+        fd = opened if isinstance(opened, int) else os.open(opened, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            while chunk := _next_chunk(fd):
+                first, *more = chunk.split(b"\n")
+                begun.append(first)
+                for line in more:
+                    number += 1
+                    yield number, b"".join(begun)
+                    begun = [line]
+        finally:
+            if fd is not opened:
+                os.close(fd)
+    except OSError as error:
+        raise BatchInputError(f"{name} cannot be read: {error.strerror}") from None
+    if rest := b"".join(begun):
         yield number + 1, rest
+
+
+def _next_chunk(fd: int) -> bytes:
+    readable = select.poll()
+    readable.register(fd, select.POLLIN)
+    while True:
+        try:
+            return os.read(fd, 65536)
+        except BlockingIOError:
+            readable.poll()
 
 
 def read_jsonl(name: str, lines: Lines) -> Iterator[Entry]:

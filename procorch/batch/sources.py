@@ -12,6 +12,7 @@ import os
 import random
 import stat
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias
@@ -131,7 +132,7 @@ def _open_path(path: Path, form: str, id: IdOf) -> Source:
     if form == "dir":
         raise BatchInputError(f"{path} is not a directory")
     if stat.S_ISFIFO(mode) and form != "parquet":
-        return Pipe(os.open(path, os.O_RDONLY | os.O_CLOEXEC), str(path), form, id)
+        return Pipe(path, str(path), form, id)
     try:
         path.open("rb").close()
     except OSError as error:
@@ -160,22 +161,28 @@ class File:
 
 
 class Pipe:
-    """Lines that another program writes while we work."""
+    """Lines that another program writes while we work.
+
+    Args:
+        opened: a descriptor, or the path of a pipe, which is opened when it is first read: opening
+            waits for the program that writes.
+    """
 
     live, repeatable = True, False
 
-    def __init__(self, fd: int, name: str, form: str, id: IdOf) -> None:
+    def __init__(self, opened: int | Path, name: str, form: str, id: IdOf) -> None:
         if form not in ("jsonl", "csv", "tsv", "lines"):
             raise BatchInputError(f"{name}: {form} cannot be read from a pipe")
         self.name = name
-        self._fd = fd
+        self._opened = opened
         self._form = form
         self._id = id
 
     def items(self, saw: Saw = unseen) -> Iterator[SourceItem]:
         """See `Source`."""
-        lines = readers.lines_of_descriptor(self._fd)
-        yield from _numbered(self.name, _entries(self.name, self._form, lines), self._id)
+        # Closed at once whatever is raised: the traceback would keep the descriptor open.
+        with closing(readers.lines_of_pipe(self._opened, self.name)) as lines:
+            yield from _numbered(self.name, _entries(self.name, self._form, lines), self._id)
 
 
 class Directory:

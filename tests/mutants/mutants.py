@@ -46,6 +46,7 @@ PREFETCH = "tests/process/test_prefetch.py::test_"
 MONITOR = "tests/process/test_monitor.py::test_"
 STREAM = "tests/process/test_stream.py::test_"
 CHECKPOINT = "tests/process/test_checkpoint.py::test_"
+PIPES = "tests/batch/test_pipes.py::test_"
 AGENT = "tests/agents/test_agent.py::test_"
 ERROR_MAP = "tests/adapters/test_error_map.py::test_"
 
@@ -939,6 +940,21 @@ MUTANTS = (
         "            _account.reset(token)\n",
         "            pass\n",
         (ASK + "usage_and_cost_of_the_agents_that_tools_ask_are_summed_up_the_tree",),
+    ),
+    # ---- the input of a batch
+    Mutant(
+        "input: a non-blocking pipe is waited for",
+        "batch/readers.py",
+        "        except BlockingIOError:\n            readable.poll()\n",
+        "        except BlockingIOError:\n            return b''\n",
+        (PIPES + "a_non_blocking_pipe_is_waited_for",),
+    ),
+    Mutant(
+        "input: whatever ends the reading thread is told",
+        "batch/feed.py",
+        "        except BaseException as error:  # whatever it is, the batch must hear of it\n",
+        "        except OSError as error:\n",
+        (PIPES + "whatever_the_input_raises_ends_the_batch_with_it",),
     ),
     # ---- requests ahead of their turn
     Mutant(
