@@ -1,15 +1,20 @@
 """Durations, sizes and counts as people write them.
 
-Durations are seconds as numbers or text (``"500ms"``, ``"30s"``, ``"5m"``, ``"2h"``), sizes are
-bytes as numbers or text (``"512M"``, ``"2G"``: powers of 1024).
+Durations are seconds as numbers or text (``"500ms"``, ``"30s"``, ``"1.5h"``, ``"1h30m"``). Sizes
+are bytes as numbers or text (``"512M"``, ``"2G"``: powers of 1024).
 """
 
 from __future__ import annotations
 
 import re
 
-_DURATION = re.compile(r"^\s*(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)?\s*$")
-_DURATION_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, None: 1.0}
+_DURATION_UNITS = {"d": 86400.0, "h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
+_NUMBER = r"[0-9]+(?:\.[0-9]+)?"
+_BARE = re.compile(_NUMBER)
+_DURATION = re.compile(
+    r"\s*".join(rf"(?:({_NUMBER})\s*{unit}(?![a-z]))?" for unit in _DURATION_UNITS)
+)
+"""Each unit at most once, the largest first."""
 _LONGEST = 1e9
 """Seconds, some thirty years: more, and the system's own waits overflow."""
 _SIZE = re.compile(r"^\s*(\d+(?:\.\d+)?)\s*([KMGT]?)(?:i?B)?\s*$", re.IGNORECASE)
@@ -21,10 +26,7 @@ _LARGEST = 2**63 - 1
 def seconds(value: float | str, what: str = "duration") -> float:
     """A duration in seconds; ``ValueError`` or ``TypeError`` naming ``what`` when it is none."""
     if isinstance(value, str):
-        match = _DURATION.match(value)
-        if match is None:
-            raise ValueError(f"{what}: {value!r} is not a duration; write 30, '30s', '5m' or '2h'")
-        value = float(match[1]) * _DURATION_UNITS[match[2]]
+        value = _seconds_of(value, what)
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise TypeError(f"{what} must be a duration, not {type(value).__name__}")
     if not value >= 0:  # what is no number is not, either
@@ -32,6 +34,17 @@ def seconds(value: float | str, what: str = "duration") -> float:
     if value > _LONGEST:
         raise ValueError(f"{what} is longer than the clocks allow; for no limit, leave it out")
     return float(value)
+
+
+def _seconds_of(text: str, what: str) -> float:
+    bare = text.strip()
+    if _BARE.fullmatch(bare):
+        return float(bare)
+    match = _DURATION.fullmatch(bare)
+    if not bare or match is None:
+        raise ValueError(f"{what}: {text!r} is not a duration; write 30, '30s', '5m' or '1h30m'")
+    parts = zip(match.groups(), _DURATION_UNITS.values(), strict=True)
+    return sum(float(number) * unit for number, unit in parts if number is not None)
 
 
 def size_in_bytes(value: int | str, what: str = "size") -> int:

@@ -38,13 +38,17 @@ class Crew:
     Raises:
         StartError: they do not start.
         TypeError: an unknown setting.
+        ValueError: an unknown start method.
     """
 
     def __init__(
-        self, factory: Callable[[], Any], workers: int, name: str, settings: dict[str, Any]
-    ) -> None:
+        self, factory: Callable[[], Any], workers: int, name: str, settings: dict[str, Any],
+        start_method: str | None = None,
+    ) -> None:  # fmt: skip
         self.workers = workers
-        self._orchestrator = AgentOrchestrator(supervisor=PoolSupervisor(), channel_buffer=_MOST)
+        self._orchestrator = AgentOrchestrator(
+            supervisor=PoolSupervisor(), channel_buffer=_MOST, start_method=start_method
+        )
         # A death in the middle of an item is the item's fault, and not counted.
         self._orchestrator.add_agent(name, factory, charge_requests=True, **settings)
         at_hand = workers * settings.get("prefetch", 1)

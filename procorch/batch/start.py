@@ -91,6 +91,7 @@ def run_batch(
     format: str = "auto",
     skip_known: bool = False,
     command: str | None = None,
+    start_method: str | None = None,
     **settings: Any,
 ) -> BatchRun:
     """Run every item on a crew of agents; each gets exactly one outcome, whatever dies meanwhile.
@@ -129,6 +130,7 @@ def run_batch(
         format: of a file: "auto" (by its suffix), "jsonl", "csv", "tsv", "lines", "parquet".
         skip_known: do not hand out items of earlier runs.
         command: the command line that goes on with this batch, for `procorch show`.
+        start_method: how workers are started, see `AgentOrchestrator`.
         settings: of the workers, see `procorch.supervision.settings.AgentSettings`.
 
     Returns:
@@ -183,7 +185,7 @@ def run_batch(
     name = recipe.name_of(factory).rpartition(":")[2]
     memory: Memory
     if out is None:
-        crew = Crew(factory, count, name, settings)
+        crew = Crew(factory, count, name, settings, start_method)
         memory = Forgetful(inbox.put)
     else:
         path = Path(os.fspath(out))
@@ -195,7 +197,7 @@ def run_batch(
                 resume=resume or retry_failed, redo=redo, accept_changes=accept_changes,
             )  # fmt: skip
             terms = dataclasses.replace(terms, unmoved=unmoved)
-            crew = Crew(factory, count, name, settings)
+            crew = Crew(factory, count, name, settings, start_method)
             try:
                 memory = Durable(journal, journal.begin(header, kind, afresh=redo), inbox.put)
             except BaseException:

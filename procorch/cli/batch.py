@@ -5,15 +5,16 @@ from __future__ import annotations
 import contextlib
 import json
 import shlex
-import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from procorch.cli import signals
 from procorch.cli.exits import ExitCode, Misconfigured
 from procorch.cli.params import duration, files, size
+from procorch.launch.choose import METHODS
 
 if TYPE_CHECKING:
     from procorch.batch.runner import BatchRun
@@ -75,6 +76,13 @@ def _option(*names: str, **known: Any) -> Callable[[_Function], _Function]:
 @_option("--format", "form", default="auto", show_default=True,
          type=click.Choice(["auto", "jsonl", "csv", "tsv", "lines", "parquet", "dir"]),
          help="Of IN, where its suffix does not say it.")  # fmt: skip
+@_option("--grace", type=duration(least="0"), default="25s", show_default=True,
+         help="Time to finish what is under way after SIGTERM or SIGHUP.")  # fmt: skip
+@_option(
+    "--start-method",
+    type=click.Choice(METHODS),
+    help="How workers are started; zygote where it is not given, forked from a warm process.",
+)
 @_option("--watch", is_flag=True, help="Show what each worker is doing.")
 @_option("--json", "as_json", is_flag=True,
          help="One JSON object an item on stdout, as items finish.")  # fmt: skip
@@ -89,10 +97,11 @@ def command(app: str, source: str, out: Path | None, **given: Any) -> int:
     come, so that a batch that was interrupted or killed goes on with --resume. What has failed is
     put into a file beside RUN that is input again.
 
-    Ctrl-C finishes what is under way, a second one ends it.
+    Ctrl-C finishes what is under way, a second one ends it. SIGTERM and SIGHUP finish it, too, for
+    at most --grace; items that take longer are run again by --resume.
 
     The exit code is 0 when all items succeeded, 1 when some failed, 2 when nothing was begun, 5
-    when --halt ended it, and 130 after Ctrl-C.
+    when --halt ended it, 130 after Ctrl-C, 143 after SIGTERM, and 129 after SIGHUP.
     """
     from procorch.batch.errors import BatchError, BatchHalted
     from procorch.cli import batch_report, places, screen
@@ -110,11 +119,11 @@ def command(app: str, source: str, out: Path | None, **given: Any) -> int:
         with (
             replacements() as replaced,
             _started(factory, source, out, given, again) as run,
-            _signals(run) as asked,
+            signals.draining(lambda now: run.stop(now=now), given["grace"]) as drain,
         ):
             with shown(run, watch=given["watch"], data_flows=given["as_json"]) as view:
                 while not run.over:
-                    asked.tell()
+                    drain.look()
                     for item in run.step(_TICK):
                         if given["as_json"]:
                             click.echo(json.dumps(batch_report.json_of(item)))
@@ -131,7 +140,7 @@ def command(app: str, source: str, out: Path | None, **given: Any) -> int:
     if failure is not None and not isinstance(failure, BatchHalted):
         raise click.ClickException(str(failure))
     if summary.ended == "interrupted":
-        return ExitCode.INTERRUPTED
+        return drain.code or ExitCode.INTERRUPTED
     if failure is not None:
         click.echo(str(failure), err=True)
         return ExitCode.HALTED
@@ -152,40 +161,8 @@ def _started(factory: Any, source: str, out: Path, given: dict[str, Any], again:
         accept_changes=given["accept_changes"], keep_order=given["keep_order"],
         limit=given["limit"], shuffle=given["shuffle"], seed=given["seed"], shard=given["shard"],
         id=given["id_"], format=given["form"], skip_known=True, command=again, output="capture",
-        **settings,
+        start_method=given["start_method"], **settings,
     )  # fmt: skip
-
-
-class _Asked:
-    """How often the batch was asked to end, and what has been said of it."""
-
-    def __init__(self, run: BatchRun) -> None:
-        self._run = run
-        self._times = self._told = 0
-
-    def stop(self, number: int, frame: object) -> None:
-        """The handler. It prints nothing: it may have come in the middle of printing."""
-        self._times += 1
-        self._run.stop(now=self._times > 1)
-
-    def tell(self) -> None:
-        """Say what was not said yet."""
-        while self._told < min(self._times, 2):
-            self._told += 1
-            soon = "finishing what is under way; Ctrl-C again ends it"
-            click.echo(f"\nprocorch: {soon if self._told == 1 else 'ending'}", err=True)
-
-
-@contextlib.contextmanager
-def _signals(run: BatchRun) -> Iterator[_Asked]:
-    """Ctrl-C and SIGTERM let the workers finish; a second one does not."""
-    asked = _Asked(run)
-    before = {each: signal.signal(each, asked.stop) for each in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield asked
-    finally:
-        for each, handler in before.items():
-            signal.signal(each, handler)
 
 
 def _dry_run(source: str, out: Path, given: dict[str, Any]) -> int:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from procorch.cli import signals
 from procorch.cli.exits import ExitCode, Misconfigured
 from procorch.cli.params import duration, files, size
 
@@ -104,9 +105,9 @@ def command(
             if memory is not None:
                 how["memory_limit"] = int(memory)
             measured = _measure(named, _requests(requests, file), how, data_flows=as_json)
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as interrupt:
         click.echo("interrupted", err=True)
-        return ExitCode.INTERRUPTED
+        return signals.exit_code(interrupt)
     except AgentError as error:
         raise click.ClickException(str(error)) from error
     comparisons = [Comparison(measured[0], other) for other in measured[1:]]

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from procorch.cli import signals
 from procorch.cli.exits import ExitCode, Misconfigured
 from procorch.cli.params import duration, size
 
@@ -123,7 +124,7 @@ def command(
         again = (word for word in sys.argv[1:] if word != "--resume")
         line = shlex.join(["procorch", *again, "--resume"])
         click.echo(f"interrupted after {done}; {line} goes on", err=True)
-        return ExitCode.INTERRUPTED
+        return signals.exit_code(interrupt)
     except BatchError as error:
         raise Misconfigured(str(error)) from None
     except AgentError as error:

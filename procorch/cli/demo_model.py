@@ -44,8 +44,9 @@ def write(
                     else:
                         add(made)
                         meter.step(news(made))
-        except KeyboardInterrupt:
-            raise KeyboardInterrupt(f"{len(items)} of {len(problems)} were written") from None
+        except KeyboardInterrupt as interrupt:
+            interrupt.args = (f"{len(items)} of {len(problems)} were written",)
+            raise
     pace = writing.tokens / writing.seconds if writing.seconds else 0.0
     author = (
         f"{model} wrote {len(items)} of them: {writing.tokens} tokens, {pace:.0f} a second in "

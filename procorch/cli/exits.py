@@ -19,8 +19,12 @@ class ExitCode(IntEnum):
     """There is nothing of that name."""
     HALTED = 5
     """The halt policy has ended the work."""
+    HUNG_UP = 129
+    """SIGHUP, as a terminal sends it when it is closed. A batch can be resumed."""
     INTERRUPTED = 130
-    """Ctrl-C; what can be resumed can be resumed."""
+    """Ctrl-C. A batch can be resumed."""
+    TERMINATED = 143
+    """SIGTERM. A batch can be resumed."""
 
 
 class Misconfigured(click.ClickException):

@@ -14,7 +14,7 @@ from typing import Any
 import click
 
 from procorch import __version__
-from procorch.cli.exits import ExitCode
+from procorch.cli import signals
 
 VERBS = {
     "batch": "Run every item of an input on crash-isolated agents, durably.",
@@ -95,15 +95,16 @@ def main(args: Sequence[str] | None = None) -> int:
 
         shells.register()
     try:
-        code: Any = group.main(
-            args, prog_name="procorch", complete_var=_COMPLETE, standalone_mode=False
-        )
+        with signals.raised():
+            code: Any = group.main(
+                args, prog_name="procorch", complete_var=_COMPLETE, standalone_mode=False
+            )
     except click.ClickException as error:
         error.show()
         return error.exit_code
-    except click.Abort:  # click's word for Ctrl-C, after it has ended the line
+    except click.Abort as abort:  # click's word for Ctrl-C, after it has ended the line
         click.echo("procorch: interrupted", err=True)
-        return ExitCode.INTERRUPTED
+        return signals.exit_code(abort.__cause__)
     return code if isinstance(code, int) else 0
 
 

@@ -140,3 +140,8 @@ def talker() -> Callable[[str], int]:
 def broken() -> Callable[[Any], Any]:
     """Cannot be made."""
     raise RuntimeError("no model here")
+
+
+def parent_pid() -> Callable[[Any], int]:
+    """The process that made this worker."""
+    return lambda item: os.getppid()

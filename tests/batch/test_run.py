@@ -431,3 +431,17 @@ def test_a_full_disk_holds_up_the_batch_until_there_is_room(
         assert run.summary().ok == 3000
         assert run.trouble is None
     assert done < 3000
+
+
+@pytest.mark.parametrize("method", ["zygote", "spawn"])
+def test_a_batch_starts_its_workers_as_it_is_told(method: str, tmp_path: Path) -> None:
+    parent = agents.parent_pid
+    with run_batch(parent, [0], out=None, workers=1, start_method=method) as run:
+        (item,) = run
+    assert (item.output == os.getpid()) is (method == "spawn")
+
+
+def test_an_unknown_start_method_begins_nothing(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="start_method='fork'; known: zygote, spawn"):
+        run_batch(agents.echo, [0], out=tmp_path / "run.db", start_method="fork")
+    assert list(tmp_path.iterdir()) == []

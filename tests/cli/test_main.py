@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from types import ModuleType
 
 import click
@@ -72,7 +73,7 @@ def test_an_unknown_option_is_a_usage_error(run: Run) -> None:
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
-        (("--timeout", "3x"), "'3x' is not a duration; write 30, '30s', '5m' or '2h'"),
+        (("--timeout", "3x"), "'3x' is not a duration; write 30, '30s', '5m' or '1h30m'"),
         (("--timeout", "0"), "0 is too little, it takes 50ms or more"),
         (("--memory", "12Q"), "'12Q' is not a size"),
         (("--memory", "3M"), "3M is too little, it takes 64M or more"),
@@ -145,3 +146,16 @@ def test_a_reader_that_has_had_enough_is_no_error_worth_a_traceback() -> None:
     assert process.returncode == 1
     assert "Traceback" not in stderr
     assert "BrokenPipe" not in stderr
+
+
+def test_the_package_is_a_command_that_a_folder_of_the_user_does_not_disturb(
+    tmp_path: Path,
+) -> None:
+    for name in ("click", "queue", "gzip"):
+        (tmp_path / f"{name}.py").write_text("raise RuntimeError('a file of the user')")
+    done = subprocess.run(
+        [sys.executable, "-m", "procorch", "--version"],
+        capture_output=True, text=True, timeout=LIMIT, env=environment({}), cwd=tmp_path,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == f"procorch {procorch.__version__}\n"

@@ -49,6 +49,7 @@ CHECKPOINT = "tests/process/test_checkpoint.py::test_"
 PIPES = "tests/batch/test_pipes.py::test_"
 AGENT = "tests/agents/test_agent.py::test_"
 ERROR_MAP = "tests/adapters/test_error_map.py::test_"
+SIGNALS = "tests/cli/test_signals.py::test_"
 
 MUTANTS = (
     # ---- I1, I2: one outcome, and only the present generation counts
@@ -925,6 +926,28 @@ MUTANTS = (
         "500 <= status < 600",
         "500 == status",
         (ERROR_MAP + "the_status_tells_wherever_it_is_kept",),
+    ),
+    # ---- signals to a command: a batch ends in time, whatever holds it up
+    Mutant(
+        "SIGTERM gives a batch no longer than its grace",
+        "cli/signals.py",
+        "time.monotonic() >= self._hurry_at:\n",
+        "False:\n",
+        (SIGNALS + "after_the_grace_what_is_under_way_is_left_to_the_next_run",),
+    ),
+    Mutant(
+        "a batch whose main thread is held up ends all the same",
+        "cli/signals.py",
+        "                os._exit(self.code or ExitCode.SOME_FAILED)\n",
+        "                return\n",
+        (SIGNALS + "a_reader_that_has_stopped_reading_does_not_hold_up_the_end",),
+    ),
+    Mutant(
+        "an ignored hang-up stays ignored",
+        "cli/signals.py",
+        "if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:\n",
+        "if True:\n",
+        (SIGNALS + "a_hang_up_that_was_ignored_at_the_start_stays_ignored",),
     ),
     # ---- what others have used for an answer
     Mutant(

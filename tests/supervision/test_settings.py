@@ -293,13 +293,17 @@ def test_every_time_of_a_shutdown_is_a_duration(name: str) -> None:
     [
         ("500ms", 0.5), ("30s", 30.0), ("5m", 300.0), ("2h", 7200.0), ("1d", 86400.0), ("7", 7.0),
         (" 1.5 s ", 1.5), (3, 3.0), (0.25, 0.25), (0, 0.0),
+        ("1h30m", 5400.0), ("1.5h", 5400.0), ("2d", 172800.0), ("1h 30m", 5400.0),
+        ("1d12h", 129600.0), ("1m30s500ms", 90.5),
     ],
 )  # fmt: skip
 def test_a_duration_is_seconds_or_text(text: Any, value: float) -> None:
     assert seconds(text) == value
 
 
-@pytest.mark.parametrize("text", ["", "s", "5 minutes", "1e3", "-1s", "5s5", "½s", "1:30"])
+@pytest.mark.parametrize(
+    "text", ["", "s", "5 minutes", "1e3", "-1s", "5s5", "½s", "1:30", "1h30", "30m1h", "1h1h"]
+)
 def test_what_is_no_duration_is_refused_with_an_example(text: str) -> None:
     with pytest.raises(ValueError, match=r"grace: .* is not a duration; write 30, '30s', '5m'"):
         seconds(text, "grace")
