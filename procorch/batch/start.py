@@ -109,7 +109,8 @@ def run_batch(
         timeout: seconds for one attempt, from the moment a worker gets it; None: any.
         retries: further attempts at an item whose error is retryable (`AgentError.is_retryable`), a
             death of its worker included; after a delay where the worker lived.
-        memory_limit: resident bytes allowed to a worker, or text such as ``"512M"``.
+        memory_limit: bytes that a worker and its descendants may hold, mapped files not counted, or
+            text such as ``"512M"``.
         allowed_failures: workers that an item may kill; one more and it is poison, whatever
             ``retries`` allows.
         retry_on: reasons (`BatchItem.reason`) that are tried again whatever the error says.

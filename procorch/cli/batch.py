@@ -54,7 +54,7 @@ def _option(*names: str, **known: Any) -> Callable[[_Function], _Function]:
          help="Further attempts after a death of the worker or a passing error.")  # fmt: skip
 @_option("--retry-on", multiple=True, metavar="REASON",
          help="Try again whatever the error says: error, timeout, ... Repeatable.")  # fmt: skip
-@_option("--memory", type=size(least="16M"), help="Resident memory allowed to a worker.")
+@_option("--memory", type=size(least="16M"), help="Memory allowed to a worker and its children.")
 @_option("--allowed-failures", type=click.IntRange(min=0), default=2, show_default=True,
          metavar="N", help="Workers that an item may kill; one more and it is poison.")  # fmt: skip
 @_option("--prefetch", type=click.IntRange(1, 64), default=1, show_default=True, metavar="N",

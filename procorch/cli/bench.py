@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 )  # fmt: skip
 @click.option(
     "--memory", type=size(least="16M"), envvar="PROCORCH_MEMORY", show_envvar=True,
-    help="Resident memory allowed to a worker.",
+    help="Memory allowed to a worker and its children.",
 )  # fmt: skip
 @click.option(
     "--compare", nargs=2, metavar="A B", envvar="PROCORCH_COMPARE", show_envvar=True,

@@ -334,7 +334,7 @@ class AgentHung(AgentCrashed):
 
 @_known
 class MemoryLimitExceeded(AgentCrashed):
-    """The process used `observed` bytes where `limit` was allowed."""
+    """The process and its descendants held `observed` bytes where `limit` was allowed."""
 
     limit: int | None = None
     observed: int | None = None

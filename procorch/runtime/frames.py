@@ -68,5 +68,5 @@ def _replied(
         frame.request,
         error,
         outcome,
-        0 if cost is None else cost.peak_rss,
+        0 if cost is None else cost.used,
     )

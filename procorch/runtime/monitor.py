@@ -85,7 +85,7 @@ class Monitor:
         self._performer = Performer(
             launcher, max_message, sys_path, clock, self.post, asks, self.hub
         )
-        sampler = Sampler(self._loop, self._exceeded)
+        self._sampler = sampler = Sampler(self._exceeded)
         self._reports = Reports(launcher, self._performer, asks, sampler, self._echo, self._step)
         self._direct = Direct(
             self._loop, self._take_inbox, self._step, self._machine.next_due, self._fail
@@ -229,6 +229,7 @@ class Monitor:
             return
         self.begin_close(drain=drain, timeout=timeout)
         self._thread.join()
+        self._sampler.close()
         self._performer.close()
         self._echo.close(timeout=1.0)
 
@@ -292,4 +293,4 @@ class Monitor:
         return self._performer.links[key].name
 
     def _exceeded(self, key: int, generation: int, observed: int) -> None:
-        self._step(ev.Overgrown(key, generation, observed))
+        self.post(ev.Overgrown(key, generation, observed))

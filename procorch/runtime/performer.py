@@ -153,6 +153,7 @@ class Performer:
             nice=link.settings.priority,
             address_space=link.settings.address_space_limit,
             waits=link.settings.prefetch > 1,
+            weigh=link.settings.weighed_above,
         )
         body = link.factory + (link.checkpoint or b"")
         capture = link.output.captures_stdout

@@ -1,48 +1,91 @@
-"""psutil's part: how much memory a worker holds. Never how its death is noticed."""
+"""Looks at the memory of workers that have a limit. Never how a worker's death is noticed.
+
+A thread of its own does it: the kernel may take its time with a process that is large or is just
+mapping memory, and a worker may have thousands of descendants. The thread uses at most a tenth of
+one core, so that it looks less often where a look takes long.
+"""
 
 from __future__ import annotations
 
-import contextlib
+import logging
+import threading
+import time
 from collections.abc import Callable
+from typing import NamedTuple
 
-import psutil
+from procorch import memory
 
-from procorch.launch.base import Watcher
+_log = logging.getLogger("procorch")
 
 INTERVAL = 0.05
-"""Seconds between two looks at the workers that have a memory limit."""
+"""Seconds between two looks at the workers, at least."""
+_SHARE = 10
+"""One part in so many of a core's time is used."""
+
+
+class _Watched(NamedTuple):
+    generation: int
+    pid: int
+    limit: int
 
 
 class Sampler:
-    """Watches the resident size of workers that have a limit; costs nothing while there are none.
+    """Watches the memory of workers that have a limit; costs nothing while there are none.
 
     A sample is advisory: a worker may grow and shrink again between two of them.
 
     Args:
-        exceeded: called with a worker's key, generation and the bytes seen.
+        exceeded: called on the sampler's thread with a worker's key, generation and the bytes seen.
     """
 
-    def __init__(self, loop: Watcher, exceeded: Callable[[int, int, int], None]) -> None:
-        self._loop = loop
+    def __init__(self, exceeded: Callable[[int, int, int], None]) -> None:
         self._exceeded = exceeded
-        self._watched: dict[int, tuple[int, psutil.Process, int]] = {}
+        self._watched: dict[int, _Watched] = {}
+        self._thread: threading.Thread | None = None
+        self._closed = False
+        self._changed = threading.Condition(threading.Lock())
 
     def watch(self, key: int, generation: int, pid: int, limit: int) -> None:
-        """Watch a new worker; ``limit`` in bytes."""
-        with contextlib.suppress(psutil.NoSuchProcess):  # gone already; its pidfd will tell
-            if not self._watched:
-                self._loop.call_later(INTERVAL, self._look)
-            self._watched[key] = (generation, psutil.Process(pid), limit)
+        """Watch a new worker and its descendants; ``limit`` in bytes."""
+        with self._changed:
+            self._watched[key] = _Watched(generation, pid, limit)
+            self._changed.notify()
+        if self._thread is None:
+            thread = threading.Thread(target=self._run, name="procorch-memory", daemon=True)
+            try:
+                thread.start()
+            except RuntimeError as error:
+                _log.error("no thread to watch memory limits with (tried again later): %s", error)
+            else:
+                self._thread = thread
 
     def forget(self, key: int) -> None:
         """The worker has ended."""
-        self._watched.pop(key, None)
+        with self._changed:
+            self._watched.pop(key, None)
 
-    def _look(self) -> None:
-        for key, (generation, process, limit) in list(self._watched.items()):
-            with contextlib.suppress(psutil.NoSuchProcess):
-                resident = process.memory_info().rss
-                if resident > limit:
-                    self._exceeded(key, generation, resident)
-        if self._watched:
-            self._loop.call_later(INTERVAL, self._look)
+    def close(self) -> None:
+        """End the thread."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify()
+        if self._thread is not None:
+            self._thread.join()
+
+    def _run(self) -> None:
+        wait = INTERVAL
+        while (watched := self._next(wait)) is not None:
+            began = time.thread_time()
+            for key, each in watched.items():
+                seen = memory.held(each.pid, each.limit)
+                # Its number may be another process's by now.
+                if seen > each.limit and self._watched.get(key) == each:
+                    self._exceeded(key, each.generation, seen)
+            wait = max(INTERVAL, (time.thread_time() - began) * (_SHARE - 1))
+
+    def _next(self, wait: float) -> dict[int, _Watched] | None:
+        """The workers to look at, when there are any and their time has come; None: it is over."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._watched or self._closed)
+            self._changed.wait_for(lambda: self._closed, wait)
+            return None if self._closed else dict(self._watched)

@@ -157,7 +157,7 @@ class StartFailed(Struct, frozen=True):
 class Replied(Struct, frozen=True):
     """The worker answered a request; ``payload`` passes through untouched.
 
-    ``peak_rss``: its high-water mark during the request, in bytes; 0: unknown.
+    ``used``: the most memory that it held during the request, in bytes; 0: nobody asked.
     """
 
     key: int
@@ -165,7 +165,7 @@ class Replied(Struct, frozen=True):
     request: int
     error: AgentError | None = None
     payload: Any = None
-    peak_rss: int = 0
+    used: int = 0
 
 
 class Leaving(Struct, frozen=True):

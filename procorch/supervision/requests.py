@@ -188,24 +188,23 @@ def replied(core: Core, a: Instance, event: ev.Replied) -> None:
     elif judged:
         # A complete reply beats the deadline even while the policy thinks it over.
         core.timers.disarm((Due.REQUEST, event.request))
-        a.renew = a.renew or _worn(a, event.peak_rss)
+        a.renew = a.renew or _worn(a, event.used)
         core.judge(a, Pending(event.request, error, event.payload))
         return
     core.resolve(event.request, error, event.payload)
-    if a.rung is None and (a.renew or _worn(a, event.peak_rss)):
+    if a.rung is None and (a.renew or _worn(a, event.used)):
         recycle(core, a)
     else:
         core.enter(a, Phase.READY)
 
 
-def _worn(a: Instance, peak_rss: int) -> bool:
+def _worn(a: Instance, used: int) -> bool:
     """Whether its process has served long enough, or was larger than it may be."""
     settings = a.settings
     return (
         a.aged
         or (settings.max_requests is not None and a.served >= a.most(settings.max_requests))
-        or (settings.max_memory is not None and peak_rss > a.most(settings.max_memory))
-        or (settings.memory_limit is not None and peak_rss > settings.memory_limit)
+        or (settings.max_memory is not None and used > a.most(settings.max_memory))
     )
 
 

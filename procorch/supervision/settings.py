@@ -164,15 +164,16 @@ class AgentSettings:
         request_timeout: seconds a request may take, waiting in the queue included; None: any.
         heartbeat_timeout: seconds that a busy agent may go without progress before it counts as
             hung and is killed (N12); None: never.
-        memory_limit: resident bytes of the worker's process. It is killed when a sample shows more
-            (one every 50 ms: a short peak may pass unseen), and replaced after a request whose
-            high-water mark was above; None: no limit.
+        memory_limit: bytes of memory that the worker and all its descendants may hold together:
+            anonymous and shared memory and what of it is swapped out, each page once; mapped files
+            do not count. They are killed when a sample shows more (one every 50 ms: a short peak
+            may pass unseen); None: no limit.
         address_space_limit: bytes of address space the kernel grants the worker (RLIMIT_AS): more
             is a ``MemoryError`` in its code, exactly; None: no limit.
         max_requests: requests after which the process is replaced, between two; None: never.
         max_age: seconds after which it is replaced, likewise.
-        max_memory: resident bytes; a process that used more in a request is replaced after it. It
-            is not killed for it (`memory_limit` does that); None: no matter.
+        max_memory: bytes, counted likewise; a process that used more in a request is replaced after
+            it. It is not killed for it (`memory_limit` does that); None: no matter.
         recycle_jitter: the largest part of ``max_requests``, ``max_age`` and ``max_memory`` that a
             process is replaced early by, drawn for each, so that replicas which began together do
             not all go together; 0 to 1.
@@ -290,6 +291,12 @@ class AgentSettings:
             )
         if self.intensity is not None:
             self.intensity.check_against(self.backoff)
+
+    @property
+    def weighed_above(self) -> int | None:
+        """Bytes that a request may use without anything depending on how many exactly."""
+        most = self.max_memory
+        return None if most is None else most - int(most * self.recycle_jitter)
 
     @property
     def grouped(self) -> bool:

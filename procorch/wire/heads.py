@@ -23,6 +23,8 @@ class InitHead(Struct, frozen=True, array_like=True):
     address_space: int | None = None
     waits: bool = False
     """After an error nothing is begun before PROCEED comes: the policy decides first."""
+    weigh: int | None = None
+    """Tell with each reply how much memory was used, exactly where that is above so many bytes."""
 
 
 class RequestHead(Struct, frozen=True, array_like=True):
@@ -40,13 +42,17 @@ class RequestHead(Struct, frozen=True, array_like=True):
 
 
 class Cost(Struct, frozen=True, array_like=True):
-    """What a request used in the worker: seconds, bytes, counts."""
+    """What a request used in the worker: seconds, bytes, counts.
+
+    ``used`` is the memory that the limits count; 0: nobody asked (`InitHead.weigh`).
+    """
 
     wall: float
     cpu_user: float
     cpu_system: float
     peak_rss: int
     page_faults: int
+    used: int = 0
 
 
 class ReplyHead(Struct, frozen=True, array_like=True):

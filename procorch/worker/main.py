@@ -23,7 +23,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from procorch import context
+from procorch import context, memory
 from procorch.adapters.error_map import service_error
 from procorch.agent import Agent, as_agent
 from procorch.errors import (
@@ -296,12 +296,14 @@ class Worker:
 
     def _cost(self, before: Any, began: float) -> heads.Cost:
         after = self._meter.usage()
+        wall, peak, limit = self._clock() - began, self._meter.peak_rss(after), self._head.weigh
         return heads.Cost(
-            self._clock() - began,
+            wall,
             after.ru_utime - before.ru_utime,
             after.ru_stime - before.ru_stime,
-            self._meter.peak_rss(after),
+            peak,
             after.ru_majflt + after.ru_minflt - before.ru_majflt - before.ru_minflt,
+            0 if limit is None else memory.used(peak, limit),
         )
 
     def _new_loop(self) -> asyncio.AbstractEventLoop:

@@ -48,6 +48,7 @@ STREAM = "tests/process/test_stream.py::test_"
 CHECKPOINT = "tests/process/test_checkpoint.py::test_"
 PIPES = "tests/batch/test_pipes.py::test_"
 AGENT = "tests/agents/test_agent.py::test_"
+MEMORY = "tests/process/test_memory.py::test_"
 ERROR_MAP = "tests/adapters/test_error_map.py::test_"
 SIGNALS = "tests/cli/test_signals.py::test_"
 
@@ -161,6 +162,39 @@ MUTANTS = (
         "    elif False:\n",
         (MACHINE + "a_replacement_after_a_deadline_is_not_counted",),
     ),
+    # ---- memory: what counts against a limit, and whose it is
+    Mutant(
+        "a shared page counts once in the memory",
+        "memory.py",
+        "        total -= bounds[each] - share(each, bounds[each])\n",
+        "        pass\n",
+        (MEMORY + "pages_that_are_shared_after_a_fork_count_once",),
+    ),
+    Mutant(
+        "descendants count in the memory",
+        "memory.py",
+        "        found += _children(each)\n",
+        "        pass\n",
+        (
+            MEMORY + "a_child_of_an_agent_counts_and_its_figure_is_told",
+            MEMORY + "a_worker_whose_child_has_grown_is_recycled",
+        ),
+    ),
+    Mutant(
+        "the memory is looked into only where it may be too much",
+        "memory.py",
+        "        if total <= limit:\n            break\n",
+        "",
+        (MEMORY + "only_what_may_be_too_much_is_looked_into",),
+    ),
+    Mutant(
+        "no memory of a worker that has ended is told",
+        "runtime/sampler.py",
+        "seen > each.limit and self._watched.get(key) == each",
+        "seen > each.limit",
+        (MEMORY + "what_was_seen_of_a_worker_that_has_ended_meanwhile_is_not_told",),
+    ),
+    # ---- restarts that count, and those that do not
     Mutant(
         "an operator's restart is not counted",
         "supervision/replacing.py",

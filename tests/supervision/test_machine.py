@@ -599,14 +599,6 @@ def test_a_busy_process_that_is_too_old_finishes_its_request_first(bench):
     assert bench.pressed(key) == [Rung.LEAVE]
 
 
-def test_a_process_that_was_too_large_for_a_moment_is_replaced_after_the_request(bench):
-    key = bench.running(memory_limit=1000)
-    request = bench.submit(key)
-    bench.step(ev.Replied(key, 1, request, peak_rss=2000))
-    assert bench.error(request) is None
-    assert bench.pressed(key) == [Rung.LEAVE]
-
-
 def test_a_worn_process_of_a_draining_agent_finishes_the_queue_itself(bench):
     key = bench.running(max_requests=1)
     first, second = bench.submit(key), bench.submit(key)
