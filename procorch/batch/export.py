@@ -12,25 +12,30 @@ from typing import Any
 
 import msgspec
 
-from procorch.batch import values
 from procorch.batch.errors import BatchError
 from procorch.batch.items import BatchItem, ItemCost, Row
+from procorch.batch.loading import Unreadable, load_anyhow
 from procorch.batch.outcomes import cost_of, error_of
+from procorch.batch.plain import plain, text
 from procorch.errors import AgentCrashed, AgentError
 
 FORMATS = ("jsonl", "csv", "joblog", "parquet")
 
 
-def fields_of(row: Row) -> dict[str, Any]:
-    """One flat row of plain data; an output that only a program can hold is its ``repr``."""
+def fields_of(row: Row, folder: str | None = None) -> dict[str, Any]:
+    """One flat row of plain data, see `plain`.
+
+    Args:
+        folder: where the app was, for results of its own classes.
+    """
     if row.output is None:
         output = None
     elif isinstance(row.output, str):
         output = msgspec.json.decode(row.output)
     else:
         try:
-            output = plain(values.unpack(row.output))
-        except values.Unreadable as error:
+            output = plain(load_anyhow(row.output, folder))
+        except Unreadable as error:
             output = f"<{error}>"
     return _fields(
         row.id, row.ok, output, row.reason, row.place, error_of(row), row.attempts, cost_of(row)
@@ -55,7 +60,7 @@ def _fields(
         "output": output,
         "reason": reason,
         "place": place,
-        "error": None if error is None else str(error),
+        "error": None if error is None else text(str(error)),
         "attempts": attempts,
         "wall": cost.wall,
         "cpu": cost.cpu,
@@ -64,39 +69,29 @@ def _fields(
     }
 
 
-def plain(value: Any) -> Any:
-    """A value as JSON can say it: as it is, by its fields, or by its ``repr``."""
-    if values.is_plain(value):
-        return value
-    try:
-        return msgspec.json.decode(msgspec.json.encode(value))
-    except Exception:  # an object's own methods may raise anything
-        return repr(value)
-
-
-def jsonl(rows: Iterable[Row]) -> Iterator[str]:
+def jsonl(rows: Iterable[Row], folder: str | None = None) -> Iterator[str]:
     """A JSON object a line."""
     for row in rows:
-        yield msgspec.json.encode(fields_of(row)).decode() + "\n"
+        yield msgspec.json.encode(fields_of(row, folder)).decode() + "\n"
 
 
-def comma_separated(rows: Iterable[Row]) -> Iterator[str]:
+def comma_separated(rows: Iterable[Row], folder: str | None = None) -> Iterator[str]:
     """CSV with a line of names; outputs that are no text are JSON."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
+    lines = io.StringIO()
+    writer = csv.writer(lines, lineterminator="\n")
     writer.writerow(_names())
     for row in rows:
-        fields = fields_of(row)
+        fields = fields_of(row, folder)
         if not isinstance(fields["output"], str | None):
             fields["output"] = msgspec.json.encode(fields["output"]).decode()
         writer.writerow(fields.values())
-        yield text.getvalue()
-        text.seek(0)
-        text.truncate()
-    yield text.getvalue()
+        yield lines.getvalue()
+        lines.seek(0)
+        lines.truncate()
+    yield lines.getvalue()
 
 
-def joblog(rows: Iterable[Row]) -> Iterator[str]:
+def joblog(rows: Iterable[Row], folder: str | None = None) -> Iterator[str]:
     """The log of GNU parallel: what reads that reads this."""
     yield "Seq\tHost\tStarttime\tJobRuntime\tSend\tReceive\tExitval\tSignal\tCommand\n"
     host = socket.gethostname()
@@ -113,7 +108,7 @@ def joblog(rows: Iterable[Row]) -> Iterator[str]:
         yield "\t".join(map(str, fields)) + "\n"
 
 
-TEXTS: Mapping[str, Callable[[Iterable[Row]], Iterator[str]]] = {
+TEXTS: Mapping[str, Callable[[Iterable[Row], str | None], Iterator[str]]] = {
     "jsonl": jsonl,
     "csv": comma_separated,
     "joblog": joblog,
@@ -121,7 +116,7 @@ TEXTS: Mapping[str, Callable[[Iterable[Row]], Iterator[str]]] = {
 """The formats that are text."""
 
 
-def write_parquet(rows: Iterable[Row], path: Path) -> None:
+def write_parquet(rows: Iterable[Row], path: Path, folder: str | None = None) -> None:
     """A Parquet file; outputs are JSON.
 
     Raises:
@@ -142,7 +137,7 @@ def write_parquet(rows: Iterable[Row], path: Path) -> None:
     with pyarrow.parquet.ParquetWriter(path, schema) as writer:
         held: list[dict[str, Any]] = []
         for row in rows:
-            fields = fields_of(row)
+            fields = fields_of(row, folder)
             if row.ok:
                 fields["output"] = msgspec.json.encode(fields["output"]).decode()
             held.append(fields)

@@ -22,12 +22,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from procorch.batch import outcomes, values
+from procorch.batch import outcomes
 from procorch.batch.crew import Crew
 from procorch.batch.errors import BatchError, BatchHalted, JournalError
 from procorch.batch.feed import Arrived
 from procorch.batch.intake import Intake
 from procorch.batch.items import BatchItem, Row, reason_of
+from procorch.batch.loading import Unreadable
 from procorch.batch.memory import Memory
 from procorch.batch.report import Ended, Tally
 from procorch.batch.terms import Flight, Terms
@@ -201,8 +202,10 @@ class Loop:
         if not self._terms.skip_known:
             try:
                 item = outcomes.item_of(row)
-            except values.Unreadable as error:
-                raise JournalError(f"item {row.id!r}: {error}") from None
+            except Unreadable as error:
+                raise JournalError(
+                    f"item {row.id!r}: {error}; skip_known=True goes on without handing it out"
+                ) from None
         self.tally.add(row, fresh=False)
         self._hand_out(item, turn)
 

@@ -5,7 +5,10 @@ from __future__ import annotations
 import difflib
 import functools
 import inspect
+import os
+import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 _PLAIN = (str, int, float, bool, bytes, type(None))
@@ -21,6 +24,19 @@ def name_of(factory: Callable[[], Any]) -> str:
         inner = inner.func
     name = getattr(inner, "__qualname__", None) or type(inner).__qualname__
     return f"{getattr(inner, '__module__', None) or '?'}:{name}"
+
+
+def folder_of(factory: Callable[[], Any]) -> str | None:
+    """The folder from which the factory's module is imported; None where there is none."""
+    while isinstance(factory, functools.partial):
+        factory = factory.func
+    module = sys.modules.get(getattr(factory, "__module__", None) or "")
+    file = getattr(module, "__file__", None)
+    if module is None or file is None:
+        return None
+    path = Path(os.path.abspath(file))
+    depth = module.__name__.count(".") + (path.name == "__init__.py")
+    return str(path.parents[depth])
 
 
 def describe(factory: Callable[[], Any]) -> str:

@@ -174,6 +174,7 @@ def run_batch(
     header = {
         "factory": recipe.name_of(factory),
         "recipe": recipe.describe(factory),
+        "folder": recipe.folder_of(factory),
         "input": source.name,
         "fingerprint": None if found is None else found.fingerprint,
         "shard": shard,

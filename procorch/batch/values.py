@@ -13,13 +13,11 @@ from typing import Any
 
 import msgspec
 
+from procorch.batch import loading
+
 _DEPTH = 64
 """Nesting up to which a value is looked at; deeper ones are pickled."""
 _LARGEST = 2**63
-
-
-class Unreadable(Exception):
-    """A pickle that cannot be loaded here; the text says why."""
 
 
 def pack(value: Any) -> str | bytes:
@@ -55,14 +53,7 @@ def unpack(data: str | bytes) -> Any:
     Raises:
         Unreadable: a class that the pickle refers to is not to be found here, as a rule.
     """
-    if isinstance(data, str):
-        return msgspec.json.decode(data)
-    try:
-        return pickle.loads(data)
-    except Exception as error:
-        raise Unreadable(f"the value cannot be loaded here: {type(error).__name__}: {error}") from (
-            error
-        )
+    return msgspec.json.decode(data) if isinstance(data, str) else loading.load(data)
 
 
 def is_plain(value: Any, depth: int = _DEPTH) -> bool:

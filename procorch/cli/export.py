@@ -41,16 +41,16 @@ def command(run: str, form: str, out: Path | None, failed: bool) -> int:
         raise Misconfigured("Parquet is no text: say where to put it, -o FILE")
     try:
         with Reader(find(run)) as journal:
-            rows = journal.rows(failed_only=failed)
+            rows, folder = journal.rows(failed_only=failed), journal.header().get("folder")
             if form == "parquet":
                 assert out is not None
-                export.write_parquet(rows, out)
+                export.write_parquet(rows, out, folder)
             elif out is None:
-                for line in export.TEXTS[form](rows):
+                for line in export.TEXTS[form](rows, folder):
                     click.echo(line, nl=False)
             else:
                 with out.open("w", encoding="utf-8", newline="") as file:
-                    file.writelines(export.TEXTS[form](rows))
+                    file.writelines(export.TEXTS[form](rows, folder))
     except BatchError as error:
         raise Misconfigured(str(error)) from None
     except OSError as error:

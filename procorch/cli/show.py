@@ -93,24 +93,25 @@ def _item(journal: Reader, id: str, as_json: bool) -> int:
     from procorch.batch.export import fields_of
 
     row, attempts = journal.find(id), journal.attempts(id)
+    fields = {} if row is None else fields_of(row, journal.header().get("folder"))
     if row is None and not attempts:
         raise UnknownName(f"no item {id!r} has an outcome in {journal.path}")
     if as_json:
-        known = {} if row is None else fields_of(row) | {"log": row.log}
+        known = fields if row is None else fields | {"log": row.log}
         known["failed_attempts"] = [_fields(attempt) for attempt in attempts]
         click.echo(json.dumps(known))
         return 0
     for attempt in attempts:
         click.echo(f"attempt {attempt.number}: {attempt.reason}: {attempt.place}{_cost(attempt)}")
-        fields = _fields(attempt)
-        for part in (fields["error"], fields["stack"], attempt.log):
+        told = _fields(attempt)
+        for part in (told["error"], told["stack"], attempt.log):
             if part:
                 click.echo("  " + part.rstrip().replace("\n", "\n  "))
     if row is None:
         click.echo("it has no outcome yet")
     elif row.ok:
         click.echo(f"attempt {row.attempts}: ok{_cost(row)}")
-        click.echo(f"  {json.dumps(fields_of(row)['output'])}")
+        click.echo(f"  {json.dumps(fields['output'])}")
         if row.log:
             click.echo("  " + row.log.rstrip().replace("\n", "\n  "))
     else:

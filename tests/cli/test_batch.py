@@ -367,3 +367,68 @@ def until(fd: int, wanted: bytes) -> bytes:
     while wanted not in seen:
         seen += os.read(fd, 4096)
     return seen
+
+
+# ---- results of the app's own classes
+
+
+OWN = """
+import dataclasses, enum, sys
+print("imported", *sys.argv[1:2])
+
+@dataclasses.dataclass
+class Grade:
+    points: int
+    parts: list
+
+class Colour(enum.Enum):
+    RED = "red"
+
+class Public:
+    def __init__(self):
+        self.name = "n"
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Fixed:
+    x: int
+
+def grader():
+    return lambda item: {"grade": Grade(item["n"], [Colour.RED]), "object": Public(), "n": 1}
+
+def fixed():
+    return lambda item: Fixed(item["n"])
+"""
+
+
+@pytest.mark.parametrize("app", ["there", "gone", "broken"])
+def test_results_of_the_apps_classes_are_given_back_anywhere(
+    folder: Path, run: Run, app: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder / "mine").mkdir()
+    (folder / "mine" / "own.py").write_text(OWN)
+    ended = run("batch", "mine/own.py:grader", "in.jsonl", "-o", "run.db", "--json", "--limit", "1")
+    assert ended.code == 0, ended.stderr
+    expected = {"grade": {"points": 0, "parts": ["red"]}, "object": {"name": "n"}, "n": 1}
+    lines = [line for line in ended.stdout.splitlines() if line.startswith("{")]
+    assert json.loads(lines[0])["output"] == expected
+    if app == "gone":
+        (folder / "mine" / "own.py").unlink()
+    elif app == "broken":
+        (folder / "mine" / "own.py").write_text("import sys; print('hello'); sys.exit('no')")
+    (folder / "elsewhere").mkdir()
+    monkeypatch.chdir(folder / "elsewhere")
+    exported = run("export", "../run.db")
+    assert exported.code == 0, exported.stderr
+    assert json.loads(exported.stdout)["output"] == expected
+    assert json.loads(run("show", "../run.db", "a", "--json").stdout)["output"] == expected
+    table = list(csv.DictReader(run("export", "../run.db", "--format", "csv").stdout.splitlines()))
+    assert json.loads(table[0]["output"]) == expected
+
+
+def test_a_class_whose_pickle_has_no_names_is_found_where_the_app_was(
+    folder: Path, run: Run
+) -> None:
+    (folder / "mine").mkdir()
+    (folder / "mine" / "own.py").write_text(OWN)
+    assert run("batch", "mine/own.py:fixed", "in.jsonl", "-o", "run.db", "--limit", "1").code == 0
+    assert json.loads(run("export", "run.db").stdout)["output"] == {"x": 0}

@@ -77,6 +77,14 @@ def test_export_gives_an_old_run(old: Path, run: Run) -> None:
     }  # fmt: skip
     assert rows["ok-tuple"]["output"] == [1, "two", [3.0]]
     assert rows["ok-big"]["output"] == {"n": 2**70}
+    assert rows["ok-nan"]["output"] == {"loss": None, "name": "n"}
+    assert rows["ok-date"]["output"] == {"at": "2026-01-02T03:04:05", "path": "/x/y"}
+    assert rows["ok-keys"]["output"] == {"1": "a", "[2,3]": "b"}
+    assert rows["ok-numpy"]["output"] == {"score": 0.5, "counts": [0, 1, 2], "name": "n"}
+    # 0.1 did not note where the app was: its objects are given by their fields all the same.
+    grade = {"points": 7, "remarks": ["good", "short"], "best": [1, 2]}
+    assert rows["ok-grade"]["output"] == grade
+    assert rows["ok-nested"]["output"]["pair"] == [1, 2]
     assert set(exported(run, "run.db", "--failed")) == set(FAILED)
     for form in ("csv", "joblog"):
         assert len(run("export", "run.db", "--format", form).stdout.splitlines()) >= 24

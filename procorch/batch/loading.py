@@ -1,0 +1,137 @@
+"""Pickles loaded where their classes may be missing: such an object keeps its fields by name.
+
+An agent returns objects of its own module, and whoever reads the journal may not have that module.
+So the folder in which the app was is tried first. A class that cannot be imported is replaced by a
+`StandIn`, which takes whatever the pickle says of the object.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import pickle
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+_KNOWN = sys.stdlib_module_names | {"dill", "msgspec", "numpy", "procorch"}
+
+
+class Unreadable(Exception):
+    """A pickle that cannot be loaded here; the text says why."""
+
+
+class StandIn:
+    """In place of an object whose class is not to be found.
+
+    Attributes:
+        args: what it was made with.
+        state: its attributes by name, as a rule; None where the pickle has none.
+        entries: of a mapping; ``elements`` of a list or a set.
+    """
+
+    args: tuple[Any, ...]
+    state: Any
+    entries: dict[Any, Any]
+    elements: list[Any]
+
+    def __new__(cls, *args: Any, **named: Any) -> StandIn:
+        """Take any arguments."""
+        made = super().__new__(cls)
+        made.__dict__.update(args=args, state=named or None, entries={}, elements=[])
+        return made
+
+    def __setstate__(self, state: Any) -> None:
+        self.state = state
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        self.entries[key] = value
+
+    def append(self, value: Any) -> None:
+        """One more element of a list."""
+        self.elements.append(value)
+
+    add = append
+
+    def fields(self) -> dict[str, Any] | None:
+        """Its attributes by name; None where the pickle does not name them."""
+        parts = self.state if isinstance(self.state, tuple) else (self.state,)
+        found: dict[str, Any] = {}
+        for part in parts:
+            if isinstance(part, dict):
+                found |= part.get("__dict__", part)  # pydantic keeps its fields one level below
+            elif part is not None:
+                return None
+        return found
+
+
+class _Lenient(pickle.Unpickler):
+    """Replaces what cannot be imported.
+
+    Args:
+        own: import the classes of the app; False: only those of Python and of a few libraries.
+    """
+
+    def __init__(self, data: bytes, *, own: bool) -> None:
+        super().__init__(io.BytesIO(data))
+        self._own = own
+
+    def find_class(self, module: str, name: str) -> Any:
+        if self._own or module.partition(".")[0] in _KNOWN:
+            try:
+                # What a module prints while it is imported is no part of our output.
+                with contextlib.redirect_stdout(sys.stderr):
+                    return super().find_class(module, name)
+            except (Exception, SystemExit):  # an app may raise anything while it is imported
+                pass
+        return type(name.rpartition(".")[2], (StandIn,), {"__module__": module})
+
+
+def load(data: bytes) -> Any:
+    """What was pickled.
+
+    Raises:
+        Unreadable: a class that the pickle refers to is not to be found here, as a rule.
+    """
+    try:
+        return pickle.loads(data)
+    except Exception as error:
+        raise _unreadable(error) from error
+
+
+def load_anyhow(data: bytes, folder: str | None) -> Any:
+    """The same, with a `StandIn` for each object whose class cannot be loaded.
+
+    Args:
+        folder: where the app was when the value was kept.
+
+    Raises:
+        Unreadable: it is no pickle at all, or calls what cannot be found.
+    """
+    try:
+        with findable(folder):
+            return _Lenient(data, own=True).load()
+    except Exception:
+        # A class may have changed, and refuse what it once was.
+        try:
+            return _Lenient(data, own=False).load()
+        except Exception as error:
+            raise _unreadable(error) from error
+
+
+@contextlib.contextmanager
+def findable(folder: str | None) -> Iterator[None]:
+    """Meanwhile modules are looked for in this folder, too."""
+    if folder is None or folder in sys.path:
+        yield
+        return
+    sys.path.insert(0, folder)
+    try:
+        yield
+    finally:
+        with contextlib.suppress(ValueError):  # an app may have changed the path itself
+            sys.path.remove(folder)
+
+
+def _unreadable(error: Exception) -> Unreadable:
+    return Unreadable(f"the value cannot be loaded here: {type(error).__name__}: {error}")
