@@ -6,6 +6,7 @@ be part of a circle, and a subclass may have its own ``__setstate__``.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
@@ -52,3 +53,15 @@ def fill(error: _Error, parts: dict[str, Any]) -> _Error:
     put("__cause__", parts["cause"])
     put("__suppress_context__", parts["suppressed"])
     return error
+
+
+def set_cause(error: BaseException, cause: BaseException | None) -> None:
+    """Set ``error.__cause__``, also where the class refuses to set attributes (a frozen dataclass,
+    a ``__setattr__`` of its own)."""
+    vars(BaseException)["__cause__"].__set__(error, cause)
+
+
+def add_note(error: BaseException, note: str) -> None:
+    """``error.add_note(note)``, or nothing where the class refuses to set attributes."""
+    with suppress(Exception):
+        error.add_note(note)

@@ -11,7 +11,7 @@ from contextlib import suppress
 from typing import Any
 
 from procorch.errors import TREE, AgentCrashed, AgentError, AgentFailure
-from procorch.errors.copying import blank, fill
+from procorch.errors.copying import blank, fill, set_cause
 from procorch.errors.words import fit, qualified_name, text_of
 
 _TRANSIENT = (ConnectionError, TimeoutError)
@@ -145,12 +145,17 @@ def _asked(error: BaseException, name: str) -> Any:
     try:
         value = getattr(error, name, None)
         return value() if callable(value) else value
-    except Exception:
+    except KeyboardInterrupt:
+        raise
+    except BaseException:  # of a method of the user's
         return None
 
 
 def _notes(error: BaseException) -> list[str]:
-    notes = getattr(error, "__notes__", ())
+    try:
+        notes = getattr(error, "__notes__", ())
+    except Exception:
+        return []
     notes = notes if isinstance(notes, list | tuple) else ()
     return [fit(note) for note in notes if isinstance(note, str)]
 
@@ -164,7 +169,9 @@ def _traceback(error: BaseException) -> str:
         start = start.tb_next
     try:
         lines = traceback.format_exception(type(error), error, start or error.__traceback__)
-    except Exception:
+    except KeyboardInterrupt:
+        raise
+    except BaseException:  # of its methods
         return ""
     return fit("".join(lines))
 
@@ -189,8 +196,9 @@ def unpack(error: AgentError, parts: dict[str, Any]) -> None:
     """Put a pickled error together, its cause included."""
     links, cause = parts["cause"]
     for data, plain in reversed(links):
-        link: BaseException = _load(data) or from_plain(plain)
-        link.__cause__ = cause
+        loaded = _load(data)
+        link = from_plain(plain) if loaded is None else loaded
+        set_cause(link, cause)
         cause = link
     fill(error, parts | {"cause": cause})
 

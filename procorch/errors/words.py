@@ -46,7 +46,9 @@ def text_of(error: BaseException, read: Callable[[BaseException], str] = str) ->
     """`str(error)`, or what can be said where the exception's own `__str__` raises."""
     try:
         return fit(read(error))
-    except Exception as broken:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as broken:
         what, why = qualified_name(type(error)), qualified_name(type(broken))
         return f"<{what}, whose text cannot be read: {why}>"
 

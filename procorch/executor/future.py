@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from procorch.errors import AgentError
 from procorch.executor.errors import translated
 from procorch.handle import ValueReply
 
@@ -14,11 +15,6 @@ class CallFuture(ValueReply):
     ``metrics`` has the figures of the call.
     """
 
-    _translated: BaseException | None = None
-
-    def exception(self, timeout: float | None = None) -> BaseException | None:
-        """What the call raised, or None."""
-        error = super().exception(timeout)
-        if error is not None and self._translated is None:
-            self._translated = translated(error)
-        return self._translated
+    def translated(self, error: AgentError) -> BaseException:
+        """See `Reply.translated`."""
+        return translated(error)

@@ -128,14 +128,16 @@ class Results:
             except queue.Empty:
                 raise TimeoutError from None
 
-    @contextlib.contextmanager
-    def _closing(self) -> Iterator[None]:
-        """What an input raises, or Ctrl-C, ends the iteration."""
-        try:
-            yield
-        except BaseException:
+    def _closing(self) -> contextlib.ExitStack:
+        """What an input raises, or Ctrl-C, ends the iteration. No generator does this: that would
+        set an attribute of the exception, which the class may refuse."""
+        guard = contextlib.ExitStack()
+        guard.push(self._close_after)
+        return guard
+
+    def _close_after(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is not None:
             self.close()
-            raise
 
     def _given(self, value: Any) -> Any:
         """A value for the caller, or the failure that ends the iteration."""

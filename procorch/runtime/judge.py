@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from procorch.errors import AgentError
+from procorch.errors.words import text_of
 from procorch.supervision import events as ev
 from procorch.supervision.policy import (
     DefaultSupervisor,
@@ -65,5 +66,6 @@ def _answer(
         took = time.monotonic() - began
         if took > SLOW:
             _log.warning("the policy took %.1f s to decide about agent %r", took, agent)
-    _log.error("the policy failed on agent %r, which is stopped: %r", agent, fault)
+    said = text_of(fault, repr)
+    _log.error("the policy failed on agent %r, which is stopped: %s", agent, said)
     return None, fault

@@ -297,7 +297,7 @@ class Performer:
             stopped = AgentStopped(
                 f"agent {link.name!r} ended before it was ready", agent=link.name
             )
-            link.started.set_exception(error or stopped)
+            link.started.set_exception(stopped if error is None else error)
         if error is None:
             link.ended.set_result(AgentResult())
         else:
@@ -334,7 +334,8 @@ def release(link: Link) -> None:
         while True:
             fresh = link.fresh.popleft()[1]
             stopped = AgentStopped(f"agent {link.name!r} ended {link.status.name}", agent=link.name)
-            fresh.set_exception(link.ended.exception() or stopped)
+            ended = link.ended.exception()
+            fresh.set_exception(stopped if ended is None else ended)
 
 
 def no_process(name: str, why: object) -> StartError:

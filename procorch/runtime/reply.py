@@ -16,7 +16,9 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypeAlias, TypeVar, cast
 
 from procorch.errors import AgentError, RequestCancelled, SerializationError
+from procorch.errors.copying import add_note, set_cause
 from procorch.messages import AgentResult, RequestMetrics, to_result
+from procorch.runtime import callbacks
 from procorch.runtime.clock import REAL, Clock
 from procorch.wire import codec
 from procorch.wire.payload import Buffer, Content, unpack
@@ -30,14 +32,24 @@ class _Cancelled(RequestCancelled, concurrent.futures.CancelledError):
 
 @dataclass(slots=True)
 class Outcome:
-    """What the monitor knows about an answer: figures, the error if it is one, the sealed body."""
+    """What the monitor knows about an answer: figures, the error if it is one, the sealed body.
+
+    Args:
+        withdrawn: the request was taken out of its queue; its future is cancelled.
+        opening: somebody has begun to decode the body.
+    """
 
     metrics: RequestMetrics | None = None
     error: AgentError | None = None
     body: Content = b""
     stdout: str = ""
     stderr: str = ""
+    withdrawn: bool = False
+    opening: bool = False
 
+
+_PATIENCE = 0.005
+"""Seconds for which the thread that settles a future waits for whoever looks at it just now."""
 
 _T = TypeVar("_T")
 
@@ -58,7 +70,10 @@ class Reply(concurrent.futures.Future[_T], Generic[_T]):
             captured (`AgentSettings.output`); ``stderr`` likewise, captured or not.
     """
 
+    _condition: threading.Condition
     _done_callbacks: list[Callable[[Any], object]]
+    _exception: BaseException | None
+    _result: _T | None
 
     def __init__(
         self,
@@ -76,10 +91,9 @@ class Reply(concurrent.futures.Future[_T], Generic[_T]):
         self._drop = drop
         self._run = run
         self._clock = clock
-        self._opening = threading.Lock()
+        self._opening = threading.RLock()
         self._sealed: Outcome | None = None
-        self._error: BaseException | None = None
-        self._dropped = False
+        self._not_dropped = [None]
         self._under_way = False
 
     @abstractmethod
@@ -106,10 +120,27 @@ class Reply(concurrent.futures.Future[_T], Generic[_T]):
             error.agent = self.agent
             outcome.body = b""
             outcome.error = outcome.error or error
+        if self._condition.acquire(timeout=_PATIENCE):
+            try:
+                self._fix(outcome)
+            finally:
+                self._condition.release()
+        else:
+            # Its holder may have been interrupted by a signal handler or a finalizer that waits for
+            # what only this thread can bring.
+            threading.Thread(target=self._fix, args=(outcome,), daemon=True).start()
+
+    def _fix(self, outcome: Outcome) -> None:
+        if outcome.withdrawn:
+            self.cancel()
+            return
         self._sealed = outcome
         self.metrics, self.stdout, self.stderr = outcome.metrics, outcome.stdout, outcome.stderr
         try:
-            self.set_result(_SEALED)
+            if outcome.error is None:
+                self.set_result(_SEALED)
+            else:
+                self.set_exception(outcome.error)
         except concurrent.futures.InvalidStateError:
             self._sealed = None
 
@@ -117,11 +148,13 @@ class Reply(concurrent.futures.Future[_T], Generic[_T]):
         """See the class."""
         if not super().cancel():
             return False
-        with self._opening:
-            first, self._dropped = not self._dropped, True
-        if first:
-            self.set_running_or_notify_cancel()
-            self._drop(self.request)
+        try:
+            # A list pops once, whoever asks; a lock could be found taken by a signal handler.
+            self._not_dropped.pop()
+        except IndexError:
+            return True
+        self.set_running_or_notify_cancel()
+        self._drop(self.request)
         return True
 
     def result(self, timeout: float | None = None) -> _T:
@@ -144,31 +177,57 @@ class Reply(concurrent.futures.Future[_T], Generic[_T]):
         """Wait until the outcome is fixed, and decode nothing; raises like `exception`."""
         timeout = self._clock.attend(self.done, timeout)
         try:
-            super().result(timeout)
+            super().exception(timeout)
         except concurrent.futures.CancelledError:
             raise _Cancelled(agent=self.agent, request=self.request) from None
 
     def exception(self, timeout: float | None = None) -> BaseException | None:
         """What the request failed with, or None; waits and raises like `result` otherwise."""
         self.await_outcome(timeout)
-        with self._opening:
-            if self._sealed is not None:
-                self._open(self._sealed)
-                self._sealed = None
-        return self._error
+        self._decode()
+        return self._exception
 
-    def _open(self, outcome: Outcome) -> None:
-        """Make of the outcome what the caller gets. An error is kept and not raised, for its
-        traceback would keep the body."""
-        body = unpack(outcome.body)  # `settle` has done it; this is for the type
+    def _decode(self) -> None:
+        """Make of the outcome what the caller gets, once.
+
+        Several threads may ask; those that are late wait for the one that decodes. The lock is
+        re-entrant: loading runs the user's code, and a signal handler or a finalizer that comes in
+        between may ask, too. It gets an object of its own, made from a copy.
+        """
+        with self._opening:
+            outcome = self._sealed
+            if outcome is None:
+                return
+            body = unpack(outcome.body)  # `settle` has done it; this is for the type
+            if outcome.opening:
+                body = bytes(body)
+            outcome.opening = True
+            result, error = self._opened(outcome, body)
+            if self._sealed is not None:
+                self._result, self._exception, self._sealed = result, error, None
+
+    def _opened(self, outcome: Outcome, body: Buffer) -> tuple[_T | None, BaseException | None]:
+        """An error is kept and not raised, for its traceback would keep the body."""
         if outcome.error is not None:
-            self._error = _whole(outcome.error, body)
-            return
+            return None, self.translated(_whole(outcome.error, body))
         try:
-            self._result = self.shaped(body, outcome.metrics)
+            return self.shaped(body, outcome.metrics), None
         except AgentError as error:
             error.agent = self.agent
-            self._error = error
+            return None, self.translated(error)
+
+    def translated(self, error: AgentError) -> BaseException:
+        """What the caller gets for an error; called once, as `shaped` is."""
+        return error
+
+    def __repr__(self) -> str:
+        about = "cancelled" if self.cancelled() else "running" if self.running() else "pending"
+        if self.done() and not self.cancelled():
+            self._decode()
+            error = self._exception
+            verb, what = ("returned", self._result) if error is None else ("raised", error)
+            about = f"finished {verb} {type(what).__name__}"
+        return f"<{type(self).__name__} at {id(self):#x} state={about}>"
 
     def notify(self, wake: Callable[[], None]) -> None:
         """Call ``wake`` when the outcome is fixed, or now if it is: for procorch's own wake-ups.
@@ -211,7 +270,15 @@ class Reply(concurrent.futures.Future[_T], Generic[_T]):
                     users.append(callback)
             self._done_callbacks = users
             if users:
-                self._run(super()._invoke_callbacks)  # type: ignore[misc]
+                self._run(lambda: callbacks.call_all(users, self))
+
+    def add_done_callback(self, fn: Callable[[Any], object]) -> None:
+        """Have ``fn`` called with this future when its outcome is fixed.
+
+        It runs on the orchestrator's callback thread, in the order in which callbacks were added;
+        where the outcome is fixed already, here and now. What it raises is logged.
+        """
+        super().add_done_callback(fn if type(fn) is _Wake else callbacks.guarded(fn))
 
 
 class ReplyFuture(Reply[AgentResult]):
@@ -256,15 +323,15 @@ def _whole(error: AgentError, body: Buffer) -> AgentError:
     try:
         original = codec.decode(body)
     except AgentError as broken:
-        error.add_note(f"the original exception does not load here: {broken}")
+        add_note(error, f"the original exception does not load here: {broken}")
         return error
     if isinstance(original, AgentError):
         # The description has the original's own notes, too, and the place in the worker besides.
         known = getattr(original, "__notes__", ())
         for note in getattr(error, "__notes__", ()):
             if note not in known:
-                original.add_note(note)
+                add_note(original, note)
         return original
     if isinstance(original, BaseException):
-        error.__cause__ = original
+        set_cause(error, original)
     return error

@@ -17,6 +17,10 @@ class SideThread:
 
     A call that never returns holds up the later ones and nothing else: `close` does not wait for
     it.
+
+    No lock is taken: a signal handler or a finalizer may interrupt `call` and make another one. The
+    caller appends first and looks at ``_over`` second; the thread sets ``_over`` first and empties
+    the queue second. So each call is made by exactly one of them.
     """
 
     def __init__(self, name: str, clock: Clock = REAL) -> None:
@@ -24,8 +28,7 @@ class SideThread:
         self._clock = clock
         self._calls: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
-        self._lock = threading.Lock()
-        self._closed = False
+        self._closed = self._over = False
 
     def start(self) -> None:
         """Start the thread: not only with the first call, because the first call may be made while
@@ -34,23 +37,37 @@ class SideThread:
 
     def call(self, function: Callable[[], None]) -> None:
         """Have ``function`` called; from any thread. After `close` it runs on the caller's."""
-        with self._lock:
-            if not self._closed:
-                self._calls.put(self._clock.promise(function, self._name))
-                return
-        function()
+        if self._closed:
+            function()
+            return
+        self._calls.put(self._clock.promise(function, self._name))
+        if self._over:
+            self._call_what_is_left()
 
     def _run(self) -> None:
         while (function := self._calls.get()) is not None:
+            self._call(function)
+        self._over = True
+        self._call_what_is_left()
+
+    def _call_what_is_left(self) -> None:
+        while True:
             try:
-                function()
-            except BaseException:  # it is the user's, and there is nobody to hand it to
-                _log.exception("a callback failed on thread %s", self._name)
+                function = self._calls.get_nowait()
+            except queue.Empty:
+                return
+            if function is not None:
+                self._call(function)
+
+    def _call(self, function: Callable[[], None]) -> None:
+        try:
+            function()
+        except BaseException:  # it is the user's, and there is nobody to hand it to
+            _log.exception("a callback failed on thread %s", self._name)
 
     def close(self, timeout: float) -> None:
         """Let the calls that were made run, and end; wait for it at most ``timeout`` seconds."""
-        with self._lock:
-            self._closed = True
-            self._calls.put(None)
+        self._closed = True
+        self._calls.put(None)
         if self._thread is not threading.current_thread():
             self._thread.join(timeout)

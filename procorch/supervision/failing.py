@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from procorch.errors import (
     AgentCrashed,
     AgentError,
@@ -11,6 +13,7 @@ from procorch.errors import (
     PoisonRequest,
     StartError,
 )
+from procorch.errors.words import text_of
 from procorch.supervision import events as ev
 from procorch.supervision import notices, tree
 from procorch.supervision.core import Core, Due
@@ -135,9 +138,10 @@ def judged(core: Core, a: Instance, event: ev.Judged) -> None:
     pending, a.pending = a.pending, None
     error = pending.error
     if event.fault is not None:
-        error.add_note(f"the supervisor policy failed on this error: {event.fault!r}")
+        said = text_of(event.fault, repr)
+        error.add_note(f"the supervisor policy failed on this error: {said}")
     if pending.request is not None:
-        core.resolve(pending.request, pending.answer or error, pending.payload)
+        core.resolve(pending.request, _first(pending.answer, error), pending.payload)
     if event.action is SupervisorAction.ESCALATE:
         escalate(core, a, error)
     counted = not (pending.charged and a.settings.charge_requests)
@@ -153,7 +157,7 @@ def judged(core: Core, a: Instance, event: ev.Judged) -> None:
     if verdict is Verdict.KEEP and a.renew:
         replace(core, a, counted=False, alone=True)
         return
-    _follow(core, a, verdict, event.fault or error, counted=counted)
+    _follow(core, a, verdict, _first(event.fault, error), counted=counted)
 
 
 def _finished(core: Core, a: Instance) -> Verdict:
@@ -201,6 +205,11 @@ def _follow(
             core.end(a, AgentStatus.FAILED, _stopped(a, error))
 
 
+def _first(fault: BaseException | None, error: AgentError) -> Any:
+    """``fault``, else ``error``; its truth is not asked for, which is a method of the user's."""
+    return error if fault is None else fault
+
+
 def _stopped(a: Instance, cause: BaseException | None) -> PluginError:
     stopped = PluginError("orchestrator", f"agent {a.name!r} stopped by supervisor")
     stopped.__cause__ = cause
@@ -246,4 +255,4 @@ def appealed(core: Core, a: Instance, event: ev.Appealed) -> None:
     verdict = Verdict.STOP
     if event.fault is None and event.action is SupervisorAction.RESTART:
         verdict = _verdict(core, a, Exit.FAILED, event.action, event.error)
-    _follow(core, a, verdict, event.fault or event.error)
+    _follow(core, a, verdict, _first(event.fault, event.error))

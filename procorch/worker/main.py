@@ -283,8 +283,6 @@ class Worker:
             kind = type(error).__qualname__
             plain = to_plain(AgentFailure(agent=self._head.name, exc_type=kind, exc_str=said))
             return plain, []
-        if isinstance(error, MemoryError | RecursionError):
-            return plain, []
         try:
             body = codec.encode(error, what="exception")
             if type(codec.decode(b"".join(body))) is not type(error):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from procorch.errors import AgentError, AgentStopped, MessageTooLarge, SerializationError
+from procorch.errors.copying import add_note, set_cause
 from procorch.errors.plain import from_plain
 from procorch.wire import codec, heads, payload
 from procorch.wire.frame import Frame, Kind
@@ -68,12 +69,12 @@ class Services:
             try:
                 original = codec.decode(payload.unpack(answer.body), what="exception")
             except SerializationError as broken:
-                error.add_note(f"the original exception does not load here: {broken}")
+                add_note(error, f"the original exception does not load here: {broken}")
                 raise error from None
             if isinstance(original, AgentError):
                 error = original
             elif isinstance(original, BaseException):
-                error.__cause__ = original
+                set_cause(error, original)
         raise error
 
     def emit(self, agent: str, request: int, text: str) -> None:

@@ -70,3 +70,64 @@ def die_at_five(x: int) -> int:
     if x == 5:
         os._exit(7)
     return x
+
+
+def first(items: list[int]) -> int:
+    return next(iter(items))
+
+
+class Refusing(Exception):
+    """One whose attributes cannot be set."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        raise AttributeError(f"cannot assign to {name!r}")
+
+
+class Hostile(Exception):
+    """One whose methods raise or lie."""
+
+    def __bool__(self) -> bool:
+        raise RuntimeError("no truth")
+
+    def __eq__(self, other: object) -> bool:
+        raise RuntimeError("not comparable")
+
+    def __hash__(self) -> int:
+        raise RuntimeError("not hashable")
+
+    def __str__(self) -> str:
+        raise SystemExit("no text")
+
+    __repr__ = __str__
+
+
+class Falsy(Exception):
+    def __bool__(self) -> bool:
+        return False
+
+
+class Slotted(Exception):
+    __slots__ = ("code",)
+
+    def __init__(self, code: int) -> None:
+        super().__init__(code)
+        self.code = code
+
+
+class Unpicklable(Exception):
+    def __reduce__(self) -> Any:
+        raise StopIteration
+
+
+def raise_one(kind: type[BaseException], *args: Any) -> None:
+    raise kind(*args)
+
+
+def raise_group() -> None:
+    raise ExceptionGroup("several", [ValueError(1), StopIteration(2)])
+
+
+def exhaust(what: str) -> Any:
+    if what == "memory":
+        return bytearray(1 << 62)
+    return exhaust(what)
