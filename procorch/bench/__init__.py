@@ -91,7 +91,8 @@ def compare(
     if names[0] == names[1]:
         names = [f"{names[0]} (a)", f"{names[1]} (b)"]
     measured = measure_together(dict(zip(names, (a, b), strict=True)), requests, **how)
-    return Comparison(*measured.values())
+    first, second = measured.values()
+    return Comparison(first, second, in_turn=True)
 
 
 def measure_together(

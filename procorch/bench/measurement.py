@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Self
 
+from procorch.bench.checks import doubts
 from procorch.bench.records import (
     FORMAT,
     Failure,
@@ -20,11 +21,6 @@ from procorch.bench.records import (
     to_plain,
 )
 from procorch.bench.stats import Statistics
-
-_FEW = 5
-_UNSTEADY = 0.05
-_SHORT = 50e-6
-_DRIFT = 3.0
 
 
 @dataclass(frozen=True)
@@ -123,32 +119,7 @@ class Measurement:
     @cached_property
     def warnings(self) -> tuple[str, ...]:
         """Why the figures should not be relied on; empty where nothing speaks against them."""
-        found = list(self.notes)
-        if not self.runs:
-            return tuple(found)
-        wall = self.wall
-        if wall.count < _FEW:
-            found.append(f"only {wall.count} runs: too few to see how much they differ")
-        if wall.spread > _UNSTEADY:
-            found.append(
-                f"unsteady: the runs differ by {wall.spread:.0%} of their median; is the machine "
-                "busy with something else?"
-            )
-        if len(wall.outliers) > wall.count / 10:
-            found.append(f"{len(wall.outliers)} of {wall.count} runs are outliers")
-        if wall.median < _SHORT:
-            found.append(
-                f"a run takes {wall.median * 1e6:.1f} us: too short for its clock; give it more "
-                "requests"
-            )
-        half = wall.count // 2
-        if half >= _FEW:
-            early, late = Statistics(wall.values[:half]), Statistics(wall.values[-half:])
-            noise = max(early.mad, late.mad, wall.median * 0.01)
-            if abs(late.median - early.median) > _DRIFT * noise:
-                change = late.median / early.median - 1
-                found.append(f"drifting: the second half of the runs took {change:+.0%}; warm up?")
-        return tuple(found)
+        return doubts(self)
 
     def to_dict(self) -> dict[str, Any]:
         """All of it as plain data, the statistics included."""

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import random
 import statistics
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import NamedTuple
+
+from procorch.bench.ratios import Ratio as Ratio
+from procorch.bench.ratios import ratio_of
 
 _OUTLIER = 3.5
 """Modified z-scores beyond this are outliers (Iglewicz and Hoaglin)."""
 _NORMAL = 1.4826
 """A normal distribution's standard deviation is so many times its median absolute deviation."""
-_RESAMPLES = 2000
+_NORMAL_MEAN = 1.2533
+"""Likewise of its mean absolute deviation, which takes over where most values are equal."""
 
 
 @dataclass(frozen=True)
@@ -87,6 +88,9 @@ class Statistics:
         """The runs (from 0) that are farther from the median than noise takes them."""
         width = self.mad * _NORMAL
         if width == 0:
+            away = statistics.fmean(abs(value - self.median) for value in self.values)
+            width = away * _NORMAL_MEAN
+        if width == 0:
             return ()
         return tuple(
             number
@@ -100,39 +104,6 @@ class Statistics:
         return self.mad / self.median if self.median else 0.0
 
 
-class Ratio(NamedTuple):
-    """How many times the one is of the other, by their medians.
-
-    Args:
-        low, high: where the true one lies with 95 % confidence (percentile bootstrap).
-    """
-
-    value: float
-    low: float
-    high: float
-
-    @property
-    def differs(self) -> bool:
-        """Whether 1 is outside the interval."""
-        return not self.low <= 1.0 <= self.high
-
-
 def ratio(of: Statistics, to: Statistics) -> Ratio:
-    """``of`` in units of ``to``; the same for the same values, whenever it is asked for."""
-    draw = random.Random(0)
-    found = sorted(
-        _divided(_resampled(of.values, draw), _resampled(to.values, draw))
-        for _ in range(_RESAMPLES)
-    )
-    low, high = found[int(_RESAMPLES * 0.025)], found[int(_RESAMPLES * 0.975) - 1]
-    return Ratio(_divided(of.median, to.median), low, high)
-
-
-def _resampled(values: Sequence[float], draw: random.Random) -> float:
-    return statistics.median(draw.choices(values, k=len(values)))
-
-
-def _divided(a: float, b: float) -> float:
-    if b:
-        return a / b
-    return 1.0 if a == b else float("inf")
+    """``of`` in units of ``to``, measured independently of each other: see `Ratio`."""
+    return ratio_of(of.values, to.values)
