@@ -37,26 +37,26 @@ def app(tmp_path: Path) -> str:
 
 
 def test_agents_are_measured_and_compared_with_the_first(run: Run, app: str) -> None:
-    ended = run("bench", f"{app}:quick", f"{app}:slow", "--runs", "5", COLUMNS="200")
+    ended = run("bench", f"{app}:quick", f"{app}:slow", "--runs", "6", COLUMNS="200")
     assert ended.code == 0, ended.stderr
     head, quick, slow, verdict = ended.stdout.splitlines()
     assert head.split()[:3] == ["agent", "runs", "wall"]
-    assert quick.split()[:2] == [f"{app}:quick", "5"]
-    assert slow.split()[:2] == [f"{app}:slow", "5"]
+    assert quick.split()[:2] == [f"{app}:quick", "6"]
+    assert slow.split()[:2] == [f"{app}:slow", "6"]
     assert f"{app}:slow is slower than {app}:quick" in verdict
-    assert "runs: 10 of 10" in ended.stderr
+    assert "runs: 12 of 12" in ended.stderr
 
 
 def test_data_is_json_or_markdown_and_a_file_can_be_compared_later(
     run: Run, app: str, tmp_path: Path
 ) -> None:
     first, second = str(tmp_path / "a.json"), str(tmp_path / "b.json")
-    ended = run("bench", f"{app}:quick", "--runs", "3", "--json", "--export-json", first)
+    ended = run("bench", f"{app}:quick", "--runs", "6", "--json", "--export-json", first)
     assert ended.code == 0, ended.stderr
     data = json.loads(ended.stdout)
     assert data == json.loads(Path(first).read_text())
-    assert len(data["measurements"][0]["runs"]) == 3
-    ended = run("bench", f"{app}:slow", "--runs", "3", "--markdown", "--export-json", second)
+    assert len(data["measurements"][0]["runs"]) == 6
+    ended = run("bench", f"{app}:slow", "--runs", "6", "--markdown", "--export-json", second)
     assert ended.stdout.startswith("| agent | runs | wall |")
     ended = run("bench", "--compare", first, second)
     assert ended.code == 0, ended.stderr
