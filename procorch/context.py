@@ -8,6 +8,7 @@ carries the id of the request that it is aimed at, so that it can never hit the 
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
@@ -58,6 +59,7 @@ class Context:
         "_clock",
         "_deadline",
         "_on_progress",
+        "_pid",
         "_request",
         "_services",
         "_streaming",
@@ -87,6 +89,7 @@ class Context:
         self.finished = False
         self._clock = clock
         self._cancelled: int | None = None
+        self._pid = os.getpid()
         self.begin(request, deadline)
 
     @property
@@ -110,6 +113,7 @@ class Context:
 
     def progress(self) -> None:
         """Tell the watchdog that work goes on; it waits its `heartbeat_timeout` anew (N12)."""
+        self._refuse_in_fork()
         if self._on_progress is not None:
             self._on_progress()
 
@@ -186,9 +190,19 @@ class Context:
 
         A "permanent" agent is started again, any other ends COMPLETED.
         """
+        self._refuse_in_fork()
         self.finished = True
 
+    def _refuse_in_fork(self) -> None:
+        """A process that the agent's code has forked is not the worker (N21)."""
+        if os.getpid() != self._pid:
+            raise RuntimeError(
+                f"process {os.getpid()} was forked from the worker of agent {self.agent!r} (pid "
+                f"{self._pid}) and cannot act for it: call this in the worker itself"
+            )
+
     def _offered(self) -> Services:
+        self._refuse_in_fork()
         if self._services is None:
             raise RuntimeError("this context has no orchestrator: it was made for a test")
         return self._services
@@ -254,7 +268,8 @@ def current() -> Context:
     if found is None:
         raise RuntimeError(
             "procorch.current() was called outside a worker: there is a context only in the "
-            "process of an agent, in its factory and while it handles requests"
+            "process of an agent, in its factory and while it handles requests, and not in a "
+            "process that the agent's code forks"
         )
     return found
 

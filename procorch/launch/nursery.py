@@ -229,13 +229,15 @@ class Nursery:
         atexit._clear()
         gc.unfreeze()
         code = 1
+        from procorch.worker.forked import exit_code
+
         try:
             from procorch.worker.main import main as work
 
             work(sock, page, out, err, self._pid)
             code = 0
         except SystemExit as leaving:
-            code = _exit_code(leaving)
+            code = exit_code(leaving)
         except BaseException:
             traceback.print_exc()
         finally:
@@ -272,16 +274,6 @@ class Nursery:
         os.lseek(self._below, 0, os.SEEK_SET)
         listed = b"".join(iter(lambda: os.read(self._below, MESSAGE), b""))
         return [int(pid) for pid in listed.split()]
-
-
-def _exit_code(leaving: SystemExit) -> int:
-    """The status that the interpreter would exit with."""
-    if leaving.code is None:
-        return 0
-    if isinstance(leaving.code, int):
-        return leaving.code & 0xFF
-    print(leaving.code, file=sys.stderr)
-    return 1
 
 
 def _leave(code: int) -> NoReturn:

@@ -267,6 +267,10 @@ class Channel:
             self.eof = True
         return count
 
+    def abandon(self) -> None:
+        """In a fork of the worker: forget the socket, whose descriptor is not closed."""
+        self._sock.detach()
+
     def close(self) -> None:
         """Close the socket; what was not sent is dropped, descriptors of torn frames are closed."""
         self._out.clear()

@@ -23,6 +23,7 @@ time (``prefetch``), in the order in which it takes them: while one of them is t
 _TARGETS, _FORCES = slice(8, 8 + _AIMS), 8 + _AIMS
 _NUMBERS = 4096
 _SIZE = 65536
+_MAP_FIXED = 0x10  # Linux; the mmap module does not name it
 
 FLAG, RAISE = 1, 2
 """How hard a request is cancelled: by a flag (an asyncio task by its cancellation), or by an
@@ -153,6 +154,21 @@ class StatusPage:
             return None  # as a rule: to look at all of it takes longer than a death
         written = self._text.tobytes().split(b"\0", 1)[0]
         return written.decode("utf-8", "replace")
+
+    def detach(self) -> None:
+        """In a fork of the worker: from now on this process has a page of its own.
+
+        What it writes is then seen by nobody, and what it reads is zero.
+
+        Raises:
+            OSError: the system refuses.
+        """
+        if self._address is None:
+            return
+        access = mmap.PROT_READ | mmap.PROT_WRITE
+        flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | _MAP_FIXED
+        if _libc.mmap(self._address, _SIZE, access, flags, -1, 0) != self._address:
+            raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
 
     def close(self) -> None:
         """Unmap the page; reading it afterwards is an error."""

@@ -33,6 +33,7 @@ from typing import TYPE_CHECKING, Any
 
 from procorch.context import Context
 from procorch.wire.status import RAISE, StatusPage
+from procorch.worker.forked import leave_if_forked
 
 if TYPE_CHECKING:
     import asyncio
@@ -81,6 +82,12 @@ class Fence:
         sys.unraisablehook = rearm
         faulthandler.enable(file=page_fd, all_threads=True)
         faulthandler.register(STACK, file=page_fd, all_threads=True)
+
+    @staticmethod
+    def release() -> None:
+        """In a fork of the worker: its stacks go where it prints errors."""
+        faulthandler.unregister(STACK)
+        faulthandler.enable(file=2, all_threads=True)
 
     def open(self, request: int) -> None:
         """The agent begins to work on ``request``.
@@ -153,7 +160,10 @@ async def interruptible(awaitable: Awaitable[Any], fence: Fence) -> Any:
 
 
 async def _awaited(awaitable: Awaitable[Any]) -> Any:
-    return await awaitable
+    try:
+        return await awaitable
+    finally:
+        leave_if_forked()
 
 
 @types.coroutine
@@ -168,6 +178,7 @@ def _drive(steps: Generator[Any, Any, Any], fence: Fence) -> Generator[Any, Any,
         except StopIteration as finished:
             return finished.value
         error = None
+        leave_if_forked("it cannot wait in the event loop of the worker")
         try:
             yield waits_for
         except GeneratorExit:

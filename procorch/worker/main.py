@@ -14,6 +14,7 @@ before the agent sees the request, the reply is written whole, then the page say
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import os
 import socket
@@ -24,11 +25,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from procorch import context, memory
-from procorch.adapters.error_map import service_error
 from procorch.agent import Agent, as_agent
 from procorch.errors import (
-    AgentFailure,
-    MessageTooLarge,
     RequestCancelled,
     SerializationError,
     StartError,
@@ -41,9 +39,11 @@ from procorch.wire.frame import Frame, Kind
 from procorch.wire.payload import Buffer
 from procorch.wire.several import Several
 from procorch.wire.status import StatusPage
-from procorch.worker import limits, streams
+from procorch.worker import forked, limits, streams
 from procorch.worker.cancel import Fence, Interrupted, interruptible
 from procorch.worker.chunk import Run
+from procorch.worker.failures import HEAD_LIMIT, describe, error_head, refuse_too_large
+from procorch.worker.forked import leave_if_forked
 from procorch.worker.limits import Meter, adopt_orphans, die_with, own_group, own_signals
 from procorch.worker.parent import Line
 from procorch.worker.services import Services
@@ -54,10 +54,7 @@ if TYPE_CHECKING:
 _BOOT_FRAME = 1 << 40
 """The parent is trusted with the size of the first frame: it says what the limit is."""
 
-_HEAD_LIMIT = 1 << 20
-"""Bytes that the parent lets a frame have beside its message."""
-
-_HEAD_ROOM = 16 * _HEAD_LIMIT
+_HEAD_ROOM = 16 * HEAD_LIMIT
 """Bytes that this worker lets a frame have beside its message."""
 
 _UNWIND = 1.0
@@ -84,7 +81,7 @@ def main(sock_fd: int, page_fd: int, out_fd: int, err_fd: int, parent: int) -> N
     os.set_inheritable(page_fd, False)
     # A second descriptor that nobody closes: the socket ends when the process does and not when
     # the interpreter clears its modules, so the end of file never comes long before the exit.
-    os.dup(sock_fd)
+    held = [sock_fd, page_fd, os.dup(sock_fd)]
     channel = Channel(socket.socket(fileno=sock_fd), _BOOT_FRAME)
     codec.set_role("worker")
     first = channel.receive_one()
@@ -93,8 +90,29 @@ def main(sock_fd: int, page_fd: int, out_fd: int, err_fd: int, parent: int) -> N
     channel.limit(heads.decode_init(first.head).max_message + _HEAD_ROOM)
     worker = Worker(Line(channel, first.generation), StatusPage(page_fd), Meter(), first)
     worker.fence.install(page_fd)
-    if worker.start():
-        worker.serve()
+    own = [(fd, _identity(fd)) for fd in held]
+
+    def release() -> None:
+        worker.release()
+        channel.abandon()
+        for fd, identity in own:
+            if _identity(fd) == identity:  # the agent may have closed it, and opened another
+                os.close(fd)
+
+    forked.on_fork(release)
+    try:
+        if worker.start():
+            worker.serve()
+    finally:
+        leave_if_forked()
+
+
+def _identity(fd: int) -> tuple[int, int] | None:
+    try:
+        found = os.fstat(fd)
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 class Worker:
@@ -133,6 +151,17 @@ class Worker:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._agent: Agent
 
+    def release(self) -> None:
+        """In a fork of the worker: nothing that it does is the worker's doing any more (N21)."""
+        self._page.detach()
+        self._context.finished = True  # It leaves a chunk after the item that it is at.
+        context.uninstall()
+        self.fence.release()
+        if self._loop is not None and self._loop.is_running():
+            # For a task that is not awaited by the request; debug mode refuses other threads.
+            with contextlib.suppress(RuntimeError):
+                self._loop.call_soon(leave_if_forked, "it cannot go on in the worker's event loop")
+
     def start(self) -> bool:
         """Build the agent and say READY, or say why it cannot be built (N9)."""
         split = self._head.checkpoint
@@ -152,7 +181,8 @@ class Worker:
         except SystemExit:
             raise
         except BaseException as error:
-            head = _error_head(self._plain(error, phase))
+            leave_if_forked()
+            head = error_head(self._plain(error, phase))
             self._line.send(Kind.FAILED_START, 0, head)
             return False
         self._line.send(Kind.READY, 0, b"")
@@ -221,14 +251,14 @@ class Worker:
                 message = codec.decode(payload.unpack(frame.body), what="request")
                 output = self._respond(request, [user_text(message)] if head.text else message)
                 body = codec.encode(output, what="reply")
-                self._refuse_too_large(body)
+                refuse_too_large(body, self._head.max_message, self._head.name)
         except SystemExit:
             raise
         except Interrupted:
             failure = to_plain(RequestCancelled(agent=self._head.name, request=request))
             body = []
         except BaseException as error:
-            failure, body = self._describe(error)
+            failure, body = describe(error, self._head.max_message, self._head.name)
         cost = self._cost(before, began)
         if self._context.finished:
             # Before the reply: nothing may be sent here between the two.
@@ -236,7 +266,7 @@ class Worker:
         if failure is None:
             kind, answer = Kind.REPLY, heads.encode(heads.ReplyHead(cost))
         else:
-            kind, answer = Kind.ERROR, _error_head(failure, cost)
+            kind, answer = Kind.ERROR, error_head(failure, cost)
             self._waits = self._head.waits
         self._line.send(kind, request, answer, payload.pack(body))
         self._context.end()
@@ -247,6 +277,7 @@ class Worker:
         try:
             return self._finish(self._agent.respond(message))
         finally:
+            leave_if_forked()
             self.fence.shut()
 
     def _respond_to_all(self, request: int, items: Buffer) -> list[Buffer]:
@@ -259,38 +290,8 @@ class Worker:
         try:
             return [run.run(chunk, self._agent.responder, self._finish, self._context)]
         finally:
+            leave_if_forked()
             self.fence.shut()
-
-    def _refuse_too_large(self, body: list[Buffer]) -> None:
-        size, limit = sum(len(part) for part in body), self._head.max_message
-        if size > limit:
-            raise MessageTooLarge(agent=self._head.name, what="reply", size=size, limit=limit)
-
-    def _describe(self, error: BaseException) -> tuple[dict[str, Any], list[Buffer]]:
-        """The error as plain data, and the exception itself where it is proven to load again.
-
-        openai's and litellm's exceptions dump well and fail to load: only a round trip tells. What
-        is known to be about a model's service goes as that alone. An exception has methods of the
-        user's, and whatever they raise must not end the worker.
-        """
-        try:
-            known = service_error(error, agent=self._head.name)
-            if known is not None:
-                return to_plain(known), []
-            plain = to_plain(describe_failure(error, agent=self._head.name))
-        except BaseException as broken:
-            said = f"its text cannot be read: {type(broken).__name__}"
-            kind = type(error).__qualname__
-            plain = to_plain(AgentFailure(agent=self._head.name, exc_type=kind, exc_str=said))
-            return plain, []
-        try:
-            body = codec.encode(error, what="exception")
-            if type(codec.decode(b"".join(body))) is not type(error):
-                return plain, []
-            self._refuse_too_large(body)
-        except BaseException:
-            return plain, []
-        return plain, body
 
     def _cost(self, before: Any, began: float) -> heads.Cost:
         after = self._meter.usage()
@@ -333,13 +334,3 @@ class Worker:
             raise
         finally:
             self.fence.set_task(None)
-
-
-def _error_head(error: dict[str, Any], cost: heads.Cost | None = None) -> bytes:
-    head = heads.encode(heads.ErrorHead(error, cost))
-    if len(head) > _HEAD_LIMIT:
-        # The main text is bounded by `to_plain`; notes and causes come in any number.
-        bare = {**error, "notes": ["its notes and causes were too long to send"]}
-        bare.pop("cause", None)
-        head = heads.encode(heads.ErrorHead(bare, cost))
-    return head

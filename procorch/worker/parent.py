@@ -21,6 +21,7 @@ from procorch.wire import heads
 from procorch.wire.channel import Channel
 from procorch.wire.frame import Frame, Kind
 from procorch.wire.payload import Parts
+from procorch.worker.forked import leave_if_forked
 
 _ANSWERS = (Kind.ANSWER, Kind.ANSWER_ERROR)
 
@@ -55,6 +56,7 @@ class Line:
 
     def send(self, kind: Kind, number: int, head: bytes, body: Parts = ()) -> None:
         """Send a frame. Without a parent there is no use for this process, and it ends."""
+        leave_if_forked()
         try:
             with self._writing:
                 self._channel.send(kind, self._generation, number, head, body)
@@ -116,10 +118,12 @@ class Line:
 
     def close(self) -> None:
         """Nothing more will be read: whoever waits for an answer has waited in vain."""
+        leave_if_forked()
         self._channel.stop_reading()
 
     def _receive(self, answer: int | None) -> Frame | None:
         """Wait for the answer of that number, or for a frame that is no answer."""
+        leave_if_forked()
         while True:
             with self._changed:
                 while True:

@@ -47,6 +47,7 @@ MONITOR = "tests/process/test_monitor.py::test_"
 STREAM = "tests/process/test_stream.py::test_"
 CHECKPOINT = "tests/process/test_checkpoint.py::test_"
 PIPES = "tests/batch/test_pipes.py::test_"
+FORKS = "tests/process/test_forks.py::test_"
 AGENT = "tests/agents/test_agent.py::test_"
 MEMORY = "tests/process/test_memory.py::test_"
 ERROR_MAP = "tests/adapters/test_error_map.py::test_"
@@ -259,6 +260,35 @@ MUTANTS = (
         "        self._page.start(request)\n",
         "",
         (DEATHS + "a_death_in_a_request_is_named_and_the_queue_survives_it",),
+    ),
+    # ---- N21: a fork is not a worker
+    Mutant(
+        "fork: it ends where the agent's code returns",
+        "worker/forked.py",
+        "    if _worker in (0, os.getpid()):\n",
+        "    if True:\n",
+        (FORKS + "only_the_worker_answers",),
+    ),
+    Mutant(
+        "fork: it gives up the socket and the page",
+        "worker/main.py",
+        "                os.close(fd)\n",
+        "                pass\n",
+        (FORKS + "a_fork_holds_neither_socket_nor_page",),
+    ),
+    Mutant(
+        "fork: its faults are not written where the page was",
+        "worker/main.py",
+        "        self.fence.release()\n",
+        "",
+        (FORKS + "a_child_that_fails_says_so_and_a_crash_in_it_is_not_the_workers",),
+    ),
+    Mutant(
+        "fork: the context refuses it",
+        "context.py",
+        "        if os.getpid() != self._pid:\n",
+        "        if False:\n",
+        (FORKS + "only_the_worker_answers",),
     ),
     Mutant(
         "at most once: no requeue without retries",
