@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import json
-import shlex
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from procorch.cli import signals
+from procorch.cli import signals, streams, verb
 from procorch.cli.exits import ExitCode, Misconfigured
 from procorch.cli.params import duration, files, size
+from procorch.cli.verb import Verb
 from procorch.launch.choose import METHODS
 
 if TYPE_CHECKING:
@@ -24,25 +23,10 @@ _TICK = 0.1
 _GO_ON = ("--resume", "--retry-failed", "--redo", "--dry-run")
 
 
-class _Remembering(click.Command):
-    """Keeps the words it was called with, for the command that goes on."""
-
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """See click."""
-        ctx.meta["words"] = list(args)
-        return super().parse_args(ctx, args)
+_option = click.option
 
 
-_Function = TypeVar("_Function", bound=Callable[..., Any])
-
-
-def _option(*names: str, **known: Any) -> Callable[[_Function], _Function]:
-    flag = next(name for name in names if name.startswith("--"))
-    variable = flag.removeprefix("--").upper().replace("-", "_")
-    return click.option(*names, envvar=f"PROCORCH_{variable}", show_envvar=True, **known)
-
-
-@click.command("batch", cls=_Remembering)
+@click.command("batch", cls=Verb)
 @click.argument("app", envvar="PROCORCH_APP", shell_complete=files)
 @click.argument("source", metavar="IN", envvar="PROCORCH_IN", shell_complete=files)
 @_option("-o", "--out", type=click.Path(path_type=Path), metavar="RUN",
@@ -112,7 +96,7 @@ def command(app: str, source: str, out: Path | None, **given: Any) -> int:
 
     factory = load(app)
     out = places.usual_out(app, source) if out is None else out
-    again = _command(click.get_current_context().meta["words"])
+    again = verb.again(*_GO_ON)
     try:
         if given["dry_run"]:
             return _dry_run(source, out, given)
@@ -126,7 +110,7 @@ def command(app: str, source: str, out: Path | None, **given: Any) -> int:
                     drain.look()
                     for item in run.step(_TICK):
                         if given["as_json"]:
-                            click.echo(json.dumps(batch_report.json_of(item)))
+                            streams.emit(json.dumps(batch_report.json_of(item)))
                         view.tell(item)
                     view.update()
             failure, summary = run.failure, run.progress()
@@ -142,7 +126,7 @@ def command(app: str, source: str, out: Path | None, **given: Any) -> int:
     if summary.ended == "interrupted":
         return drain.code or ExitCode.INTERRUPTED
     if failure is not None:
-        click.echo(str(failure), err=True)
+        streams.note(str(failure))
         return ExitCode.HALTED
     return ExitCode.SOME_FAILED if summary.failed else ExitCode.DONE
 
@@ -181,18 +165,12 @@ def _dry_run(source: str, out: Path, given: dict[str, Any]) -> int:
         )  # fmt: skip
     if given["as_json"]:
         names = ("total", "ok", "failed", "changed", "left")
-        click.echo(json.dumps({name: getattr(found, name) for name in names}))
+        streams.emit(json.dumps({name: getattr(found, name) for name in names}))
         return ExitCode.DONE
-    click.echo(f"{found.total} items in {source}")
-    click.echo(f"{found.ok} have succeeded and {found.failed} failed in {out}")
+    streams.emit(f"{found.total} items in {source}")
+    streams.emit(f"{found.ok} have succeeded and {found.failed} failed in {out}")
     if found.changed:
-        click.echo(f"{found.changed} of them have another input now")
+        streams.emit(f"{found.changed} of them have another input now")
     such = f", {', '.join(found.first)} first" if found.first and not given["shuffle"] else ""
-    click.echo(f"{found.left} are to be run{such}")
+    streams.emit(f"{found.left} are to be run{such}")
     return ExitCode.DONE
-
-
-def _command(words: list[str]) -> str:
-    """The same command again, without what says how to begin."""
-    kept = [word for word in words if word not in _GO_ON]
-    return shlex.join(["procorch", "batch", *kept])

@@ -9,15 +9,16 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from procorch.cli import signals
+from procorch.cli import signals, streams
 from procorch.cli.exits import ExitCode, Misconfigured
 from procorch.cli.params import duration, files, size
+from procorch.cli.verb import Verb
 
 if TYPE_CHECKING:
     from procorch.bench import Comparison, Measurement
 
 
-@click.command("bench")
+@click.command("bench", cls=Verb)
 @click.argument("apps", metavar="APP...", nargs=-1, shell_complete=files)
 @click.option(
     "-r", "--request", "requests", multiple=True, metavar="VALUE",
@@ -106,7 +107,7 @@ def command(
                 how["memory_limit"] = int(memory)
             measured = _measure(named, _requests(requests, file), how, data_flows=as_json)
     except KeyboardInterrupt as interrupt:
-        click.echo("interrupted", err=True)
+        streams.note("interrupted")
         return signals.exit_code(interrupt)
     except AgentError as error:
         raise click.ClickException(str(error)) from error
@@ -114,7 +115,7 @@ def command(
     if export_json is not None:
         export_json.write_text(_json(measured, comparisons), encoding="utf-8")
     if as_json:
-        click.echo(_json(measured, comparisons), nl=False)
+        streams.emit(_json(measured, comparisons), nl=False)
     else:
         _print(measured, comparisons, markdown=markdown)
     return ExitCode.DONE
@@ -199,7 +200,7 @@ def _print(
 
     console = screen.stdout()
     if markdown:
-        click.echo(table(measured), nl=False)
+        streams.emit(table(measured), nl=False)
     else:
         from rich.table import Table
 
@@ -217,4 +218,4 @@ def _print(
             for warning in each.warnings:
                 errors.print(f"{each.name}: {warning}", style="yellow", soft_wrap=True)
     for comparison in comparisons:
-        click.echo(("\n" if markdown else "") + str(comparison))
+        streams.emit(("\n" if markdown else "") + str(comparison))

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import click
 
+from procorch.cli import streams
+from procorch.cli.verb import Verb
 
-@click.command("completion")
+
+@click.command("completion", cls=Verb)
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]), envvar="PROCORCH_SHELL")
 def command(shell: str) -> int:
     """Print the completion script of a shell.
@@ -21,5 +24,5 @@ def command(shell: str) -> int:
     shells.register()
     kind = get_completion_class(shell)
     assert kind is not None
-    click.echo(kind(group, {}, "procorch", "_PROCORCH_COMPLETE").source())
+    streams.emit(kind(group, {}, "procorch", "_PROCORCH_COMPLETE").source())
     return 0

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shlex
-import sys
 import time
 from dataclasses import asdict
 from pathlib import Path
@@ -13,9 +11,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from procorch.cli import signals
+from procorch.cli import signals, streams, verb
 from procorch.cli.exits import ExitCode, Misconfigured
 from procorch.cli.params import duration, size
+from procorch.cli.verb import Verb
 
 if TYPE_CHECKING:
     from procorch.demo.rows import Row
@@ -25,40 +24,38 @@ _MOST_WORKERS = 8
 _MODELS = ("smollm2",)
 
 
-@click.command("demo")
+@click.command("demo", cls=Verb)
 @click.option(
-    "--model", type=click.Choice(_MODELS), envvar="PROCORCH_MODEL", show_envvar=True,
+    "--model", type=click.Choice(_MODELS),
     help="Have this model write the candidates; it runs on this machine.",
 )  # fmt: skip
 @click.option(
-    "-j", "--workers", type=click.IntRange(min=1), envvar="PROCORCH_WORKERS", show_envvar=True,
+    "-j", "--workers", type=click.IntRange(min=1),
     help=f"Number of agents; one a core where it is not given, 2 to {_MOST_WORKERS}. With --model "
     "as many write, before that.", metavar="N",
 )  # fmt: skip
 @click.option(
     "--timeout", type=duration(least="50ms"), default="3s", show_default=True,
-    envvar="PROCORCH_TIMEOUT", show_envvar=True,
     help="Time for one candidate.",
 )  # fmt: skip
 @click.option(
     "--memory", type=size(least="64M"), default="256M", show_default=True,
-    envvar="PROCORCH_MEMORY", show_envvar=True,
     help="Resident memory allowed to a worker.",
 )  # fmt: skip
 @click.option(
-    "--limit", type=click.IntRange(min=1), envvar="PROCORCH_LIMIT", show_envvar=True,
+    "--limit", type=click.IntRange(min=1),
     help="Only the first N problems.", metavar="N",
 )  # fmt: skip
 @click.option(
-    "--resume", is_flag=True, envvar="PROCORCH_RESUME", show_envvar=True,
+    "--resume", is_flag=True,
     help="Go on with a demo that was interrupted.",
 )  # fmt: skip
 @click.option(
-    "-o", "--out", type=click.Path(path_type=Path), envvar="PROCORCH_OUT", show_envvar=True,
+    "-o", "--out", type=click.Path(path_type=Path),
     help="The journal; without it .procorch/demo.db, or demo-MODEL.db there.",
 )  # fmt: skip
 @click.option(
-    "--json", "as_json", is_flag=True, envvar="PROCORCH_JSON", show_envvar=True,
+    "--json", "as_json", is_flag=True,
     help="One JSON object an item on stdout, as items finish.",
 )  # fmt: skip
 def command(
@@ -95,7 +92,7 @@ def command(
     def add(row: Row) -> None:
         rows.append(row)
         if as_json:
-            click.echo(json.dumps(asdict(row)))
+            streams.emit(json.dumps(asdict(row)))
 
     began = time.monotonic()
     author = None
@@ -121,9 +118,8 @@ def command(
         raise Misconfigured(str(missing)) from None
     except KeyboardInterrupt as interrupt:
         done = str(interrupt) or f"{len(rows)} of {total} candidates"
-        again = (word for word in sys.argv[1:] if word != "--resume")
-        line = shlex.join(["procorch", *again, "--resume"])
-        click.echo(f"interrupted after {done}; {line} goes on", err=True)
+        again = verb.again("--resume")
+        streams.note(f"interrupted after {done}; {again} --resume goes on")
         return signals.exit_code(interrupt)
     except BatchError as error:
         raise Misconfigured(str(error)) from None

@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import click
-
-from procorch.cli import screen
+from procorch.cli import screen, streams
 from procorch.cli.demo_report import news
 from procorch.demo.humaneval import Candidate, Problem
 from procorch.demo.rows import Row
@@ -32,7 +30,7 @@ def write(
         KeyboardInterrupt: its text says how far it was.
         MissingPackage, AgentError, JournalError: see `prepare` and `Writing`.
     """
-    prepare(lambda line: click.echo(line, err=True))
+    prepare(lambda line: streams.note(line))
     items: list[Candidate] = []
     with screen.meter("written", len(problems), data_flows=as_json) as meter:
         try:

@@ -7,11 +7,13 @@ from pathlib import Path
 
 import click
 
+from procorch.cli import streams
 from procorch.cli.exits import Misconfigured
 from procorch.cli.params import runs
+from procorch.cli.verb import Verb
 
 
-@click.command("export")
+@click.command("export", cls=Verb)
 @click.argument("run", envvar="PROCORCH_RUN", shell_complete=runs)
 @click.option(
     "--format", "form", type=click.Choice(["jsonl", "csv", "joblog", "parquet"]), default="jsonl",
@@ -47,7 +49,7 @@ def command(run: str, form: str, out: Path | None, failed: bool) -> int:
                 export.write_parquet(rows, out, folder)
             elif out is None:
                 for line in export.TEXTS[form](rows, folder):
-                    click.echo(line, nl=False)
+                    streams.emit(line, nl=False)
             else:
                 with out.open("w", encoding="utf-8", newline="") as file:
                     file.writelines(export.TEXTS[form](rows, folder))

@@ -14,7 +14,7 @@ from typing import Any
 import click
 
 from procorch import __version__
-from procorch.cli import signals
+from procorch.cli import signals, streams
 
 VERBS = {
     "batch": "Run every item of an input on crash-isolated agents, durably.",
@@ -71,7 +71,7 @@ class Verbs(click.Group):
 @click.group(
     cls=Verbs,
     context_settings={"help_option_names": ["-h", "--help"]},
-    epilog="Every option has an environment variable PROCORCH_...; its help names it.",
+    epilog="Every option has an environment variable PROCORCH_VERB_...; its help names it.",
 )
 @click.version_option(__version__, message="%(prog)s %(version)s")
 def group() -> None:
@@ -103,7 +103,7 @@ def main(args: Sequence[str] | None = None) -> int:
         error.show()
         return error.exit_code
     except click.Abort as abort:  # click's word for Ctrl-C, after it has ended the line
-        click.echo("procorch: interrupted", err=True)
+        streams.note("procorch: interrupted")
         return signals.exit_code(abort.__cause__)
     return code if isinstance(code, int) else 0
 

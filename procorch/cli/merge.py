@@ -7,11 +7,13 @@ from pathlib import Path
 
 import click
 
+from procorch.cli import streams
 from procorch.cli.exits import Misconfigured
 from procorch.cli.params import files
+from procorch.cli.verb import Verb
 
 
-@click.command("merge")
+@click.command("merge", cls=Verb)
 @click.argument("runs", nargs=-1, required=True, envvar="PROCORCH_RUNS", shell_complete=files)
 @click.option(
     "-o", "--out", type=click.Path(path_type=Path), required=True, envvar="PROCORCH_OUT",
@@ -37,7 +39,7 @@ def command(runs: tuple[str, ...], out: Path, as_json: bool) -> int:
     except BatchError as error:
         raise Misconfigured(str(error)) from None
     if as_json:
-        click.echo(json.dumps({"run": str(out), "ok": ok, "failed": failed, "parts": len(parts)}))
+        streams.emit(json.dumps({"run": str(out), "ok": ok, "failed": failed, "parts": len(parts)}))
         return 0
-    click.echo(f"{ok} ok, {failed} failed items of {len(parts)} parts in {out}")
+    streams.emit(f"{ok} ok, {failed} failed items of {len(parts)} parts in {out}")
     return 0

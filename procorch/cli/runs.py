@@ -9,8 +9,11 @@ from typing import Any, Literal
 
 import click
 
+from procorch.cli import streams
+from procorch.cli.verb import Verb
 
-@click.command("runs")
+
+@click.command("runs", cls=Verb)
 @click.argument(
     "folder", type=click.Path(exists=True, file_okay=False, path_type=Path),
     envvar="PROCORCH_FOLDER", required=False,
@@ -31,10 +34,10 @@ def command(folder: Path | None, as_json: bool) -> int:
     found = [_look(path) for path in journals(folder)]
     if as_json:
         for each in found:
-            click.echo(json.dumps(each))
+            streams.emit(json.dumps(each))
         return 0
     if not found:
-        click.echo(f"no runs in {folder}", err=True)
+        streams.note(f"no runs in {folder}")
         return 0
     from rich.table import Table
 
@@ -55,9 +58,9 @@ def command(folder: Path | None, as_json: bool) -> int:
     for each in found:
         state, _, why = each["state"].partition(": ")
         if state == "unreadable":  # the reason names the file
-            click.echo(f"unreadable: {why}", err=True)
+            streams.note(f"unreadable: {why}")
         elif why:
-            click.echo(f"running: {each['run']}, {why}", err=True)
+            streams.note(f"running: {each['run']}, {why}")
     return 0
 
 

@@ -8,7 +8,6 @@ so where stderr is no terminal, and under ``CI``, progress is plain lines.
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Protocol
@@ -16,6 +15,8 @@ from typing import Protocol
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.text import Text
+
+from procorch.cli import streams
 
 _LINES = 4
 """How many lines a whole run gets where progress is plain lines."""
@@ -26,7 +27,7 @@ NARROW = 60
 
 def stdout() -> Console:
     """The console for data."""
-    return Console(highlight=False, markup=False, emoji=False)
+    return Console(file=streams.data(), highlight=False, markup=False, emoji=False)
 
 
 def stderr() -> Console:
@@ -79,7 +80,7 @@ def may_move(console: Console, *, data_flows: bool) -> bool:
         console.file.isatty()
         and not console.is_dumb_terminal
         and os.environ.get("CI", "") in ("", "0", "false")
-        and not (data_flows and sys.stdout.isatty())
+        and not (data_flows and streams.on_a_terminal())
     )
 
 

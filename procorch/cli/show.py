@@ -8,15 +8,17 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from procorch.cli import streams
 from procorch.cli.exits import ExitCode, Misconfigured, UnknownName
 from procorch.cli.params import failed_items, runs
+from procorch.cli.verb import Verb
 
 if TYPE_CHECKING:
     from procorch.batch.items import Attempt, Row
     from procorch.batch.journal import Reader
 
 
-@click.command("show")
+@click.command("show", cls=Verb)
 @click.argument("run", envvar="PROCORCH_RUN", shell_complete=runs)
 @click.argument("item", required=False, envvar="PROCORCH_ITEM", shell_complete=failed_items)
 @click.option(
@@ -49,11 +51,11 @@ def command(run: str, item: str | None, check: bool, as_json: bool) -> int:
 def _check(journal: Reader, as_json: bool) -> int:
     damaged = journal.damaged()
     if as_json:
-        click.echo(json.dumps({"damaged": damaged}))
+        streams.emit(json.dumps({"damaged": damaged}))
     else:
         for id in damaged:
-            click.echo(id)
-        click.echo(f"{len(damaged)} of {sum(journal.counts())} outcomes are damaged", err=True)
+            streams.emit(id)
+        streams.note(f"{len(damaged)} of {sum(journal.counts())} outcomes are damaged")
     return ExitCode.SOME_FAILED if damaged else ExitCode.DONE
 
 
@@ -71,7 +73,7 @@ def _run(journal: Reader, as_json: bool) -> int:
             {"reason": g.reason, "place": g.place, "count": g.count, "example": g.example}
             for g in groups
         ]
-        click.echo(json.dumps(known))
+        streams.emit(json.dumps(known))
         return 0
     console = screen.stdout()
     of = "" if header.get("total") is None else f" of {header['total']}"
@@ -99,23 +101,23 @@ def _item(journal: Reader, id: str, as_json: bool) -> int:
     if as_json:
         known = fields if row is None else fields | {"log": row.log}
         known["failed_attempts"] = [_fields(attempt) for attempt in attempts]
-        click.echo(json.dumps(known))
+        streams.emit(json.dumps(known))
         return 0
     for attempt in attempts:
-        click.echo(f"attempt {attempt.number}: {attempt.reason}: {attempt.place}{_cost(attempt)}")
+        streams.emit(f"attempt {attempt.number}: {attempt.reason}: {attempt.place}{_cost(attempt)}")
         told = _fields(attempt)
         for part in (told["error"], told["stack"], attempt.log):
             if part:
-                click.echo("  " + part.rstrip().replace("\n", "\n  "))
+                streams.emit("  " + part.rstrip().replace("\n", "\n  "))
     if row is None:
-        click.echo("it has no outcome yet")
+        streams.emit("it has no outcome yet")
     elif row.ok:
-        click.echo(f"attempt {row.attempts}: ok{_cost(row)}")
-        click.echo(f"  {json.dumps(fields['output'])}")
+        streams.emit(f"attempt {row.attempts}: ok{_cost(row)}")
+        streams.emit(f"  {json.dumps(fields['output'])}")
         if row.log:
-            click.echo("  " + row.log.rstrip().replace("\n", "\n  "))
+            streams.emit("  " + row.log.rstrip().replace("\n", "\n  "))
     else:
-        click.echo(f"failed for good: {row.reason}")
+        streams.emit(f"failed for good: {row.reason}")
     return 0
 
 

@@ -15,8 +15,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 
-import click
-
+from procorch.cli import streams
 from procorch.cli.exits import ExitCode
 
 _MARGIN = 4.0
@@ -111,7 +110,7 @@ class Drain:
             self._hurry()
         while self._told < min(self._times, 2):
             self._told += 1
-            click.echo(f"\nprocorch: {self._news()}", err=True)
+            streams.note(f"\nprocorch: {self._news()}")
 
     def _news(self) -> str:
         if self._told > 1:

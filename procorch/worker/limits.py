@@ -11,6 +11,8 @@ from collections.abc import Mapping
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
+_FOR_ALL = "PROCORCH_CACHE"
+"""Where the weights of models are: a fact about the machine, the same for every process."""
 
 
 def die_with(parent: int) -> None:
@@ -45,6 +47,14 @@ def own_signals() -> None:
         signal.signal(signum, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
+
+
+def own_environment() -> None:
+    """Forget the variables of procorch: they were meant for the program that started this worker,
+    not for a command or an orchestrator inside it."""
+    for name in [name for name in os.environ if name.startswith("PROCORCH_")]:
+        if name != _FOR_ALL:
+            del os.environ[name]
 
 
 def apply(env: Mapping[str, str], cwd: str | None, nice: int, address_space: int | None) -> None:

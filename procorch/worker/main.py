@@ -44,7 +44,14 @@ from procorch.worker.cancel import Fence, Interrupted, interruptible
 from procorch.worker.chunk import Run
 from procorch.worker.failures import HEAD_LIMIT, describe, error_head, refuse_too_large
 from procorch.worker.forked import leave_if_forked
-from procorch.worker.limits import Meter, adopt_orphans, die_with, own_group, own_signals
+from procorch.worker.limits import (
+    Meter,
+    adopt_orphans,
+    die_with,
+    own_environment,
+    own_group,
+    own_signals,
+)
 from procorch.worker.parent import Line
 from procorch.worker.services import Services
 
@@ -71,6 +78,7 @@ def main(sock_fd: int, page_fd: int, out_fd: int, err_fd: int, parent: int) -> N
     die_with(parent)
     own_group()
     own_signals()
+    own_environment()
     adopt_orphans()
     sock_fd, page_fd, out_fd, err_fd = map(
         streams.above_standard, (sock_fd, page_fd, out_fd, err_fd)

@@ -153,7 +153,11 @@ def test_one_worker_does_it_too(run: Run) -> None:
 
 
 def test_a_flag_goes_before_the_environment_goes_before_the_default(run: Run) -> None:
-    variables = {"PROCORCH_LIMIT": "4", "PROCORCH_TIMEOUT": "700ms", "PROCORCH_JSON": "1"}
+    variables = {
+        "PROCORCH_DEMO_LIMIT": "4",
+        "PROCORCH_DEMO_TIMEOUT": "700ms",
+        "PROCORCH_DEMO_JSON": "1",
+    }
     ended = run("demo", "--limit", "5", **variables)
     rows = rows_of(ended)
     assert len(rows) == 5

@@ -91,21 +91,10 @@ def test_a_bad_value_is_refused_with_what_may_stand_there(
 
 
 def test_a_value_may_come_from_the_environment(run: Run) -> None:
-    ended = run("demo", PROCORCH_TIMEOUT="soon")
+    ended = run("demo", PROCORCH_DEMO_TIMEOUT="soon")
     assert ended.code == 2
     assert "'--timeout'" in ended.stderr
     assert "'soon' is not a duration" in ended.stderr
-
-
-def test_every_option_of_a_verb_has_a_variable_of_ours() -> None:
-    context = click.Context(cli.group)
-    for verb in cli.VERBS:
-        command = cli.group.get_command(context, verb)
-        assert command is not None
-        for option in command.params:
-            if isinstance(option, click.Argument):
-                continue
-            assert str(option.envvar).startswith("PROCORCH_"), f"{verb} {option.opts}"
 
 
 def a_verb_that_raises(error: BaseException) -> ModuleType:
