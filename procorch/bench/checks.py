@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from procorch.bench import units
@@ -49,7 +50,8 @@ def doubts(measured: Measurement) -> tuple[str, ...]:
         if abs(late.median - early.median) > _DRIFT * noise:
             change = late.median / early.median - 1
             found.append(f"drifting: the second half of the runs took {change:+.0%}; warm up?")
-    leak = growth(measured.runs)
+    warmed = measured.plan is not None and measured.plan.warmup_calls > 0
+    leak = growth(measured.runs, warmed=warmed)
     if leak is not None:
         found.append(f"memory grows by {units.size(leak)} a run: does it leak?")
     return tuple(found)
@@ -65,25 +67,25 @@ def _outliers(wall: Statistics) -> list[str]:
     return []
 
 
-def growth(runs: Sequence[Run]) -> float | None:
+def growth(runs: Sequence[Run], *, warmed: bool) -> float | None:
     """Bytes by which resident memory grows from one run of a process to its next.
 
+    Args:
+        warmed: calls that do not count came before the first run of each process. Otherwise its
+            first step is left out, as the first run fills caches.
+
     Returns:
-        The median step; None where memory is steady, or no process has had enough runs to tell.
-        The first step of a process is left out: its first runs fill caches.
+        The median step; None where memory is steady, or there are too few steps to tell.
     """
-    last: dict[int, int] = {}
-    steps: list[int] = []
-    settled: set[int] = set()
+    after: dict[int, list[int]] = {}
     for run in runs:
-        if not run.rss_after:
-            continue
-        before = last.get(run.process)
-        if before is not None:
-            if run.process in settled:
-                steps.append(run.rss_after - before)
-            settled.add(run.process)
-        last[run.process] = run.rss_after
+        if run.rss_after:
+            after.setdefault(run.process, []).append(run.rss_after)
+    steps = [
+        later - earlier
+        for sizes in after.values()
+        for earlier, later in pairwise(sizes if warmed else sizes[1:])
+    ]
     if len(steps) < _FEW - 1:
         return None
     median = statistics.median(steps)

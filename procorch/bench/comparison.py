@@ -198,8 +198,8 @@ class Comparison:
             if pairs:
                 return ratio_of_pairs(pairs, min_effect=self.min_effect)
         return ratio_of(
-            _by_process(self.b, figure),
-            _by_process(self.a, figure),
+            by_process(self.b, figure),
+            by_process(self.a, figure),
             min_effect=self.min_effect,
             other_session=not self.paired,
         )
@@ -234,8 +234,8 @@ def _figure(run: Run, name: str) -> float | None:
     return value
 
 
-def _by_process(measured: Measurement, figure: str) -> list[float]:
-    """One value a process, or one a run where there are few processes.
+def by_process(measured: Measurement, figure: str) -> list[float]:
+    """One value a process of a figure of `Run`, or one a run where there are few processes.
 
     Raises:
         ValueError: no run has that figure.

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+import math
 import random
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 
 from procorch.bench import Comparison, Measurement
 from procorch.bench.exports import benchstat, pyperf, pytest_benchmark
 from procorch.bench.limits import passed, read
-from procorch.bench.records import Failure, Run
+from procorch.bench.precision import floor, half_width
+from procorch.bench.records import Failure, Plan, Run
 from procorch.bench.stats import Statistics
 from procorch.bench.suites import SuiteComparison
 
@@ -142,13 +145,33 @@ def test_one_value_among_equals_is_an_outlier() -> None:
 
 
 def test_memory_that_grows_from_run_to_run_is_told() -> None:
-    grows = [20 * MIB + n * 5 * MIB for n in range(10)]
-    steady = [20 * MIB, *[24 * MIB] * 9]
+    grows = [20 * MIB + n * 5 * MIB for n in range(12)]
+    steady = [20 * MIB, *[24 * MIB] * 11]
     told = "memory grows by 5.00 MiB a run"
-    assert any(told in text for text in measured(noisy(1.0, 10), a_process=10, rss=grows).warnings)
-    for rss, a_process in ((steady, 10), (grows, 1)):
-        warnings = measured(noisy(1.0, 10), a_process=a_process, rss=rss).warnings
-        assert not any("memory grows" in text for text in warnings)
+    walls = noisy(1.0, 12)
+    of_one = measured(walls, a_process=12, rss=grows)
+    pairs = replace(measured(walls, a_process=2, rss=grows), plan=Plan(warmup_calls=1))
+    for m in (of_one, pairs):
+        assert any(told in text for text in m.warnings)
+    cold_pairs = replace(pairs, plan=Plan(warmup_calls=0))  # the first run fills caches
+    for m in (cold_pairs, measured(walls, a_process=12, rss=steady), measured(walls, rss=grows)):
+        assert not any("memory grows" in text for text in m.warnings)
+
+
+def test_the_precision_grows_with_the_runs() -> None:
+    few, many = noisy(1.0, 8), noisy(1.0, 60)
+    assert half_width([measured(few[:5])]) == math.inf
+    assert 0 < half_width([measured(many)]) < half_width([measured(few)]) < 0.02
+    pairs = [measured(many), measured(noisy(1.3, 60, seed=2))]
+    assert 0 < half_width(pairs) < 0.01
+    assert half_width([measured(many), measured([], failures=3)]) == math.inf
+
+
+def test_the_floor_is_what_equal_code_seems_to_differ_by() -> None:
+    found = floor(measured(noisy(1.0)), measured(noisy(1.0, seed=2)))
+    assert 0.001 < found < 0.02
+    with pytest.raises(ValueError, match="6 runs that succeed"):
+        floor(measured([1.0]), measured([1.0]))
 
 
 def test_limits_are_read_and_refused_with_the_reason() -> None:
