@@ -29,7 +29,7 @@ from __future__ import annotations
 from typing import Any, ClassVar, TypeVar, dataclass_transform
 
 from procorch.errors.copying import blank, fill, parts_of
-from procorch.errors.words import numbered, original, signal_name, sized
+from procorch.errors.words import executed, numbered, original, signal_name, sized
 
 _Class = TypeVar("_Class", bound="type[AgentError]")
 TREE: dict[str, type[AgentError]] = {}  # the classes that cross the wire, by name
@@ -54,6 +54,8 @@ class AgentError(Exception):
     `message` is the text; without one the class words it from its figures. The text names `agent`.
     `retryable` is what the supervisor's policy looks at (`is_retryable`), `retry_after` the seconds
     a throttled service asked for, `remote_traceback` the text of the worker's traceback.
+    `may_have_executed`: a worker had begun the request that failed, in any of its attempts; False
+    means that it is safe to send it again.
     """
 
     message: str = _first(default="", kw_only=False)
@@ -61,12 +63,14 @@ class AgentError(Exception):
     retryable: bool = False
     retry_after: float | None = None
     remote_traceback: str = ""
+    may_have_executed: bool = False
 
     _figures: ClassVar[dict[str, str]] = {  # name to annotation
         "agent": "str | None",
         "retryable": "bool",
         "retry_after": "float | None",
         "remote_traceback": "str",
+        "may_have_executed": "bool",
     }
     _says = ""
 
@@ -230,7 +234,7 @@ class RequestCancelled(Aborted):
     request: int | None = None
 
     def _describe(self) -> str:
-        return f"request{numbered(self.request)} was cancelled"
+        return f"request{numbered(self.request)} was cancelled{executed(self)}"
 
 
 @_known
@@ -253,7 +257,7 @@ class PluginError(AgentError):
 
 @_known
 class AgentStopped(PluginError):
-    """The agent ended before the request ran; `reason` says why it ended."""
+    """The agent ended before the request had an outcome; `reason` says why it ended."""
 
     reason: str = ""
 
@@ -287,8 +291,8 @@ class AgentCrashed(AgentError):
     """The process of an agent died.
 
     `exitcode` is the status or minus the signal's number, `signal` its name; `request` the one in
-    flight, which `may_have_executed`; `last_stack` the Python stack of the fault; `peak_rss` bytes;
-    `cause` the sibling whose failure took this agent with it (N5).
+    flight; `last_stack` the Python stack of the fault; `peak_rss` bytes; `cause` the sibling whose
+    failure took this agent with it (N5).
     """
 
     retryable = True
@@ -297,7 +301,6 @@ class AgentCrashed(AgentError):
     generation: int | None = None
     pid: int | None = None
     request: int | None = None
-    may_have_executed: bool = False
     last_stack: str = ""
     stderr_tail: str = ""
     peak_rss: int | None = None
@@ -312,7 +315,8 @@ class AgentCrashed(AgentError):
 
     def _describe(self) -> str:
         code = "exit status unknown" if self.exitcode is None else f"exit code {self.exitcode}"
-        during = "" if self.request is None else f" on request{numbered(self.request)}"
+        on = "on" if self.may_have_executed else "before it began"
+        during = "" if self.request is None else f" {on} request{numbered(self.request)}"
         if self.cause is not None:
             return f"{self._who()} was stopped{during}: its sibling '{self.cause}' failed"
         return f"{self._who()} {self._what(self.signal or code)}{during}"
@@ -345,16 +349,27 @@ class MemoryLimitExceeded(AgentCrashed):
 
 @_known
 class RequestTimeout(AgentError, TimeoutError):
-    """A request was not answered within `timeout` seconds; `ran` says whether it had been begun."""
+    """A request was not answered within `timeout` seconds.
+
+    `ran` says whether it had been begun; it is `may_have_executed` by an earlier name.
+    """
 
     timeout: float | None = None
     ran: bool = False
     request: int | None = None
 
+    @property  # type: ignore[misc]  # mypy takes the figure for a dataclass's field
+    def may_have_executed(self) -> bool:
+        """See `AgentError`."""
+        return self.ran
+
+    @may_have_executed.setter
+    def may_have_executed(self, begun: bool) -> None:
+        self.ran = begun
+
     def _describe(self) -> str:
         limit = "its deadline" if self.timeout is None else f"{self.timeout:g} s"
-        ran = "" if self.ran else ", and was not executed"
-        return f"request{numbered(self.request)} not answered within {limit}{ran}"
+        return f"request{numbered(self.request)} not answered within {limit}{executed(self)}"
 
 
 @_known

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from procorch.errors import AgentError
 
 _TEXT = 65_536
 """Characters kept of one text: an error has to fit into a frame."""
@@ -21,6 +25,10 @@ def signal_name(number: int) -> str:
 
 def numbered(request: int | None) -> str:
     return "" if request is None else f" {request}"
+
+
+def executed(error: AgentError) -> str:
+    return "" if error.may_have_executed else ", and was not executed"
 
 
 def sized(size: int | None) -> str:

@@ -171,6 +171,11 @@ class WorkerProcess(Protocol):
         """The last request that the worker has begun; 0: none, or it is gone."""
         ...
 
+    @property
+    def item(self) -> int:
+        """If that is a chunk, how many of its items it has begun."""
+        ...
+
     def dump_stacks(self) -> None:
         """Have the worker write down where its threads are, for the exit that is to follow."""
         ...

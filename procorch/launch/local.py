@@ -109,6 +109,11 @@ class LocalProcess:
         """See `WorkerProcess.started`."""
         return 0 if self._gone else self._page.started
 
+    @property
+    def item(self) -> int:
+        """See `WorkerProcess.item`."""
+        return 0 if self._gone else self._page.item
+
     def send(self, kind: Kind, request: int, head: bytes, body: Parts) -> None:
         """See `WorkerProcess.send`."""
         if self._gone or self._deaf:

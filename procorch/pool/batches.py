@@ -13,6 +13,7 @@ All items that follow are sent again. Everything here runs on the thread of whoe
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from copy import copy
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
@@ -67,6 +68,7 @@ class Batch:
         items: kept for what has to be sent again.
         reply: what comes back; an error where none will.
         deaths: workers that died with it and none of its items to blame.
+        executed: the items were begun before, and what they came to died with their worker.
         taken: what it came to, from the moment that its answer is taken.
     """
 
@@ -74,6 +76,7 @@ class Batch:
     items: list[Any]
     reply: Reply[Any] | AgentError
     deaths: int = 0
+    executed: bool = False
     taken: Taken | None = None
 
     def notify(self, wake: Callable[[], None]) -> None:
@@ -89,20 +92,25 @@ class Batch:
             self.reply.cancel()
 
 
-def send(sender: Sender, index: int, items: list[Any], deaths: int = 0) -> list[Batch]:
+def send(
+    sender: Sender, index: int, items: list[Any], deaths: int = 0, executed: bool = False
+) -> list[Batch]:
     """Send items as one request; as several where they do not go together."""
     if len(items) == 1:
         try:
-            return [Batch(index, items, sender.one(items[0]), deaths)]
+            return [Batch(index, items, sender.one(items[0]), deaths, executed)]
         except AgentError as error:
-            return [Batch(index, items, error)]
+            return [Batch(index, items, error, 0, executed)]
     try:
-        return [Batch(index, items, sender.chunk(items), deaths)]
+        return [Batch(index, items, sender.chunk(items), deaths, executed)]
     except (SerializationError, MessageTooLarge):
         half = len(items) // 2
-        return send(sender, index, items[:half]) + send(sender, index + half, items[half:])
+        return [
+            *send(sender, index, items[:half], 0, executed),
+            *send(sender, index + half, items[half:], 0, executed),
+        ]
     except AgentError as error:
-        return [Batch(index + n, [item], error) for n, item in enumerate(items)]
+        return [Batch(index + n, [item], copy(error), 0, executed) for n, item in enumerate(items)]
 
 
 def take(batch: Batch, sender: Sender, sizes: Sizes, shape: Shape) -> Taken:
@@ -115,6 +123,7 @@ def take(batch: Batch, sender: Sender, sizes: Sizes, shape: Shape) -> Taken:
             raise reply
         result = reply.result()
     except AgentError as error:
+        error.may_have_executed = error.may_have_executed or batch.executed
         sizes.failed(0)
         return Taken([shape.failed(batch.index, error)])
     if result.metrics is not None:
@@ -131,10 +140,14 @@ def _take_chunk(
     if error is None:
         if metrics is not None:
             sizes.saw(count, metrics.wall)
-        return Taken(values, _again(sender, sizes, index + count, items[count:]), simple)
+        left = _again(sender, sizes, index + count, items[count:], batch.executed)
+        return Taken(values, left, simple)
     if isinstance(error, AgentStopped | Aborted):
-        # Nobody is left to send anything to.
-        values += [shape.failed(index + n, error) for n in range(count, len(items))]
+        # Nobody is left to send anything to. Each item has an account of its own.
+        for n in range(count, len(items)):
+            own = copy(error)
+            own.may_have_executed = batch.executed or n < begun
+            values.append(shape.failed(index + n, own))
         return Taken(values)
     sizes.failed(count)
     culprit = count
@@ -144,17 +157,20 @@ def _take_chunk(
         elif count == len(items):
             return Taken(values)
         elif batch.deaths < _BLAMELESS_DEATHS:
-            return Taken(values, send(sender, index + count, items[count:], batch.deaths + 1))
+            left = send(sender, index + count, items[count:], batch.deaths + 1, batch.executed)
+            return Taken(values, left)
         error.may_have_executed = begun > count
-    again = _again(sender, sizes, index + count, items[count:culprit])
-    again.append(Batch(index + culprit, [], error))
-    again += _again(sender, sizes, index + culprit + 1, items[culprit + 1 :])
+    again = _again(sender, sizes, index + count, items[count:culprit], True)
+    again.append(Batch(index + culprit, [], error, 0, batch.executed))
+    again += _again(sender, sizes, index + culprit + 1, items[culprit + 1 :], batch.executed)
     return Taken(values, again)
 
 
-def _again(sender: Sender, sizes: Sizes, index: int, items: list[Any]) -> list[Batch]:
+def _again(
+    sender: Sender, sizes: Sizes, index: int, items: list[Any], executed: bool
+) -> list[Batch]:
     sent: list[Batch] = []
     size = sizes.again()
     for at in range(0, len(items), size):
-        sent += send(sender, index + at, items[at : at + size])
+        sent += send(sender, index + at, items[at : at + size], 0, executed)
     return sent

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import contextlib
 import signal
+import sys
 from collections import deque
 from collections.abc import Callable
 from typing import Any
 
 import msgspec
 
-from procorch.errors import Aborted, AgentStopped, StartError
+from procorch.errors import Aborted, AgentError, AgentStopped, StartError
 from procorch.launch.base import Launcher, Spec
 from procorch.messages import AgentResult, RequestMetrics
 from procorch.runtime import judge
@@ -79,7 +80,6 @@ class Performer:
             ev.Send: self._send,
             ev.Begin: self._begin,
             ev.Proceed: self._proceed,
-            ev.Revoke: self._revoke,
             ev.Resolve: self._resolve,
             ev.Ask: self._ask,
             ev.Appeal: self._appeal,
@@ -113,8 +113,11 @@ class Performer:
 
     def abandon(self) -> None:
         """Answer whoever still waits: after a regular end nobody does."""
-        for request in list(self.requests):
-            self._resolve(ev.Resolve(request, Aborted("the orchestrator is closed")))
+        for number, request in list(self.requests.items()):
+            aborted = Aborted("the orchestrator is closed")
+            # After a fault of the monitor nobody can say more.
+            aborted.may_have_executed = request.process is not None
+            self._resolve(ev.Resolve(number, aborted))
         for link in list(self.links.values()):
             self._finish(ev.Finish(link.key, AgentStatus.STOPPED, Aborted(agent=link.name)))
 
@@ -197,11 +200,6 @@ class Performer:
         if process is not None:
             process.send(Kind.PROCEED, 0, b"", [])
 
-    def _revoke(self, action: ev.Revoke) -> None:
-        process = self.links[action.key].process
-        if process is not None:
-            process.revoke(action.request)
-
     def _resolve(self, action: ev.Resolve) -> None:
         request = self.requests.pop(action.request, None)
         if request is None:
@@ -209,6 +207,8 @@ class Performer:
         self._left_queue(request)
         outcome = action.payload if action.payload is not None else Outcome()
         outcome.error = error = action.error
+        if action.sent and error is not None:
+            self._look_whether_begun(request, action.sent, error)
         if request.sent is not None and request.output is not None:
             outcome.stdout, outcome.stderr = request.output.since(request.mark)
             if outcome.metrics is None:
@@ -232,6 +232,23 @@ class Performer:
                 )
             )
         request.reply.settle(outcome)
+
+    @staticmethod
+    def _look_whether_begun(request: Outgoing, sent: tuple[int, ...], error: AgentError) -> None:
+        """Complete the account of a request that is taken from a living worker.
+
+        The worker is told first and looked at second. It marks a request as begun first and looks
+        second whether it was told: what is not seen to have begun here will not begin.
+        """
+        process = request.process
+        if process is None:  # It could not be started.
+            return
+        process.revoke(request.id)
+        started, item = process.started, process.item
+        if started in sent:
+            error.may_have_executed = True
+            if request.items is not None:
+                request.items.begun = item if started == request.id else sys.maxsize
 
     def left_waiting(self, number: int) -> None:
         """Nobody has taken a request that was handed in, if it still waits."""

@@ -95,6 +95,8 @@ class Reply(concurrent.futures.Future[_T], Generic[_T]):
         self._sealed: Outcome | None = None
         self._not_dropped = [None]
         self._under_way = False
+        self._executed: bool | None = None
+        self._asking: list[threading.Event] = []
 
     @abstractmethod
     def shaped(self, body: Buffer, metrics: RequestMetrics | None) -> _T:
@@ -118,6 +120,7 @@ class Reply(concurrent.futures.Future[_T], Generic[_T]):
             outcome.body = unpack(outcome.body)  # a reply nobody asks for holds no descriptor
         except SerializationError as error:
             error.agent = self.agent
+            error.may_have_executed = True
             outcome.body = b""
             outcome.error = outcome.error or error
         if self._condition.acquire(timeout=_PATIENCE):
@@ -133,6 +136,7 @@ class Reply(concurrent.futures.Future[_T], Generic[_T]):
     def _fix(self, outcome: Outcome) -> None:
         if outcome.withdrawn:
             self.cancel()
+            self._tell_whether_executed(outcome.error or RequestCancelled())
             return
         self._sealed = outcome
         self.metrics, self.stdout, self.stderr = outcome.metrics, outcome.stdout, outcome.stderr
@@ -143,6 +147,13 @@ class Reply(concurrent.futures.Future[_T], Generic[_T]):
                 self.set_exception(outcome.error)
         except concurrent.futures.InvalidStateError:
             self._sealed = None
+            self._tell_whether_executed(outcome.error)
+
+    def _tell_whether_executed(self, error: AgentError | None) -> None:
+        """It is cancelled; ``error`` is what would have been its outcome, None: an answer."""
+        self._executed = error is None or error.may_have_executed
+        while self._asking:
+            self._asking.pop().set()
 
     def cancel(self) -> bool:
         """See the class."""
@@ -179,7 +190,22 @@ class Reply(concurrent.futures.Future[_T], Generic[_T]):
         try:
             super().exception(timeout)
         except concurrent.futures.CancelledError:
-            raise _Cancelled(agent=self.agent, request=self.request) from None
+            raise _Cancelled(
+                agent=self.agent, request=self.request, may_have_executed=self._has_executed()
+            ) from None
+
+    def _has_executed(self) -> bool:
+        """Of a cancelled request: whether a worker had begun it.
+
+        Only the monitor can tell, which hears of the cancellation in its next turn and never keeps
+        anybody waiting. Who asks is known first and looks second, the monitor the other way round.
+        """
+        told = threading.Event()
+        self._asking.append(told)
+        if self._executed is None:
+            self._clock.attend(told.is_set, None)
+            told.wait()
+        return bool(self._executed)
 
     def exception(self, timeout: float | None = None) -> BaseException | None:
         """What the request failed with, or None; waits and raises like `result` otherwise."""
@@ -214,6 +240,7 @@ class Reply(concurrent.futures.Future[_T], Generic[_T]):
             return self.shaped(body, outcome.metrics), None
         except AgentError as error:
             error.agent = self.agent
+            error.may_have_executed = True
             return None, self.translated(error)
 
     def translated(self, error: AgentError) -> BaseException:
@@ -331,6 +358,8 @@ def _whole(error: AgentError, body: Buffer) -> AgentError:
         for note in getattr(error, "__notes__", ()):
             if note not in known:
                 add_note(original, note)
+        with contextlib.suppress(AttributeError):  # a subclass may have made it read-only
+            object.__setattr__(original, "may_have_executed", error.may_have_executed)
         return original
     if isinstance(original, BaseException):
         set_cause(error, original)

@@ -109,9 +109,21 @@ class Core:
         self.end(a, AgentStatus.STOPPED, Aborted(agent=a.name) if waiting else None)
 
     def resolve(self, request: int, error: AgentError | None, payload: object = None) -> bool:
-        """Fix the outcome of a request; False when it was fixed before."""
+        """Fix the outcome of a request; False when it was fixed before.
+
+        An ``error`` says whether the request may have executed: by what is known of the workers
+        that died of it and, where one has it now, by what that one has begun (`Resolve`).
+        """
         self.timers.disarm((Due.REQUEST, request))
-        return self.ledger.resolve(request, self.out, error, payload)
+        asked = self.ledger.requests.get(request)
+        sent: tuple[int, ...] = ()
+        if error is not None and asked is not None:
+            a = None if asked.worker is None else self.instances.get(asked.worker)
+            if payload is None and a is not None and a.alive:
+                sent = a.sent_since(request)
+            if asked.executed:
+                error.may_have_executed = True
+        return self.ledger.resolve(request, self.out, error, payload, sent)
 
     def drained(self, a: Instance) -> bool:
         """Whether ``a`` was told to finish and has nothing left to take or to go on with."""
@@ -163,8 +175,13 @@ class Core:
         self.timers.disarm((Due.START, a.key))
 
     def gone(self, a: Instance, exit: ev.Exit) -> None:
-        """The current process has ended."""
+        """The current process has ended.
+
+        What was ahead had begun where the reply to the one before it could not be read.
+        """
         a.alive = False
+        while a.ahead and (exit.lost or exit.started in a.ahead):
+            a.inflight.append(a.ahead.popleft())
         a.last_exit = exit.describe()
         self.left_starting(a)
         for due in (Due.LADDER, Due.HEARTBEAT, Due.AGE):

@@ -7,11 +7,14 @@ makes the others look again.
 
 from __future__ import annotations
 
+from copy import copy
+
 from procorch.errors import Aborted, AgentCrashed, AgentError, AgentStopped
 from procorch.supervision import events as ev
 from procorch.supervision import groups, notices, tree
 from procorch.supervision.core import Core, Due
 from procorch.supervision.instance import Instance
+from procorch.supervision.ledger import Request
 from procorch.supervision.states import AgentStatus, Phase, Rung
 
 _ENDED = (Phase.STOPPING, Phase.DONE)
@@ -141,18 +144,20 @@ def leave(core: Core, a: Instance) -> None:
         if a.pending.request is not None:
             core.resolve(a.pending.request, a.pending.error, a.pending.payload)
         a.pending = None
-    aborted = core.take_inflight(a)
-    for request in aborted:
+    aborted = [number for number in a.inflight if number in core.ledger.requests]
+    for number in aborted:
+        # A copy: what may have executed is the request and not the agent, which has the error too.
         crashed = isinstance(error, AgentCrashed)
-        core.resolve(request.id, error if crashed else Aborted(agent=a.name))
-        a.target = request.id
+        core.resolve(number, copy(error) if crashed else Aborted(agent=a.name))
+        a.target = number
     if a.held:
         core.recall(a)  # It waits for our word, which it will not get.
     _abort_ahead(core, a)
+    a.inflight = []
     a.ahead.clear()
     if core.ledger.leave(a.mailbox, a.key):
         for number in core.ledger.empty(a.mailbox):
-            core.resolve(number, _left_behind(core, a))
+            core.resolve(number, _left_behind(core, a, core.ledger.requests[number]))
         core.ledger.drop(a.mailbox)
     else:
         # Perhaps it was the last that was not told to end: what waits is for those who were.
@@ -171,18 +176,17 @@ def leave(core: Core, a: Instance) -> None:
 
 def _abort_ahead(core: Core, a: Instance) -> None:
     for number in a.ahead:
-        if core.resolve(number, Aborted(agent=a.name)):
-            core.out.append(ev.Revoke(a.key, number))
+        core.resolve(number, Aborted(agent=a.name))
 
 
-def _left_behind(core: Core, a: Instance) -> AgentError:
+def _left_behind(core: Core, a: Instance, request: Request) -> AgentError:
     assert a.final is not None
     status, error = a.final
     if core.closing:
         return Aborted(agent=a.name)
+    when = "before the request was tried again" if request.executed else "before the request ran"
     stopped = AgentStopped(
-        f"agent reply dropped: agent {a.name!r} ended {status.name} before the request ran",
-        agent=a.name,
+        f"agent reply dropped: agent {a.name!r} ended {status.name} {when}", agent=a.name
     )
     stopped.__cause__ = error
     return stopped

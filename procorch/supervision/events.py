@@ -271,19 +271,19 @@ class Proceed(Struct, frozen=True):
     generation: int
 
 
-class Revoke(Struct, frozen=True):
-    """The worker need not begin a request that was sent ahead."""
-
-    key: int
-    request: int
-
-
 class Resolve(Struct, frozen=True):
-    """The one outcome of a request: an ``error``, a reply's ``payload``, or both (error reply)."""
+    """The one outcome of a request: an ``error``, a reply's ``payload``, or both (error reply).
+
+    Args:
+        sent: it is at a worker that has not answered it: itself, and what that worker was given
+            after it. The worker is told not to begin it, if it has not. It has begun it if the last
+            one that it began is one of these; then the ``error`` is to say so.
+    """
 
     request: int
     error: AgentError | None = None
     payload: Any = None
+    sent: tuple[int, ...] = ()
 
 
 class Ask(Struct, frozen=True):
@@ -345,6 +345,6 @@ class Emit(Struct, frozen=True):
 
 
 Action: TypeAlias = (
-    Launch | Send | Begin | Proceed | Revoke | Resolve | Ask | Appeal | Probe | Press | Started
+    Launch | Send | Begin | Proceed | Resolve | Ask | Appeal | Probe | Press | Started
     | Finish | Emit
 )  # fmt: skip

@@ -33,13 +33,17 @@ def exited(core: Core, a: Instance, event: ev.Exited) -> None:
     if a.ready_at is not None:
         a.limits.was_ready(a.ready_at, core.now)
     lost = core.take_inflight(a)
+    for number, other in enumerate(lost[1:], 2):  # the reply to the one before it was unreadable
+        charged = _charge(core, other, death(a, event.exit, other, lost[number:]))
+        if charged.request is not None:
+            core.resolve(other.id, charged.answer or charged.error)
     if not lost and _in_order(a, event.exit):
         _follow(core, a, _finished(core, a), None)
     elif a.excused and a.reason is None and not lost:
         replace(core, a, counted=False)
     else:
         request = lost[0] if lost else None
-        error = death(a, event.exit, request)
+        error = death(a, event.exit, request, lost[1:])
         core.tell(a, notices.Crashed, error=error)
         core.judge(a, _charge(core, request, error))
 

@@ -132,6 +132,11 @@ class Instance:
             most = min(most, self.most(self.settings.max_requests) - self.served)
         return max(1, most) - len(self.inflight) - len(self.ahead)
 
+    def sent_since(self, request: int) -> tuple[int, ...]:
+        """``request`` and what its process was given after it; nothing if it has not got it."""
+        given = (*self.inflight, *self.ahead)
+        return given[given.index(request) :] if request in given else ()
+
     def most(self, limit: int) -> int:
         """A limit after which the process is replaced, for the current one."""
         return limit - int(limit * self.thrift)

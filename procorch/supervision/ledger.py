@@ -35,6 +35,11 @@ class Request:
     deaths: list[AgentCrashed] = field(default_factory=list)
     worker: int | None = None
 
+    @property
+    def executed(self) -> bool:
+        """Whether one of those workers had begun it."""
+        return any(death.may_have_executed for death in self.deaths)
+
 
 @dataclass(slots=True)
 class Mailbox:
@@ -128,12 +133,17 @@ class Ledger:
         return None
 
     def resolve(
-        self, request: int, out: list[Action], error: AgentError | None, payload: object = None
+        self,
+        request: int,
+        out: list[Action],
+        error: AgentError | None,
+        payload: object = None,
+        sent: tuple[int, ...] = (),
     ) -> bool:
         """Fix the outcome; False when it was fixed before (the earlier one stands)."""
         if self.requests.pop(request, None) is None:
             return False
-        out.append(Resolve(request, error, payload))
+        out.append(Resolve(request, error, payload, sent))
         return True
 
     def empty(self, mailbox: int) -> list[int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from procorch.errors import AgentCrashed, AgentHung, MemoryLimitExceeded
@@ -83,8 +84,9 @@ def retire(core: Core, a: Instance) -> None:
 def retired(core: Core, a: Instance, event: ev.Exited) -> None:
     """The old process is gone; what was under way in it fails by name (N5)."""
     core.gone(a, event.exit)
-    for request in core.take_inflight(a):
-        error = death(a, event.exit, request)
+    lost = core.take_inflight(a)
+    for number, request in enumerate(lost, 1):
+        error = death(a, event.exit, request, lost[number:])
         error.cause = a.cycle.blame if a.cycle is not None else None
         core.resolve(request.id, error)
     core.enter(a, Phase.RETIRING)
@@ -107,8 +109,17 @@ def backoff_over(core: Core, a: Instance, event: object) -> None:
     core.enter(a, Phase.WAITING)
 
 
-def death(a: Instance, exit: ev.Exit, request: Request | None) -> AgentCrashed:
-    """What a death is called: by why we ended the process, else by how it ended."""
+def death(
+    a: Instance, exit: ev.Exit, request: Request | None, after: Iterable[Request] = ()
+) -> AgentCrashed:
+    """What a death is called: by why we ended the process, else by how it ended.
+
+    Args:
+        after: what the process was given after the request, if it has begun that as well.
+    """
+    begun = request is not None and (
+        exit.lost or exit.started == request.id or any(exit.started == other.id for other in after)
+    )
     facts: dict[str, Any] = {
         "agent": a.name,
         "exitcode": exit.code,
@@ -116,7 +127,7 @@ def death(a: Instance, exit: ev.Exit, request: Request | None) -> AgentCrashed:
         "generation": a.generation,
         "pid": exit.pid,
         "request": None if request is None else request.id,
-        "may_have_executed": request is not None and (exit.lost or exit.started == request.id),
+        "may_have_executed": begun,
         "last_stack": exit.last_stack or "",
         "stderr_tail": exit.stderr_tail or "",
         "peak_rss": exit.peak_rss,

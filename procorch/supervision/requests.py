@@ -267,14 +267,8 @@ def _too_late(core: Core, request: Request) -> RequestTimeout:
     return RequestTimeout(
         agent=_agent(core, request),
         timeout=request.timeout,
-        ran=_under_way(core, request),
         request=request.id,
     )
-
-
-def _under_way(core: Core, request: Request) -> bool:
-    """Whether a worker has it and is not to finish another one first."""
-    return request.worker is not None and request.id in core.instances[request.worker].inflight
 
 
 def _agent(core: Core, request: Request) -> str:
@@ -288,8 +282,6 @@ def _drop(core: Core, request: Request, error: AgentError) -> None:
     a = None if request.worker is None else core.instances[request.worker]
     if a is not None and request.id in a.inflight:
         _end_request(core, a, request.id)
-    elif a is not None and request.id in a.ahead:
-        core.out.append(ev.Revoke(a.key, request.id))
     # It may have been the last one that a draining agent waited for.
     for member in tuple(core.ledger.boxes[request.mailbox].members):
         if core.instances[member].phase is Phase.READY:

@@ -178,6 +178,11 @@ class FakeProcess:
         """See `WorkerProcess.started`."""
         return 0 if self._over else self.page.started
 
+    @property
+    def item(self) -> int:
+        """See `WorkerProcess.item`."""
+        return 0 if self._over else self.page.item
+
     def dump_stacks(self) -> None:
         """See `WorkerProcess.dump_stacks`."""
         frame = None if self.ident is None else sys._current_frames().get(self.ident)
@@ -220,7 +225,11 @@ class FakeProcess:
             if self._over:
                 return
             self._over = True
-        known = {"started": self.page.started, "last_stack": self._stack}
+        known = {
+            "started": self.page.started,
+            "item": self.page.item,
+            "last_stack": self._stack,
+        }
         if isinstance(how, signal.Signals):
             info = ExitInfo(Cause.SIGNAL, signal=how.name, **known)  # type: ignore[arg-type]
         else:

@@ -88,4 +88,5 @@ def _try_open(entry: Any, what: str) -> Any:
     try:
         return opened(entry, what=what)
     except AgentError as error:
+        error.may_have_executed = what == "reply"
         return Broken(error)

@@ -252,11 +252,13 @@ class Worker:
         self._context.begin(request, deadline, streaming=head.stream)
         failure: dict[str, Any] | None = None
         output = None  # It lives until the reply is sent: to forget it may end the process.
+        seen = head.chunk  # Whether the agent has seen the request.
         try:
             if head.chunk:
                 body = self._respond_to_all(request, payload.unpack(frame.body))
             else:
                 message = codec.decode(payload.unpack(frame.body), what="request")
+                seen = True
                 output = self._respond(request, [user_text(message)] if head.text else message)
                 body = codec.encode(output, what="reply")
                 refuse_too_large(body, self._head.max_message, self._head.name)
@@ -267,6 +269,7 @@ class Worker:
             body = []
         except BaseException as error:
             failure, body = describe(error, self._head.max_message, self._head.name)
+            failure["figures"]["may_have_executed"] = seen
         cost = self._cost(before, began)
         if self._context.finished:
             # Before the reply: nothing may be sent here between the two.

@@ -184,7 +184,7 @@ def test_every_error_can_be_made_of_its_agent_alone_and_names_it_on_one_line(
          "agent 'x' failed: JSONDecodeError: a b"),
         (AgentCrashed(**CRASH), "agent 'x' (pid 4127) crashed: SIGSEGV on request 13"),
         (AgentCrashed(agent="x", exitcode=0), "agent 'x' crashed: exit code 0"),
-        (AgentCrashed(agent="x", signal="SIGKILL", cause="y", request=2),
+        (AgentCrashed(agent="x", signal="SIGKILL", cause="y", request=2, may_have_executed=True),
          "agent 'x' was stopped on request 2: its sibling 'y' failed"),
         (AgentHung(agent="x", signal="SIGKILL", heartbeat_timeout=5),
          "agent 'x' hung: no progress for 5 s, ended by SIGKILL"),

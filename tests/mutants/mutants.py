@@ -37,6 +37,7 @@ TABLES = "tests/supervision/test_tables.py::test_"
 SIMULATE = "tests/simulate/test_simulate.py::test_no_schedule_breaks_a_rule"
 DEATHS = "tests/process/test_deaths.py::test_"
 CANCEL = "tests/process/test_cancel.py::test_"
+ACCOUNT = "tests/process/test_account.py::test_"
 PAYLOAD = "tests/wire/test_payload.py::test_"
 REPLICAS = "tests/supervision/test_replicas.py::test_"
 CHUNKS = "tests/pool/test_chunks.py::test_"
@@ -250,9 +251,35 @@ MUTANTS = (
     Mutant(
         "may_have_executed",
         "supervision/replacing.py",
-        "(exit.lost or exit.started == request.id)",
-        "True",
+        "        exit.lost or exit.started == request.id or any",
+        "        True or any",
         (MACHINE + "a_request_the_worker_never_began_did_not_execute", SIMULATE),
+    ),
+    Mutant(
+        "may_have_executed: the workers that died of it before",
+        "supervision/core.py",
+        "            if asked.executed:\n                error.may_have_executed = True\n",
+        "",
+        (
+            ACCOUNT + "one_that_killed_its_worker_before_the_agent_ended_has_executed",
+            ACCOUNT + "one_that_died_once_is_not_forgotten_by_whatever_ends_it_in_the_queue",
+        ),
+    ),
+    Mutant(
+        "may_have_executed: what a living worker has begun",
+        "supervision/core.py",
+        "                sent = a.sent_since(request)\n",
+        "                pass\n",
+        (ACCOUNT + "ahead_and_begun_before_the_reply_to_the_one_before_it_was_read", SIMULATE),
+    ),
+    Mutant(
+        "may_have_executed: told first and looked at second",
+        "runtime/performer.py",
+        "        process.revoke(request.id)\n"
+        "        started, item = process.started, process.item\n",
+        "        started, item = process.started, process.item\n"
+        "        process.revoke(request.id)\n",
+        (ACCOUNT + "the_worker_is_told_not_to_begin_before_it_is_looked_at",),
     ),
     Mutant(
         "the worker marks a request before the agent sees it",

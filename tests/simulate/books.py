@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass, field
 
-from procorch.errors import AgentCrashed
 from procorch.supervision import events as ev
 from procorch.supervision import notices
 from procorch.supervision.settings import AgentSettings
@@ -164,7 +163,7 @@ class Books:
                 self.queues[self.open[number].mailbox].appendleft(number)
         if asked is not None:
             asked.deaths += 1
-            asked.began = event.exit.started == asked.id
+            asked.began = asked.began or event.exit.started == asked.id
             most = min(asked.retries, asked.allowed_failures) + 1
             assert asked.deaths <= most, "I4: deaths of one request"
 
@@ -193,11 +192,6 @@ class Books:
                     assert process.held, "told to go on, though it does"
                     process.held = False
                     process.go_on()
-                case ev.Revoke():
-                    if action.key in self.processes:
-                        assert action.request in self.processes[action.key].ahead
-                        assert action.request not in self.open, "I1: revoked without an outcome"
-                        self.processes[action.key].revoked.add(action.request)
                 case ev.Resolve():
                     self._resolve(action)
                 case ev.Press():
@@ -285,8 +279,17 @@ class Books:
     def _resolve(self, action: ev.Resolve) -> None:
         asked = self.open.pop(action.request, None)
         assert asked is not None, "I1: exactly one outcome"
-        if isinstance(action.error, AgentCrashed) and action.error.request == asked.id:
+        at = [p for p in self.processes.values() if action.request in (p.request, *p.ahead)]
+        if action.error is not None and action.payload is None:
             assert action.error.may_have_executed == asked.began, "N3: may_have_executed"
+            for process in at:
+                after = (process.request, *process.ahead)
+                after = after[after.index(action.request) :]
+                known = action.sent == after or (process.held and not action.sent)
+                assert known, "N3: it is not known whether its worker began it"
+                if action.request in process.ahead:
+                    process.revoked.add(action.request)
+        assert at or not action.sent, "N3: it is not at a worker"
         if action.payload is not None:
             assert action.payload not in self._stale_payloads, "I1: by a superseded generation"
             assert action.payload[2] == action.request, "I1: somebody else's reply"

@@ -27,6 +27,7 @@ class Bench:
         self.sent: list[tuple[int, int, int]] = []
         self.questions: list[ev.Ask] = []
         self.finished: dict[int, ev.Finish] = {}
+        self.begun: set[int] = set()
         self.keys = itertools.count(1)
         self.requests = itertools.count(1)
 
@@ -52,7 +53,13 @@ class Bench:
             case ev.Resolve(request):
                 self.outcomes.setdefault(request, []).append(action)
                 assert len(self.outcomes[request]) == 1, "I1: two outcomes"
-            case ev.Send(key, generation, request):
+                if action.error is not None and self.begun & {*action.sent}:
+                    action.error.may_have_executed = True  # as a monitor sees on the status page
+            case ev.Begin(_, request):
+                self.begun.add(request)
+            case ev.Send(key, generation, request, ahead):
+                if not ahead:
+                    self.begun.add(request)
                 assert self.live.get(key) == {generation}, "sent to a dead process"
                 assert request not in self.outcomes, "I1: sent after its outcome"
                 self.sent.append((key, generation, request))
