@@ -1,86 +1,70 @@
 """Isolated measurement: an agent runs in a process of its own, and the process is what is measured.
 
-What disturbs one run disturbs no other: each has a fresh process (or, on request, the same warm
-one), the peak of the memory is that of the very request, and agents that are compared take turns
-(A B A B), so that a machine that becomes slower becomes so for all of them.
+Each process is an interpreter that was executed for it, with a hash seed of its own; agents that
+are compared take turns (A B A B), so that a machine that becomes slower becomes so for all of them.
+A run that fails is a result: the others keep their figures.
 """
 
 from __future__ import annotations
 
-import os
-import platform
-import sys
-import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+from procorch.bench.cases import NotMeasurable as NotMeasurable
+from procorch.bench.cases import of_factory
 from procorch.bench.comparison import Comparison as Comparison
+from procorch.bench.machine import read_cpus
 from procorch.bench.measurement import Measurement as Measurement
 from procorch.bench.records import Failure as Failure
 from procorch.bench.records import Run as Run
+from procorch.bench.session import PROCESSES, Amounts, OnRun, Session, as_conditions
 from procorch.bench.stats import Statistics as Statistics
-from procorch.handle import OrchestratedHandle
-from procorch.orchestrator import AgentOrchestrator
-from procorch.units import whole
+from procorch.units import seconds, whole
 
 Factory = Callable[[], Any]
 _ONCE = (None,)
 
 
 def measure(
-    factory: Factory,
+    factory: Callable[..., Any],
     requests: Iterable[Any] = _ONCE,
     *,
-    runs: int = 20,
-    warmup: int = 1,
-    fresh: bool = True,
     name: str | None = None,
-    on_run: Callable[[str, Run], None] | None = None,
-    timeout: float | str | None = None,
-    **settings: Any,
+    **how: Any,
 ) -> Measurement:
-    """Measure an agent: what its requests cost, in a process of their own.
+    """Measure an agent, or a plain function: what its requests cost, in processes of their own.
 
     Args:
-        factory: see `AgentOrchestrator.add_agent`.
-        requests: sent one after the other in each run, unchanged.
-        runs: how many runs count.
-        warmup: runs before those that do not count: they fill the caches of the machine and, where
-            not ``fresh``, of the process.
-        fresh: a new process for each run; False: one for all.
+        factory: see `AgentOrchestrator.add_agent`; or a function, which gets the requests. What it
+            returns tells which it is.
+        requests: sent one after the other in each run; each call gets a copy of its own.
         name: what the measurement is called; None: the factory's name.
-        on_run: called with the name and each run that counts, as it is done.
-        timeout: seconds a request may take.
-        settings: of the agent, see `procorch.supervision.settings.AgentSettings`.
+        how: see `measure_together`.
 
     Raises:
-        AgentError: a request failed, or the agent does not start; nothing is left behind.
+        AgentError: no run succeeded; nothing is left behind. Single runs that fail are in
+            `Measurement.failures`.
         ValueError: no requests, or no runs.
     """
-    named = {name or _name_of(factory): factory}
-    measured = measure_together(
-        named,
-        requests,
-        runs=runs,
-        warmup=warmup,
-        fresh=fresh,
-        on_run=on_run,
-        timeout=timeout,
-        **settings,
+    return next(
+        iter(measure_together({name or _name_of(factory): factory}, requests, **how).values())
     )
-    return next(iter(measured.values()))
 
 
 def compare(
-    a: Measurement | Factory, b: Measurement | Factory, requests: Iterable[Any] = _ONCE, **how: Any
+    a: Measurement | Callable[..., Any],
+    b: Measurement | Callable[..., Any],
+    requests: Iterable[Any] = _ONCE,
+    **how: Any,
 ) -> Comparison:
     """Compare two measurements, or two agents, which are measured in turn (A B A B).
 
     Args:
         requests: what both agents get.
-        how: see `measure`.
+        how: see `measure_together`.
 
     Raises:
+        AgentError: no run of either succeeded.
         TypeError: a measurement and an agent: they would not have been measured in turn.
     """
     if isinstance(a, Measurement) and isinstance(b, Measurement):
@@ -96,94 +80,79 @@ def compare(
 
 
 def measure_together(
-    factories: Mapping[str, Factory],
+    factories: Mapping[str, Callable[..., Any]],
     requests: Iterable[Any] = _ONCE,
     *,
     runs: int = 20,
     warmup: int = 1,
     fresh: bool = True,
-    on_run: Callable[[str, Run], None] | None = None,
+    processes: int = PROCESSES,
+    warmup_calls: int = 1,
+    loops: int | None = None,
+    fast: bool = False,
+    cpu: str | None = None,
+    function: bool | None = None,
+    on_run: OnRun | None = None,
     timeout: float | str | None = None,
     **settings: Any,
 ) -> dict[str, Measurement]:
-    """Measure several agents in turn; else like `measure`.
+    """Measure several agents in turn.
 
     Args:
         factories: the agents by name.
+        requests: sent one after the other in each run; each call gets a copy of its own.
+        runs: how many runs count.
+        warmup: runs before those that do not count: they fill the caches of the machine and, where
+            not ``fresh``, of the process.
+        fresh: new processes; False: one for all runs.
+        processes: over how many processes the runs are distributed, at most one a run. Each is an
+            interpreter that was executed for it, and has a hash seed of its own.
+        warmup_calls: calls of each request in a process before those that count. The first of them
+            is in `Measurement.cold`. With 0 each run is the first call of its process.
+        loops: calls whose mean is the figure of a run; None: as many as it takes for a run of 5 ms.
+        fast: processes are forks of one that has procorch loaded. They start sooner, share a hash
+            seed and a memory layout, and what procorch has imported costs them nothing.
+        cpu: processors for the measured processes, as ``"0"`` or ``"2-3"``; None: any.
+        function: True: what is given is called itself, and is no factory; False: it is a factory.
+        on_run: called with the name and each `Run` that counts, or its `Failure`, as it is done.
+        timeout: seconds that one call may take.
+        settings: of the agent, see `procorch.supervision.settings.AgentSettings`. What the agent
+            prints on standard output is dropped, unless ``output`` says otherwise.
+
+    Raises:
+        AgentError: no run of any agent succeeded; nothing is left behind.
+        ValueError: no requests, or no runs; or a program cannot be measured (`NotMeasurable`).
     """
     whole(runs, "runs", least=1)
     whole(warmup, "warmup")
+    whole(processes, "processes", least=1)
+    whole(warmup_calls, "warmup_calls")
+    if loops is not None:
+        whole(loops, "loops", least=1)
     if isinstance(requests, str | bytes):
         raise TypeError(f"requests must be a list of requests, not {type(requests).__name__}")
     sent = list(requests)
     if not sent:
         raise ValueError("there are no requests to measure")
-    found: dict[str, list[Run]] = {name: [] for name in factories}
-    before = _load()
-    with AgentOrchestrator() as orchestrator:
-        for name, factory in factories.items():
-            orchestrator.add_agent(name, factory, **settings)
-        warm = {} if fresh else {name: orchestrator.spawn(name) for name in factories}
-        for number in range(warmup + runs):
-            for name in factories:
-                run = _run(orchestrator, name, warm.get(name), sent, timeout)
-                if number >= warmup:
-                    found[name].append(run)
-                    if on_run is not None:
-                        on_run(name, run)
-    machine, notes = _machine(), _notes(before)
-    return {
-        name: Measurement(name, tuple(done), len(sent), fresh, machine, notes)
-        for name, done in found.items()
-    }
-
-
-def _run(
-    orchestrator: AgentOrchestrator,
-    name: str,
-    warm: OrchestratedHandle | None,
-    requests: list[Any],
-    timeout: float | str | None,
-) -> Run:
-    began = time.perf_counter()
-    agent = orchestrator.spawn(name) if warm is None else warm
-    start = time.perf_counter() - began if warm is None else None
-    metrics = []
-    for request in requests:
-        result = agent.deliver(request, timeout=timeout).result()
-        assert result.metrics is not None
-        metrics.append(result.metrics)
-    if warm is None:
-        agent.stop()
-    return Run(
-        wall=sum(each.wall for each in metrics),
-        cpu_user=sum(each.cpu_user for each in metrics),
-        cpu_system=sum(each.cpu_system for each in metrics),
-        peak_rss=max(each.peak_rss for each in metrics),
-        page_faults=sum(each.page_faults for each in metrics),
-        start=start,
+    if warmup_calls == 0 and fresh:
+        processes = runs  # only the first call of a process is a cold one
+    kind = "" if function is None else "function" if function else "factory"
+    session = Session(
+        [of_factory(name, factory, sent, kind) for name, factory in factories.items()],
+        Amounts(runs, warmup, processes, warmup_calls, loops or 0, fresh),
+        as_conditions(
+            fast=fast,
+            timeout=None if timeout is None else seconds(timeout, "timeout"),
+            cpus=() if cpu is None else read_cpus(cpu),
+            settings=settings,
+        ),
+        on_run,
     )
+    session.execute()
+    if session.error is not None:
+        raise session.error
+    return {measured.name: measured for measured in session.measurements()}
 
 
-def _name_of(factory: Factory) -> str:
+def _name_of(factory: Callable[..., Any]) -> str:
     return str(getattr(factory, "__name__", type(factory).__name__))
-
-
-def _machine() -> dict[str, Any]:
-    return {
-        "python": f"{sys.implementation.name} {platform.python_version()}",
-        "system": f"{platform.system()} {platform.release()}",
-        "processor": platform.machine(),
-        "cores": os.cpu_count(),
-    }
-
-
-def _load() -> float:
-    return os.getloadavg()[0]
-
-
-def _notes(load: float) -> tuple[str, ...]:
-    cores = os.cpu_count() or 1
-    if load <= cores:
-        return ()
-    return (f"the machine was busy: {load:.1f} processes wanted its {cores} cores",)

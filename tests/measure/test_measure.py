@@ -63,9 +63,16 @@ def test_a_warm_process_serves_all_runs() -> None:
 
         return handle
 
-    assert measure(factory, runs=3, warmup=1, fresh=False).wall.max < 0.1
-    assert measure(factory, runs=2, warmup=1, fresh=True).wall.min >= 0.1
-    assert measure(factory, runs=2, warmup=0, fresh=False).wall.max >= 0.1
+    warm = measure(factory, runs=3, warmup=1, fresh=False)
+    assert warm.wall.max < 0.1
+    assert len({run.pid for run in warm.runs}) == 1
+    with pytest.raises(ValueError, match="no run of factory tells 'cold'"):
+        _ = warm.cold  # its first calls were part of the warm-up
+    assert measure(factory, runs=2, warmup=0, fresh=False).cold.values[0] >= 0.1
+    fresh = measure(factory, runs=2, warmup=1)
+    assert fresh.cold.min >= 0.1 > fresh.wall.max
+    assert len({run.pid for run in fresh.runs}) == 2
+    assert measure(factory, runs=2, warmup=0, warmup_calls=0).wall.min >= 0.1
 
 
 def test_memory_of_one_run_is_not_charged_to_the_next() -> None:
