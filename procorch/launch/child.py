@@ -20,10 +20,11 @@ import importlib
 import io
 import os
 import signal
+import sys
 from collections.abc import Sequence
 from typing import Any
 
-from multiprocess import context, popen_spawn_posix, reduction, spawn, util
+from multiprocess import context, popen_spawn_posix, process, reduction, spawn, util
 
 
 class _Popen(popen_spawn_posix.Popen):  # type: ignore[misc]
@@ -33,9 +34,7 @@ class _Popen(popen_spawn_posix.Popen):  # type: ignore[misc]
         self._launch(process_obj)
 
     def _launch(self, process_obj: Child) -> None:
-        prep_data = spawn.get_preparation_data(process_obj.name)
-        prep_data.pop("init_main_from_name", None)
-        prep_data.pop("init_main_from_path", None)
+        prep_data = _preparation_data(process_obj.name)
         data = io.BytesIO()
         context.set_spawning_popen(self)
         try:
@@ -57,6 +56,20 @@ class _Popen(popen_spawn_posix.Popen):  # type: ignore[misc]
                 )
             finally:
                 signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+
+
+def _preparation_data(name: str) -> dict[str, Any]:
+    """What the child sets before it does anything.
+
+    Not the main script; nor the working folder, which it inherits, and which may be deleted.
+    """
+    return {
+        "authkey": process.current_process().authkey,
+        "name": name,
+        "sys_path": [path or process.ORIGINAL_DIR or "" for path in sys.path],
+        "sys_argv": sys.argv,
+        "start_method": spawn.get_start_method(),
+    }
 
 
 class Child(context.SpawnProcess):  # type: ignore[misc]

@@ -31,7 +31,7 @@ from procorch.supervision import events as ev
 from procorch.supervision import notices
 from procorch.supervision.states import AgentStatus, Rung
 from procorch.telemetry import log
-from procorch.wire import heads
+from procorch.wire import heads, surroundings
 from procorch.wire.frame import Kind
 
 
@@ -155,6 +155,7 @@ class Performer:
             cwd=link.settings.cwd,
             nice=link.settings.priority,
             address_space=link.settings.address_space_limit,
+            surroundings=surroundings.gather(),
             waits=link.settings.prefetch > 1,
             weigh=link.settings.weighed_above,
         )

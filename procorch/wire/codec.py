@@ -25,7 +25,7 @@ from types import FunctionType
 from typing import Any, NoReturn
 
 from procorch.errors import Aborted, RequestTimeout, SerializationError
-from procorch.wire.byvalue import mirror, travel
+from procorch.wire.byvalue import inherited, mirror, travel
 from procorch.wire.byvalue.mirror import set_role
 from procorch.wire.culprit import find_culprit, say
 from procorch.wire.payload import LOST, Buffer
@@ -63,6 +63,8 @@ def encode(obj: Any, *, what: str, to_parent: bool | None = None) -> list[Buffer
             return [_PREFIX[PICKLE], pickle.dumps(obj, 5)]
         upward = mirror.is_worker() if to_parent is None else to_parent
         made = _try(_pickle, obj)
+        if made is not None and inherited.MARK in made[0]:
+            _refuse_inherited(obj)
         if made is not None and (upward or not _is_about_ours(obj, made[0])):
             return _parts(PICKLE, *made)
         if not upward and (made := _try(_pickle_with_pieces, obj)) is not None:
@@ -190,10 +192,25 @@ class _References(pickle.Pickler):
                 return self.by_value(obj)
         elif kind in travel.NAMED_ONLY and not travel.by_reference(obj):
             raise _ByValueNeeded
+        elif inherited.refusal(obj) is not None:
+            raise _ByValueNeeded  # which says why not
         return NotImplemented
 
     def by_value(self, obj: Any) -> Any:
         raise _ByValueNeeded
+
+
+class _Inherited(pickle.Pickler):
+    """Raises at what only children of ``multiprocessing`` may get, though it pickles."""
+
+    def reducer_override(self, obj: Any) -> Any:
+        if not isinstance(obj, type) and (why := inherited.refusal(obj)) is not None:
+            raise TypeError(why)
+        return NotImplemented
+
+
+def _refuse_inherited(obj: Any) -> None:
+    _Inherited(io.BytesIO(), 5, buffer_callback=lambda buffer: False).dump(obj)
 
 
 class _Pieces(_References):

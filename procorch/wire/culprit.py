@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from types import CellType, FunctionType, MethodType, ModuleType
 from typing import Any, NamedTuple
 
-from procorch.wire.byvalue import anatomy, travel
+from procorch.wire.byvalue import anatomy, inherited, travel
 
 _MOST_OBJECTS = 20_000  # looked at before giving up; the message then names the root alone
 _LONGEST_KEY = 40  # characters of a key shown in a path
@@ -49,6 +49,8 @@ def find_culprit(obj: Any, root: str = "value", reason: str = "") -> tuple[str, 
         if type(current) in _ATOMS or id(current) in seen:
             continue
         seen[id(current)] = current
+        if (why := inherited.refusal(current)) is not None:
+            return path, why
         is_definition = isinstance(current, type | FunctionType)
         if is_definition and (travel.by_reference(current) or _is_good_piece(place)):
             continue

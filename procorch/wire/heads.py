@@ -8,6 +8,21 @@ import msgspec
 from msgspec import Struct
 
 
+class Surroundings(Struct, frozen=True, array_like=True):
+    """What a worker takes over from the program, as it is when the worker is started.
+
+    Bytes, because the system's texts need not be valid Unicode. ``folder``: b"" if it has none any
+    more; ``umask``: None if it is not known; ``limits``: number, soft and hard limit.
+    """
+
+    environ: list[tuple[bytes, bytes]]
+    folder: bytes
+    argv: list[bytes]
+    umask: int | None
+    limits: list[tuple[int, int, int]]
+    authkey: bytes
+
+
 class InitHead(Struct, frozen=True, array_like=True):
     """Parent to worker, once; the body is the factory, and the checkpoint from byte ``checkpoint``
     on (-1: there is none)."""
@@ -21,6 +36,8 @@ class InitHead(Struct, frozen=True, array_like=True):
     cwd: str | None = None
     nice: int = 0
     address_space: int | None = None
+    surroundings: Surroundings | None = None
+    """None: the worker keeps its own."""
     waits: bool = False
     """After an error nothing is begun before PROCEED comes: the policy decides first."""
     weigh: int | None = None

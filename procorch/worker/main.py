@@ -33,7 +33,7 @@ from procorch.errors import (
 )
 from procorch.errors.plain import describe_failure, to_plain
 from procorch.messages import user_text
-from procorch.wire import codec, heads, payload
+from procorch.wire import codec, heads, payload, surroundings
 from procorch.wire.channel import Channel
 from procorch.wire.frame import Frame, Kind
 from procorch.wire.payload import Buffer
@@ -48,7 +48,6 @@ from procorch.worker.limits import (
     Meter,
     adopt_orphans,
     die_with,
-    own_environment,
     own_group,
     own_signals,
 )
@@ -78,7 +77,6 @@ def main(sock_fd: int, page_fd: int, out_fd: int, err_fd: int, parent: int) -> N
     die_with(parent)
     own_group()
     own_signals()
-    own_environment()
     adopt_orphans()
     sock_fd, page_fd, out_fd, err_fd = map(
         streams.above_standard, (sock_fd, page_fd, out_fd, err_fd)
@@ -199,6 +197,9 @@ class Worker:
     def _settle_in(self) -> None:
         head = self._head
         sys.path[:] = head.sys_path
+        if head.surroundings is not None:
+            surroundings.adopt(head.surroundings)
+        limits.own_environment()
         context.install(self._context)
         limits.apply(head.env, head.cwd, head.nice, head.address_space)
 

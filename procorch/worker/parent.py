@@ -11,6 +11,7 @@ forgotten: its agent is told, and the answer, which comes all the same, is throw
 from __future__ import annotations
 
 import contextlib
+import errno
 import itertools
 import os
 import select
@@ -30,7 +31,13 @@ def wait_for_frame(source: Channel | int) -> None:
     """Wait until there is something to read. An interrupt comes out of here, and nowhere below."""
     poll = select.poll()  # `select.select` refuses descriptors from 1024 on, and ours may be one
     poll.register(source, select.POLLIN)
-    poll.poll()
+    try:
+        poll.poll()
+    except OSError as error:
+        if error.errno != errno.EINVAL:
+            raise
+        # The agent has set RLIMIT_NOFILE below the number of descriptors asked about, to 0.
+        select.select([source], [], [])
 
 
 class Line:

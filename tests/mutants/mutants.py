@@ -49,6 +49,8 @@ STREAM = "tests/process/test_stream.py::test_"
 CHECKPOINT = "tests/process/test_checkpoint.py::test_"
 PIPES = "tests/batch/test_pipes.py::test_"
 FORKS = "tests/process/test_forks.py::test_"
+DESCRIPTORS = "tests/process/test_descriptors.py::test_"
+SURROUNDINGS = "tests/process/test_surroundings.py::test_"
 AGENT = "tests/agents/test_agent.py::test_"
 MEMORY = "tests/process/test_memory.py::test_"
 ERROR_MAP = "tests/adapters/test_error_map.py::test_"
@@ -316,6 +318,35 @@ MUTANTS = (
         "        if os.getpid() != self._pid:\n",
         "        if False:\n",
         (FORKS + "only_the_worker_answers",),
+    ),
+    # ---- a worker's surroundings
+    Mutant(
+        "descriptors: a refused poll is no crash",
+        "worker/parent.py",
+        "        if error.errno != errno.EINVAL:\n",
+        "        if True:\n",
+        (DESCRIPTORS + "the_items_of_a_chunk_are_all_answered",),
+    ),
+    Mutant(
+        "surroundings: those of today",
+        "wire/surroundings.py",
+        "        if before.get(name) != value:\n",
+        "        if False:\n",
+        (SURROUNDINGS + "a_worker_has_todays_surroundings_at_the_first_start_and_at_a_restart",),
+    ),
+    Mutant(
+        "surroundings: the key of multiprocessing",
+        "wire/surroundings.py",
+        "    process.current_process().authkey = given.authkey\n",
+        "",
+        (SURROUNDINGS + "proxies_of_a_manager_work_everywhere",),
+    ),
+    Mutant(
+        "wire: the number of a descriptor is not sent as a connection",
+        "wire/codec.py",
+        "        if made is not None and inherited.MARK in made[0]:\n",
+        "        if False:\n",
+        ("tests/wire/test_inherited.py::test_a_message_with_it_is_refused",),
     ),
     Mutant(
         "at most once: no requeue without retries",

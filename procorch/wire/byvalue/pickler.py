@@ -29,7 +29,7 @@ from typing import Any
 
 import dill
 
-from procorch.wire.byvalue import anatomy, changes, mirror, rebuild, reducers, travel
+from procorch.wire.byvalue import anatomy, changes, inherited, mirror, rebuild, reducers, travel
 from procorch.wire.byvalue.changes import ABSENT, Binding, Check, Extent
 from procorch.wire.byvalue.mirror import Names, Space, Stamped
 from procorch.wire.byvalue.rebuild import ClassState, FunctionState
@@ -109,6 +109,8 @@ class ByValue(dill.Pickler):  # type: ignore[misc]
             return self._named_only(obj)
         if travel.is_alive(obj):
             raise TypeError(f"cannot pickle {kind.__name__!r} object")
+        if (why := inherited.refusal(obj)) is not None:
+            raise TypeError(why)
         reducer = self._reducers.get(kind)
         return NotImplemented if reducer is None else reducer(obj)
 

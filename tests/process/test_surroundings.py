@@ -1,0 +1,170 @@
+"""What a worker takes over from the program: as it is when the worker is started, every time."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import resource
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from procorch import AgentOrchestrator, DefaultSupervisor, OrchestratedHandle, SerializationError
+
+PATIENCE = 30.0
+Orchestrator = Callable[..., AgentOrchestrator]
+
+
+@pytest.fixture(params=["zygote", "spawn"])
+def method(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    monkeypatch.setenv("PROCORCH_START_METHOD", request.param)
+    return str(request.param)
+
+
+@pytest.fixture
+def umask() -> Iterator[Callable[[int], int]]:
+    before = os.umask(0o22)
+    os.umask(before)
+    yield os.umask
+    os.umask(before)
+
+
+@pytest.fixture
+def files() -> Iterator[Callable[[int], None]]:
+    before = resource.getrlimit(resource.RLIMIT_CORE)
+    yield lambda soft: resource.setrlimit(resource.RLIMIT_CORE, (soft, before[1]))
+    resource.setrlimit(resource.RLIMIT_CORE, before)
+
+
+def surroundings() -> Any:
+    def handle(_: Any) -> dict[str, Any]:
+        import sys
+
+        mask = os.umask(0)
+        os.umask(mask)
+        return {
+            "variables": {key: value for key, value in os.environ.items() if key[:5] == "TRIAL"},
+            "folder": os.getcwd(),
+            "argv": sys.argv,
+            "path": sys.path[-1],
+            "umask": mask,
+            "core": resource.getrlimit(resource.RLIMIT_CORE)[0],
+        }
+
+    return handle
+
+
+def test_a_worker_has_todays_surroundings_at_the_first_start_and_at_a_restart(
+    method: str,
+    orchestrator: Orchestrator,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    umask: Callable[[int], int],
+    files: Callable[[int], None],
+) -> None:
+    orch = orchestrator(supervisor=DefaultSupervisor())
+    for name in "ab":
+        orch.add_agent(name, surroundings)
+
+    def change(number: int) -> dict[str, Any]:
+        folder = tmp_path / f"folder-{number}"
+        folder.mkdir()
+        monkeypatch.chdir(folder)
+        monkeypatch.setenv("TRIAL", f"value {number}")
+        monkeypatch.delenv(f"TRIAL_{number - 1}", raising=False)
+        monkeypatch.setenv(f"TRIAL_{number}", "\udcff")
+        monkeypatch.setattr(sys, "argv", ["program", f"--number={number}"])
+        monkeypatch.setattr(sys, "path", [*sys.path[:-1], f"/nowhere/{number}"])
+        umask(0o70 + number)
+        files(number * 4096)
+        return {
+            "variables": {"TRIAL": f"value {number}", f"TRIAL_{number}": "\udcff"},
+            "folder": str(folder),
+            "argv": ["program", f"--number={number}"],
+            "path": f"/nowhere/{number}",
+            "umask": 0o70 + number,
+            "core": number * 4096,
+        }
+
+    def seen_by(handle: OrchestratedHandle) -> Any:
+        return handle.deliver("x", timeout=PATIENCE).result().output
+
+    first = change(1)
+    handle = orch.spawn("a")
+    assert seen_by(handle) == first
+    second = change(2)
+    assert seen_by(orch.spawn("b")) == second  # The zygote is as old as the first worker.
+    assert seen_by(handle) == first
+    third = change(3)
+    crash = handle.deliver("x", timeout=PATIENCE)
+    crash.result()
+    handle.restart()
+    assert seen_by(handle) == third
+
+
+def test_a_folder_that_is_gone_stops_no_worker(
+    method: str, orchestrator: Orchestrator, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    folder = tmp_path / "gone"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    orch = orchestrator(supervisor=DefaultSupervisor())
+    orch.add_agent("a", lambda: lambda message: os.getpid())
+    handle = orch.spawn("a")
+    folder.rmdir()
+    first = handle.deliver("x", timeout=PATIENCE).result().output
+    handle.restart()
+    assert handle.deliver("x", timeout=PATIENCE).result().output != first
+
+
+def test_what_a_preloaded_module_has_changed_stays(
+    orchestrator: Orchestrator, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "changes_things.py").write_text("import os\nos.environ['TRIAL'] = 'by a module'\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delenv("TRIAL", raising=False)
+    orch = orchestrator(supervisor=DefaultSupervisor(), preload=["changes_things"])
+    orch.add_agent("a", lambda: lambda message: os.environ.get("TRIAL"))
+    handle = orch.spawn("a")
+    assert handle.deliver("x", timeout=PATIENCE).result().output == "by a module"
+    handle.restart()
+    assert handle.deliver("x", timeout=PATIENCE).result().output == "by a module"
+
+
+def test_proxies_of_a_manager_work_everywhere(method: str, orchestrator: Orchestrator) -> None:
+    orch = orchestrator(supervisor=DefaultSupervisor(), max_restarts=3)
+    with multiprocessing.get_context("spawn").Manager() as manager:
+        seen, calls, lock = manager.dict(), manager.Queue(), manager.Lock()
+
+        def factory() -> Any:
+            seen["factory"] = seen.get("factory", 0) + 1
+
+            def handle(message: Any) -> Any:
+                kind, other = message
+                if kind == "die":
+                    os.kill(os.getpid(), signal.SIGKILL)
+                with lock:
+                    other.put(kind)
+                return seen
+
+            return handle
+
+        orch.add_agent("a", factory)
+        handle = orch.spawn("a")
+        for number in (1, 2):
+            back = handle.deliver((number, calls), timeout=PATIENCE).result().output
+            assert back.copy() == {"factory": number}
+            assert calls.get(timeout=PATIENCE) == number
+            if number == 1:
+                assert handle.deliver(("die", None), timeout=PATIENCE).exception() is not None
+
+
+def test_a_lock_is_refused_with_what_to_use(orchestrator: Orchestrator) -> None:
+    orch = orchestrator(supervisor=DefaultSupervisor())
+    orch.add_agent("a", lambda: lambda message: None)
+    with pytest.raises(SerializationError, match=r"Manager\(\)\.Lock\(\)"):
+        orch.spawn("a").submit({"lock": multiprocessing.Lock()}).result()
