@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from procorch.batch.errors import BatchError as BatchError
     from procorch.batch.errors import BatchHalted as BatchHalted
     from procorch.batch.errors import BatchInputError as BatchInputError
+    from procorch.batch.errors import BatchInputWarning as BatchInputWarning
     from procorch.batch.errors import JournalBusy as JournalBusy
     from procorch.batch.errors import JournalDamaged as JournalDamaged
     from procorch.batch.errors import JournalError as JournalError
@@ -102,8 +103,8 @@ __version__ = "0.1.0"
 _HOMES = {
     "agent": "Agent AgentOptions",
     "batch.errors": (
-        "BatchError BatchHalted BatchInputError JournalBusy JournalDamaged JournalError "
-        "JournalFenced JournalMismatch"
+        "BatchError BatchHalted BatchInputError BatchInputWarning JournalBusy JournalDamaged "
+        "JournalError JournalFenced JournalMismatch"
     ),
     "batch.items": "BatchItem",
     "batch.report": "BatchSummary",

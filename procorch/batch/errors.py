@@ -23,6 +23,10 @@ class BatchInputError(BatchError):
     """The input is missing, malformed, or names one item twice; the text says where."""
 
 
+class BatchInputWarning(UserWarning):
+    """Something about the input that the user should know; the batch goes on."""
+
+
 class BatchHalted(BatchError):
     """The halt policy was met; what was finished is kept, and the batch can be resumed."""
 

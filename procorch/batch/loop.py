@@ -30,6 +30,7 @@ from procorch.batch.intake import Intake
 from procorch.batch.items import BatchItem, Row, reason_of
 from procorch.batch.loading import Unreadable
 from procorch.batch.memory import Memory
+from procorch.batch.recheck import Recheck
 from procorch.batch.report import Ended, Tally
 from procorch.batch.terms import Flight, Terms
 from procorch.batch.writer import Broken, Kept, News, Stuck
@@ -74,8 +75,9 @@ class Loop:
     """
 
     def __init__(
-        self, intake: Intake, crew: Crew, memory: Memory, inbox: Inbox, terms: Terms
-    ) -> None:
+        self, intake: Intake, crew: Crew, memory: Memory, inbox: Inbox, terms: Terms,
+        recheck: Recheck | None,
+    ) -> None:  # fmt: skip
         self.ready: deque[BatchItem] = deque()
         self.over = False
         self.ended: Ended = "running"
@@ -88,6 +90,7 @@ class Loop:
         self._memory = memory
         self._inbox = inbox
         self._terms = terms
+        self._recheck = recheck
         self._stopping = False
         self._hurry = False
         self._take_back_at: float | None = None
@@ -157,6 +160,11 @@ class Loop:
                 self.ready.append(item)
         if self.ended == "running":
             self.ended = "finished"
+            try:
+                if self._recheck is not None:
+                    self._recheck.confirm()
+            except Exception as error:  # the user's ``id`` may raise anything
+                self.ended, self.failure = "broken", error
         self._say_the_end()
 
     def _say_the_end(self) -> None:

@@ -2,21 +2,37 @@
 
 from __future__ import annotations
 
-import csv
+import codecs
 import gzip
+import itertools
 import os
+import re
 import select
-import sys
+import zlib
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
-from typing import IO, Any, TypeAlias
+from typing import IO, Any, NamedTuple, TypeAlias
 
 import msgspec
 
 from procorch.batch.errors import BatchInputError
 
-Entry: TypeAlias = tuple[Any, int | str]
-"""A value, and its line, or its name in a directory."""
+Warn: TypeAlias = Callable[[str], None]
+"""Is told of what the user should know though it is no error."""
+
+
+class Entry(NamedTuple):
+    """A value as a reader found it.
+
+    Args:
+        place: names the item where nothing else does: its line, its index.
+        where: where it stands, for a person.
+    """
+
+    value: Any
+    place: str
+    where: str
+
 
 Saw: TypeAlias = Callable[[bytes], object]
 """Is told of all bytes that were read, for a fingerprint."""
@@ -26,6 +42,15 @@ def unseen(data: bytes) -> None:
     """Nobody wants to know."""
 
 
+_UTF_16 = "is UTF-16, and must be UTF-8: `iconv -f UTF-16 -t UTF-8` converts it"
+_FOREIGN = {
+    codecs.BOM_UTF16_LE: _UTF_16,
+    codecs.BOM_UTF16_BE: _UTF_16,
+    b"\x1f\x8b": "is packed by gzip; a name that ends with .gz says so",
+}
+"""What a file begins with that is not text."""
+_DOCUMENT = "; of one document over many lines the format is json (--format json)"
+
 Lines: TypeAlias = Generator[tuple[int, bytes], None, None]
 
 
@@ -33,11 +58,11 @@ def lines_of(path: Path, saw: Saw) -> Lines:
     """Lines of a file, numbered from 1; ``.gz`` is unpacked."""
     try:
         file: IO[bytes]
-        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:  # type: ignore[assignment]
+        with gzip.open(path) if path.suffix.lower() == ".gz" else path.open("rb") as file:  # type: ignore[assignment]
             for number, line in enumerate(file, 1):
                 saw(line)
                 yield number, line
-    except (gzip.BadGzipFile, EOFError) as error:
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise BatchInputError(f"{path} cannot be unpacked: {error}") from None
     except OSError as error:
         raise BatchInputError(f"{path} cannot be read: {error.strerror}") from None
@@ -62,7 +87,7 @@ def lines_of_pipe(opened: int | Path, name: str) -> Lines:
                 begun.append(first)
                 for line in more:
                     number += 1
-                    yield number, b"".join(begun)
+                    yield number, b"".join([*begun, b"\n"])
                     begun = [line]
         finally:
             if fd is not opened:
@@ -83,57 +108,85 @@ def _next_chunk(fd: int) -> bytes:
             readable.poll()
 
 
-def read_jsonl(name: str, lines: Lines) -> Iterator[Entry]:
+def read_jsonl(name: str, lines: Iterator[tuple[int, bytes]], warn: Warn) -> Iterator[Entry]:
     """One JSON value a line; empty lines are nothing."""
     decode = msgspec.json.Decoder().decode
-    for number, line in lines:
+    count = 0
+    value: Any = None
+    for number, line in _texts(name, lines):
         if not line.strip():
             continue
         try:
-            yield decode(line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line), number
+            value = decode(line)
         except (msgspec.DecodeError, RecursionError) as error:
-            raise BatchInputError(f"{name}:{number}: not JSON: {error}") from None
+            hint = _DOCUMENT if not count and line.lstrip()[:1] in b"[{" else ""
+            raise BatchInputError(f"{name}:{number}: not JSON: {error}{hint}") from None
         except UnicodeDecodeError as error:
             raise BatchInputError(f"{name}:{number}: not UTF-8: {error.reason}") from None
+        count += 1
+        yield Entry(value, str(number), f"{name}:{number}")
+    if count == 1 and _is_table(value):
+        warn(
+            f"{name} is one line with one array, which is one item; format='json' "
+            f"(--format json) makes items of its {len(value)} elements"
+        )
+
+
+def read_json(name: str, lines: Lines, warn: Warn) -> Iterator[Entry]:
+    """One JSON document, whose elements are the items if it is an array; or a value a line.
+
+    It is a value a line where the first of several lines is a value by itself. A document is held
+    in memory as text; its elements are decoded one by one.
+    """
+    filled = ((number, line) for number, line in _texts(name, lines) if line.strip())
+    head = list(itertools.islice(filled, 2))
+    rest = itertools.chain(head, filled)
+    if len(head) == 2 and _is_json(head[0][1]):
+        yield from read_jsonl(name, rest, warn)
+        return
+    data = bytearray()
+    numbers = []
+    for number, line in rest:
+        data += line
+        numbers.append(number)
+    if not data:
+        return
+    decode = msgspec.json.Decoder().decode
+    try:
+        if not data.lstrip().startswith(b"["):
+            yield Entry(decode(data), str(numbers[0]), f"{name}:{numbers[0]}")
+            return
+        for index, element in enumerate(msgspec.json.decode(data, type=list[msgspec.Raw])):
+            yield Entry(decode(element), str(index), f"{name}, element {index}")
+    except (msgspec.DecodeError, RecursionError) as error:
+        found = re.search(r"\(byte (\d+)\)", str(error))
+        before = len(data) if found is None else int(found[1])
+        number = numbers[min(data.count(b"\n", 0, before), len(numbers) - 1)]
+        raise BatchInputError(
+            f"{name}:{number}: not JSON: {error}; it must be one document, or one value a line"
+        ) from None
+    except UnicodeDecodeError as error:
+        raise BatchInputError(f"{name}: not UTF-8: {error.reason}") from None
+
+
+def _is_table(value: Any) -> bool:
+    several = isinstance(value, list) and len(value) > 1
+    return several and all(isinstance(each, dict) for each in value)
+
+
+def _is_json(line: bytes) -> bool:
+    try:
+        msgspec.json.decode(line, type=msgspec.Raw)
+    except (msgspec.DecodeError, RecursionError):
+        return False
+    return True
 
 
 def read_text(name: str, lines: Lines) -> Iterator[Entry]:
     """Each line as text, without its end; empty lines are nothing."""
-    for number, text in _decoded(name, lines):
+    for number, text in decoded(name, lines):
         if line := text.rstrip("\r\n"):
-            yield line, number
-
-
-def read_csv(name: str, lines: Lines, delimiter: str) -> Iterator[Entry]:
-    """Rows as dicts by the names of the first line."""
-    csv.field_size_limit(sys.maxsize)
-    last = [0]
-
-    def texts() -> Iterator[str]:
-        for number, text in _decoded(name, lines):
-            last[0] = number
-            yield text
-
-    rows = csv.reader(texts(), delimiter=delimiter, strict=True)
-    try:
-        columns = next(rows, [])
-        twice = {column for column in columns if columns.count(column) > 1}
-        if twice:
-            raise BatchInputError(f"{name}:1: column {min(twice)!r} is there twice")
-        while True:
-            begins = last[0] + 1
-            row = next(rows, None)
-            if row is None:
-                return
-            if not row:
-                continue
-            if len(row) != len(columns):
-                raise BatchInputError(
-                    f"{name}:{begins}: {len(row)} fields where the first line has {len(columns)}"
-                )
-            yield dict(zip(columns, row, strict=True)), begins
-    except csv.Error as error:
-        raise BatchInputError(f"{name}:{last[0]}: not CSV: {error}") from None
+            yield Entry(line, str(number), f"{name}:{number}")
 
 
 def read_parquet(path: Path, saw: Saw) -> Iterator[Entry]:
@@ -156,7 +209,7 @@ def read_parquet(path: Path, saw: Saw) -> Iterator[Entry]:
             for batch in file.iter_batches(batch_size=256):
                 for row in batch.to_pylist():
                     number += 1
-                    yield row, number
+                    yield Entry(row, str(number), f"{path}:{number}")
         if saw is not unseen:
             for _ in lines_of(path, saw):
                 pass
@@ -164,30 +217,27 @@ def read_parquet(path: Path, saw: Saw) -> Iterator[Entry]:
         raise BatchInputError(f"{path}: not Parquet: {error}") from None
 
 
-def read_directory(path: Path, saw: Saw) -> Iterator[tuple[str, str, int, int]]:
-    """Files below a directory in the order of their names: path, name, size, mtime in ns.
-
-    Hidden files and directories are left out, links are not followed.
-    """
-    try:
-        entries = sorted(os.scandir(path), key=lambda entry: entry.name)
-    except OSError as error:
-        raise BatchInputError(f"{path} cannot be read: {error.strerror}") from None
-    for entry in entries:
-        if entry.name.startswith("."):
-            continue
-        if entry.is_dir(follow_symlinks=False):
-            for below, name, size, when in read_directory(Path(entry.path), saw):
-                yield below, f"{entry.name}/{name}", size, when
-        elif entry.is_file(follow_symlinks=False):
-            known = entry.stat(follow_symlinks=False)
-            saw(f"{entry.path}\0{known.st_size}\0{known.st_mtime_ns}\0".encode(errors="replace"))
-            yield entry.path, entry.name, known.st_size, known.st_mtime_ns
-
-
-def _decoded(name: str, lines: Lines) -> Iterator[tuple[int, str]]:
-    for number, line in lines:
+def decoded(name: str, lines: Lines) -> Iterator[tuple[int, str]]:
+    """Numbered lines as text."""
+    for number, line in _texts(name, lines):
         try:
-            yield number, line.decode("utf-8-sig" if number == 1 else "utf-8")
+            yield number, line.decode()
         except UnicodeDecodeError as error:
             raise BatchInputError(f"{name}:{number}: not UTF-8: {error.reason}") from None
+
+
+def _texts(name: str, lines: Iterator[tuple[int, bytes]]) -> Iterator[tuple[int, bytes]]:
+    """Lines without a byte order mark.
+
+    Raises:
+        BatchInputError: this is no text in UTF-8.
+    """
+    for number, line in lines:
+        if number == 1:
+            line = line.removeprefix(codecs.BOM_UTF8)
+            for begins, what in _FOREIGN.items():
+                if line.startswith(begins):
+                    raise BatchInputError(f"{name}: {what}")
+            if b"\0" in line:
+                raise BatchInputError(f"{name}:1: not text: there is a NUL byte")
+        yield number, line

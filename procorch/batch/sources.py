@@ -7,35 +7,28 @@ gives the number of items and a fingerprint by which a changed input is known.
 
 from __future__ import annotations
 
-import hashlib
 import os
-import random
 import stat
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import closing
-from dataclasses import dataclass
+import sys
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias
 
 from procorch.batch import readers
-from procorch.batch.errors import BatchInputError
+from procorch.batch.delimited import delimiter_of
+from procorch.batch.errors import BatchInputError, BatchInputWarning
+from procorch.batch.folder import Walk
+from procorch.batch.formats import FORMATS, Form
 from procorch.batch.items import SourceItem
-from procorch.batch.names import Names
+from procorch.batch.journal_files import Outputs
 from procorch.batch.readers import Saw, unseen
 
-FORMATS = ("auto", "jsonl", "csv", "tsv", "lines", "parquet", "dir")
-_BY_SUFFIX = {
-    ".jsonl": "jsonl",
-    ".ndjson": "jsonl",
-    ".json": "jsonl",
-    ".csv": "csv",
-    ".tsv": "tsv",
-    ".txt": "lines",
-    ".parquet": "parquet",
-}
 _ENVELOPE = "procorch"
 """The key that marks a line of ours: an item with its id, see `report.failed_line`."""
-_SHUFFLE = 10_000
+_LISTED = 5
+"""Names that a message has."""
 
 IdOf: TypeAlias = str | Callable[[Any], object] | None
 """How an item is named: a field, a function, or None: its field ``id`` or its place."""
@@ -46,11 +39,13 @@ class Source(Protocol):
 
     Attributes:
         name: what it is, for a person.
+        hint: is added where it has no items: why that may be so.
         live: the next item may be long in coming, so it is not waited for.
         repeatable: it can be read again from the beginning.
     """
 
     name: str
+    hint: str
     live: bool
     repeatable: bool
 
@@ -62,76 +57,75 @@ class Source(Protocol):
         """
         ...
 
+    def file(self) -> os.stat_result | None:
+        """The file that is read; None: it is no single file."""
+        ...
 
-@dataclass(frozen=True, slots=True)
-class Scan:
-    """What a source holds.
-
-    Args:
-        total: number of items.
-        fingerprint: hash of all of it; None where there are no bytes to be hashed.
-    """
-
-    total: int
-    fingerprint: str | None
+    def state(self) -> object:
+        """Equal to an earlier one: nothing has changed. None: it takes a reading to tell."""
+        ...
 
 
-def scan(source: Source, accept: Callable[[SourceItem], bool]) -> Scan:
-    """Read a source to its end; ``accept`` says which of its items count.
-
-    Raises:
-        BatchInputError: it cannot be read, a part of it makes no sense, or a name is there twice.
-    """
-    hashed, nothing = hashlib.blake2b(digest_size=16), hashlib.blake2b(digest_size=16).digest()
-    names = Names()
-    total = 0
-    for item in source.items(hashed.update):
-        names.add(item.id)
-        total += accept(item)
-    names.check(source.items())
-    return Scan(total, None if hashed.digest() == nothing else hashed.hexdigest())
-
-
-def open_source(items: object, *, form: str = "auto", id: IdOf = None) -> Source:
+def open_source(
+    items: object,
+    *,
+    form: str = "auto",
+    id: IdOf = None,
+    delimiter: str | None = None,
+    outputs: Outputs | None = None,
+) -> Source:
     """The source of a path, of ``-`` for standard input, or of any iterable.
 
     Args:
         form: one of `FORMATS`.
         id: how an item is named.
+        delimiter: of CSV and its relatives, see `read_csv`.
+        outputs: what the batch writes, which is no input.
 
     Raises:
-        BatchInputError: there is no such file, or its format is not known.
+        BatchInputError: there is no such file, its format is not known, or the batch writes it.
         TypeError: what is given is neither a path nor an iterable.
+        ValueError: format or delimiter make no sense.
     """
     if form not in FORMATS:
         raise ValueError(f"format={form!r}; known: {', '.join(FORMATS)}")
-    if isinstance(items, str | os.PathLike):
-        if os.fspath(items) == "-":
-            return Pipe(0, "standard input", "jsonl" if form == "auto" else form, id)
-        return _open_path(Path(os.fspath(items)), form, id)
-    if not isinstance(items, Iterable):
+    how = Form(form, None if delimiter is None else delimiter_of(delimiter))
+    outputs = Outputs(None) if outputs is None else outputs
+    if isinstance(items, str | os.PathLike) and not isinstance(os.fspath(items), bytes):
+        source = _open_path(os.fspath(items), how, id, outputs)
+    elif not isinstance(items, Iterable) or isinstance(items, bytes | bytearray | os.PathLike):
         raise TypeError(f"items must be a path or an iterable, not {type(items).__name__}")
-    return Given(items, id)
+    elif form != "auto" or delimiter is not None:
+        raise ValueError(f"format and delimiter are for files, not for a {type(items).__name__}")
+    else:
+        source = Given(items, id)
+    outputs.refuse(source.name, source.file())
+    return source
 
 
-def _open_path(path: Path, form: str, id: IdOf) -> Source:
+def _open_path(given: str, form: Form, id: IdOf, outputs: Outputs) -> Source:
+    if not given:
+        raise BatchInputError("the input is an empty path: name a file, a folder, or -")
+    if given == "-":
+        _check_stdin()
+        return Pipe(0, "standard input", form.known("", "standard input", "jsonl"), id)
+    path = Path(given)
     try:
         mode = path.stat().st_mode
     except OSError as error:
         raise BatchInputError(f"{path} cannot be read: {error.strerror}") from None
+    except ValueError as error:  # a NUL byte
+        raise BatchInputError(f"{given!r} cannot be read: {error}") from None
     if stat.S_ISDIR(mode):
-        return Directory(path, id)
-    if form == "auto":
-        suffix = path.with_suffix("").suffix if path.suffix == ".gz" else path.suffix
-        form = _BY_SUFFIX.get(suffix.lower(), "")
-        if not form:
-            raise BatchInputError(
-                f"{path}: the format of {suffix or 'a file without a suffix'} is not known; "
-                f"say which: {', '.join(FORMATS[1:])}"
-            )
-    if form == "dir":
+        if form.delimiter is not None or form.name not in ("auto", "dir"):
+            what = "delimiter" if form.delimiter else f"format {form.name}"
+            raise BatchInputError(f"{path} is a directory, whose items are files: no {what}")
+        return Directory(path, id, outputs)
+    suffix = path.with_suffix("").suffix if path.suffix.lower() == ".gz" else path.suffix
+    form = form.known(suffix, str(path))
+    if form.name == "dir":
         raise BatchInputError(f"{path} is not a directory")
-    if stat.S_ISFIFO(mode) and form != "parquet":
+    if not stat.S_ISREG(mode):
         return Pipe(path, str(path), form, id)
     try:
         path.open("rb").close()
@@ -140,24 +134,51 @@ def _open_path(path: Path, form: str, id: IdOf) -> Source:
     return File(path, form, id)
 
 
+def _check_stdin() -> None:
+    """Refuse a standard input that is closed: its number belongs to some other file then."""
+    stdin = sys.__stdin__
+    with suppress(OSError):
+        os.fstat(0)
+        if stdin is not None and not stdin.closed:
+            return
+    raise BatchInputError("standard input cannot be read: it is closed")
+
+
 class File:
     """A file of one of the formats."""
 
-    live, repeatable = False, True
+    live, repeatable, hint = False, True, ""
 
-    def __init__(self, path: Path, form: str, id: IdOf) -> None:
+    def __init__(self, path: Path, form: Form, id: IdOf) -> None:
         self.name = str(path)
         self._path = path
         self._form = form
         self._id = id
+        self._warn = Warner()
 
     def items(self, saw: Saw = unseen) -> Iterator[SourceItem]:
         """See `Source`."""
-        if self._form == "parquet":
-            entries = readers.read_parquet(self._path, saw)
-        else:
-            entries = _entries(self.name, self._form, readers.lines_of(self._path, saw))
-        yield from _numbered(self.name, entries, self._id)
+        if self._form.name == "parquet":
+            yield from _numbered(readers.read_parquet(self._path, saw), self._id)
+            return
+        # Closed at once whatever is raised: the traceback would keep the descriptor open.
+        with closing(readers.lines_of(self._path, saw)) as lines:
+            yield from _numbered(self._form.entries(self.name, lines, self._warn), self._id)
+
+    def file(self) -> os.stat_result | None:
+        """See `Source`."""
+        try:
+            return self._path.stat()
+        except OSError:
+            return None
+
+    def state(self) -> object:
+        """See `Source`."""
+        now = self.file()
+        if now is None:
+            return None
+        # The time of the last change of the inode as well: nobody sets that back.
+        return now.st_dev, now.st_ino, now.st_size, now.st_mtime_ns, now.st_ctime_ns
 
 
 class Pipe:
@@ -168,47 +189,71 @@ class Pipe:
             waits for the program that writes.
     """
 
-    live, repeatable = True, False
+    live, repeatable, hint = True, False, ""
 
-    def __init__(self, opened: int | Path, name: str, form: str, id: IdOf) -> None:
-        if form not in ("jsonl", "csv", "tsv", "lines"):
-            raise BatchInputError(f"{name}: {form} cannot be read from a pipe")
+    def __init__(self, opened: int | Path, name: str, form: Form, id: IdOf) -> None:
+        if not form.by_line:
+            raise BatchInputError(f"{name}: {form.name} cannot be read from a pipe")
         self.name = name
         self._opened = opened
         self._form = form
         self._id = id
+        self._warn = Warner()
 
     def items(self, saw: Saw = unseen) -> Iterator[SourceItem]:
         """See `Source`."""
-        # Closed at once whatever is raised: the traceback would keep the descriptor open.
+        # Closed at once, see `File`.
         with closing(readers.lines_of_pipe(self._opened, self.name)) as lines:
-            yield from _numbered(self.name, _entries(self.name, self._form, lines), self._id)
+            yield from _numbered(self._form.entries(self.name, lines, self._warn), self._id)
+
+    def file(self) -> os.stat_result | None:
+        """See `Source`."""
+        try:
+            return os.stat(self._opened)
+        except OSError:
+            return None
+
+    def state(self) -> object:
+        """See `Source`."""
+        return None
 
 
 class Directory:
     """The files below a directory: an item is a path, its id the path within the directory."""
 
-    live, repeatable = False, True
+    live, repeatable, hint = False, True, " (hidden files are left out)"
 
-    def __init__(self, path: Path, id: IdOf) -> None:
+    def __init__(self, path: Path, id: IdOf, outputs: Outputs) -> None:
         if id is not None and not callable(id):
             raise BatchInputError(f"{path} is a directory: its items have no field {id!r}")
         self.name = str(path)
         self._path = path
         self._id = id
+        self._outputs = outputs
+        self._warn = Warner()
 
     def items(self, saw: Saw = unseen) -> Iterator[SourceItem]:
         """See `Source`."""
-        files = readers.read_directory(self._path, saw)
-        for position, (path, name, size, when) in enumerate(files):
+        walk = Walk(self._path, self._outputs)
+        for position, (path, name, size, when) in enumerate(walk.files(saw)):
             given = name if self._id is None else _id_of(path, self._id, name, path)
             yield SourceItem(_clean(given), path, position, path, (size, when))
+        if walk.left_out:
+            self._warn(f"left out of {self.name}: {listed(walk.left_out)}")
+
+    def file(self) -> os.stat_result | None:
+        """See `Source`."""
+        return None
+
+    def state(self) -> object:
+        """See `Source`."""
+        return None
 
 
 class Given:
     """Any iterable of Python's; it is read on the thread that runs the batch."""
 
-    live = False
+    live, hint = False, ""
 
     def __init__(self, items: Iterable[Any], id: IdOf) -> None:
         self.name = f"a {type(items).__name__}"
@@ -223,68 +268,43 @@ class Given:
             name, value = _named(value, self._id, str(position), where)
             yield SourceItem(name, value, position, where)
 
+    def file(self) -> os.stat_result | None:
+        """See `Source`."""
+        return None
 
-def shuffled(items: Iterator[SourceItem], seed: int) -> Iterator[SourceItem]:
-    """Items in an order that ``seed`` decides, drawn from a window of 10,000 of them."""
-    chance = random.Random(seed)
-    window: list[SourceItem] = []
-    for item in items:
-        if len(window) < _SHUFFLE:
-            window.append(item)
-            continue
-        place = chance.randrange(_SHUFFLE)
-        window[place], item = item, window[place]
-        yield item
-    chance.shuffle(window)
-    yield from window
+    def state(self) -> object:
+        """See `Source`."""
+        return len(self._items) if isinstance(self._items, Sized) else None
 
 
-@dataclass(frozen=True, slots=True)
-class Shard:
-    """Part ``index`` (from 1) of ``of``; an item's part follows from its id alone."""
+class Warner:
+    """Warns of the input, of each thing once however often it is read."""
 
-    index: int
-    of: int
+    def __init__(self) -> None:
+        self._said: set[str] = set()
 
-    @classmethod
-    def parse(cls, text: str) -> Shard:
-        """``2/8``.
-
-        Raises:
-            ValueError: it is something else.
-        """
-        index, slash, of = text.partition("/")
-        if not (slash and index.isdigit() and of.isdigit() and 1 <= int(index) <= int(of)):
-            raise ValueError(f"shard: {text!r} is not a part; write 2/8 for the second of eight")
-        return cls(int(index), int(of))
-
-    def has(self, item: SourceItem) -> bool:
-        """Whether the item is of this part."""
-        hashed = hashlib.blake2b(item.id.encode(), digest_size=8).digest()
-        return int.from_bytes(hashed) % self.of == self.index - 1
-
-    def __str__(self) -> str:
-        return f"{self.index}/{self.of}"
+    def __call__(self, text: str) -> None:
+        """Warn with `BatchInputWarning`."""
+        if text not in self._said:
+            self._said.add(text)
+            warnings.warn(text, BatchInputWarning, stacklevel=2)
 
 
-def _entries(name: str, form: str, lines: readers.Lines) -> Iterator[readers.Entry]:
-    if form == "jsonl":
-        return readers.read_jsonl(name, lines)
-    if form == "lines":
-        return readers.read_text(name, lines)
-    return readers.read_csv(name, lines, "\t" if form == "tsv" else ",")
+def listed(names: Sequence[str]) -> str:
+    """``a, b, c and 7 more``."""
+    more = len(names) - _LISTED
+    return ", ".join(names[:_LISTED]) + (f" and {more} more" if more > 0 else "")
 
 
-def _numbered(name: str, entries: Iterator[readers.Entry], id: IdOf) -> Iterator[SourceItem]:
-    for position, (value, line) in enumerate(entries):
-        where = f"{name}:{line}"
-        given, value = _named(value, id, str(line), where)
+def _numbered(entries: Iterator[readers.Entry], id: IdOf) -> Iterator[SourceItem]:
+    for position, (value, place, where) in enumerate(entries):
+        given, value = _named(value, id, place, where)
         yield SourceItem(given, value, position, where)
 
 
 def _named(value: Any, id: IdOf, place: str, where: str) -> tuple[str, Any]:
     """An item's id and its value; a line of ours is unwrapped."""
-    if isinstance(value, dict) and _ENVELOPE in value and {"id", "input"} <= value.keys():
+    if isinstance(value, dict) and value.get(_ENVELOPE) == 1 and {"id", "input"} <= value.keys():
         return _clean(str(value["id"])), value["input"]
     return _clean(_id_of(value, id, place, where)), value
 

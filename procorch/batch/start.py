@@ -4,66 +4,30 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-import itertools
 import os
 import queue
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 from typing import Any
 
-from procorch.batch import recipe, sources
+from procorch.batch import recipe
 from procorch.batch.crew import Crew
 from procorch.batch.feed import Feed
 from procorch.batch.halt import Halt
 from procorch.batch.intake import Intake
-from procorch.batch.items import REASONS, SourceItem
+from procorch.batch.items import REASONS
 from procorch.batch.journal import Journal
+from procorch.batch.journal_files import Outputs
 from procorch.batch.loop import Inbox, Loop
 from procorch.batch.memory import Durable, Forgetful, Memory, remove
+from procorch.batch.recheck import Recheck, scan
 from procorch.batch.resume import check
 from procorch.batch.runner import BatchRun
-from procorch.batch.sources import IdOf, Scan, Shard, Source
+from procorch.batch.selection import Selection, Shard
+from procorch.batch.sources import IdOf, open_source
 from procorch.batch.terms import Terms
 from procorch.units import seconds, whole
-
-
-@dataclass(frozen=True, slots=True)
-class Selection:
-    """Which items of a source, and in which order.
-
-    Args:
-        shard: only those of one part.
-        limit: only the first so many of them.
-        seed: shuffle them, in an order that this decides.
-    """
-
-    shard: Shard | None = None
-    limit: int | None = None
-    seed: int | None = None
-
-    def of(self, source: Source) -> Iterator[SourceItem]:
-        """The items themselves."""
-        items = source.items()
-        if self.shard is not None:
-            items = filter(self.shard.has, items)
-        if self.limit is not None:
-            items = itertools.islice(items, self.limit)
-        return items if self.seed is None else sources.shuffled(items, self.seed)
-
-    def scan(self, source: Source) -> Scan | None:
-        """What there is of them; None where it can be read only once."""
-        if not source.repeatable:
-            return None
-        accept = (lambda item: True) if self.shard is None else self.shard.has
-        return sources.scan(source, accept)
-
-    def total(self, scan: Scan | None) -> int | None:
-        """How many they are."""
-        if scan is None or self.limit is None:
-            return None if scan is None else scan.total
-        return min(scan.total, self.limit)
 
 
 def run_batch(
@@ -89,8 +53,11 @@ def run_batch(
     shard: str | None = None,
     id: IdOf = None,
     format: str = "auto",
+    delimiter: str | None = None,
+    allow_empty: bool = False,
     skip_known: bool = False,
     command: str | None = None,
+    streams: Collection[int] = (1, 2),
     start_method: str | None = None,
     **settings: Any,
 ) -> BatchRun:
@@ -118,7 +85,8 @@ def run_batch(
         retry_failed: when resuming, run what has failed again.
         redo: forget what is in ``out`` and start over; not with ``resume`` or ``retry_failed``.
         accept_changes: resume though the input or the factory has changed; what has changed in the
-            input is run again, outcomes of another factory stay.
+            input is run again, outcomes of another factory stay. An input that changes while the
+            batch runs is a warning and no error.
         keep_order: hand items out in the order of the input.
         halt: end early: ``"soon,fail=3"`` when three items of this run have failed,
             ``"now,fail=10%"`` (now: without finishing what is under way); also ``success`` and
@@ -128,9 +96,14 @@ def run_batch(
         shard: ``"2/8"``: only the second of eight parts; the parts follow from the ids alone.
         id: field that names an item, or a function of the item. None: its field ``id``, or its
             place: the line of a file, the index in an iterable.
-        format: of a file: "auto" (by its suffix), "jsonl", "csv", "tsv", "lines", "parquet".
+        format: of a file: "auto" (by its suffix), "jsonl", "json", "csv", "tsv", "lines",
+            "parquet".
+        delimiter: what separates the fields of CSV, one character. None: a comma (TSV: a tab), or
+            what the first two rows show, with a warning.
+        allow_empty: an input without items is a batch of none. False: it is an error.
         skip_known: do not hand out items of earlier runs.
         command: the command line that goes on with this batch, for `procorch show`.
+        streams: descriptors of standard output and error; the files they lead to are no input.
         start_method: how workers are started, see `AgentOrchestrator`.
         settings: of the workers, see `procorch.supervision.settings.AgentSettings`.
 
@@ -138,7 +111,8 @@ def run_batch(
         The batch; the work is done while you iterate over it.
 
     Raises:
-        BatchInputError: the input is missing or malformed.
+        BatchInputError: the input is missing, malformed or empty, or the batch would write it.
+            While you iterate: it has changed since the batch began.
         JournalMismatch: ``out`` holds a batch and none of ``resume`` and ``redo`` is given, or
             another batch than this one; the text shows the difference.
         JournalBusy: another process works on it.
@@ -165,12 +139,15 @@ def run_batch(
         None if shard is None else Shard.parse(shard),
         None if limit is None else whole(limit, "limit", least=1),
         seed if shuffle else None,
+        allow_empty,
     )
     if memory_limit is not None:
         settings["memory_limit"] = memory_limit
-    source = sources.open_source(items, form=format, id=id)
-    found = selection.scan(source)
-    total = selection.total(found)
+    journal_path = None if out is None else Path(os.fspath(out))
+    outputs = Outputs(journal_path, streams)
+    source = open_source(items, form=format, id=id, delimiter=delimiter, outputs=outputs)
+    found = scan(source, selection) if source.repeatable else None
+    total = None if found is None else found.total
     header = {
         "factory": recipe.name_of(factory),
         "recipe": recipe.describe(factory),
@@ -186,13 +163,12 @@ def run_batch(
     inbox: Inbox = queue.SimpleQueue()
     name = recipe.name_of(factory).rpartition(":")[2]
     memory: Memory
-    if out is None:
+    if journal_path is None:
         crew = Crew(factory, count, name, settings, start_method)
         memory = Forgetful(inbox.put)
     else:
-        path = Path(os.fspath(out))
-        new = not path.exists()
-        journal = Journal(path)
+        new = not journal_path.exists()
+        journal = Journal(journal_path)
         try:
             kind, unmoved = check(
                 journal, header, lambda: selection.of(source),
@@ -208,12 +184,17 @@ def run_batch(
         except BaseException:
             journal.close()
             if new:
-                remove(path)
+                remove(journal_path)
             raise
-    left = selection.of(source)
+    recheck = None
+    if found is None:
+        left = selection.of(source)
+    else:
+        recheck = Recheck(source, selection, found, tolerant=accept_changes)
+        left = recheck.items()
     fed = Feed(left, inbox.put) if source.live else left
     intake = Intake(fed, memory, terms, ahead=source.repeatable)
-    loop = Loop(intake, crew, memory, inbox, terms)
+    loop = Loop(intake, crew, memory, inbox, terms, recheck)
     return BatchRun(loop, crew, memory, inbox, total)
 
 

@@ -11,6 +11,7 @@ import click
 
 from procorch.cli import signals, streams, verb
 from procorch.cli.exits import ExitCode, Misconfigured
+from procorch.cli.input_warnings import told_warnings
 from procorch.cli.params import duration, files, size
 from procorch.cli.verb import Verb
 from procorch.launch.choose import METHODS
@@ -58,8 +59,11 @@ _option = click.option
 @_option("--shard", metavar="I/N", help="Only part I of N; parts follow from the items' ids.")
 @_option("--id", "id_", metavar="FIELD", help="Field that names an item, in place of id.")
 @_option("--format", "form", default="auto", show_default=True,
-         type=click.Choice(["auto", "jsonl", "csv", "tsv", "lines", "parquet", "dir"]),
+         type=click.Choice(["auto", "jsonl", "json", "csv", "tsv", "lines", "parquet", "dir"]),
          help="Of IN, where its suffix does not say it.")  # fmt: skip
+@_option("--delimiter", metavar="CHAR",
+         help="Between the fields of CSV, where it is no comma: ';', '|', tab.")  # fmt: skip
+@_option("--allow-empty", is_flag=True, help="An input without items is no error.")
 @_option("--grace", type=duration(least="0"), default="25s", show_default=True,
          help="Time to finish what is under way after SIGTERM or SIGHUP.")  # fmt: skip
 @_option(
@@ -74,8 +78,8 @@ def command(app: str, source: str, out: Path | None, **given: Any) -> int:
     """Run every item of an input on crash-isolated agents, durably.
 
     APP is package.module:factory or path/to/file.py:factory; the factory makes the agent, which
-    gets the items unchanged. IN is a JSONL, CSV, TSV, text or Parquet file, a directory, or - for
-    JSON lines on standard input.
+    gets the items unchanged. IN is a JSONL, JSON, CSV, TSV, text or Parquet file, a directory, or -
+    for JSON lines on standard input.
 
     Each item gets exactly one outcome, whatever dies meanwhile. Outcomes are written to RUN as they
     come, so that a batch that was interrupted or killed goes on with --resume. What has failed is
@@ -87,13 +91,14 @@ def command(app: str, source: str, out: Path | None, **given: Any) -> int:
     The exit code is 0 when all items succeeded, 1 when some failed, 2 when nothing was begun, 5
     when --halt ended it, 130 after Ctrl-C, 143 after SIGTERM, and 129 after SIGHUP.
     """
-    from procorch.batch.errors import BatchError, BatchHalted
+    from procorch.batch.errors import BatchError, BatchHalted, BatchInputError
     from procorch.cli import batch_report, places, screen
     from procorch.cli.app import load
     from procorch.cli.batch_screen import shown
     from procorch.errors import AgentError
     from procorch.telemetry.quiet import replacements
 
+    click.get_current_context().with_resource(told_warnings())
     factory = load(app)
     out = places.usual_out(app, source) if out is None else out
     again = verb.again(*_GO_ON)
@@ -118,6 +123,8 @@ def command(app: str, source: str, out: Path | None, **given: Any) -> int:
         raise Misconfigured(str(error)) from None
     except AgentError as error:
         raise Misconfigured(f"the agent cannot be started: {error}") from None
+    if isinstance(failure, BatchInputError) and not summary.done:
+        raise Misconfigured(str(failure))
     failed = batch_report.write_failed(out, places.failed_file(out))
     console = screen.stderr() if given["as_json"] else screen.stdout()
     batch_report.print_summary(console, summary, out, failed, again, replaced.count)
@@ -144,7 +151,9 @@ def _started(factory: Any, source: str, out: Path, given: dict[str, Any], again:
         retry_failed=given["retry_failed"], redo=given["redo"],
         accept_changes=given["accept_changes"], keep_order=given["keep_order"],
         limit=given["limit"], shuffle=given["shuffle"], seed=given["seed"], shard=given["shard"],
-        id=given["id_"], format=given["form"], skip_known=True, command=again, output="capture",
+        id=given["id_"], format=given["form"], delimiter=given["delimiter"],
+        allow_empty=given["allow_empty"], skip_known=True, command=again,
+        streams=streams.descriptors(), output="capture",
         start_method=given["start_method"], **settings,
     )  # fmt: skip
 
@@ -152,12 +161,17 @@ def _started(factory: Any, source: str, out: Path, given: dict[str, Any], again:
 def _dry_run(source: str, out: Path, given: dict[str, Any]) -> int:
     from procorch.batch.dry import plan
     from procorch.batch.journal import Reader
-    from procorch.batch.sources import Shard, open_source
-    from procorch.batch.start import Selection
+    from procorch.batch.journal_files import Outputs
+    from procorch.batch.selection import Selection, Shard
+    from procorch.batch.sources import open_source
 
     shard = None if given["shard"] is None else Shard.parse(given["shard"])
-    selection = Selection(shard, given["limit"])
-    items = selection.of(open_source(source, form=given["form"], id=given["id_"]))
+    selection = Selection(shard, given["limit"], allow_empty=given["allow_empty"])
+    opened = open_source(
+        source, form=given["form"], id=given["id_"], delimiter=given["delimiter"],
+        outputs=Outputs(out, streams.descriptors()),
+    )  # fmt: skip
+    items = selection.of(opened)
     with Reader(out) if out.exists() else contextlib.nullcontext() as journal:
         found = plan(
             items, journal, retry_failed=given["retry_failed"], redo=given["redo"],

@@ -82,6 +82,15 @@ def data() -> TextIO | None:
     return _data or sys.stdout
 
 
+def descriptors() -> list[int]:
+    """Where data and notes go, as far as they go to descriptors."""
+    found = []
+    for file in (data(), sys.stderr):
+        with contextlib.suppress(OSError, ValueError):  # it is none, or is closed
+            found += [] if file is None else [file.fileno()]
+    return found
+
+
 def on_a_terminal() -> bool:
     """Whether data goes to a terminal."""
     file = data()

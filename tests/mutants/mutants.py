@@ -47,6 +47,7 @@ PREFETCH = "tests/process/test_prefetch.py::test_"
 MONITOR = "tests/process/test_monitor.py::test_"
 STREAM = "tests/process/test_stream.py::test_"
 CHECKPOINT = "tests/process/test_checkpoint.py::test_"
+RECHECK = "tests/batch/test_recheck.py::test_"
 PIPES = "tests/batch/test_pipes.py::test_"
 FORKS = "tests/process/test_forks.py::test_"
 DESCRIPTORS = "tests/process/test_descriptors.py::test_"
@@ -1100,6 +1101,31 @@ MUTANTS = (
         "        except BaseException as error:  # whatever it is, the batch must hear of it\n",
         "        except OSError as error:\n",
         (PIPES + "whatever_the_input_raises_ends_the_batch_with_it",),
+    ),
+    Mutant(
+        "input: compared at the end with what it was",
+        "batch/recheck.py",
+        "        if self._same and now is not None and now == self._scan.state "
+        "and not self._found.any():\n",
+        "        if not self._found.any():\n",
+        (
+            RECHECK + "a_file_that_changes_when_it_was_read_already",
+            RECHECK + "files_of_a_folder_that_come_go_and_change",
+        ),
+    ),
+    Mutant(
+        "input: compared while it is read as well",
+        "batch/recheck.py",
+        "                if self._found.look(item, self._scan.digests, missing):\n",
+        "                if True:\n",
+        (RECHECK + "a_file_that_changed_and_changed_back_is_noticed",),
+    ),
+    Mutant(
+        "input: no more is run than was checked",
+        "batch/recheck.py",
+        "itertools.islice(everything, self._scan.read)",
+        "everything",
+        (RECHECK + "of_very_many_items_the_numbers_are_compared",),
     ),
     # ---- requests ahead of their turn
     Mutant(

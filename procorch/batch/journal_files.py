@@ -1,0 +1,147 @@
+"""The files of a batch: the journal, what lies beside it, and whether an input is one of them."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import re
+import stat
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TypeAlias
+
+from procorch.batch.errors import BatchInputError
+
+Identity: TypeAlias = tuple[int, int]
+"""Device and inode: one file, whatever it is called."""
+
+_BESIDE = ("", "-wal", "-shm", "-journal", ".lock")
+_LINE_OF_OURS = b'{"procorch":1,'
+_PAGE = 512
+"""The size of a database is a multiple of this."""
+_APPLICATION = (68, b"proc")
+"""Where the header of a database says whose it is, and what it says of ours."""
+
+
+def identity(known: os.stat_result) -> Identity:
+    """Which file this is."""
+    return known.st_dev, known.st_ino
+
+
+def failed_file(journal: Path, number: int = 1) -> Path:
+    """Where the failed items of a batch are put: ``run.failed.jsonl`` beside ``run.db``.
+
+    Args:
+        number: of the name, where the first ones are taken.
+    """
+    return journal.with_name(f"{_stem(journal.name)}.failed{_number(number)}.jsonl")
+
+
+def _stem(journal: str) -> str:
+    # Only a final .db is replaced: run.2026-11-27 and run.2026-11-28 are two batches.
+    return journal.removesuffix(".db") or journal
+
+
+def _number(number: int) -> str:
+    return "" if number == 1 else f".{number}"
+
+
+def belongs(path: str, name: str, journal: str) -> bool:
+    """Whether a file is a journal of this name in the same folder, or one that belongs to it.
+
+    A file of failed items may have been there before the journal: it is looked into.
+    """
+    if name in {journal + suffix for suffix in _BESIDE}:
+        return True
+    if not re.fullmatch(re.escape(_stem(journal)) + r"\.failed(\.\d+)?\.jsonl", name):
+        return False
+    return _begins(path, len(_LINE_OF_OURS)) == _LINE_OF_OURS
+
+
+def is_journal(path: str, size: int) -> bool:
+    """Whether this file is a journal of procorch."""
+    if not size or size % _PAGE:  # nearly all other files, which need not be opened
+        return False
+    begins, ours = _APPLICATION
+    head = _begins(path, begins + len(ours))
+    return head.startswith(b"SQLite format 3\0") and head.endswith(ours)
+
+
+def _begins(path: str, size: int) -> bytes:
+    try:
+        with open(path, "rb") as file:
+            return file.read(size)
+    except OSError:
+        return b""
+
+
+class Outputs:
+    """What a batch writes.
+
+    Args:
+        journal: None: there is none.
+        streams: descriptors of standard output and standard error.
+    """
+
+    def __init__(self, journal: Path | None, streams: Iterable[int] = (1, 2)) -> None:
+        self._journal = journal
+        self._streams = set(_files_of(streams))
+        self._folder: Identity | None = None
+        if journal is not None:
+            with contextlib.suppress(OSError):  # opening the journal says what is wrong with it
+                self._folder = identity(os.stat(journal.parent))
+
+    def belongs(self, folder: Identity, path: str, name: str) -> bool:
+        """Whether this is the journal or a file that belongs to it, by its name."""
+        if self._journal is None or folder != self._folder:
+            return False
+        return belongs(path, name, self._journal.name)
+
+    def files(self) -> dict[Identity, str]:
+        """The files that are there already, to be known under other names."""
+        found = dict.fromkeys(self._streams, "standard output")
+        if self._journal is not None and self._journal.name:
+            names = [self._journal.name + suffix for suffix in _BESIDE]
+            for path in map(self._journal.with_name, names):
+                with contextlib.suppress(OSError):
+                    found[identity(os.stat(path))] = str(path)
+        return found
+
+    def refuse(self, name: str, read: os.stat_result | None) -> None:
+        """Refuse an input that is also written.
+
+        Args:
+            read: the file that is read; None: there is none.
+
+        Raises:
+            BatchInputError: the input is the journal, a file beside it, or standard output.
+        """
+        if read is None or not stat.S_ISREG(read.st_mode):
+            return
+        written = self.files().get(identity(read))
+        if written is not None:
+            raise BatchInputError(
+                f"{name} is the input, and this batch writes {written}, which is the same file; "
+                "name another journal, out= (-o)"
+            )
+        if self._journal is None or not self._journal.name:
+            return
+        failed = failed_file(self._journal)
+        with contextlib.suppress(OSError):
+            if identity(os.stat(failed)) == identity(read):
+                raise BatchInputError(
+                    f"{name} is the input, and {failed} is the same file, where the failed items "
+                    f"of {self._journal} are put; name another journal, out= (-o), or go on with "
+                    "the input of that batch, retry_failed=True (--retry-failed)"
+                )
+
+
+def _files_of(streams: Iterable[int]) -> Iterable[Identity]:
+    for fd in streams:
+        with contextlib.suppress(OSError):  # it is closed
+            known = os.fstat(fd)
+            # One that can only be read is another file, opened after the stream was closed.
+            writes = fcntl.fcntl(fd, fcntl.F_GETFL) & os.O_ACCMODE != os.O_RDONLY
+            if stat.S_ISREG(known.st_mode) and writes:
+                yield identity(known)
