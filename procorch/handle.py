@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from functools import partial
 from typing import Any, TypeVar, get_args
 
+from procorch.errors import AgentError
 from procorch.info import AgentInfo, inspect
 from procorch.launch.base import Stream
 from procorch.messages import AgentMessage, AgentResult
@@ -21,7 +22,9 @@ from procorch.runtime.reply import ValueReply as ValueReply
 from procorch.runtime.stream import StreamReply as StreamReply
 from procorch.supervision import events as ev
 from procorch.supervision.states import AgentStatus
-from procorch.units import seconds, whole
+from procorch.units import seconds
+from procorch.units import whole as whole_number
+from procorch.wire.several import Several
 
 _Reply = TypeVar("_Reply", bound=Reply[Any])
 
@@ -222,18 +225,40 @@ class OrchestratedHandle:
             priority=priority,
         )
 
-    def deliver_chunk(self, items: list[Any], *, priority: int = 0, lead: int = 0) -> ChunkReply:
+    def may_wait(self) -> bool:
+        """Whether its outcomes can come while this thread waits (executors)."""
+        return self._monitor.may_wait()
+
+    def failed_as(self, kind: type[_Reply], error: AgentError) -> _Reply:
+        """The future of a request that could not be sent (executors)."""
+        return self._entrance.failed(kind, error)
+
+    def withdraw_waiting(self) -> None:
+        """Cancel the futures of all requests that no agent has got; of all its orchestrator's."""
+        self._monitor.must_be_ours()
+        self._monitor.withdraw_waiting()
+
+    def deliver_chunk(
+        self,
+        items: list[Any] | Several,
+        *,
+        priority: int = 0,
+        lead: int = 0,
+        whole: bool = False,
+    ) -> ChunkReply:
         """Send many small items as one request, without timeout and retries (pools, executors).
 
         Args:
             lead: the first so many items prepare the others; nobody asks what they came to.
+            whole: have the agent do all of them, however long that takes; else it may give those
+                that it has not begun back, for others to do.
 
         Raises:
             SerializationError: one of them cannot be serialised.
             MessageTooLarge: together they are larger than ``max_message``.
         """
         self._monitor.must_be_ours()
-        return self._entrance.send_chunk(items, priority=priority, lead=lead)
+        return self._entrance.send_chunk(items, priority=priority, lead=lead, whole=whole)
 
     def await_result(self) -> AgentResult:
         """Close the channel, let the queue drain, and wait for the agent's end (seed).
@@ -342,6 +367,11 @@ class OrchestratedHandle:
         """Whether the agent has ended."""
         return self._link.status is not AgentStatus.RUNNING
 
+    def failure(self) -> BaseException | None:
+        """What it has ended with; None while it runs, and where nothing was wrong."""
+        ended = self._link.ended
+        return ended.exception() if ended.done() else None
+
     def __repr__(self) -> str:
         return f"<OrchestratedHandle name={self.name!r} status={self.status().name}>"
 
@@ -351,4 +381,4 @@ def _timeout(given: float | str | None) -> float | None:
 
 
 def _retries(given: int | None) -> int | None:
-    return None if given is None else whole(given, "retries")
+    return None if given is None else whole_number(given, "retries")

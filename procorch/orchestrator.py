@@ -409,6 +409,12 @@ class AgentOrchestrator:
         if monitor is not None:
             monitor.close(drain=drain, timeout=timeout)
 
+    def await_quiet(self, timeout: float) -> None:
+        """Wait until each request has its outcome, at most ``timeout`` seconds (pools)."""
+        monitor = self._monitor
+        if monitor is not None:
+            monitor.await_quiet(timeout)
+
     async def aclose(self, *, drain: bool = True, timeout: float = 30.0) -> None:
         """Like `close`, without blocking the event loop."""
         import asyncio

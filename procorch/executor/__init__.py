@@ -2,30 +2,26 @@
 
 from __future__ import annotations
 
-import atexit
 import concurrent.futures
 import os
-import threading
+import sys
 import time
-import weakref
 from collections.abc import Callable, Iterable, Iterator
+from types import TracebackType
 from typing import Any
 
-from procorch.errors import AgentError, StartError
-from procorch.executor.call import Begin, Call, caller
-from procorch.executor.errors import translated
+from procorch.errors import MessageTooLarge, SerializationError, StartError
+from procorch.executor import mapping
+from procorch.executor.call import Call, caller
+from procorch.executor.closing import Closing
+from procorch.executor.contexts import start_method
+from procorch.executor.errors import broken_by, translated
 from procorch.executor.future import CallFuture
-from procorch.handle import Broken, ChunkReply
 from procorch.pool import AgentPool, PoolInfo
-from procorch.pool.results import Results
-from procorch.pool.shapes import Outputs, Raise
-from procorch.pool.sizes import Fixed
 from procorch.units import whole
 
 _ANY = 1 << 30
 """So many calls may wait: `submit` does not wait for a place, as in the standard library."""
-_FOR_EVER = 1e9
-"""Seconds."""
 
 
 class AgentExecutor(concurrent.futures.Executor):
@@ -34,24 +30,27 @@ class AgentExecutor(concurrent.futures.Executor):
     What `concurrent.futures.ProcessPoolExecutor` promises, and beyond: a worker that dies fails its
     own future (with an `AgentCrashed` that is also a ``BrokenProcessPool``) and is replaced;
     ``future.cancel()`` ends a call that runs; a call may have a timeout; lambdas, closures and
-    functions of ``__main__`` can be called.
+    functions of ``__main__`` can be called. Leaving its block by Ctrl-C ends the calls.
 
     Args:
         max_workers: number of processes; None: one a core.
-        initializer: called with ``initargs`` in each worker at every start.
+        mp_context: a context of `multiprocessing`: that of "spawn" starts each worker as a fresh
+            interpreter, others fork it from a clean process. None: see `AgentOrchestrator`.
+        initializer: called with ``initargs`` in each worker at every start. If it fails, the
+            executor is broken: `submit` and `map` say why.
         max_tasks_per_child: calls after which a worker is replaced; None: never.
         name: the workers' name in errors and events.
         settings: see `AgentPool`: ``memory_limit``, ``request_timeout``, ``warm_spares``,
             ``retries``, ...
 
     Raises:
-        StartError: the workers do not start, or the initializer raises; it is also a
-            ``BrokenProcessPool``.
+        SerializationError: the initializer or its arguments cannot be serialised.
     """
 
     def __init__(
         self,
         max_workers: int | None = None,
+        mp_context: Any = None,
         initializer: Callable[..., object] | None = None,
         initargs: tuple[Any, ...] = (),
         *,
@@ -59,26 +58,31 @@ class AgentExecutor(concurrent.futures.Executor):
         name: str = "executor",
         **settings: Any,
     ) -> None:
-        self._closed = True  # until there is something to close
+        self._closing: Closing | None = None
+        self._shut_down = False
+        self._broken: BaseException | None = None
         if initializer is not None and not callable(initializer):
             raise TypeError("initializer must be a callable")
-        if max_workers is not None and whole(max_workers, "max_workers", least=1) > _ANY:
-            raise ValueError(f"max_workers must be {_ANY} or less")
+        count = 1 if max_workers is None else whole(max_workers, "max_workers", least=-_ANY)
+        if not 0 < count <= _ANY:
+            raise ValueError(f"max_workers must be greater than 0 and at most {_ANY}")
+        if max_tasks_per_child is not None:
+            whole(max_tasks_per_child, "max_tasks_per_child", least=1)
+        if mp_context is not None:
+            settings = {"start_method": start_method(mp_context), **settings}
+        self._name = name
+        self._max_workers = max_workers or os.cpu_count() or 1  # dask and others look at it
         settings = {"channel_buffer": _ANY, "max_requests": max_tasks_per_child, **settings}
         try:
             self._pool = AgentPool(
-                caller(initializer, tuple(initargs)),
-                max_workers or os.cpu_count() or 1,
-                name=name,
-                **settings,
+                caller(initializer, tuple(initargs)), self._max_workers, name=name, **settings
             )
         except StartError as error:
-            raise translated(error) from error
-        self._queue = self._pool.queue
-        self._lock = threading.Lock()
-        self._futures: weakref.WeakSet[CallFuture] = weakref.WeakSet()
-        self._closed = False
-        _finish_at_exit(self)
+            # It is in the log. The standard library's starts its workers later, and says so then.
+            self._broken = translated(error)
+        else:
+            self._queue = self._pool.queue
+            self._closing = Closing(self._pool)
 
     def submit(  # type: ignore[override]  # a keyword more, and a future of our own
         self,
@@ -90,6 +94,9 @@ class AgentExecutor(concurrent.futures.Executor):
     ) -> CallFuture:
         """Have ``fn(*args, **kwargs)`` called in a worker.
 
+        A call that cannot be serialised fails the future with a `SerializationError`, which is also
+        a ``PicklingError`` and names the path inside the call.
+
         Args:
             timeout: seconds the call may take, from the moment a worker gets it (`RequestTimeout`);
                 None: the executor's ``request_timeout``. To hand a ``timeout`` to ``fn`` itself use
@@ -97,14 +104,20 @@ class AgentExecutor(concurrent.futures.Executor):
 
         Raises:
             RuntimeError: the executor is shut down.
-            SerializationError: the call cannot be serialised, with the path inside it.
+            BrokenProcessPool: its workers do not start, or have ended for good; the text says why.
         """
         if not callable(fn):
             raise TypeError(f"fn must be a callable, not {type(fn).__name__}")
-        with self._lock:
-            self._must_be_open()
+        self._must_be_open()
+        try:
             future = self._queue.deliver_as(CallFuture, Call(fn, args, kwargs), timeout=timeout)
-            self._futures.add(future)
+        except (SerializationError, MessageTooLarge) as error:
+            return self._queue.failed_as(CallFuture, error)
+        if self._shut_down:
+            # Since it was looked at, serialising the call has run code of the user's. What was
+            # handed in before the shutdown was accepted; nobody can tell which came first.
+            future.cancel()
+            self._must_be_open()
         return future
 
     def map(
@@ -117,7 +130,8 @@ class AgentExecutor(concurrent.futures.Executor):
     ) -> Iterator[Any]:
         """Like the built-in ``map``: ``fn`` called with an item of each of the iterables.
 
-        Calls begin now. Leaving the iterator early cancels those that are not done.
+        Calls begin now, and all of them are made whether or not the results are read. Leaving the
+        iterator after reading from it cancels those that are not done.
 
         Args:
             timeout: seconds from now on after which waiting for a result is a ``TimeoutError``.
@@ -127,27 +141,30 @@ class AgentExecutor(concurrent.futures.Executor):
 
         Raises:
             RuntimeError: the executor is shut down.
-            SerializationError: ``fn`` cannot be serialised, with the path inside it.
+            BrokenProcessPool: its workers do not start, or have ended for good; the text says why.
         """
         whole(chunksize, "chunksize", least=1)
-        window = _ANY if buffersize is None else whole(buffersize, "buffersize", least=1)
+        window = None if buffersize is None else whole(buffersize, "buffersize", least=1)
         end = None if timeout is None else time.monotonic() + timeout
-        with self._lock:
-            self._must_be_open()
         if not callable(fn):
             raise TypeError(f"fn must be a callable, not {type(fn).__name__}")
-        results = Results(
-            zip(*iterables, strict=False),
-            _Calls(self._pool, Begin.with_(fn)),
-            lambda: window,
-            Fixed(chunksize),
-            _Returned(),
-            ordered=True,
-        )
-        return _taken(results.start(), end)
+        self._must_be_open()
+        assert self._closing is not None
+        try:
+            sender = mapping.Sender(fn, self._queue, self._closing)
+        except SerializationError as error:
+            return mapping.failing(error)
+        calls = zip(*iterables, strict=False)
+        return mapping.results(calls, sender, chunksize, window, end)
 
     def info(self) -> PoolInfo:
-        """The executor's workers as they are now."""
+        """The executor's workers as they are now.
+
+        Raises:
+            BrokenProcessPool: they do not start.
+        """
+        if self._closing is None and self._broken is not None:
+            raise self._broken
         return self._pool.info()
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
@@ -155,85 +172,53 @@ class AgentExecutor(concurrent.futures.Executor):
 
         Args:
             wait: return when the workers have gone; False: at once.
-            cancel_futures: cancel the calls that have not begun.
+            cancel_futures: cancel the calls that have not begun, those of a `map` included.
         """
-        with self._lock:
-            self._closed = True
-            waiting = [each for each in self._futures if not (each.running() or each.done())]
-        if cancel_futures:
-            for future in waiting:
-                future.cancel()
-        if wait:
-            self._pool.close(timeout=_FOR_EVER)
+        self._shut_down = True
+        if self._closing is not None:
+            self._closing.shutdown(wait=wait, cancel=cancel_futures)
+
+    def terminate_workers(self) -> None:
+        """Take no more calls, end those that run, and wait until the workers have gone; what has no
+        outcome gets `Aborted`."""
+        self._shut_down = True
+        if self._closing is not None:
+            self._closing.abort()
+
+    def kill_workers(self) -> None:
+        """Like `terminate_workers`, by SIGKILL and at once."""
+        self._shut_down = True
+        if self._closing is not None:
+            self._closing.abort(timeout=0.0)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:  # fmt: skip
+        if kind is not None and issubclass(kind, _interrupts()):
+            self.terminate_workers()
         else:
-            # Not a daemon: the interpreter waits for it, as it waits for the calls.
-            threading.Thread(
-                target=self._pool.close, kwargs={"timeout": _FOR_EVER}, name="procorch-shutdown"
-            ).start()
+            self.shutdown(wait=True)
 
     def _must_be_open(self) -> None:
-        if self._closed:
+        if self._broken is None and self._closing is not None and not self._shut_down:
+            failure = self._pool.failure()
+            if failure is not None:
+                self._broken = broken_by(failure, self._name)
+        if self._broken is not None:
+            raise self._broken.with_traceback(None)
+        if self._shut_down or (self._closing is not None and self._closing.begun):
             raise RuntimeError("cannot schedule new futures after shutdown")
 
     def __del__(self) -> None:
-        if not self._closed:
+        if not getattr(self, "_shut_down", True):
             self.shutdown(wait=False)
 
     def __repr__(self) -> str:
-        return f"<AgentExecutor {self._pool!r}>"
+        return f"<AgentExecutor {self._name!r} workers={self._max_workers}>"
 
 
-class _Calls:
-    """Sends calls of one function; see `pool.batches.Sender`."""
-
-    def __init__(self, pool: AgentPool, begin: Begin) -> None:
-        self._queue = pool.queue
-        self._begin = begin
-
-    def one(self, item: Any) -> ChunkReply:
-        return self.chunk([item])
-
-    def chunk(self, items: list[Any]) -> ChunkReply:
-        return self._queue.deliver_chunk([self._begin, *items], lead=1)
-
-
-class _Returned(Outputs):
-    """What a function returned as it is; what it raised is raised."""
-
-    def _of(self, output: Any) -> Any:
-        return Raise(translated(output.error)) if type(output) is Broken else output
-
-    def failed(self, index: int, error: AgentError) -> Any:
-        return Raise(translated(error))
-
-
-def _taken(results: Results, end: float | None) -> Iterator[Any]:
-    try:
-        while True:
-            try:
-                value = results.next(None if end is None else end - time.monotonic())
-            except StopIteration:
-                return
-            yield value
-    finally:
-        results.close()
-
-
-_open: weakref.WeakSet[AgentExecutor] = weakref.WeakSet()
-
-
-def _finish_at_exit(executor: AgentExecutor) -> None:
-    """Have an interpreter that exits wait for the calls, as with the standard library's.
-
-    The hook is registered after that of `runtime.lifetime`, which would abort them, and so runs
-    before it.
-    """
-    if not _open:
-        atexit.unregister(_finish_all)
-        atexit.register(_finish_all)
-    _open.add(executor)
-
-
-def _finish_all() -> None:
-    for executor in list(_open):
-        executor.shutdown()
+def _interrupts() -> tuple[type[BaseException], ...]:
+    """Ctrl-C, and what a task of asyncio gets in its place."""
+    asyncio = sys.modules.get("asyncio")
+    return (KeyboardInterrupt,) if asyncio is None else (KeyboardInterrupt, asyncio.CancelledError)

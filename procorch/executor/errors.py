@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from concurrent.futures.process import BrokenProcessPool
+from concurrent.futures.process import BrokenProcessPool, _RemoteTraceback
 from pickle import PicklingError
 
 from procorch.errors import (
@@ -18,18 +18,8 @@ from procorch.errors import (
     StartError,
 )
 from procorch.errors.copying import blank, fill, parts_of, set_cause
+from procorch.errors.words import text_of
 from procorch.executor.call import Exit
-
-
-class RemoteTraceback(Exception):
-    """The ``__cause__`` of what a function raised: where it did so, as text."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__(text)
-        self.text = text
-
-    def __str__(self) -> str:
-        return f'\n"""\n{self.text.rstrip()}\n"""'
 
 
 class CallCrashed(AgentCrashed, BrokenProcessPool):
@@ -103,11 +93,25 @@ def _of_function(failure: AgentFailure) -> BaseException:
         original = _NOT_SENT[failure.exc_type](*filter(None, [failure.exc_str]))
     if isinstance(original, Exit):
         original = SystemExit(original.code)
-    set_cause(original, RemoteTraceback(failure.remote_traceback))
+    # As the standard library does it: where the function raised, as text.
+    shown = f'\n"""\n{failure.remote_traceback}"""'
+    set_cause(original, _RemoteTraceback(shown))  # type: ignore[arg-type]
     if not isinstance(original, StopIteration):
         return original
     # It would end the iteration of whoever asks for the result in silence, and no asyncio future
     # takes it. As out of a generator (PEP 479), it comes as the cause of another exception.
     stopped = RuntimeError("the function raised StopIteration")
     set_cause(stopped, original)
+    return stopped
+
+
+def broken_by(failure: BaseException, name: str) -> BaseException:
+    """The error of an executor whose workers have ended for good, with the reason in its text."""
+    cause: BaseException | None = failure
+    while cause is not None and not isinstance(cause, StartError):
+        cause = cause.__cause__
+    if cause is not None:
+        return translated(cause)
+    stopped = ExecutorStopped(f"the workers of {name!r} have ended: {text_of(failure)}", agent=name)
+    set_cause(stopped, failure)
     return stopped

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import AsyncIterable, Callable, Iterable, Sequence, Sized
 from types import TracebackType
 from typing import Any, Self
 
+from procorch.errors import AgentStopped
 from procorch.handle import ChunkReply, OrchestratedHandle, ReplyFuture
 from procorch.orchestrator import AgentOrchestrator, EventStream
 from procorch.pool.outcome import Outcome as Outcome
@@ -76,6 +78,7 @@ class AgentPool:
             self._orchestrator.close(drain=False)
             raise
         self._name = name
+        self._closed = False
         self._pace = Pace()
         self._timed = settings.get("request_timeout") is not None
         self._retried = bool(settings.get("retries"))
@@ -110,7 +113,9 @@ class AgentPool:
         Raises:
             SerializationError: the item cannot be serialised, with the path inside it.
             MessageTooLarge: it is larger than ``max_message``.
+            AgentStopped: the pool is closed.
         """
+        self._must_be_open()
         return self._replicas.queue.deliver(
             item, timeout=timeout, retries=retries, priority=priority
         )
@@ -143,6 +148,7 @@ class AgentPool:
 
         Raises:
             AgentError: the first item's failure, in input order; later items are cancelled.
+            AgentStopped: the pool is closed.
             ValueError: a ``chunksize`` of more than 1 with a timeout or retries.
         """
         if chunksize is None and not outcomes and self._may_chunk(timeout, retries):
@@ -199,9 +205,10 @@ class AgentPool:
         outcomes: bool,
         ordered: bool,
     ) -> Results:
+        self._must_be_open()
         return Results(
             items,
-            _Items(self._replicas, timeout, retries, priority),
+            _Items(self, timeout, retries, priority),
             lambda: self._replicas.window,
             sizes,
             Outcomes() if outcomes else Outputs(),
@@ -243,13 +250,35 @@ class AgentPool:
 
     # ---- the end
 
+    def _must_be_open(self) -> None:
+        if self._closed:
+            raise AgentStopped(agent=self._name, reason="the pool is closed")
+
+    def failure(self) -> BaseException | None:
+        """What ended the last replica, if all of them have ended for good."""
+        return self._replicas.failure()
+
     def close(self, *, drain: bool = True, timeout: float = 30.0) -> None:
-        """End all replicas; see `AgentOrchestrator.close`."""
-        self._orchestrator.close(drain=drain, timeout=timeout)
+        """End all replicas; see `AgentOrchestrator.close`.
+
+        While what was accepted is finished the pool works as ever: dead replicas are replaced, and
+        those that have had ``max_requests``. It takes no more items.
+        """
+        self._closed = True
+        end = time.monotonic() + timeout
+        if drain:
+            try:
+                self._orchestrator.await_quiet(timeout)
+            except BaseException:  # Ctrl-C
+                self._orchestrator.close(drain=False, timeout=timeout)
+                raise
+        self._orchestrator.close(drain=drain, timeout=max(0.0, end - time.monotonic()))
 
     async def aclose(self, *, drain: bool = True, timeout: float = 30.0) -> None:
         """Like `close`, without blocking the event loop."""
-        await self._orchestrator.aclose(drain=drain, timeout=timeout)
+        import asyncio
+
+        await asyncio.to_thread(self.close, drain=drain, timeout=timeout)
 
     def __enter__(self) -> Self:
         return self
@@ -278,22 +307,25 @@ class _Items:
 
     def __init__(
         self,
-        replicas: Replicas,
+        pool: AgentPool,
         timeout: float | str | None,
         retries: int | None,
         priority: int,
     ) -> None:
-        self._queue = replicas.queue
+        self._must_be_open = pool._must_be_open
+        self._queue = pool.queue
         self._timeout = timeout
         self._retries = retries
         self._priority = priority
 
     def one(self, item: Any) -> ReplyFuture:
+        self._must_be_open()
         return self._queue.deliver(
             item, timeout=self._timeout, retries=self._retries, priority=self._priority
         )
 
     def chunk(self, items: list[Any]) -> ChunkReply:
+        self._must_be_open()
         return self._queue.deliver_chunk(items, priority=self._priority)
 
 

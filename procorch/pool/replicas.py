@@ -84,6 +84,12 @@ class Replicas:
     def _live(self) -> list[OrchestratedHandle]:
         return [handle for handle in self._handles if not handle.is_done()]
 
+    def failure(self) -> BaseException | None:
+        """What ended the last of them, if all have ended for good."""
+        if self._live():
+            return None
+        return self._handles[-1].failure()
+
     def __len__(self) -> int:
         return len(self._live())
 

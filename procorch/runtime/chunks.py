@@ -20,10 +20,12 @@ class Items:
     Args:
         parts: results of the first items, sealed.
         begun: how many items the worker that died had begun; 0 where none died.
+        whole: the worker does not give the rest back because it takes long.
     """
 
     parts: list[Content] = field(default_factory=list)
     begun: int = 0
+    whole: bool = False
 
 
 class ChunkAnswer(NamedTuple):
@@ -47,18 +49,22 @@ class ChunkAnswer(NamedTuple):
 class ChunkReply(Reply[tuple[Several, RequestMetrics | None]]):
     """The future of a chunk: see `answer`."""
 
-    lead = 0
-    """So many of the first items are no business of the caller's."""
-
-    def __init__(self, *given: Any) -> None:
+    def __init__(self, *given: Any, lead: int = 0, whole: bool = False) -> None:
         super().__init__(*given)
-        self.items = Items()
+        self.lead = lead  # so many of the first items are no business of the caller's
+        self.items = Items(whole=whole)
 
     def shaped(
         self, body: Buffer, metrics: RequestMetrics | None
     ) -> tuple[Several, RequestMetrics | None]:
         """See `Reply.shaped`: the results that came with the reply."""
         return Several.load(body, what="reply"), metrics
+
+    def count(self) -> int:
+        """How many results came before the failure of a chunk that has failed: nothing is decoded
+        that runs the user's code, so any thread may ask."""
+        parts = (Several.load(unpack(part), what="reply") for part in self.items.parts)
+        return sum(len(part.entries) for part in parts) - self.lead
 
     def answer(self) -> ChunkAnswer:
         """What became of it, waiting for that. To be called once.

@@ -6,6 +6,7 @@ import itertools
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Protocol, TypeVar
 
 from procorch.errors import AgentError, MailboxFull, MessageTooLarge, RequestTimeout
@@ -176,21 +177,29 @@ class Entrance:
             attend=attend,
         )
 
-    def send_chunk(self, items: list[Any], *, priority: int, lead: int) -> ChunkReply:
+    def send_chunk(
+        self, items: list[Any] | Several, *, priority: int, lead: int, whole: bool
+    ) -> ChunkReply:
         """Serialise items as one request that has no deadline and no retries, and hand it in.
+
+        Args:
+            items: those that are sealed already go as they are.
+            whole: see `Items`.
 
         Raises:
             SerializationError: one of them cannot be serialised.
             MessageTooLarge: together they are too large.
         """
         try:
-            body = Several.of(items, what="request").dump()
+            if not isinstance(items, Several):
+                items = Several.of(items, what="request")
+            body = items.dump()
         except AgentError as error:
             error.agent = self._link.name
             raise
-        reply = self._hand_in(
+        return self._hand_in(
             [body],
-            ChunkReply,
+            partial(ChunkReply, lead=lead, whole=whole),
             text=False,
             timeout=None,
             from_dispatch=True,
@@ -199,7 +208,11 @@ class Entrance:
             priority=priority,
             attend=False,
         )
-        reply.lead = lead
+
+    def failed(self, kind: Callable[..., _Reply], error: AgentError) -> _Reply:
+        """The future of a request that could not be sent."""
+        reply = kind(next_number(), self._link.name, self._drop, self._run, self._clock)
+        reply.settle(Outcome(error=error))
         return reply
 
     def _hand_in(

@@ -29,6 +29,7 @@ from procorch.runtime.clock import REAL, Clock
 from procorch.runtime.direct import Direct
 from procorch.runtime.entrance import Outgoing
 from procorch.runtime.events import Hub
+from procorch.runtime.latch import Latch
 from procorch.runtime.link import Link
 from procorch.runtime.loop import Loop
 from procorch.runtime.output import Echo
@@ -210,6 +211,32 @@ class Monitor:
         """The caller does not want the request any more."""
         self.post(ev.CancelRequest(request))
 
+    def withdraw_waiting(self) -> None:
+        """Cancel the futures of all requests that no worker has got."""
+        for number in list(self._performer.requests):
+            self._loop.post_quietly(ev.CancelRequest(number, waiting=True))
+        self._loop.rouse()
+
+    def await_quiet(self, timeout: float) -> None:
+        """Wait until each request that was handed in has its outcome, at most ``timeout`` seconds.
+
+        The latch is left first and the requests are looked at second; who takes the last request
+        out looks for a latch afterwards.
+        """
+        if not self.may_wait():
+            return
+        requests = self._performer.requests
+        left = self.clock.attend(lambda: not requests, timeout)
+        latch = Latch()
+        self._performer.quiet.append(latch)
+        if requests and not self._over:
+            latch.wait(left)
+
+    def may_wait(self) -> bool:
+        """Whether the monitor can work while this thread waits: not if it is this thread, on which
+        a finalizer of the user's may happen to run."""
+        return threading.current_thread() is not self._thread
+
     def confirm(self, process: WorkerProcess, number: int) -> None:
         """Tell a worker that a piece of its answer was read."""
         self.post(_Confirm(process, number))
@@ -228,7 +255,14 @@ class Monitor:
         if self._disowned:
             return
         self.begin_close(drain=drain, timeout=timeout)
-        self._thread.join()
+        if not self.may_wait():
+            return
+        try:
+            self._thread.join()
+        except BaseException:  # Ctrl-C: nobody is going to wait for the rest of the work
+            self.begin_close(drain=False, timeout=timeout)
+            self._thread.join()
+            raise
         self._sampler.close()
         self._performer.close()
         self._echo.close(timeout=1.0)

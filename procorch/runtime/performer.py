@@ -16,7 +16,7 @@ from typing import Any
 
 import msgspec
 
-from procorch.errors import Aborted, AgentError, AgentStopped, StartError
+from procorch.errors import Aborted, AgentError, AgentStopped, RequestCancelled, StartError
 from procorch.launch.base import Launcher, Spec
 from procorch.messages import AgentResult, RequestMetrics
 from procorch.runtime import judge
@@ -24,6 +24,7 @@ from procorch.runtime.asks import Switchboard
 from procorch.runtime.clock import Clock
 from procorch.runtime.entrance import Outgoing
 from procorch.runtime.events import Hub
+from procorch.runtime.latch import Latch
 from procorch.runtime.link import Link
 from procorch.runtime.reply import Outcome
 from procorch.runtime.side import SideThread
@@ -49,6 +50,7 @@ class Performer:
     Attributes:
         links: the instances that have not ended, by key.
         requests: the requests without an outcome, by number.
+        quiet: opened when there is no such request.
         now: the time of the present step.
         verdicts: for the machine, when what it has decided is done.
     """
@@ -73,6 +75,7 @@ class Performer:
         self._callbacks = SideThread("procorch-callbacks", clock)
         self.links: dict[int, Link] = {}
         self.requests: dict[int, Outgoing] = {}
+        self.quiet: deque[Latch] = deque()
         self.now = clock.now()
         self.verdicts: deque[ev.Judged] = deque()
         self._perform: dict[type, Callable[[Any], None]] = {
@@ -174,8 +177,11 @@ class Performer:
         remaining = request.timeout
         if request.deadline is not None:
             remaining = max(0.0, request.deadline - self.now)
-        chunk = request.items is not None
-        head = heads.encode(heads.RequestHead(request.text, remaining, chunk, request.stream))
+        items = request.items
+        chunk, whole = items is not None, items is not None and items.whole
+        head = heads.encode(
+            heads.RequestHead(request.text, remaining, chunk, request.stream, whole)
+        )
         if process is not None:
             process.send(Kind.REQUEST, request.id, head, request.body)
 
@@ -210,6 +216,7 @@ class Performer:
         outcome.error = error = action.error
         if action.sent and error is not None:
             self._look_whether_begun(request, action.sent, error)
+        outcome.withdrawn = action.payload is None and type(error) is RequestCancelled
         if request.sent is not None and request.output is not None:
             outcome.stdout, outcome.stderr = request.output.since(request.mark)
             if outcome.metrics is None:
@@ -233,6 +240,8 @@ class Performer:
                 )
             )
         request.reply.settle(outcome)
+        while not self.requests and self.quiet:
+            self.quiet.popleft().open()
 
     @staticmethod
     def _look_whether_begun(request: Outgoing, sent: tuple[int, ...], error: AgentError) -> None:

@@ -68,6 +68,8 @@ class Reply(concurrent.futures.Future[_T], Generic[_T]):
             not live to tell: times and sizes alone. None where no worker had it.
         stdout: what was written on standard output meanwhile, the last 64 KiB of it, where that is
             captured (`AgentSettings.output`); ``stderr`` likewise, captured or not.
+        failure: what it failed with as the monitor knows it, before anything of the user's is
+            loaded; for procorch's own use.
     """
 
     _condition: threading.Condition
@@ -93,6 +95,7 @@ class Reply(concurrent.futures.Future[_T], Generic[_T]):
         self._clock = clock
         self._opening = threading.RLock()
         self._sealed: Outcome | None = None
+        self.failure: AgentError | None = None
         self._not_dropped = [None]
         self._under_way = False
         self._executed: bool | None = None
@@ -138,7 +141,7 @@ class Reply(concurrent.futures.Future[_T], Generic[_T]):
             self.cancel()
             self._tell_whether_executed(outcome.error or RequestCancelled())
             return
-        self._sealed = outcome
+        self._sealed, self.failure = outcome, outcome.error
         self.metrics, self.stdout, self.stderr = outcome.metrics, outcome.stdout, outcome.stderr
         try:
             if outcome.error is None:

@@ -99,9 +99,10 @@ class SetWidth(Struct, frozen=True):
 
 
 class CancelRequest(Struct, frozen=True):
-    """The caller wants one request gone."""
+    """The caller wants one request gone; ``waiting``: only if no worker has got it."""
 
     request: int
+    waiting: bool = False
 
 
 class Cancel(Struct, frozen=True):

@@ -239,7 +239,7 @@ def replied_in_leaving(core: Core, a: Instance, event: ev.Replied) -> None:
 def cancel(core: Core, event: ev.CancelRequest) -> None:
     """The caller wants the request gone."""
     request = core.ledger.requests.get(event.request)
-    if request is not None:
+    if request is not None and not (event.waiting and request.worker is not None):
         _drop(core, request, RequestCancelled(agent=_agent(core, request), request=request.id))
 
 

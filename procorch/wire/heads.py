@@ -56,6 +56,8 @@ class RequestHead(Struct, frozen=True, array_like=True):
     chunk: bool = False
     """The body is several items, see `several`."""
     stream: bool = False
+    whole: bool = False
+    """A chunk is not given back in the middle because it takes long."""
 
 
 class Cost(Struct, frozen=True, array_like=True):

@@ -33,7 +33,7 @@ HOLD = 0.001
 
 
 LONGEST = 0.05
-"""Seconds after which the rest of a chunk is left to whoever is free."""
+"""Seconds after which the rest of a chunk is left to whoever is free, where it may be."""
 
 
 class Run:
@@ -45,6 +45,9 @@ class Run:
         limit: the largest part, in bytes.
         agent: its name, for errors.
         clock: monotonic seconds.
+
+    Attributes:
+        longest: seconds after which the rest is given back.
     """
 
     def __init__(
@@ -62,6 +65,7 @@ class Run:
         self._clock = clock
         self._held: list[Any] = []
         self._simple = True
+        self.longest = LONGEST
 
     def run(
         self,
@@ -87,7 +91,7 @@ class Run:
         """
         clock, simple, held = self._clock, several.SIMPLE, self._held
         now = clock()
-        due, end = now + HOLD, now + LONGEST
+        due, end = now + HOLD, now + self.longest
         cell, sealed = self._page.item_cell, not chunk.simple
         try:
             # Each line of this loop is paid for by every one of very many items.

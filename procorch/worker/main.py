@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import contextlib
 import inspect
+import math
 import os
 import socket
 import sys
@@ -256,7 +257,7 @@ class Worker:
         seen = head.chunk  # Whether the agent has seen the request.
         try:
             if head.chunk:
-                body = self._respond_to_all(request, payload.unpack(frame.body))
+                body = self._respond_to_all(request, payload.unpack(frame.body), head.whole)
             else:
                 message = codec.decode(payload.unpack(frame.body), what="request")
                 seen = True
@@ -292,11 +293,13 @@ class Worker:
             leave_if_forked()
             self.fence.shut()
 
-    def _respond_to_all(self, request: int, items: Buffer) -> list[Buffer]:
+    def _respond_to_all(self, request: int, items: Buffer, whole: bool) -> list[Buffer]:
         def send(part: bytes) -> None:
             self._line.send(Kind.PART, request, b"", [part])
 
         run = Run(send, self._page, self._head.max_message, self._head.name, self._clock)
+        if whole:
+            run.longest = math.inf
         chunk = Several.load(items, what="request")
         self.fence.open(request)
         try:

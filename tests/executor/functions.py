@@ -131,3 +131,22 @@ def exhaust(what: str) -> Any:
     if what == "memory":
         return bytearray(1 << 62)
     return exhaust(what)
+
+
+def touch(path: str) -> None:
+    time.sleep(0.01)
+    open(path, "w").close()
+
+
+def touch_or_die(path: str) -> None:
+    if "die" in path:
+        os._exit(3)
+    if "raise" in path:
+        raise ValueError(path)
+    touch(path)
+
+
+def begin_and_end(folder: str, number: int) -> None:
+    open(f"{folder}/{number}.begun", "w").close()
+    time.sleep(0.2)
+    open(f"{folder}/{number}.ended", "w").close()

@@ -108,9 +108,11 @@ def test_exits_and_interrupts_are_the_callers(executor: AgentExecutor) -> None:
     assert before in {executor.submit(functions.pid).result() for _ in range(10)}
 
 
-def test_a_call_that_cannot_be_sent_is_refused_at_once(executor: AgentExecutor) -> None:
-    with pytest.raises(SerializationError, match="lock"):
-        executor.submit(functions.power, threading.Lock())
+def test_a_call_that_cannot_be_sent_fails_its_future(executor: AgentExecutor) -> None:
+    refused = executor.submit(functions.power, threading.Lock())
+    with pytest.raises(SerializationError, match="lock") as caught:
+        refused.result()
+    assert isinstance(caught.value, pickle.PicklingError)
     with pytest.raises(TypeError, match="fn must be a callable, not int"):
         executor.submit(3)  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="fn must be a callable"):
@@ -310,19 +312,23 @@ def test_cancelling_ends_a_call_that_runs(executor: AgentExecutor) -> None:
 
 def test_the_initializer_runs_in_each_worker_at_every_start() -> None:
     with AgentExecutor(
-        1, functions.remember, ("a", 1), max_tasks_per_child=1, recycle_jitter=0
+        1, None, functions.remember, ("a", 1), max_tasks_per_child=1, recycle_jitter=0
     ) as executor:
         assert [executor.submit(functions.state).result() for _ in range(3)] == [["a", 1]] * 3
         assert len({executor.submit(functions.pid).result() for _ in range(3)}) == 3
 
 
-def test_an_initializer_that_fails_is_said_at_once() -> None:
-    with pytest.raises(BrokenProcessPool, match=r"ValueError: 1 is odd") as caught:
-        AgentExecutor(1, initializer=functions.even, initargs=(1,))
-    assert isinstance(caught.value, StartError)
+def test_an_initializer_that_fails_breaks_the_executor_with_the_reason() -> None:
+    with AgentExecutor(1, initializer=functions.even, initargs=(1,)) as executor:
+        for call in (executor.submit, executor.map):
+            with pytest.raises(BrokenProcessPool, match=r"ValueError: 1 is odd") as caught:
+                call(functions.pid)
+            assert isinstance(caught.value, StartError)
+    with pytest.raises(BrokenProcessPool, match=r"ValueError: 1 is odd"):
+        executor.info()
     with pytest.raises(TypeError, match="initializer must be a callable"):
         AgentExecutor(1, initializer=3)  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match="max_workers must be 1 or more"):
+    with pytest.raises(ValueError, match="max_workers must be greater than 0"):
         AgentExecutor(0)
 
 
@@ -416,7 +422,7 @@ def test_a_future_carries_its_figures(executor: AgentExecutor) -> None:
 
 
 def test_the_executor_shows_what_it_is(executor: AgentExecutor) -> None:
-    assert repr(executor) == "<AgentExecutor <AgentPool name='executor' workers=2>>"
+    assert repr(executor) == "<AgentExecutor 'executor' workers=2>"
     assert executor.info().workers == 2
     assert isinstance(executor, concurrent.futures.Executor)
     os.kill(executor.info().replicas[0].pid, signal.SIGKILL)

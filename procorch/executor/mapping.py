@@ -1,0 +1,249 @@
+"""The calls of one ``map``: sent now, done whether or not anybody reads, read in their order.
+
+Calls travel in pieces of ``chunksize``. A piece ends with its first failure (``worker.chunk``), and
+what follows the culprit is sent again as further pieces in its place. Arguments were serialised by
+the caller of ``map`` and go again as they are; results are decoded by the reader. So sending again
+runs no code of the user's, and a thread of its own can do it where nobody reads.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
+from typing import Any
+
+from procorch.errors import (
+    Aborted,
+    AgentCrashed,
+    AgentError,
+    AgentStopped,
+    MessageTooLarge,
+    SerializationError,
+)
+from procorch.executor.call import Begin
+from procorch.executor.closing import Closing
+from procorch.executor.errors import translated
+from procorch.handle import Broken, ChunkReply, OrchestratedHandle
+from procorch.wire import several
+from procorch.wire.several import Several
+
+_BLAMELESS_DEATHS = 3
+"""Workers that may die before a call begins, until the call gets the error."""
+
+
+class Sender:
+    """Sends the calls of one function.
+
+    Raises:
+        SerializationError: the function cannot be serialised.
+    """
+
+    def __init__(
+        self,
+        function: Callable[..., Any],
+        queue: OrchestratedHandle,
+        closing: Closing,
+    ) -> None:
+        self._begin = several.seal(Begin.with_(function), what="function")
+        self._queue = queue
+        self.closing = closing
+
+    def pieces(self, calls: list[tuple[Any, ...]]) -> list[Piece]:
+        """Send calls as one piece; as several where one of them cannot be sent."""
+        entries: list[Any] = []
+        sent: list[Piece] = []
+        for arguments in calls:
+            try:
+                entries.append(several.seal(arguments, what="arguments"))
+            except (SerializationError, MessageTooLarge) as error:
+                sent += self.again(entries)
+                sent.append(Piece(self, [], error=error))
+                entries = []
+        if self.closing.begun:
+            raise RuntimeError("cannot schedule new futures after shutdown")
+        return sent + self.again(entries)
+
+    def again(self, entries: list[Any], deaths: int = 0) -> list[Piece]:
+        """Send serialised calls."""
+        if not entries:
+            return []
+        try:
+            body = Several(False, [self._begin, *entries])
+            reply = self._queue.deliver_chunk(body, lead=1, whole=True)
+        except MessageTooLarge as error:
+            if len(entries) == 1:
+                return [Piece(self, [], error=error)]
+            half = len(entries) // 2
+            return self.again(entries[:half], deaths) + self.again(entries[half:], deaths)
+        piece = Piece(self, entries, reply, deaths=deaths)
+        self.closing.expect(piece)
+        reply.notify(piece.settled)
+        return [piece]
+
+
+class Piece:
+    """Calls that travel together, or a failure that stands in for one.
+
+    Args:
+        entries: the serialised calls.
+        reply: what comes back.
+        error: the failure where nothing does; ``failed``: the reply that has it.
+        deaths: workers that have died with it before any of its calls began.
+    """
+
+    __slots__ = ("_deaths", "_entries", "_error", "_failed", "_lock", "_rest", "_sender", "reply")
+
+    def __init__(
+        self,
+        sender: Sender,
+        entries: list[Any],
+        reply: ChunkReply | None = None,
+        *,
+        error: AgentError | None = None,
+        failed: ChunkReply | None = None,
+        deaths: int = 0,
+    ) -> None:
+        self._sender = sender
+        self._entries = entries
+        self.reply = reply
+        self._error = error
+        self._failed = failed
+        self._deaths = deaths
+        self._lock = threading.Lock()
+        self._rest: list[Piece] | None = None
+
+    def cancel(self) -> None:
+        """Nobody wants it any more."""
+        if self.reply is not None:
+            self.reply.cancel()
+
+    def settled(self) -> None:
+        """Its outcome is there; runs on the monitor thread as a rule, and does not block."""
+        assert self.reply is not None
+        alone = len(self._entries) == 1 and not isinstance(self.reply.failure, AgentCrashed)
+        if self.reply.failure is None or alone:
+            self._sender.closing.came(self)
+            return
+        try:
+            threading.Thread(target=self.rest, name="procorch-map", daemon=True).start()
+        except RuntimeError:  # The interpreter exits.
+            self.rest()
+
+    def rest(self) -> list[Piece]:
+        """What has to be done after a failure, all of it behind the results that came before; sent
+        once, by the reader or without one."""
+        with self._lock:
+            if self._rest is None:
+                try:
+                    self._rest = self._send_rest()
+                finally:
+                    self._sender.closing.came(self)
+            return self._rest
+
+    def _send_rest(self) -> list[Piece]:
+        reply, entries = self.reply, self._entries
+        assert reply is not None
+        error = reply.failure
+        if error is None:
+            return []
+        failed = [Piece(self._sender, [], failed=reply)]
+        if isinstance(error, AgentStopped | Aborted) or self._sender.closing.cancelled:
+            return failed
+        count = culprit = max(0, reply.count())
+        begun = max(0, reply.items.begun - reply.lead)
+        if isinstance(error, AgentCrashed):
+            if begun > count:
+                culprit = begun - 1
+            elif count == len(entries):
+                return []
+            elif self._deaths < _BLAMELESS_DEATHS:
+                return self._sender.again(entries[count:], self._deaths + 1)
+            error.may_have_executed = begun > count
+        before, after = entries[count:culprit], entries[culprit + 1 :]
+        return self._sender.again(before) + failed + self._sender.again(after)
+
+    def results(self, end: float | None) -> tuple[list[Any], list[Piece]]:
+        """Its results, the last one first, and the pieces that follow in its place.
+
+        Raises:
+            TimeoutError: it is not there at ``end``; it may be asked for again.
+            BaseException: the failure that this piece stands for.
+        """
+        if self._error is not None:
+            raise translated(self._error)
+        if self._failed is not None:
+            error = self._failed.exception()
+            assert error is not None
+            raise translated(error)
+        assert self.reply is not None
+        self.reply.await_outcome(None if end is None else end - time.monotonic())
+        answer = self.reply.answer()
+        answer.outputs.reverse()
+        return answer.outputs, [] if answer.error is None else self.rest()
+
+
+def results(
+    calls: Iterable[tuple[Any, ...]],
+    sender: Sender,
+    size: int,
+    window: int | None,
+    end: float | None,
+) -> Iterator[Any]:
+    """Send calls now, and return a generator of what they come to.
+
+    Leaving the generator after it was begun cancels what is under way; losing one that was not
+    begun cancels nothing, as in the standard library.
+
+    Args:
+        size: calls of a piece.
+        window: pieces that may be under way or wait to be read; None: all.
+        end: monotonic seconds; waiting for longer is a ``TimeoutError``.
+    """
+    source = iter(calls)
+    pieces: deque[Piece] = deque()
+
+    def fill() -> None:
+        while window is None or len(pieces) < window:
+            if not (chunk := list(islice(source, size))):
+                return
+            pieces.extend(sender.pieces(chunk))
+
+    def read() -> Iterator[Any]:
+        try:
+            while pieces:
+                found, rest = pieces[0].results(end)
+                pieces.popleft()
+                pieces.extendleft(reversed(rest))
+                del rest
+                if not sender.closing.begun:
+                    fill()
+                while found:
+                    yield _given(found.pop())
+                if not pieces:
+                    fill()  # refused after a shutdown if there is anything left to send
+        finally:
+            for piece in pieces:
+                piece.cancel()
+
+    try:
+        fill()
+    except BaseException:  # of the input, or Ctrl-C
+        for piece in pieces:
+            piece.cancel()
+        raise
+    return read()
+
+
+def failing(error: AgentError) -> Iterator[Any]:
+    """What a ``map`` gives whose function cannot be sent."""
+    raise translated(error)
+    yield
+
+
+def _given(output: Any) -> Any:
+    if type(output) is Broken:
+        raise translated(output.error)
+    return output
