@@ -12,7 +12,9 @@ from procorch.launch.base import Stream
 from procorch.messages import AgentMessage, AgentResult
 from procorch.runtime.chunks import Broken as Broken
 from procorch.runtime.chunks import ChunkReply as ChunkReply
+from procorch.runtime.chunks import Several as Several
 from procorch.runtime.entrance import Entrance
+from procorch.runtime.latch import Latch as Latch
 from procorch.runtime.link import Link
 from procorch.runtime.mailbox import Mailbox
 from procorch.runtime.monitor import Monitor
@@ -24,7 +26,6 @@ from procorch.supervision import events as ev
 from procorch.supervision.states import AgentStatus
 from procorch.units import seconds
 from procorch.units import whole as whole_number
-from procorch.wire.several import Several
 
 _Reply = TypeVar("_Reply", bound=Reply[Any])
 

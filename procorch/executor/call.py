@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from procorch.wire import codec
+from procorch.wire import codec, several
 
 
 class Call(NamedTuple):
@@ -24,14 +24,20 @@ class Begin(NamedTuple):
 
     function: bytes
 
-    @classmethod
-    def with_(cls, function: Callable[..., Any]) -> Begin:
-        """Seal a function.
 
-        Raises:
-            SerializationError: with the path to what cannot be serialised.
-        """
-        return cls(b"".join(codec.encode(function, what="function")))
+def sealed_function(function: Callable[..., Any]) -> Any:
+    """A function as the first entry of chunks.
+
+    Raises:
+        SerializationError: with the path to what cannot be serialised.
+    """
+    begin = Begin(b"".join(codec.encode(function, what="function")))
+    return several.seal(begin, what="function")
+
+
+def sealed_arguments(arguments: tuple[Any, ...]) -> Any:
+    """The arguments of one call as an entry of a chunk; raises likewise."""
+    return several.seal(arguments, what="arguments")
 
 
 class Exit(Exception):

@@ -13,8 +13,8 @@ import threading
 from collections import deque
 from typing import Any
 
+from procorch.handle import Latch
 from procorch.pool import AgentPool
-from procorch.runtime.latch import Latch
 
 _FOR_EVER = 1e9
 """Seconds."""
@@ -28,10 +28,11 @@ class Closing:
     Attributes:
         begun: no more calls are taken.
         cancelled: what has not begun is not wanted any more.
+        over: the workers have gone.
     """
 
     def __init__(self, pool: AgentPool) -> None:
-        self.begun = self.cancelled = False
+        self.begun = self.cancelled = self.over = False
         self._pool = pool
         self._pieces: set[Any] = set()
         self._quiet: deque[Latch] = deque()
@@ -57,7 +58,7 @@ class Closing:
             self._pool.queue.withdraw_waiting()
         if wait and self._pool.queue.may_wait():
             self.finish()
-        elif self in _open:
+        elif not self.over:
             # A daemon thread, so that a Ctrl-C need not wait for it; a program that ends regularly
             # does (`_finish_all`), and sees to the rest where no thread can be started any more.
             with contextlib.suppress(RuntimeError):
@@ -76,12 +77,16 @@ class Closing:
         except BaseException:
             self.abort()
             raise
-        _open.discard(self)
+        self._end()
 
     def abort(self, timeout: float = 30.0) -> None:
         """End the workers and whatever they do, within about ``timeout`` seconds."""
         self.begun = self.cancelled = True
         self._pool.close(drain=False, timeout=timeout)
+        self._end()
+
+    def _end(self) -> None:
+        self.over = True
         _open.discard(self)
 
 

@@ -23,12 +23,10 @@ from procorch.errors import (
     MessageTooLarge,
     SerializationError,
 )
-from procorch.executor.call import Begin
+from procorch.executor.call import sealed_arguments, sealed_function
 from procorch.executor.closing import Closing
 from procorch.executor.errors import translated
-from procorch.handle import Broken, ChunkReply, OrchestratedHandle
-from procorch.wire import several
-from procorch.wire.several import Several
+from procorch.handle import Broken, ChunkReply, OrchestratedHandle, Several
 
 _BLAMELESS_DEATHS = 3
 """Workers that may die before a call begins, until the call gets the error."""
@@ -47,7 +45,7 @@ class Sender:
         queue: OrchestratedHandle,
         closing: Closing,
     ) -> None:
-        self._begin = several.seal(Begin.with_(function), what="function")
+        self._begin = sealed_function(function)
         self._queue = queue
         self.closing = closing
 
@@ -57,7 +55,7 @@ class Sender:
         sent: list[Piece] = []
         for arguments in calls:
             try:
-                entries.append(several.seal(arguments, what="arguments"))
+                entries.append(sealed_arguments(arguments))
             except (SerializationError, MessageTooLarge) as error:
                 sent += self.again(entries)
                 sent.append(Piece(self, [], error=error))

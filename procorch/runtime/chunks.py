@@ -10,7 +10,7 @@ from procorch.messages import RequestMetrics
 from procorch.runtime.reply import Reply
 from procorch.wire.payload import Buffer, Content, unpack
 from procorch.wire.several import Broken as Broken
-from procorch.wire.several import Several
+from procorch.wire.several import Several as Several
 
 
 @dataclass(slots=True, eq=False)
