@@ -7,8 +7,7 @@ import io
 import signal
 import socket
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import msgspec
 
@@ -116,8 +115,8 @@ TEXTS: Mapping[str, Callable[[Iterable[Row], str | None], Iterator[str]]] = {
 """The formats that are text."""
 
 
-def write_parquet(rows: Iterable[Row], path: Path, folder: str | None = None) -> None:
-    """A Parquet file; outputs are JSON.
+def write_parquet(rows: Iterable[Row], file: IO[bytes], folder: str | None = None) -> None:
+    """Parquet; outputs are JSON.
 
     Raises:
         BatchError: pyarrow is not installed.
@@ -134,7 +133,7 @@ def write_parquet(rows: Iterable[Row], path: Path, folder: str | None = None) ->
         "cpu": pyarrow.float64(), "peak_rss": pyarrow.int64(), "pid": pyarrow.int64(),
     }  # fmt: skip
     schema = pyarrow.schema([(name, kinds.get(name, pyarrow.string())) for name in _names()])
-    with pyarrow.parquet.ParquetWriter(path, schema) as writer:
+    with pyarrow.parquet.ParquetWriter(file, schema) as writer:
         held: list[dict[str, Any]] = []
         for row in rows:
             fields = fields_of(row, folder)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import os
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
@@ -22,7 +23,7 @@ from procorch.cli.verb import Verb
 )  # fmt: skip
 @click.option(
     "-o", "--out", type=click.Path(path_type=Path), envvar="PROCORCH_OUT", show_envvar=True,
-    help="A file in place of stdout.",
+    help="A file in place of stdout (-).",
 )  # fmt: skip
 @click.option(
     "--failed", is_flag=True, envvar="PROCORCH_FAILED", show_envvar=True,
@@ -34,30 +35,45 @@ def command(run: str, form: str, out: Path | None, failed: bool) -> int:
     RUN is a journal, or its name in .procorch. One row an item, in the order of the input: id, ok,
     output, reason, place, error, attempts, wall, cpu, peak_rss, pid.
     """
-    from procorch.batch import export
+    from procorch.batch import destination, export
     from procorch.batch.errors import BatchError
     from procorch.batch.journal import Reader
     from procorch.cli.places import find
 
     if form == "parquet" and out is None:
         raise Misconfigured("Parquet is no text: say where to put it, -o FILE")
+    place = destination.STDOUT if out is None else out
+    data = streams.data()
+    stdout = 1 if data is None else data.fileno()
     try:
-        with Reader(find(run)) as journal:
-            rows, folder = journal.rows(failed_only=failed), journal.header().get("folder")
-            if form == "parquet":
-                assert out is not None
-                export.write_parquet(rows, out, folder)
-            elif out is None:
-                for line in export.TEXTS[form](rows, folder):
-                    streams.emit(line, nl=False)
-            else:
-                with out.open("w", encoding="utf-8", newline="") as file:
-                    file.writelines(export.TEXTS[form](rows, folder))
+        path = find(run)
+        with Reader(path) as journal:
+            header = journal.header()
+            read = [*destination.with_companions(path), Path(header.get("input") or path)]
+            destination.refuse(place, read, stdout=stdout)
+            rows, folder = journal.rows(failed_only=failed), header.get("folder")
+            with _errors_named(place), destination.replacing(place, stdout=stdout) as file:
+                if form == "parquet":
+                    export.write_parquet(rows, file, folder)
+                else:
+                    for line in export.TEXTS[form](rows, folder):
+                        file.write(line.encode())
     except BatchError as error:
         raise Misconfigured(str(error)) from None
-    except OSError as error:
-        if isinstance(error, BrokenPipeError):
-            raise
-        why = os.strerror(error.errno) if error.errno else str(error)
-        raise Misconfigured(f"{out} cannot be written: {why}") from None
     return 0
+
+
+@contextlib.contextmanager
+def _errors_named(place: Path) -> Iterator[None]:
+    """Say what could not be written; a reader that has had enough is no error of ours."""
+    from procorch.batch.destination import NO_ROOM
+
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        what = "standard output" if str(place) == "-" else place
+        # A place that is wrong is wrong usage; one without room has failed.
+        kind = click.ClickException if error.errno in NO_ROOM else Misconfigured
+        raise kind(f"{what} cannot be written: {error.strerror or error}") from None
