@@ -23,7 +23,7 @@ from typing import Any, Self, TypeVar
 
 import msgspec
 
-from procorch.batch import schema
+from procorch.batch import salvage, schema
 from procorch.batch.errors import JournalDamaged, JournalFenced
 from procorch.batch.items import Attempt, Row
 from procorch.batch.lock import Lock, holder
@@ -52,12 +52,24 @@ class Group:
 class Reader:
     """A journal to be read, also while a runner writes it.
 
+    Where the file is damaged, whatever can be read of it is read, and the rest counts as not there.
+
+    Args:
+        exact: raise `JournalDamaged` instead.
+
+    Attributes:
+        lost: names of items whose outcome is there and could not be read, as far as was noticed.
+
     Raises:
         JournalError: there is no such file, or it is not a journal.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, exact: bool = False) -> None:
         self.path = path
+        self.lost: set[str] = set()
+        self._exact = exact
+        self._salvaged = False
+        self._unreadable = 0
         self._connection = self._connect()
 
     def _connect(self) -> sqlite3.Connection:
@@ -65,8 +77,22 @@ class Reader:
 
     def _all(self, query: str, *values: object) -> list[tuple[Any, ...]]:
         # All at once: a statement that is left half read would hold back the checkpoints.
-        with schema.explained(self.path):
-            return self._connection.execute(query, values).fetchall()
+        try:
+            with schema.explained(self.path):
+                return self._connection.execute(query, values).fetchall()
+        except JournalDamaged:
+            if self._exact or self._salvaged:
+                raise
+        self._salvage()
+        return self._all(query, *values)
+
+    def _salvage(self) -> None:
+        """Go on with what can be read of a damaged file."""
+        damaged, self._salvaged = self._connection, True
+        self._connection, lost = salvage.readable(self.path)
+        self.lost |= set(lost)
+        self._unreadable = len(lost)
+        damaged.close()
 
     def header(self) -> dict[str, Any]:
         """What the batch is, as its runner has described it; empty before the first one."""
@@ -82,6 +108,10 @@ class Reader:
         """How many items have succeeded, and how many have failed."""
         found = dict(self._all("SELECT ok, count(*) FROM items GROUP BY ok"))
         return found.get(1, 0), found.get(0, 0)
+
+    def outcomes(self) -> int:
+        """How many outcomes there are, those included that cannot be read."""
+        return sum(self.counts()) + self._unreadable
 
     def groups(self) -> list[Group]:
         """The failures by reason and place, the most frequent first."""
@@ -113,6 +143,8 @@ class Reader:
             JournalDamaged: the row is not what was written.
         """
         found = self._all(f"{_SELECT_ROW} WHERE id = ?", id)
+        if not found and id in self.lost:
+            raise self.damage(id)
         return self._row(found[0]) if found else None
 
     def find_all(self, ids: list[str]) -> dict[str, Row | None]:
@@ -146,30 +178,51 @@ class Reader:
         return bool(self._all("SELECT 1 FROM attempts LIMIT 1"))
 
     def rows(self, *, failed_only: bool = False) -> Iterator[Row]:
-        """All final outcomes in the order of the input, lazily.
+        """All final outcomes in the order of the input, lazily; what is damaged is `lost`.
 
         Raises:
-            JournalDamaged: one of them is not what was written.
+            JournalDamaged: one of them is not what was written, and the reader is to be exact.
         """
         where = " WHERE NOT ok" if failed_only else ""
-        with schema.explained(self.path):
-            cursor = self._connection.execute(f"{_SELECT_ROW}{where} ORDER BY position, id")
+        # Sorting reads all of them first, so damage of the file shows before the first one is out.
+        for columns in self._each(f"{_SELECT_ROW}{where} ORDER BY position, id"):
             try:
-                for row in cursor:
-                    yield self._row(row)
-            finally:
-                with contextlib.suppress(sqlite3.ProgrammingError):  # the journal was closed before
-                    cursor.close()
+                row = self._row(columns)
+            except JournalDamaged:
+                if self._exact:
+                    raise
+                self.lost.add(str(columns[0]))
+            else:
+                yield row
+
+    def _each(self, query: str) -> Iterator[tuple[Any, ...]]:
+        begun = False
+        try:
+            with schema.explained(self.path):
+                cursor = self._connection.execute(query)
+                try:
+                    for columns in cursor:
+                        begun = True
+                        yield columns
+                finally:
+                    with contextlib.suppress(sqlite3.ProgrammingError):  # it was closed before
+                        cursor.close()
+            return
+        except JournalDamaged:
+            if begun or self._exact or self._salvaged:
+                raise
+        self._salvage()
+        yield from self._each(query)
 
     def damaged(self) -> list[str]:
-        """Names of the items whose rows are not what was written."""
+        """Names of the items whose rows are not what was written, or cannot be read."""
         found = []
         for (id,) in self._all("SELECT id FROM items ORDER BY position, id"):
             try:
                 self.find(id)
             except JournalDamaged:
                 found.append(id)
-        return found
+        return found + sorted(self.lost.difference(found))
 
     def _row(self, columns: tuple[Any, ...]) -> Row:
         return self._opened(Row, _ROW, columns)
@@ -198,17 +251,24 @@ class Reader:
 class Journal(Reader):
     """The one writer of a journal; it makes the file if there is none.
 
+    Args:
+        mend: make a whole file of a damaged one; what is lost has no outcome any more.
+
+    Attributes:
+        mended: what was done about a damaged file; None: nothing was to be done.
+
     Raises:
         JournalBusy: another process is writing it.
         JournalError: it cannot be made, or is not a journal.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, mend: bool = False) -> None:
         self._lock = Lock(path)
         self._epoch = 0
         try:
             schema.create(path)
-            super().__init__(path)
+            self.mended = salvage.mend(path) if mend else None
+            super().__init__(path, exact=True)
         except BaseException:
             self._lock.release()
             raise

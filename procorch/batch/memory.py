@@ -52,7 +52,7 @@ class Durable:
     def __init__(self, journal: Journal, epoch: int, tell: Callable[[News], None]) -> None:
         self.epoch = epoch
         # A connection of its own: reading does not wait for a transaction that is being written.
-        self._reader = Reader(journal.path)
+        self._reader = Reader(journal.path, exact=True)
         self._has_attempts = self._reader.attempted()
         self._writer = Writer(journal, tell)
 

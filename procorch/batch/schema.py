@@ -8,6 +8,7 @@ each step of `MIGRATIONS` one version, and ``application_id`` tells our files fr
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import sqlite3
 import stat
@@ -39,6 +40,8 @@ MIGRATIONS = (
 )
 """Each takes the file from one version to the next."""
 
+# Damaged text is no error of the query: its row has a seal that does not match.
+_text = functools.partial(str, encoding="utf-8", errors="replace")
 _DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 
 
@@ -69,19 +72,25 @@ def connect(path: Path) -> sqlite3.Connection:
         JournalError: the file is no journal, one of a newer version, or damaged.
     """
     connection = sqlite3.connect(path, isolation_level=None, timeout=30, check_same_thread=False)
+    connection.text_factory = _text
     with _named(path, connection):
         new = connection.execute("PRAGMA page_count").fetchall()[0][0] == 0
         version = 0 if new else _version(path, connection)
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
         if version < len(MIGRATIONS):
-            connection.executescript(
-                "BEGIN IMMEDIATE;"
-                + "".join(MIGRATIONS[version:])
-                + f"PRAGMA application_id = {_OURS}; PRAGMA user_version = {len(MIGRATIONS)};"
-                "COMMIT;"
-            )
+            make(connection, version)
     return connection
+
+
+def make(connection: sqlite3.Connection, version: int = 0) -> None:
+    """Bring the tables of a database from this version to the present one."""
+    connection.executescript(
+        "BEGIN IMMEDIATE;"
+        + "".join(MIGRATIONS[version:])
+        + f"PRAGMA application_id = {_OURS}; PRAGMA user_version = {len(MIGRATIONS)};"
+        "COMMIT;"
+    )
 
 
 def connect_to_read(path: Path) -> sqlite3.Connection:
@@ -102,6 +111,7 @@ def connect_to_read(path: Path) -> sqlite3.Connection:
         )
     except sqlite3.Error as error:
         raise JournalError(f"{path} cannot be read: {error}") from None
+    connection.text_factory = _text
     with _named(path, connection):
         version = _version(path, connection)
         if version != len(MIGRATIONS):
@@ -152,7 +162,7 @@ def explained(path: Path) -> Iterator[None]:
             raise JournalMismatch(f"{path} is not a run of procorch: {error}") from error
         if code in _DAMAGED:
             raise JournalDamaged(
-                f"{path} is damaged: {error}; what can be read of it: `procorch export`, or "
-                "`sqlite3 FILE .recover`"
+                f"{path} is damaged: {error}; `procorch export` gives what can be read of it, "
+                "retry_failed=True (--retry-failed) runs again what is lost"
             ) from error
         raise JournalError(f"{path}: {error}") from error

@@ -168,7 +168,7 @@ def run_batch(
         memory = Forgetful(inbox.put)
     else:
         new = not journal_path.exists()
-        journal = Journal(journal_path)
+        journal = Journal(journal_path, mend=retry_failed)
         try:
             kind, unmoved = check(
                 journal, header, lambda: selection.of(source),

@@ -5,13 +5,20 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from procorch.cli import streams
-from procorch.cli.exits import Misconfigured
+from procorch.cli.exits import ExitCode, Misconfigured
 from procorch.cli.params import runs
 from procorch.cli.verb import Verb
+
+if TYPE_CHECKING:
+    from procorch.batch.journal import Reader
+
+_NAMES = 10
+"""Names of lost items that are told."""
 
 
 @click.command("export", cls=Verb)
@@ -58,9 +65,29 @@ def command(run: str, form: str, out: Path | None, failed: bool) -> int:
                 else:
                     for line in export.TEXTS[form](rows, folder):
                         file.write(line.encode())
+            return tell_lost(journal)
     except BatchError as error:
         raise Misconfigured(str(error)) from None
-    return 0
+
+
+def tell_lost(journal: Reader) -> ExitCode:
+    """Say which outcomes could not be read.
+
+    Returns:
+        The exit code of what has read the others.
+    """
+    lost = sorted(journal.lost)
+    if not lost:
+        return ExitCode.DONE
+    more = f" and {len(lost) - _NAMES} more" if len(lost) > _NAMES else ""
+    streams.note(
+        f"{journal.path} is damaged: {len(lost)} of {journal.outcomes()} outcomes cannot be read: "
+        f"{', '.join(lost[:_NAMES])}{more}"
+    )
+    again = journal.header().get("command")
+    if again:
+        streams.note(f"to run them again:\n  {again} --retry-failed")
+    return ExitCode.SOME_FAILED
 
 
 @contextlib.contextmanager

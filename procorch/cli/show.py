@@ -55,13 +55,14 @@ def _check(journal: Reader, as_json: bool) -> int:
     else:
         for id in damaged:
             streams.emit(id)
-        streams.note(f"{len(damaged)} of {sum(journal.counts())} outcomes are damaged")
+        streams.note(f"{len(damaged)} of {journal.outcomes()} outcomes are damaged")
     return ExitCode.SOME_FAILED if damaged else ExitCode.DONE
 
 
 def _run(journal: Reader, as_json: bool) -> int:
     from procorch.cli import screen
     from procorch.cli.batch_report import print_groups
+    from procorch.cli.export import tell_lost
 
     header, (ok, failed), groups = journal.header(), journal.counts(), journal.groups()
     state = journal.state()
@@ -73,8 +74,9 @@ def _run(journal: Reader, as_json: bool) -> int:
             {"reason": g.reason, "place": g.place, "count": g.count, "example": g.example}
             for g in groups
         ]
+        known["lost"] = sorted(journal.lost)
         streams.emit(json.dumps(known))
-        return 0
+        return tell_lost(journal)
     console = screen.stdout()
     of = "" if header.get("total") is None else f" of {header['total']}"
     console.print(f"{header.get('factory')} on {header.get('input')}: {state}", soft_wrap=True)
@@ -88,7 +90,7 @@ def _run(journal: Reader, as_json: bool) -> int:
         console.print(f"to go on:\n  {again} --resume", soft_wrap=True)
     if again and failed and not state.startswith("running"):
         console.print(f"to run again what has failed:\n  {again} --retry-failed", soft_wrap=True)
-    return 0
+    return tell_lost(journal)
 
 
 def _item(journal: Reader, id: str, as_json: bool) -> int:

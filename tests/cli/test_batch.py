@@ -432,3 +432,35 @@ def test_a_class_whose_pickle_has_no_names_is_found_where_the_app_was(
     (folder / "mine" / "own.py").write_text(OWN)
     assert run("batch", "mine/own.py:fixed", "in.jsonl", "-o", "run.db", "--limit", "1").code == 0
     assert json.loads(run("export", "run.db").stdout)["output"] == {"x": 0}
+
+
+def test_a_damaged_page_costs_the_rows_on_it(folder: Path, run: Run) -> None:
+    """`export` and `show` give the others and name those; `--retry-failed` runs them again."""
+    (folder / "long.py").write_text("def app():\n    return lambda item: 'v' * 3000\n")
+    (folder / "in.txt").write_text("".join(f"{n}\n" for n in range(40)))
+    assert run("batch", "long.py:app", "in.txt", "-o", "run.db").code == 0
+    size = (folder / "run.db").stat().st_size
+    with (folder / "run.db").open("r+b") as file:
+        file.seek(size // 2 // 4096 * 4096)
+        file.write(os.urandom(4096))
+    ended = run("export", "run.db", "-o", "out.jsonl")
+    assert ended.code == 1
+    assert "run.db is damaged: 1 of 40 outcomes cannot be read: " in ended.stderr
+    assert "procorch batch long.py:app in.txt -o run.db --retry-failed" in ended.stderr
+    given = {json.loads(line)["id"] for line in (folder / "out.jsonl").read_text().splitlines()}
+    assert len(given) == 39
+    shown = run("show", "run.db", "--json")
+    assert shown.code == 1
+    told = json.loads(shown.stdout)
+    assert told["ok"] == 39
+    assert told["lost"][0] not in given
+    checked = run("show", "run.db", "--check")
+    assert (checked.code, checked.stdout.split()) == (1, told["lost"])
+    assert "--retry-failed" in run("batch", "long.py:app", "in.txt", "-o", "run.db").stderr
+    again = run("batch", "long.py:app", "in.txt", "-o", "run.db", "--retry-failed")
+    assert again.code == 0, again.stderr
+    assert "40 ok, 0 failed of 40 items" in again.stdout
+    assert (
+        "1 outcomes could not be read; the damaged file is kept as run.db.damaged"
+        in run("show", "run.db", COLUMNS="200").stdout
+    )
