@@ -47,6 +47,11 @@ def _number(number: int) -> str:
     return "" if number == 1 else f".{number}"
 
 
+def failed_name(journal: str) -> re.Pattern[str]:
+    """All names that `failed_file` makes."""
+    return re.compile(re.escape(_stem(journal)) + r"\.failed(\.\d+)?\.jsonl")
+
+
 def belongs(path: str, name: str, journal: str) -> bool:
     """Whether a file is a journal of this name in the same folder, or one that belongs to it.
 
@@ -54,7 +59,7 @@ def belongs(path: str, name: str, journal: str) -> bool:
     """
     if name in {journal + suffix for suffix in _BESIDE}:
         return True
-    if not re.fullmatch(re.escape(_stem(journal)) + r"\.failed(\.\d+)?\.jsonl", name):
+    if not failed_name(journal).fullmatch(name):
         return False
     return _begins(path, len(_LINE_OF_OURS)) == _LINE_OF_OURS
 

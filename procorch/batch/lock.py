@@ -23,7 +23,7 @@ class Lock:
 
     Raises:
         JournalBusy: another process holds it; the text says which.
-        JournalError: the folder cannot be written.
+        JournalError: the folder cannot be written, or the file is no lock of ours.
     """
 
     def __init__(self, journal: Path) -> None:
@@ -53,6 +53,7 @@ class Lock:
             try:
                 fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 if self._is(fd):
+                    self._must_be_a_lock(fd)
                     return fd
             except BlockingIOError:
                 text = _read(fd)
@@ -60,6 +61,16 @@ class Lock:
                 raise JournalBusy(f"{journal} is being written by {text}") from None
             # Its last holder has removed the file in between: this lock guards nothing.
             os.close(fd)
+
+    def _must_be_a_lock(self, fd: int) -> None:
+        """A journal called ``poetry`` must not take ``poetry.lock``, which is somebody else's."""
+        text = os.pread(fd, 4096, 0)
+        if text and _holder(text) is None:
+            os.close(fd)
+            raise JournalError(
+                f"{self._path} is there already, and is not the lock of a batch: name another "
+                "journal, or remove it"
+            )
 
     def _is(self, fd: int) -> bool:
         with contextlib.suppress(FileNotFoundError):
@@ -91,8 +102,12 @@ def holder(journal: Path) -> str | None:
 
 
 def _read(fd: int) -> str:
+    return _holder(os.pread(fd, 4096, 0)) or "another process, which is just beginning"
+
+
+def _holder(text: bytes) -> str | None:
     try:
-        holder = msgspec.json.decode(os.pread(fd, 4096, 0), type=dict[str, str | int])
+        holder = msgspec.json.decode(text, type=dict[str, str | int])
         return f"process {holder['pid']} on {holder['host']} since {holder['since']}"
-    except (msgspec.MsgspecError, KeyError):
-        return "another process, which is just beginning"
+    except (msgspec.MsgspecError, UnicodeDecodeError, KeyError):
+        return None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
@@ -114,12 +114,16 @@ class Tally:
         return tuple(sorted(found, key=lambda g: (-g.count, g.reason, g.place)))
 
 
-def failed_lines(rows: Iterable[Row]) -> Iterable[str]:
+def failed_lines(rows: Iterable[Row], batch: float) -> Iterator[str]:
     """Failed items as lines of JSON that are valid input again, with their ids.
+
+    Args:
+        batch: when the batch was begun, by which its own lines are known.
 
     An item whose input JSON cannot say is left out: ``--resume --retry-failed`` runs it again.
     """
     for row in rows:
         if row.input is not None:
             head = {"procorch": 1, "id": row.id, "reason": row.reason, "place": row.place}
+            head["batch"] = batch
             yield f'{msgspec.json.encode(head).decode()[:-1]},"input":{row.input}}}\n'

@@ -125,7 +125,7 @@ def command(app: str, source: str, out: Path | None, **given: Any) -> int:
         raise Misconfigured(f"the agent cannot be started: {error}") from None
     if isinstance(failure, BatchInputError) and not summary.done:
         raise Misconfigured(str(failure))
-    failed = batch_report.write_failed(out, places.failed_file(out))
+    failed = batch_report.write_failed(out)
     console = screen.stderr() if given["as_json"] else screen.stdout()
     batch_report.print_summary(console, summary, out, failed, again, replaced.count)
     if failure is not None and not isinstance(failure, BatchHalted):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +10,13 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
+from procorch.batch import failed_items
 from procorch.batch.errors import JournalError
 from procorch.batch.export import fields_of_item
 from procorch.batch.items import BatchItem
-from procorch.batch.journal import Group, Reader
-from procorch.batch.report import BatchSummary, failed_lines
+from procorch.batch.journal import Group
+from procorch.batch.report import BatchSummary
+from procorch.cli import streams
 
 _KINDS = 20
 """Kinds of failures that are shown."""
@@ -26,23 +27,18 @@ def json_of(item: BatchItem) -> dict[str, Any]:
     return fields_of_item(item)
 
 
-def write_failed(journal: Path, path: Path) -> Path | None:
-    """Put the failed items into a file that is input again.
+def write_failed(journal: Path) -> Path | None:
+    """Put the failed items into a file that is input again, see `failed_items.write_failed`.
 
     Returns:
-        The file; None where nothing has failed that can be written as JSON.
+        The file; None where there is none, and it was said if it could not be written.
     """
-    with Reader(journal) as reader:
-        if not reader.counts()[1]:
-            path.unlink(missing_ok=True)
-            return None
-        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
-        try:
-            with open(os.open(path, flags, 0o600), "w", encoding="utf-8") as file:
-                file.writelines(failed_lines(reader.rows(failed_only=True)))
-        except (OSError, JournalError):
-            return None  # the journal has them all the same
-        return path if path.stat().st_size else None
+    try:
+        return failed_items.write_failed(journal)
+    except (OSError, JournalError) as error:
+        why = error.strerror if isinstance(error, OSError) else error
+        streams.note(f"failed items are in the journal, and could not be put into a file: {why}")
+        return None
 
 
 def print_summary(

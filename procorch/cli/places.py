@@ -10,13 +10,35 @@ from procorch.cli.exits import Misconfigured, UnknownName
 
 HOME = Path(".procorch")
 """The folder of batches that were given no place of their own."""
+_SUFFIX = re.compile(r"\.(jsonl|ndjson|json|csv|tsv|txt|parquet)(\.gz)?$", re.IGNORECASE)
+"""Only what says the format: data.2026-11-27.csv and data.2026-11-28.csv are two batches."""
 
 
 def usual_out(app: str, source: str) -> Path:
     """Where a batch is kept that was given no place; the same for the same words."""
     factory = app.rpartition(":")[2]
-    name = "stdin" if source == "-" else Path(source).name.split(".")[0]
-    return usual(re.sub(r"[^\w.-]+", "-", f"{factory}-{name}").strip("-"))
+    name = "stdin" if source == "-" else _SUFFIX.sub("", Path(source).name)
+    path = usual(_clean(f"{factory}-{name}"))
+    before = HOME / (_clean(f"{factory}-{name.split('.')[0]}") + ".db")
+    return before if not path.exists() and _is_of(before, source) else path
+
+
+def _clean(name: str) -> str:
+    return re.sub(r"[^\w.-]+", "-", name).strip("-")
+
+
+def _is_of(journal: Path, source: str) -> bool:
+    """Whether this is the batch of an input; 0.1 left out all of a name behind its first dot."""
+    if not journal.is_file():
+        return False
+    from procorch.batch.errors import JournalError
+    from procorch.batch.journal import Reader
+
+    try:
+        with Reader(journal) as reader:
+            return reader.header().get("input") == source
+    except JournalError:
+        return False
 
 
 def usual(name: str) -> Path:
@@ -53,8 +75,3 @@ def find(run: str) -> Path:
 def journals(folder: Path) -> list[Path]:
     """The journals in a folder, by name."""
     return sorted(folder.glob("*.db"))
-
-
-def failed_file(journal: Path) -> Path:
-    """Where the failed items of a batch are put."""
-    return journal.with_suffix(".failed.jsonl")

@@ -112,3 +112,24 @@ def test_an_input_that_is_the_journal_or_the_output_is_refused(folder: Path, run
     assert (done.returncode, "writes standard output" in done.stderr) == (2, True)
     assert (folder / "run.failed.jsonl").read_text() == '{"id": 1}\n'
     assert sorted(os.listdir(folder)) == ["app.py", "link.jsonl", "run.failed.jsonl"]
+
+
+def test_the_usual_journal_has_all_of_the_name_of_its_input(folder: Path, run: Run) -> None:
+    for day in ("27", "28"):
+        (folder / f"data.2026-11-{day}.jsonl").write_text('{"id": 1}\n')
+        assert run("batch", "app.py:name", f"data.2026-11-{day}.jsonl", "-j", "1").code == 0
+    (folder / "in.csv").write_text("id\n1\n")
+    assert run("batch", "app.py:name", "in.csv", "-j", "1").code == 0
+    names = ["name-data.2026-11-27.db", "name-data.2026-11-28.db", "name-in.db"]
+    assert sorted(os.listdir(".procorch")) == names
+
+
+def test_a_usual_journal_that_0_1_named_goes_on(folder: Path, run: Run) -> None:
+    (folder / "data.1.jsonl").write_text('{"id": 1}\n')
+    assert run("batch", "app.py:name", "data.1.jsonl", "-j", "1").code == 0
+    os.rename(".procorch/name-data.1.db", ".procorch/name-data.db")
+    ended = run("batch", "app.py:name", "data.1.jsonl", "-j", "1", "--resume")
+    assert "1 of them in earlier runs" in ended.stdout + ended.stderr
+    (folder / "data.2.jsonl").write_text('{"id": 1}\n')
+    assert run("batch", "app.py:name", "data.2.jsonl", "-j", "1").code == 0
+    assert sorted(os.listdir(".procorch")) == ["name-data.2.db", "name-data.db"]

@@ -47,6 +47,7 @@ PREFETCH = "tests/process/test_prefetch.py::test_"
 MONITOR = "tests/process/test_monitor.py::test_"
 STREAM = "tests/process/test_stream.py::test_"
 CHECKPOINT = "tests/process/test_checkpoint.py::test_"
+FAILED_ITEMS = "tests/batch/test_failed_items.py::test_"
 RECHECK = "tests/batch/test_recheck.py::test_"
 PIPES = "tests/batch/test_pipes.py::test_"
 FORKS = "tests/process/test_forks.py::test_"
@@ -1126,6 +1127,31 @@ MUTANTS = (
         "itertools.islice(everything, self._scan.read)",
         "everything",
         (RECHECK + "of_very_many_items_the_numbers_are_compared",),
+    ),
+    # ---- the names that a batch derives
+    Mutant(
+        "failed items: a file of somebody else is left alone",
+        "batch/failed_items.py",
+        "                elif line.batch != batch:\n                    return False\n",
+        "",
+        (
+            FAILED_ITEMS + "two_journals_that_share_a_name_of_failed_items_each_keep_theirs",
+            FAILED_ITEMS + "a_journal_that_was_removed_leaves_its_failed_items",
+        ),
+    ),
+    Mutant(
+        "failed items: a name is taken without a look",
+        "batch/failed_items.py",
+        "                os.link(name, path)\n",
+        "                os.replace(name, path)\n",
+        (FAILED_ITEMS + "a_file_of_the_user_is_left_alone",),
+    ),
+    Mutant(
+        "journal: the lock of somebody else is left alone",
+        "batch/lock.py",
+        "        if text and _holder(text) is None:\n",
+        "        if False:\n",
+        (FAILED_ITEMS + "a_lock_file_of_another_tool_is_left_alone",),
     ),
     # ---- requests ahead of their turn
     Mutant(

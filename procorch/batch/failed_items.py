@@ -1,0 +1,106 @@
+"""The file of failed items beside a journal, which is input again.
+
+It may have the name of something else: a file of the user's, or that of a batch whose journal was
+called the same. What this batch did not write is neither overwritten nor removed: the next name
+is taken, ``run.failed.2.jsonl``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+import stat
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+
+from procorch.batch.errors import JournalDamaged
+from procorch.batch.journal import Reader
+from procorch.batch.journal_files import failed_file, failed_name
+from procorch.batch.report import failed_lines
+
+
+def write_failed(journal: Path) -> Path | None:
+    """Put the failed items of a batch into a file.
+
+    Returns:
+        The file; None where nothing has failed that JSON can say.
+
+    Raises:
+        OSError: it cannot be written.
+        JournalError: the journal cannot be read.
+    """
+    with Reader(journal) as reader:
+        batch = reader.events()[0][0]
+        earlier = _written_by(reader, journal, batch)
+        lines = failed_lines(reader.rows(failed_only=True), batch)
+        first = next(lines, None)
+        written = None if first is None else _put(journal, first, lines, earlier)
+    for path in earlier:
+        if path != written:
+            path.unlink(missing_ok=True)
+    return written
+
+
+def _put(journal: Path, first: str, rest: Iterator[str], earlier: list[Path]) -> Path:
+    fd, name = tempfile.mkstemp(dir=journal.parent, prefix=f".{failed_file(journal).name}.")
+    try:
+        with open(fd, "w", encoding="utf-8") as file:
+            file.write(first)
+            file.writelines(rest)
+        for number in itertools.count(1):
+            path = failed_file(journal, number)
+            if path in earlier:
+                os.replace(name, path)
+                return path
+            # A link, as it never replaces a file, not even one that has just been made.
+            with contextlib.suppress(FileExistsError):
+                os.link(name, path)
+                return path
+        raise AssertionError("numbers do not end")
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(name)
+
+
+def _written_by(reader: Reader, journal: Path, batch: float) -> list[Path]:
+    """The files of failed items that this batch has written."""
+    pattern = failed_name(journal.name)
+    found = [path for path in journal.parent.iterdir() if pattern.fullmatch(path.name)]
+    return sorted(path for path in found if _is_of(path, reader, batch))
+
+
+class _Line(msgspec.Struct):
+    procorch: int
+    id: str
+    batch: float | None = None
+
+
+def _is_of(path: Path, reader: Reader, batch: float) -> bool:
+    known = path.lstat()
+    if not stat.S_ISREG(known.st_mode):
+        return False
+    decode = msgspec.json.Decoder(_Line).decode
+    try:
+        with path.open("rb") as file:
+            for text in file:
+                line = decode(text)
+                if line.batch is None:
+                    # As 0.1 wrote it: it is younger than the batch, and of its items.
+                    if known.st_mtime < batch or not _has(reader, line.id):
+                        return False
+                elif line.batch != batch:
+                    return False
+    except (msgspec.MsgspecError, UnicodeDecodeError, OSError):
+        return False
+    return True
+
+
+def _has(reader: Reader, id: str) -> bool:
+    try:
+        return reader.find(id) is not None
+    except JournalDamaged:
+        return True
