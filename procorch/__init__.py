@@ -97,6 +97,8 @@ if TYPE_CHECKING:
     from procorch.supervision.settings import Intensity as Intensity
     from procorch.supervision.settings import Shutdown as Shutdown
     from procorch.supervision.states import AgentStatus as AgentStatus
+    from procorch.supervision.throttle import Pause as Pause
+    from procorch.supervision.throttle import Throttle as Throttle
 
 __version__ = "0.1.0"
 
@@ -136,6 +138,7 @@ _HOMES = {
     "supervision.policy": "DefaultSupervisor SupervisorAction SupervisorPolicy",
     "supervision.settings": "Backoff Intensity Shutdown",
     "supervision.states": "AgentStatus",
+    "supervision.throttle": "Pause Throttle",
 }
 
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names.split()}

@@ -24,6 +24,7 @@ from procorch.runtime.reply import ValueReply as ValueReply
 from procorch.runtime.stream import StreamReply as StreamReply
 from procorch.supervision import events as ev
 from procorch.supervision.states import AgentStatus
+from procorch.supervision.throttle import Pause
 from procorch.units import seconds
 from procorch.units import whole as whole_number
 
@@ -287,6 +288,15 @@ class OrchestratedHandle:
         self._monitor.must_be_ours()
         self._monitor.post(ev.SetWidth(self._link.mailbox.key, width))
 
+    def pause(self) -> Pause | None:
+        """What a throttled service holds its queue back for now (N23); None: nothing."""
+        return self._monitor.pause(self._link)
+
+    def allowed(self) -> int | None:
+        """How many requests of its queue may be under way while load comes back after a pause;
+        None: as many as there are instances."""
+        return self._monitor.allowed(self._link)
+
     def stop(self, *, grace: float | str | None = None) -> None:
         """Stop the agent: finish what was accepted, then up the ladder; wait for the end (N8).
 
@@ -350,7 +360,7 @@ class OrchestratedHandle:
         if self.is_done():
             return "stopped"
         state = self._monitor.look(self._link)[0]
-        return "running" if state in ("READY", "BUSY", "DRAINING") else "restarting"
+        return "running" if state in ("READY", "BUSY", "PAUSED", "DRAINING") else "restarting"
 
     def cancel(self) -> None:
         """End the agent now (N14): its request in flight gets `Aborted`, it ends CANCELLED.

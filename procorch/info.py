@@ -12,7 +12,8 @@ class AgentInfo:
     """One instance at one moment.
 
     Args:
-        state: STARTING, READY, BUSY, BACKOFF, DRAINING, HUNG, STOPPING, or its final status.
+        state: STARTING, READY, BUSY, PAUSED (idle, because a throttled service wants to be left
+            alone), BACKOFF, DRAINING, HUNG, STOPPING, or its final status.
         queue: requests that wait.
         restarts: counted restarts since it was spawned.
         last_exit: how the previous process ended, in words; None before the first end.

@@ -17,6 +17,14 @@ _DURATION = re.compile(
 """Each unit at most once, the largest first."""
 _LONGEST = 1e9
 """Seconds, some thirty years: more, and the system's own waits overflow."""
+_PERIODS = {
+    **dict.fromkeys(("s", "sec", "second"), "1s"),
+    **dict.fromkeys(("m", "min", "minute"), "1m"),
+    **dict.fromkeys(("h", "hour"), "1h"),
+    **dict.fromkeys(("d", "day"), "1d"),
+}
+_RAREST, _OFTENEST = 1 / (366 * 86400), 1e6
+"""In a second."""
 _SIZE = re.compile(r"^\s*(\d+(?:\.\d+)?)\s*([KMGT]?)(?:i?B)?\s*$", re.IGNORECASE)
 _SIZE_UNITS = {"": 1, "K": 1024, "M": 1024**2, "G": 1024**3, "T": 1024**4}
 _LARGEST = 2**63 - 1
@@ -61,6 +69,29 @@ def size_in_bytes(value: int | str, what: str = "size") -> int:
     if value > _LARGEST:
         raise ValueError(f"{what} is more than any memory; for no limit, leave it out")
     return value
+
+
+def per_second(value: float | str, what: str = "rate") -> float:
+    """A rate as a number a second; ``ValueError`` or ``TypeError`` naming ``what`` when it is none.
+
+    Text has the form ``"10/s"``, ``"600/m"``, ``"0.5/s"``, ``"100/15m"``.
+    """
+    number: float | str = value
+    period = 1.0
+    if isinstance(value, str):
+        number, slash, unit = value.partition("/")
+        try:
+            number = float(number)
+            period = seconds(_PERIODS.get(unit.strip().lower(), unit) if slash else 1.0)
+        except ValueError:
+            raise ValueError(
+                f"{what}: {value!r} is not a rate; write '10/s', '600/m' or '0.5/s'"
+            ) from None
+    if isinstance(number, bool) or not isinstance(number, int | float):
+        raise TypeError(f"{what} must be a rate such as '10/s', not {type(value).__name__}")
+    if not (number > 0 and period > 0 and _RAREST <= number / period <= _OFTENEST):
+        raise ValueError(f"{what} must be from one in a year to a million a second, not {value}")
+    return number / period
 
 
 def whole(value: object, what: str, *, least: int = 0) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 from procorch.handle import ReplyFuture
 from procorch.orchestrator import AgentOrchestrator
 from procorch.supervision.policy import PoolSupervisor
+from procorch.supervision.throttle import Pause, Throttle
 
 _FEWEST, _MOST = 8, 64
 """Requests that wait for a worker, so that none is idle while the next one is read."""
@@ -49,6 +51,10 @@ class Crew:
         self._orchestrator = AgentOrchestrator(
             supervisor=PoolSupervisor(), channel_buffer=_MOST, start_method=start_method
         )
+        throttle = settings.get("throttle")
+        if isinstance(throttle, Throttle):
+            # The pause is the workers'; the batch tries an item again, and keeps each attempt.
+            settings = {**settings, "throttle": dataclasses.replace(throttle, retries=0)}
         # A death in the middle of an item is the item's fault, and not counted.
         self._orchestrator.add_agent(name, factory, charge_requests=True, **settings)
         at_hand = workers * settings.get("prefetch", 1)
@@ -63,6 +69,10 @@ class Crew:
     def send(self, value: Any, timeout: float | None) -> ReplyFuture:
         """Give an item to whichever worker is free first; see `OrchestratedHandle.deliver`."""
         return self._handles[0].deliver(value, timeout=timeout)
+
+    def pause(self) -> Pause | None:
+        """What a throttled service holds all workers back for now; None: nothing."""
+        return self._handles[0].pause()
 
     def look(self) -> list[AtWork]:
         """What each worker is doing."""

@@ -36,6 +36,7 @@ from procorch.batch.terms import Flight, Terms
 from procorch.batch.writer import Broken, Kept, News, Stuck
 from procorch.errors import AgentCrashed, AgentError, AgentStopped, PoisonRequest, RequestCancelled
 from procorch.handle import ReplyFuture
+from procorch.supervision.throttle import Throttle, is_throttled
 
 _UNCOMMITTED = 2000
 """Items whose outcome is being written, or that wait for their turn; with more, none is begun."""
@@ -220,7 +221,7 @@ class Loop:
     def _send(self, flight: Flight) -> None:
         flight.number += 1
         flight.tries += 1
-        self.tally.retried += flight.tries > 1
+        self.tally.retried += flight.tries + flight.throttled > 1
         try:
             reply = self._crew.send(flight.item.value, self._terms.timeout)
         except AgentError as error:
@@ -256,12 +257,23 @@ class Loop:
         self._memory.put(attempt)
         if isinstance(error, AgentCrashed):
             flight.deaths.append(error)
+        if self._is_throttled(flight, error):
+            # It waits for the pause of all workers, in their queue. That is not its fault.
+            flight.throttled += 1
+            flight.tries -= 1
+            if not self._stopping:
+                self._again.append(flight)
+            return
         if flight.tries <= self._terms.retries and self._may_do_better(error):
             if len(flight.deaths) <= self._terms.allowed_failures:
                 self._try_again(flight, error)
                 return
             error = PoisonRequest(agent=error.agent, deaths=tuple(flight.deaths))
         self._write(outcomes.failure(flight, error, attempt), flight, None, error)
+
+    def _is_throttled(self, flight: Flight, error: AgentError) -> bool:
+        throttle = self._terms.throttle
+        return throttle is not None and is_throttled(error) and flight.throttled < throttle.retries
 
     def _may_do_better(self, error: AgentError) -> bool:
         return error.is_retryable or reason_of(error) in self._terms.retry_on
@@ -275,6 +287,7 @@ class Loop:
         delay = error.retry_after
         if delay is None:
             delay = min(_LONGEST, 0.25 * 2**flight.tries) * random.uniform(0.5, 1.0)
+        delay = min(delay, (self._terms.throttle or Throttle()).longest)
         heapq.heappush(self._later, (time.monotonic() + delay, flight.turn, flight))
 
     def _write(self, row: Row, flight: Flight, output: Any, error: AgentError | None) -> None:

@@ -14,6 +14,7 @@ from procorch.batch.loop import Inbox, Loop, Stop
 from procorch.batch.memory import Memory
 from procorch.batch.report import BatchSummary
 from procorch.batch.terms import Work
+from procorch.supervision.throttle import Pause
 
 
 class BatchRun(Iterator[BatchItem]):
@@ -82,6 +83,11 @@ class BatchRun(Iterator[BatchItem]):
     def trouble(self) -> str | None:
         """What holds the batch up at the moment, such as a full disk."""
         return self._loop.trouble
+
+    @property
+    def pause(self) -> Pause | None:
+        """What a throttled service holds all workers back for at the moment; None: nothing."""
+        return None if self._loop.over else self._crew.pause()
 
     def stop(self, *, now: bool = False) -> None:
         """End the batch before its time, to be resumed; from any thread or signal handler.

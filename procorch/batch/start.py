@@ -27,6 +27,7 @@ from procorch.batch.runner import BatchRun
 from procorch.batch.selection import Selection, Shard
 from procorch.batch.sources import IdOf, open_source
 from procorch.batch.terms import Terms
+from procorch.supervision.throttle import Throttle
 from procorch.units import seconds, whole
 
 
@@ -39,6 +40,8 @@ def run_batch(
     timeout: float | str | None = None,
     retries: int = 0,
     memory_limit: int | str | None = None,
+    rate: float | str | None = None,
+    throttle: Throttle | None = Throttle(),  # noqa: B008  # a frozen value
     allowed_failures: int = 2,
     retry_on: Collection[str] = (),
     resume: bool = False,
@@ -78,6 +81,12 @@ def run_batch(
             death of its worker included; after a delay where the worker lived.
         memory_limit: bytes that a worker and its descendants may hold, mapped files not counted, or
             text such as ``"512M"``.
+        rate: items that all workers together may begin in a second, or text such as ``"10/s"``,
+            ``"600/m"``, ``"0.5/s"``; None: any number.
+        throttle: what becomes of an item whose service asks for a pause (an error with a
+            ``retry_after``, a `ModelThrottled`): the whole batch pauses, the item is tried again
+            without that counting as one of its ``retries``, and load comes back step by step. None:
+            the item alone is held back, at the cost of a retry.
         allowed_failures: workers that an item may kill; one more and it is poison, whatever
             ``retries`` allows.
         retry_on: reasons (`BatchItem.reason`) that are tried again whatever the error says.
@@ -128,6 +137,7 @@ def run_batch(
         retries=whole(retries, "retries"),
         allowed_failures=whole(allowed_failures, "allowed_failures"),
         retry_on=_reasons(retry_on),
+        throttle=throttle,
         keep_order=keep_order,
         halt=Halt.parse(halt),
         retry_failed=retry_failed,
@@ -141,8 +151,7 @@ def run_batch(
         seed if shuffle else None,
         allow_empty,
     )
-    if memory_limit is not None:
-        settings["memory_limit"] = memory_limit
+    settings |= {"memory_limit": memory_limit, "rate": rate, "throttle": throttle}
     journal_path = None if out is None else Path(os.fspath(out))
     outputs = Outputs(journal_path, streams)
     source = open_source(items, form=format, id=id, delimiter=delimiter, outputs=outputs)

@@ -8,6 +8,7 @@ from procorch.batch.halt import Halt
 from procorch.batch.items import SourceItem
 from procorch.errors import AgentCrashed
 from procorch.handle import ReplyFuture
+from procorch.supervision.throttle import Throttle
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +20,7 @@ class Terms:
         retries: further attempts at an item that failed and may do better.
         allowed_failures: workers that an item may kill; one more and it is poison.
         retry_on: reasons tried again whatever the error says of itself.
+        throttle: what becomes of an item whose service asks for a pause; None: it has failed.
         keep_order: hand items out in the order of the input.
         retry_failed: run what has failed in earlier runs, and what is damaged, again.
         accept_changes: run items again whose input has changed.
@@ -30,6 +32,7 @@ class Terms:
     retries: int = 0
     allowed_failures: int = 2
     retry_on: frozenset[str] = frozenset()
+    throttle: Throttle | None = None
     keep_order: bool = False
     halt: Halt | None = None
     retry_failed: bool = False
@@ -45,7 +48,7 @@ class Flight:
     Args:
         turn: its place in the order of reading.
         number: of the attempt under way, earlier runs included.
-        tries: attempts in this run of the item.
+        tries: attempts in this run of the item, without those that were ``throttled``.
     """
 
     item: SourceItem
@@ -53,6 +56,7 @@ class Flight:
     turn: int
     number: int = 0
     tries: int = 0
+    throttled: int = 0
     deaths: list[AgentCrashed] = field(default_factory=list)
     reply: ReplyFuture | None = None
 

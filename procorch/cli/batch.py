@@ -12,7 +12,7 @@ import click
 from procorch.cli import signals, streams, verb
 from procorch.cli.exits import ExitCode, Misconfigured
 from procorch.cli.input_warnings import told_warnings
-from procorch.cli.params import duration, files, size
+from procorch.cli.params import duration, files, rate, size
 from procorch.cli.verb import Verb
 from procorch.launch.choose import METHODS
 
@@ -42,6 +42,10 @@ _option = click.option
 @_option("--memory", type=size(least="16M"), help="Memory allowed to a worker and its children.")
 @_option("--allowed-failures", type=click.IntRange(min=0), default=2, show_default=True,
          metavar="N", help="Workers that an item may kill; one more and it is poison.")  # fmt: skip
+@_option("--rate", type=rate, metavar="RATE",
+         help="Items that all workers together may begin: 10/s, 600/m, 0.5/s.")  # fmt: skip
+@_option("--max-pause", type=duration(least="0s"), default="5m", show_default=True,
+         help="Longest pause of all workers for a service that asks for one; 0: none.")  # fmt: skip
 @_option("--prefetch", type=click.IntRange(1, 64), default=1, show_default=True, metavar="N",
          help="Items that a worker has at hand; more than 1 for very quick ones.")  # fmt: skip
 @_option("--halt", default="never", show_default=True, metavar="POLICY",
@@ -139,11 +143,13 @@ def command(app: str, source: str, out: Path | None, **given: Any) -> int:
 
 
 def _started(factory: Any, source: str, out: Path, given: dict[str, Any], again: str) -> BatchRun:
+    from procorch import Throttle
     from procorch.batch.start import run_batch
 
     settings = {"prefetch": given["prefetch"]}
     if given["memory"] is not None:
         settings["memory_limit"] = int(given["memory"])
+    longest = given["max_pause"]
     return run_batch(
         factory, source, out=out, workers=given["workers"], timeout=given["timeout"],
         retries=given["retries"], retry_on=given["retry_on"],
@@ -154,7 +160,8 @@ def _started(factory: Any, source: str, out: Path, given: dict[str, Any], again:
         id=given["id_"], format=given["form"], delimiter=given["delimiter"],
         allow_empty=given["allow_empty"], skip_known=True, command=again,
         streams=streams.descriptors(), output="capture",
-        start_method=given["start_method"], **settings,
+        start_method=given["start_method"], rate=given["rate"],
+        throttle=Throttle(longest=longest) if longest else None, **settings,
     )  # fmt: skip
 
 

@@ -100,7 +100,7 @@ class _Bar(_News):
             return
         self._next = now + (0.5 if self._watch else 0.12)
         progress = self._run.progress()
-        words = ", ".join(_words(progress, self._run.trouble))
+        words = ", ".join(_words(progress, _waits_for(self._run)))
         self._progress.update(self._task, completed=progress.done, description=words)
         shown = self._progress.get_renderable()
         if self._watch and not self._run.over:
@@ -138,9 +138,10 @@ class _Lines(_News):
         progress = self._run.progress()
         quarter = progress.done * 4 // progress.total if progress.total else 0
         now = time.monotonic()
-        if quarter > self._quarter or now >= self._next or self._run.trouble != self._trouble:
+        trouble = self._run.trouble or (self._run.pause is not None and "paused") or None
+        if quarter > self._quarter or now >= self._next or trouble != self._trouble:
             self._say(progress)
-            self._quarter, self._next, self._trouble = quarter, now + _EVERY, self._run.trouble
+            self._quarter, self._next, self._trouble = quarter, now + _EVERY, trouble
 
     def end(self) -> None:
         """The last line, if it was not said."""
@@ -148,11 +149,19 @@ class _Lines(_News):
             self._say(self._run.progress())
 
     def _say(self, progress: BatchSummary) -> None:
-        words = ", ".join(_words(progress, self._run.trouble))
+        words = ", ".join(_words(progress, _waits_for(self._run)))
         self._console.print(f"batch: {words}", soft_wrap=True)
 
 
-def _words(progress: BatchSummary, trouble: str | None) -> list[str]:
+def _waits_for(run: BatchRun) -> str | None:
+    """What holds the batch up, in words."""
+    if run.trouble is not None:
+        return f"WAITING: {run.trouble}"
+    pause = run.pause
+    return None if pause is None else str(pause)
+
+
+def _words(progress: BatchSummary, waits_for: str | None) -> list[str]:
     of = "" if progress.total is None else f"/{progress.total}"
     words = [f"{progress.done}{of} items"]
     if progress.failed:
@@ -161,8 +170,8 @@ def _words(progress: BatchSummary, trouble: str | None) -> list[str]:
         words.append(f"{progress.rate:.1f}/s" if progress.rate < 100 else f"{progress.rate:.0f}/s")
     if progress.eta and progress.eta >= 1:
         words.append(f"{_span(progress.eta)} left")
-    if trouble is not None:
-        words.append(f"WAITING: {trouble}")
+    if waits_for is not None:
+        words.append(waits_for)
     return words
 
 

@@ -28,6 +28,14 @@ def size(least: str) -> Callable[[str], float]:
     return _measure("size", units.size_in_bytes, least)
 
 
+def rate(text: str) -> float:
+    """A click type for ``10/s``, ``600/m``, ``0.5/s``: a number a second."""
+    try:
+        return units.per_second(text)
+    except ValueError as error:
+        raise click.BadParameter(str(error).removeprefix("rate: ")) from None
+
+
 def files(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """The names of files, for a shell to complete."""
     from click.shell_completion import CompletionItem

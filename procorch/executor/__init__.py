@@ -72,7 +72,12 @@ class AgentExecutor(concurrent.futures.Executor):
             settings = {"start_method": start_method(mp_context), **settings}
         self._name = name
         self._max_workers = max_workers or os.cpu_count() or 1  # dask and others look at it
-        settings = {"channel_buffer": _ANY, "max_requests": max_tasks_per_child, **settings}
+        settings = {
+            "channel_buffer": _ANY,
+            "max_requests": max_tasks_per_child,
+            "throttle": None,
+            **settings,
+        }
         try:
             self._pool = AgentPool(
                 caller(initializer, tuple(initargs)), self._max_workers, name=name, **settings

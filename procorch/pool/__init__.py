@@ -18,6 +18,7 @@ from procorch.pool.results import Results
 from procorch.pool.shapes import Outcomes, Outputs
 from procorch.pool.sizes import Fixed, Measured, Pace, Sizes
 from procorch.supervision.policy import Policy, PoolSupervisor
+from procorch.supervision.throttle import Throttle
 from procorch.units import whole
 
 RECYCLE_JITTER = 0.1
@@ -42,7 +43,8 @@ class AgentPool:
             is recycled.
         max_message, preload, start_method: see `AgentOrchestrator`.
         settings: see `procorch.supervision.settings.AgentSettings`; in a pool ``recycle_jitter`` is
-            0.1 where it is not given.
+            0.1 and ``throttle`` is ``Throttle()`` where they are not given: a service that asks for
+            a pause gets it from all replicas, and the item is tried again.
 
     Raises:
         StartError: the replicas do not start.
@@ -70,7 +72,12 @@ class AgentPool:
             preload=preload,
             start_method=start_method,
         )
-        settings = {"charge_requests": True, "recycle_jitter": RECYCLE_JITTER, **settings}
+        settings = {
+            "charge_requests": True,
+            "recycle_jitter": RECYCLE_JITTER,
+            "throttle": Throttle(),
+            **settings,
+        }
         self._orchestrator.add_agent(name, factory, **settings)
         try:
             self._replicas = Replicas(self._orchestrator, name, count, spares)
@@ -83,6 +90,9 @@ class AgentPool:
         self._timed = settings.get("request_timeout") is not None
         self._retried = bool(settings.get("retries"))
         self._counted = settings.get("max_requests") is not None
+        self._rated = settings.get("rate") is not None
+        throttle = settings["throttle"]
+        self._throttle_retries = 0 if throttle is None else throttle.retries
 
     @property
     def queue(self) -> OrchestratedHandle:
@@ -217,7 +227,8 @@ class AgentPool:
 
     def _may_chunk(self, timeout: object, retries: int | None) -> bool:
         retried = self._retried if retries is None else bool(retries)
-        return not (timeout is not None or self._timed or retried or self._counted)
+        apart = timeout is not None or self._timed or retried or self._counted or self._rated
+        return not apart
 
     def _sizes(self, chunksize: int | None, timeout: object, retries: int | None) -> Sizes:
         size = 1 if chunksize is None else whole(chunksize, "chunksize", least=1)
@@ -225,6 +236,8 @@ class AgentPool:
             raise ValueError(f"chunksize={size} and a timeout: a timeout is for one item")
         if size > 1 and (self._retried if retries is None else retries):
             raise ValueError(f"chunksize={size} and retries: retries are for one item")
+        if size > 1 and self._rated:
+            raise ValueError(f"chunksize={size} and a rate: a rate counts single items")
         return Fixed(size)
 
     # ---- the replicas
@@ -314,6 +327,7 @@ class _Items:
     ) -> None:
         self._must_be_open = pool._must_be_open
         self._queue = pool.queue
+        self.throttle_retries = pool._throttle_retries
         self._timeout = timeout
         self._retries = retries
         self._priority = priority

@@ -28,13 +28,20 @@ from procorch.errors import (
 from procorch.handle import ChunkReply, Reply
 from procorch.pool.shapes import Shape
 from procorch.pool.sizes import Sizes
+from procorch.supervision.throttle import is_throttled
 
 _BLAMELESS_DEATHS = 3
 """Workers that may die between two items of one chunk before the next item gets the error."""
 
 
 class Sender(Protocol):
-    """Who sends items to the replicas."""
+    """Who sends items to the replicas.
+
+    Attributes:
+        throttle_retries: how often an item is tried again whose service asked for a pause.
+    """
+
+    throttle_retries: int
 
     def one(self, item: Any) -> Reply[Any]:
         """Send one item."""
@@ -69,6 +76,7 @@ class Batch:
         reply: what comes back; an error where none will.
         deaths: workers that died with it and none of its items to blame.
         executed: the items were begun before, and what they came to died with their worker.
+        throttled: how often its first item was.
         taken: what it came to, from the moment that its answer is taken.
     """
 
@@ -77,6 +85,7 @@ class Batch:
     reply: Reply[Any] | AgentError
     deaths: int = 0
     executed: bool = False
+    throttled: int = 0
     taken: Taken | None = None
 
     def notify(self, wake: Callable[[], None]) -> None:
@@ -93,16 +102,21 @@ class Batch:
 
 
 def send(
-    sender: Sender, index: int, items: list[Any], deaths: int = 0, executed: bool = False
+    sender: Sender,
+    index: int,
+    items: list[Any],
+    deaths: int = 0,
+    executed: bool = False,
+    throttled: int = 0,
 ) -> list[Batch]:
     """Send items as one request; as several where they do not go together."""
     if len(items) == 1:
         try:
-            return [Batch(index, items, sender.one(items[0]), deaths, executed)]
+            return [Batch(index, items, sender.one(items[0]), deaths, executed, throttled)]
         except AgentError as error:
             return [Batch(index, items, error, 0, executed)]
     try:
-        return [Batch(index, items, sender.chunk(items), deaths, executed)]
+        return [Batch(index, items, sender.chunk(items), deaths, executed, throttled)]
     except (SerializationError, MessageTooLarge):
         half = len(items) // 2
         return [
@@ -149,6 +163,10 @@ def _take_chunk(
             own.may_have_executed = batch.executed or n < begun
             values.append(shape.failed(index + n, own))
         return Taken(values)
+    throttled = 1 + (0 if count else batch.throttled)
+    if is_throttled(error) and throttled <= sender.throttle_retries:
+        left = send(sender, index + count, items[count:], 0, batch.executed, throttled)
+        return Taken(values, left)
     sizes.failed(count)
     culprit = count
     if isinstance(error, AgentCrashed):

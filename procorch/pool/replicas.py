@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from procorch.handle import OrchestratedHandle
 from procorch.info import AgentInfo
 from procorch.orchestrator import AgentOrchestrator
+from procorch.supervision.throttle import Pause
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +21,11 @@ class PoolInfo:
         queue: items that wait.
         busy: replicas that work on an item, or have it judged.
         restarts: counted restarts of all replicas.
+        state: "RUNNING"; "PAUSED" while a throttled service wants to be left alone; "RECOVERING"
+            while load comes back after that.
+        pause: what it is paused for, and how long still; None: it is not.
+        allowed: how many replicas may be busy at the moment; fewer than ``workers`` while paused or
+            recovering.
         replicas: each of them; one that has ended for good is not among them.
     """
 
@@ -29,6 +35,9 @@ class PoolInfo:
     queue: int
     busy: int
     restarts: int
+    state: str
+    pause: Pause | None
+    allowed: int
     replicas: tuple[AgentInfo, ...]
 
 
@@ -96,6 +105,8 @@ class Replicas:
     def info(self) -> PoolInfo:
         """All of them as they are now."""
         replicas = tuple(handle.info() for handle in self._live())
+        pause, allowed = self.queue.pause(), self.queue.allowed()
+        state = "RUNNING" if allowed is None else "RECOVERING"
         return PoolInfo(
             name=self._name,
             workers=self.workers,
@@ -103,5 +114,8 @@ class Replicas:
             queue=len(self.queue.mailbox),
             busy=sum(replica.state in ("BUSY", "HUNG") for replica in replicas),
             restarts=sum(replica.restarts for replica in replicas),
+            state=state if pause is None else "PAUSED",
+            pause=pause,
+            allowed=0 if pause else min(self.workers, allowed or self.workers),
             replicas=replicas,
         )

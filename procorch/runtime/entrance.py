@@ -97,6 +97,7 @@ class Outgoing:
             self.retries,
             self.allowed_failures,
             self.priority,
+            self.items is None and not self.stream,
         )
 
 

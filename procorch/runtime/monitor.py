@@ -39,6 +39,7 @@ from procorch.runtime.reports import Reports
 from procorch.runtime.sampler import Sampler
 from procorch.supervision import events as ev
 from procorch.supervision.machine import Machine
+from procorch.supervision.throttle import Pause
 from procorch.wire.frame import Kind
 
 _log = logging.getLogger("procorch")
@@ -162,7 +163,23 @@ class Monitor:
         if a is None:
             return link.status.name, *link.last, None
         inflight = a.inflight[:1]  # one step of Python's: the list may become empty meanwhile
-        return a.state, a.limits.total, a.last_exit, inflight[0] if inflight else None
+        state = a.state
+        if state == "READY" and self.pause(link) is not None:
+            state = "PAUSED"
+        return state, a.limits.total, a.last_exit, inflight[0] if inflight else None
+
+    def pause(self, link: Link) -> Pause | None:
+        """What a throttled service holds the queue of an instance back for; any thread."""
+        flow = self._machine.flow(link.mailbox.key)
+        left = 0.0 if flow is None else flow.until - self.clock.now()
+        if flow is None or left <= 0 or flow.why is None:
+            return None
+        return Pause(left, flow.why)
+
+    def allowed(self, link: Link) -> int | None:
+        """How many requests of its queue may be under way while load comes back; None: any."""
+        flow = self._machine.flow(link.mailbox.key)
+        return None if flow is None else flow.allowed
 
     def must_be_ours(self) -> None:
         """Refuse callers in the child of a fork: the monitor thread is not there to answer them.

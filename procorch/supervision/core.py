@@ -34,6 +34,7 @@ class Due(Enum):
     HEARTBEAT = "heartbeat"
     AGE = "age"
     CLOSE = "close"
+    FLOW = "flow"
 
 
 STACK_TIME = 0.5

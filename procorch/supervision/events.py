@@ -1,8 +1,8 @@
 """What goes into the machine and what comes out: frozen values.
 
-`msgspec.Struct` rather than a dataclass: two of these are made for every request, and a frozen
-dataclass costs eight times as much to make. An agent's *instance* is named by its ``key`` (a
-number: the same name may be spawned twice), its process by ``key`` and ``generation``.
+`msgspec.Struct` and no dataclass: two are made for every request, and a frozen dataclass costs
+eight times as much. An agent's *instance* is named by its ``key`` (the same name may be spawned
+twice), its process by ``key`` and ``generation``.
 """
 
 from __future__ import annotations
@@ -80,6 +80,7 @@ class Submit(Struct, frozen=True):
         timeout: seconds allowed; None: no limit.
         retries, allowed_failures: see `AgentSettings`.
         priority: of those that wait the highest goes first.
+        repeatable: nothing shows of an attempt, so it may be tried again when throttled (N23).
     """
 
     mailbox: int
@@ -89,6 +90,7 @@ class Submit(Struct, frozen=True):
     retries: int = 0
     allowed_failures: int = 2
     priority: int = 0
+    repeatable: bool = True
 
 
 class SetWidth(Struct, frozen=True):
@@ -201,7 +203,7 @@ class Broken(Struct, frozen=True):
 
 
 class Exited(Struct, frozen=True):
-    """The process has ended, and everything it wrote has been handed in before."""
+    """The process has ended; everything it wrote was handed in before."""
 
     key: int
     generation: int

@@ -15,7 +15,7 @@ from procorch.errors import (
 )
 from procorch.errors.words import text_of
 from procorch.supervision import events as ev
-from procorch.supervision import notices, tree
+from procorch.supervision import holding, notices, tree
 from procorch.supervision.core import Core, Due
 from procorch.supervision.instance import Instance, Pending
 from procorch.supervision.ledger import Request
@@ -37,6 +37,8 @@ def exited(core: Core, a: Instance, event: ev.Exited) -> None:
         charged = _charge(core, other, death(a, event.exit, other, lost[number:]))
         if charged.request is not None:
             core.resolve(other.id, charged.answer or charged.error)
+    if lost:
+        holding.ended(core, a)
     if not lost and _in_order(a, event.exit):
         _follow(core, a, _finished(core, a), None)
     elif a.excused and a.reason is None and not lost:

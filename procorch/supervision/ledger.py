@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 from procorch.errors import AgentCrashed, AgentError
 from procorch.supervision.events import Action, Resolve
+from procorch.supervision.throttle import FlowControl
 
 
 @dataclass(slots=True)
@@ -23,6 +24,8 @@ class Request:
         priority: of those that wait the highest goes first; equals in order of acceptance.
         retries: how often it may be tried again after its worker died.
         deaths: the workers it has killed; more than ``allowed_failures`` make it poison (N3).
+        repeatable: its caller has seen nothing of an attempt that was throttled.
+        throttled: how often it was (N23).
     """
 
     id: int
@@ -33,6 +36,8 @@ class Request:
     retries: int = 0
     allowed_failures: int = 0
     deaths: list[AgentCrashed] = field(default_factory=list)
+    repeatable: bool = True
+    throttled: int = 0
     worker: int | None = None
 
     @property
@@ -49,12 +54,14 @@ class Mailbox:
         lanes: one queue for each priority in use, the highest first.
         width: how many members may be busy at once; None: all. With more members than that, those
             that are idle are warm spares.
+        flow: holds requests back for a rate, or for a service that asks for a pause (N23).
     """
 
     lanes: dict[int, deque[int]] = field(default_factory=dict)
     members: list[int] = field(default_factory=list)
     closed: bool = False
     width: int | None = None
+    flow: FlowControl | None = None
 
     @property
     def queue(self) -> list[int]:

@@ -23,6 +23,7 @@ from procorch.supervision import events as ev
 from procorch.supervision.core import Core, Due, Entry
 from procorch.supervision.instance import Instance
 from procorch.supervision.states import Phase
+from procorch.supervision.throttle import FlowControl
 
 
 class Rule(NamedTuple):
@@ -200,7 +201,7 @@ class Machine:
         while core.later:
             self._spread()
         if core.narrow:
-            requests.fill_width(core)
+            requests.fill(core)
             while core.later:
                 self._spread()
         if core.start_queue:
@@ -224,6 +225,11 @@ class Machine:
     def instance(self, key: int) -> Instance | None:
         """An instance for reading; None once it has ended."""
         return self._core.instances.get(key)
+
+    def flow(self, mailbox: int) -> FlowControl | None:
+        """What holds back the requests of a mailbox, for reading."""
+        box = self._core.ledger.boxes.get(mailbox)
+        return None if box is None else box.flow
 
     def _spread(self) -> None:
         """What the step means for other instances of the tree: an event, or a function to call."""
@@ -253,6 +259,8 @@ class Machine:
                 requests.overdue(core, key)
             elif kind is Due.CLOSE:
                 ending.close_overdue(core)
+            elif kind is Due.FLOW:
+                pass  # `requests.fill` looks, when the step ends
             elif key in core.instances:
                 self._fire(core.instances[key], kind)
 

@@ -73,6 +73,22 @@ class BackingOff(Notice, frozen=True, kw_only=True):
     delay: float
 
 
+class Throttled(Notice, frozen=True, kw_only=True):
+    """A service asked for a pause: no request of this agent's queue begins for ``delay`` seconds
+    (N23). ``generation`` is that of the process whose request got the ``error``.
+
+    ``asked``: the seconds that the service asked for; None: it did not say.
+    """
+
+    delay: float
+    asked: float | None
+    error: AgentError
+
+
+class Recovered(Notice, frozen=True, kw_only=True):
+    """After a pause, as many requests of this agent's queue may be under way as before it."""
+
+
 class Escalated(Notice, frozen=True, kw_only=True):
     """The policy answered ESCALATE, or a group exceeded its intensity (N6).
 

@@ -12,7 +12,7 @@ from procorch.errors import (
     SerializationError,
 )
 from procorch.supervision import events as ev
-from procorch.supervision import tree
+from procorch.supervision import holding, tree
 from procorch.supervision.core import Core, Due
 from procorch.supervision.instance import Instance, Pending
 from procorch.supervision.ledger import Request
@@ -32,6 +32,7 @@ def submit(core: Core, event: ev.Submit) -> None:
         priority=event.priority,
         retries=event.retries,
         allowed_failures=event.allowed_failures,
+        repeatable=event.repeatable,
     )
     if not core.ledger.accept(request):
         core.out.append(ev.Resolve(event.request, AgentStopped("agent channel closed")))
@@ -49,26 +50,22 @@ def set_width(core: Core, event: ev.SetWidth) -> None:
         core.narrow.add(event.mailbox)
 
 
-def fill_width(core: Core) -> None:
-    """Hand out what waits where a busy member has become free, or has gone: a spare takes over.
-    Runs at the end of each step, for mailboxes with a width."""
+def fill(core: Core) -> None:
+    """Hand out what may go now, and end who has waited for that: a busy member has become free or
+    has gone, so that a spare takes over, or less is held back. Runs at the end of each step."""
     for mailbox in tuple(core.narrow):
         box = core.ledger.boxes.get(mailbox)
         if box is None:
             core.narrow.remove(mailbox)
             continue
-        for _ in box.members:
-            if not core.ledger.waiting(mailbox) or _crowded(core, mailbox):
-                break
-            wake(core, mailbox)
-
-
-def _crowded(core: Core, mailbox: int) -> bool:
-    """Whether as many members are busy as may be."""
-    box = core.ledger.boxes[mailbox]
-    if box.width is None or len(box.members) <= box.width:
-        return False
-    return sum(bool(core.instances[member].inflight) for member in box.members) >= box.width
+        for member in tuple(box.members):
+            a = core.instances[member]
+            if box.flow is not None and a.phase is Phase.READY and (a.held or a.draining):
+                core.enter(a, Phase.READY)
+            if mailbox in core.ledger.boxes and core.ledger.waiting(mailbox):
+                wake(core, mailbox)
+        if box.width is None and (box.flow is None or not box.flow.active):
+            core.narrow.remove(mailbox)
 
 
 def wake(core: Core, mailbox: int) -> None:
@@ -97,7 +94,7 @@ def _idle(a: Instance) -> bool:
 
 def advance(core: Core, a: Instance) -> None:
     """READY: give an instance its next requests, or end it where it has drained."""
-    if a.held and _free(a):
+    if a.held and _free(a) and not (_has_ahead(core, a) and holding.crowded(core, a)):
         a.held = False
         core.out.append(ev.Proceed(a.key, a.generation))
         _go_on(core, a)
@@ -112,18 +109,24 @@ def advance(core: Core, a: Instance) -> None:
             core.resolve(request.id, _too_late(core, request))
         else:
             _dispatch(core, a, request)
-    if not a.inflight and a.draining is not None and tree.may_end(core.instances, a):
+    done = not a.inflight and not holding.held_back(core, a)
+    if done and a.draining is not None and tree.may_end(core.instances, a):
         core.end(a, a.draining, Aborted(agent=a.name) if a.aborted else None)
 
 
 def _next(core: Core, a: Instance) -> Request | None:
     """What ``a`` takes from its mailbox, if there is anything and it may."""
-    if core.relieved(a) or _crowded(core, a.mailbox):
+    if core.relieved(a) or holding.crowded(core, a):
         return None
     return core.ledger.take(a.mailbox, a.key)
 
 
+def _has_ahead(core: Core, a: Instance) -> bool:
+    return any(number in core.ledger.requests for number in a.ahead)
+
+
 def _dispatch(core: Core, a: Instance, request: Request) -> None:
+    holding.sent(core, a)
     core.out.append(ev.Send(a.key, a.generation, request.id, bool(a.inflight)))
     if a.inflight:
         a.ahead.append(request.id)
@@ -174,9 +177,11 @@ def replied(core: Core, a: Instance, event: ev.Replied) -> None:
     error = event.error
     if a.rung is not None and a.rung.spares_process and event.request == a.target:
         core.relent(a)  # The ladder has reached its aim, and the worker lives (N8).
+    again = holding.answered(core, a, event)
     _answered(core, a, event)
     judged = (
         error is not None
+        and not again
         and not isinstance(error, BLAMELESS)
         and a.rung is None
         and event.request in core.ledger.requests
@@ -191,7 +196,8 @@ def replied(core: Core, a: Instance, event: ev.Replied) -> None:
         a.renew = a.renew or _worn(a, event.used)
         core.judge(a, Pending(event.request, error, event.payload))
         return
-    core.resolve(event.request, error, event.payload)
+    if not again:
+        core.resolve(event.request, error, event.payload)
     if a.rung is None and (a.renew or _worn(a, event.used)):
         recycle(core, a)
     else:

@@ -8,7 +8,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal, get_args
 
-from procorch.units import seconds, size_in_bytes, whole
+from procorch.supervision.throttle import Throttle
+from procorch.units import per_second, seconds, size_in_bytes, whole
 
 Restart = Literal["permanent", "transient", "temporary"]
 Strategy = Literal["one_for_one", "one_for_all", "rest_for_one"]
@@ -194,6 +195,11 @@ class AgentSettings:
         allowed_failures: workers a request may kill; one more and it is a `PoisonRequest`.
         charge_requests: a death in the middle of a request is the request's fault and not counted
             against the agent (pools).
+        rate: requests that all instances behind one queue may begin in a second, or text such as
+            ``"10/s"``, ``"600/m"``, ``"0.5/s"``; they are spread evenly. None: any number.
+        throttle: what becomes of a request whose service asks for a pause (N23): the queue waits,
+            the request is tried again, load comes back step by step. None: the error is like any
+            other. ``Throttle()`` in pools and batches.
     """
 
     restart: Restart = "transient"
@@ -223,6 +229,8 @@ class AgentSettings:
     retries: int = 0
     allowed_failures: int = 2
     charge_requests: bool = False
+    rate: float | None = None
+    throttle: Throttle | None = None
 
     @classmethod
     def of(cls, given: Mapping[str, Any]) -> AgentSettings:
@@ -268,6 +276,8 @@ class AgentSettings:
             raise TypeError(f"recycle_jitter must be a number, not {type(jitter).__name__}")
         if not 0 <= jitter <= 1:
             raise ValueError(f"recycle_jitter must be from 0 to 1, not {jitter}")
+        if values.get("rate") is not None:
+            values["rate"] = per_second(values["rate"])
         values.update(_of_process(values))
         if values.get("intensity") is not None and "backoff" not in values:
             values["backoff"] = values["intensity"].fitting_backoff()
@@ -330,6 +340,7 @@ _OBJECTS: dict[str, type] = {
     "shutdown": Shutdown,
     "significant": bool,
     "charge_requests": bool,
+    "throttle": Throttle,
 }
 
 

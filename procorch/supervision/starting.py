@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from procorch.errors import Aborted, AgentStopped, StartError
 from procorch.supervision import events as ev
-from procorch.supervision import groups, notices, tree
+from procorch.supervision import groups, holding, notices, tree
 from procorch.supervision.core import Core, Due
 from procorch.supervision.instance import Instance, Pending
 from procorch.supervision.restarts import RestartLimits, Window
@@ -27,6 +27,7 @@ def spawn(core: Core, event: ev.Spawn) -> None:
     )
     core.instances[a.key] = a
     core.ledger.join(a.mailbox, a.key)
+    holding.begin(core, a)
     parent = core.instances.get(event.parent) if event.parent is not None else None
     if core.closing:
         core.end(a, AgentStatus.STOPPED, Aborted(agent=a.name))

@@ -22,7 +22,9 @@ def level_of(notice: notices.Notice) -> int:
             return logging.ERROR
         case notices.Restarting(planned=True):
             return logging.INFO
-        case notices.Crashed() | notices.Restarting() | notices.BackingOff():
+        case notices.Recovered():
+            return logging.INFO
+        case notices.Throttled() | notices.Crashed() | notices.Restarting() | notices.BackingOff():
             return logging.WARNING
         case notices.Escalated() | notices.Stopped():
             return logging.INFO
@@ -54,6 +56,11 @@ def describe(notice: notices.Notice) -> str:
             return f"{who}: restarting ({restart} of {most} since its last success)"
         case notices.BackingOff(delay=delay):
             return f"{who}: next start in {delay:.2f} s"
+        case notices.Throttled(delay=delay, asked=asked):
+            less = "" if asked is None or asked <= delay else f" (it asked for {asked:.0f} s)"
+            return f"{who}: paused {delay:.1f} s{less}: throttled by {notice.error}"
+        case notices.Recovered():
+            return f"{who}: as many requests as before the pause may be under way"
         case notices.Stopped(status=status, error=error):
             return f"{who} ended {status.name}" + ("" if error is None else f": {error}")
         case notices.Unreaped():

@@ -113,6 +113,17 @@ def throttled() -> Callable[[list[Any]], float]:
     return handle
 
 
+def always_throttled() -> Callable[[int], int]:
+    """Is throttled for ever with the item 1."""
+
+    def handle(item: int) -> int:
+        if item == 1:
+            raise ModelThrottled("slow down", retry_after=0.01)
+        return item
+
+    return handle
+
+
 def sleeper() -> Callable[[float], float]:
     """Sleeps for as long as the item says."""
 

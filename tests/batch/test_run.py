@@ -7,6 +7,7 @@ import os
 import signal
 import sqlite3
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -21,9 +22,11 @@ from procorch import (
     BatchHalted,
     BatchInputError,
     JournalMismatch,
+    ModelThrottled,
     PoisonRequest,
     RequestTimeout,
     StartError,
+    Throttle,
     run_batch,
 )
 from procorch.batch import schema, writer
@@ -137,12 +140,66 @@ def test_a_throttled_item_comes_back_after_the_time_it_was_told(tmp_path: Path) 
             assert item.output >= 0.79  # the clock of files is a little coarser
 
 
-def test_who_is_told_to_come_back_in_a_thousand_years_holds_up_nobody(tmp_path: Path) -> None:
-    items = [[str(tmp_path / "late"), 1e12, "model"], [str(tmp_path / "soon"), 0.0, "model"]]
-    with run_batch(agents.throttled, items, out=None, workers=1, retries=1) as run:
-        assert next(run).position == 1
+def test_a_service_that_wants_a_thousand_years_is_asked_again_sooner(tmp_path: Path) -> None:
+    items = [[str(tmp_path / str(n)), 1e12, "model"] for n in range(2)]
+    with run_batch(
+        agents.throttled, items, out=None, workers=1, throttle=Throttle(longest="100ms")
+    ) as run:
+        assert [(item.ok, item.attempts) for item in run] == [(True, 2)] * 2
+
+
+def test_a_batch_that_pauses_says_so_and_can_be_stopped(tmp_path: Path) -> None:
+    out = tmp_path / "run.db"
+    items = [[str(tmp_path / str(n)), 1e12, "model"] for n in range(20)]
+    with run_batch(agents.throttled, items, out=out, workers=2) as run:
+        while run.pause is None:
+            run.step(0.01)
+        assert str(run.pause).startswith("paused 300 s: throttled by agent 'throttled': ")
+        assert {work.state for work in run.workers()} <= {"PAUSED", "BUSY"}
         run.stop()
         assert list(run) == []
+        assert run.progress().ended == "interrupted"
+        assert run.pause is None
+    assert len(list(tmp_path.iterdir())) <= 2 + 2 + 3  # of the journal
+
+
+def test_a_pause_costs_no_retries_and_each_attempt_is_kept(tmp_path: Path) -> None:
+    items = [[str(tmp_path / "late"), 0.3, "model"], [str(tmp_path / "own"), 0.3, "own"]]
+    out = tmp_path / "run.db"
+    with run_batch(agents.throttled, items, out=out, workers=1) as run:
+        assert [(item.ok, item.attempts) for item in run] == [(True, 2)] * 2
+        assert run.summary().retried == 2
+    with Reader(out) as journal:
+        attempts = [attempt for n in "01" for attempt in journal.attempts(n)]
+    assert [attempt.number for attempt in attempts] == [1, 1]
+
+
+def test_what_is_always_throttled_fails_after_its_pauses_and_its_retries() -> None:
+    with run_batch(
+        agents.always_throttled, [1, 2], out=None, workers=2, retries=1,
+        throttle=Throttle(retries=2, longest="10ms"),
+    ) as run:  # fmt: skip
+        found = {item.position: item for item in run}
+    assert not found[0].ok
+    assert found[0].attempts == 4
+    assert isinstance(found[0].error, ModelThrottled)
+    assert found[1].ok
+
+
+def test_without_a_throttle_an_item_is_held_back_alone(tmp_path: Path) -> None:
+    items = [[str(tmp_path / "late"), 1e12, "model"], [str(tmp_path / "soon"), 0.0, "model"]]
+    with run_batch(agents.throttled, items, out=None, workers=1, retries=1, throttle=None) as run:
+        assert next(run).position == 1
+        assert run.pause is None
+        run.stop()
+        assert list(run) == []
+
+
+def test_a_rate_holds_for_all_workers() -> None:
+    began = time.monotonic()
+    with run_batch(agents.echo, range(9), out=None, workers=3, rate="40/s") as run:
+        assert all(item.ok for item in run)
+    assert time.monotonic() - began >= 0.2
 
 
 def test_what_has_failed_is_run_again_on_request_and_keeps_its_history(

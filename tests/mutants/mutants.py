@@ -403,15 +403,15 @@ MUTANTS = (
     # ---- replicas and chunks
     Mutant(
         "no more busy than the width",
-        "supervision/requests.py",
-        " >= box.width\n",
-        " > box.width\n",
+        "supervision/holding.py",
+        "busy >= box.width < len",
+        "busy > box.width < len",
         (REPLICAS + "no_more_are_busy_than_the_width_allows", SIMULATE),
     ),
     Mutant(
         "a spare takes over",
         "supervision/machine.py",
-        "            requests.fill_width(core)\n",
+        "            requests.fill(core)\n",
         "            pass\n",
         (REPLICAS + "a_spare_takes_over_from_one_that_died_before_the_policy_has_answered",),
     ),

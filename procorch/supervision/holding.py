@@ -1,0 +1,111 @@
+"""What keeps the requests of a queue waiting though an instance is free: its width, and N23.
+
+`throttle.FlowControl` decides; here it is told what happens and when, and a timer is armed for the
+moment at which it will have another answer. While it may hold anything back, its mailbox is among
+`Core.narrow`, which are looked at again at the end of each step.
+"""
+
+from __future__ import annotations
+
+import math
+
+from procorch.supervision import events as ev
+from procorch.supervision import notices
+from procorch.supervision.core import Core, Due
+from procorch.supervision.instance import Instance
+from procorch.supervision.ledger import Request
+from procorch.supervision.throttle import FlowControl, is_throttled
+
+
+def begin(core: Core, a: Instance) -> None:
+    """A new instance has joined its mailbox, whose first one says what holds for it."""
+    box, settings = core.ledger.boxes[a.mailbox], a.settings
+    if box.flow is None and (settings.throttle is not None or settings.rate is not None):
+        box.flow = FlowControl(settings.throttle, settings.rate)
+        if box.flow.active:
+            core.narrow.add(a.mailbox)
+
+
+def crowded(core: Core, a: Instance) -> bool:
+    """Whether no more requests of its mailbox may be under way than there are, so ``a`` has to
+    wait. While a flow control is active nothing is sent ahead: it would be out of its hands."""
+    box = core.ledger.boxes[a.mailbox]
+    flow = box.flow if box.flow is not None and box.flow.active else None
+    if flow is None and (box.width is None or len(box.members) <= box.width):
+        return False
+    busy = _busy(core, a.mailbox)
+    if box.width is not None and busy >= box.width < len(box.members):
+        return True
+    if flow is None:
+        return False
+    opens_at = flow.opens_at(core.now, busy)
+    if opens_at > core.now:
+        if opens_at < math.inf and core.timers.at((Due.FLOW, a.mailbox)) != opens_at:
+            core.timers.arm((Due.FLOW, a.mailbox), opens_at)
+        return True
+    return bool(a.inflight)
+
+
+def held_back(core: Core, a: Instance) -> bool:
+    """Whether ``a`` is idle only because of that, and must not end."""
+    flow = core.ledger.boxes[a.mailbox].flow
+    return flow is not None and flow.active and not core.drained(a)
+
+
+def sent(core: Core, a: Instance) -> None:
+    """A request of its mailbox goes to ``a``."""
+    flow = core.ledger.boxes[a.mailbox].flow
+    if flow is not None:
+        flow.sent(core.now)
+
+
+def answered(core: Core, a: Instance, event: ev.Replied) -> bool:
+    """A request of ``a``, which has not left ``inflight`` yet, was answered.
+
+    Returns:
+        Whether it was throttled and waits again.
+    """
+    flow = core.ledger.boxes[a.mailbox].flow
+    if flow is None or flow.throttle is None:
+        return False
+    if event.error is None or not is_throttled(event.error):
+        if flow.allowed is not None:
+            ended(core, a)
+        return False
+    pause = flow.throttled(event.error, core.now, _busy(core, a.mailbox))
+    if pause is not None:
+        core.narrow.add(a.mailbox)
+        core.tell(
+            a,
+            notices.Throttled,
+            delay=pause,
+            asked=event.error.retry_after,
+            error=event.error,
+        )
+    request = core.ledger.requests.get(event.request)
+    return request is not None and a.rung is None and _again(core, request, flow.throttle.retries)
+
+
+def _again(core: Core, request: Request, most: int) -> bool:
+    """Have a throttled request wait again, before all others, if it may be tried once more."""
+    if not request.repeatable or request.throttled >= most:
+        return False
+    request.throttled += 1
+    if request.from_dispatch:
+        core.timers.disarm((Due.REQUEST, request.id))
+    core.put_back(request)
+    return True
+
+
+def ended(core: Core, a: Instance) -> None:
+    """A request of ``a`` has ended without the service asking for a pause."""
+    box = core.ledger.boxes.get(a.mailbox)
+    if box is not None and box.flow is not None:
+        width = len(box.members) if box.width is None else min(box.width, len(box.members))
+        if box.flow.answered(core.now, width):
+            core.tell(a, notices.Recovered)
+
+
+def _busy(core: Core, mailbox: int) -> int:
+    members = core.ledger.boxes[mailbox].members
+    return sum(bool(core.instances[member].inflight) for member in members)

@@ -1,0 +1,169 @@
+"""Holding back for a service that asks for fewer requests (N23). Pure: the time is an argument.
+
+All replicas behind one queue share one `FlowControl`. An answer that asks for a pause stops the
+queue for all of them: only what workers have already goes on. When the pause is over, load comes
+back step by step, as TCP's does after a loss: first one request at a time, one more for each answer
+up to half of what was under way when the pause began, and one more for as many answers as there are
+requests under way from there on. Answers may take long, so each second adds one as well.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from procorch.errors import AgentError, ModelThrottled
+from procorch.units import seconds, whole
+
+_FIRST, _GROWTH, _MOST = 0.25, 2.0, 5.0
+"""Seconds of the first pause of a service that does not say how long, and of the longest one. Of
+one that does say, each pause is at least so long: what was asked for may not have helped before."""
+_STEP = 1.0
+"""Seconds after which one more request may be under way though none has been answered."""
+_LAG = 0.02
+"""Seconds by which a request may be late without the next one having to be late, too."""
+
+
+@dataclass(frozen=True, slots=True)
+class Throttle:
+    """What becomes of a request whose service asks for a pause (`AgentError.retry_after`, N23).
+
+    Args:
+        retries: how often it is tried again after a pause, before it fails.
+        longest: seconds of a pause at most, whatever the service asks for.
+    """
+
+    retries: int = 8
+    longest: float = 300.0
+
+    def __post_init__(self) -> None:
+        whole(self.retries, "throttle.retries")
+        object.__setattr__(self, "longest", seconds(self.longest, "throttle.longest"))
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """A pause at one moment.
+
+    Args:
+        left: the seconds that are left of it.
+        error: what has asked for it.
+    """
+
+    left: float
+    error: AgentError
+
+    def __str__(self) -> str:
+        return f"paused {math.ceil(self.left)} s: throttled by {self.error}"
+
+
+def is_throttled(error: AgentError | None) -> bool:
+    """Whether an error asks for a pause."""
+    return error is not None and (
+        isinstance(error, ModelThrottled) or error.retry_after is not None
+    )
+
+
+class FlowControl:
+    """How many requests of one queue may be under way, and when the next one may go.
+
+    Args:
+        throttle: what to do when the service asks for a pause; None: nothing.
+        rate: requests a second at most; None: any number.
+
+    Attributes:
+        until: when the latest pause ends.
+        allowed: how many requests may be under way while load comes back; None: any number.
+        why: the error that has asked for the latest pause.
+    """
+
+    __slots__ = (
+        "_answers", "_gap", "_grows_at", "_in_a_row", "_next", "_steady", "allowed", "throttle",
+        "until", "why",
+    )  # fmt: skip
+
+    def __init__(self, throttle: Throttle | None, rate: float | None = None) -> None:
+        self.throttle = throttle
+        self.until = -math.inf
+        self.allowed: int | None = None
+        self.why: AgentError | None = None
+        self._gap = 0.0 if rate is None else 1 / rate
+        self._next = -math.inf
+        self._steady = 1
+        self._answers = 0
+        self._grows_at = math.inf
+        self._in_a_row = 0
+
+    @property
+    def active(self) -> bool:
+        """Whether it may hold anything back at the moment."""
+        return self._gap > 0 or self.allowed is not None
+
+    def opens_at(self, now: float, busy: int) -> float:
+        """When one more request may go: ``now`` or earlier for at once.
+
+        Args:
+            busy: how many are under way.
+        """
+        at = self._next
+        if self.allowed is not None:
+            if now >= self._grows_at:
+                self.allowed += 1
+                self._grows_at = now + _STEP
+            at = max(at, self.until if busy < self.allowed else self._grows_at)
+        return at
+
+    def sent(self, now: float) -> None:
+        """One request goes."""
+        if self._gap:
+            self._next = max(self._next, now - _LAG) + self._gap
+
+    def throttled(self, error: AgentError, now: float, busy: int) -> float | None:
+        """The service has asked for a pause.
+
+        Args:
+            busy: how many requests were under way, this one included.
+
+        Returns:
+            The seconds of a new pause, or of a longer one; None: it is the one that there is.
+        """
+        if self.throttle is None:
+            return None
+        paused = now < self.until
+        if not paused:
+            self._steady = max(1, (self.allowed or busy) // 2)
+            self._in_a_row += 1
+        asked = error.retry_after or 0.0
+        usual = min(_MOST, _FIRST * _GROWTH ** min(self._in_a_row - 1, 10))
+        before = self.until
+        # What is no number is no time to wait.
+        pause = min(self.throttle.longest, max(usual, asked if asked > 0 else 0.0))
+        self.until = max(before, now + pause)
+        self.allowed, self._answers = 1, 0
+        self._grows_at = self.until + _STEP
+        if paused and self.until <= before + _STEP:
+            return None
+        self.why = error
+        return pause
+
+    def answered(self, now: float, width: int) -> bool:
+        """A request has ended in any other way.
+
+        Args:
+            width: how many may be under way in full operation.
+
+        Returns:
+            Whether this was the last step: load is back.
+        """
+        if self.allowed is None or now < self.until:
+            return False  # What was sent before the pause says nothing about what comes after.
+        self._in_a_row = 0
+        self._answers += 1
+        if self.allowed < self._steady or self._answers >= self.allowed:
+            self.allowed += 1
+            self._answers = 0
+            self._grows_at = now + _STEP
+        if self.allowed < width:
+            return False
+        self.allowed = self.why = None
+        return True
