@@ -47,6 +47,8 @@ class _Popen(popen_spawn_posix.Popen):  # type: ignore[misc]
             memory.seek(0)
             fd = memory.fileno()
             command = spawn.get_command_line(tracker_fd=None, pipe_handle=fd)
+            if not _has_folder():
+                command.insert(1, "-P")  # Python 3.13 cannot import anything from a deleted folder.
             # Until the child has a session of its own, Ctrl-C at the terminal would end it. It
             # inherits the mask and opens it once it has left the terminal's process group.
             mask = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
@@ -56,6 +58,14 @@ class _Popen(popen_spawn_posix.Popen):  # type: ignore[misc]
                 )
             finally:
                 signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+
+
+def _has_folder() -> bool:
+    try:
+        os.getcwd()
+    except OSError:
+        return False
+    return True
 
 
 def _preparation_data(name: str) -> dict[str, Any]:
