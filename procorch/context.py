@@ -8,12 +8,13 @@ carries the id of the request that it is aimed at, so that it can never hit the 
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from time import monotonic
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from procorch.messages import AgentResult
 
@@ -42,6 +43,26 @@ class Services(Protocol):
         ...
 
 
+class Seed(NamedTuple):
+    """What the seeds of a worker's requests are derived from.
+
+    Args:
+        run: the seed of the run.
+        instance: which of several agents of that name this is.
+        item: says which item of a chunk is under way.
+    """
+
+    run: str
+    instance: int = 0
+    item: Callable[[], int] = int
+
+    def derive(self, agent: str, generation: int, request: int | None) -> int:
+        """The seed of a request; None: of what runs outside requests."""
+        place = (0, self.instance) if request is None else (request, self.item())
+        text = "\0".join(map(str, (self.run, agent, generation, *place)))
+        return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest()) >> 1
+
+
 class Context:
     """The worker, as the agent sees it.
 
@@ -52,6 +73,7 @@ class Context:
         on_progress: what `progress()` calls.
         services: what `ask` and `checkpoint` go to.
         clock: seconds on the clock of the deadlines.
+        seed: what `seed` is derived from.
     """
 
     __slots__ = (
@@ -61,6 +83,7 @@ class Context:
         "_on_progress",
         "_pid",
         "_request",
+        "_seed",
         "_services",
         "_streaming",
         "agent",
@@ -80,6 +103,7 @@ class Context:
         on_progress: Callable[[], object] | None = None,
         services: Services | None = None,
         clock: Callable[[], float] = monotonic,
+        seed: Seed | None = None,
     ) -> None:
         self.agent = agent
         self.generation = generation
@@ -90,6 +114,7 @@ class Context:
         self._clock = clock
         self._cancelled: int | None = None
         self._pid = os.getpid()
+        self._seed = seed or Seed("0")
         self.begin(request, deadline)
 
     @property
@@ -110,6 +135,17 @@ class Context:
     def cancelled(self) -> bool:
         """Whether the request should stop as soon as it can: the first rung of the ladder (N8)."""
         return self._request is not None and self._cancelled == self._request
+
+    @property
+    def seed(self) -> int:
+        """A number for the random generators of this request, from 0 to 2**63 - 1.
+
+        It follows from the run's seed (``seed=`` of an orchestrator, pool or batch), the agent's
+        name, the generation and the number of the request, in a chunk also of the item: the same
+        program with the same seed gets the same numbers, no two requests get the same one. Outside
+        requests it is different for each replica.
+        """
+        return self._seed.derive(self.agent, self.generation, self._request)
 
     def progress(self) -> None:
         """Tell the watchdog that work goes on; it waits its `heartbeat_timeout` anew (N12)."""

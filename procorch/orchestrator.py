@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import secrets
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -48,6 +49,7 @@ class AgentOrchestrator:
             a start does not pay for them.
         start_method: "zygote" forks workers from a warm process (Linux, the default there), "spawn"
             starts a fresh interpreter for each. Also by the variable ``PROCORCH_START_METHOD``.
+        seed: what ``current().seed`` is derived from; None: a new one for each orchestrator.
     """
 
     def __init__(
@@ -59,6 +61,7 @@ class AgentOrchestrator:
         max_message: int | str = "1G",
         preload: Sequence[str] = (),
         start_method: str | None = None,
+        seed: int | None = None,
     ) -> None:
         self._registry = Registry()
         self._supervisor = checked_policy(supervisor)
@@ -73,6 +76,7 @@ class AgentOrchestrator:
             raise ValueError(
                 f"preload works with start_method='zygote', not with {self._start_method!r}"
             )
+        self._seed = str(secrets.randbits(63) if seed is None else whole(seed, "seed"))
         self._monitor: Monitor | None = None
         self._closed = False
         self._keys = itertools.count(1)
@@ -392,7 +396,7 @@ class AgentOrchestrator:
     def _make_monitor(self) -> Monitor:
         max_frame = self._max_message + _FRAME_EXTRA
         launcher = choose.launcher(self._start_method, max_frame, self._preload, _sys_path())
-        return Monitor(launcher, self._max_message, _sys_path)
+        return Monitor(launcher, self._max_message, _sys_path, seed=self._seed)
 
     # ---- closing
 

@@ -45,11 +45,11 @@ class Crew:
 
     def __init__(
         self, factory: Callable[[], Any], workers: int, name: str, settings: dict[str, Any],
-        start_method: str | None = None,
+        start_method: str | None = None, seed: int = 0,
     ) -> None:  # fmt: skip
         self.workers = workers
         self._orchestrator = AgentOrchestrator(
-            supervisor=PoolSupervisor(), channel_buffer=_MOST, start_method=start_method
+            supervisor=PoolSupervisor(), channel_buffer=_MOST, start_method=start_method, seed=seed
         )
         throttle = settings.get("throttle")
         if isinstance(throttle, Throttle):

@@ -102,6 +102,7 @@ def run_batch(
             ``done``.
         limit: only the first ``limit`` items.
         shuffle: in random order, drawn from a window of 10,000 items; ``seed`` decides it.
+        seed: decides the order of ``shuffle``, and is what ``current().seed`` is derived from.
         shard: ``"2/8"``: only the second of eight parts; the parts follow from the ids alone.
         id: field that names an item, or a function of the item. None: its field ``id``, or its
             place: the line of a file, the index in an iterable.
@@ -173,7 +174,7 @@ def run_batch(
     name = recipe.name_of(factory).rpartition(":")[2]
     memory: Memory
     if journal_path is None:
-        crew = Crew(factory, count, name, settings, start_method)
+        crew = Crew(factory, count, name, settings, start_method, seed)
         memory = Forgetful(inbox.put)
     else:
         new = not journal_path.exists()
@@ -184,7 +185,7 @@ def run_batch(
                 resume=resume or retry_failed, redo=redo, accept_changes=accept_changes,
             )  # fmt: skip
             terms = dataclasses.replace(terms, unmoved=unmoved)
-            crew = Crew(factory, count, name, settings, start_method)
+            crew = Crew(factory, count, name, settings, start_method, seed)
             try:
                 memory = Durable(journal, journal.begin(header, kind, afresh=redo), inbox.put)
             except BaseException:

@@ -41,7 +41,7 @@ class AgentPool:
         name: the replicas' name in errors and events.
         warm_spares: further replicas that are started and wait to take over from one that dies or
             is recycled.
-        max_message, preload, start_method: see `AgentOrchestrator`.
+        max_message, preload, start_method, seed: see `AgentOrchestrator`.
         settings: see `procorch.supervision.settings.AgentSettings`; in a pool ``recycle_jitter`` is
             0.1 and ``throttle`` is ``Throttle()`` where they are not given: a service that asks for
             a pause gets it from all replicas, and the item is tried again.
@@ -61,6 +61,7 @@ class AgentPool:
         max_message: int | str = "1G",
         preload: Sequence[str] = (),
         start_method: str | None = None,
+        seed: int | None = None,
         **settings: Any,
     ) -> None:
         count = _workers((os.cpu_count() or 1) if workers is None else workers)
@@ -71,6 +72,7 @@ class AgentPool:
             max_message=max_message,
             preload=preload,
             start_method=start_method,
+            seed=seed,
         )
         settings = {
             "charge_requests": True,

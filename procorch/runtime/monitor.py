@@ -59,6 +59,7 @@ class Monitor:
         launcher: starts the processes.
         max_message: the largest reply, in bytes.
         sys_path: what workers get as ``sys.path``, asked for at each start.
+        seed: what the seeds of requests are derived from.
         clock: the time of all that is timed.
         chance: draws a number in [0, 1] for the jitter of a backoff.
         start_limit: how many processes may be starting at once (N10); None: one a core.
@@ -75,6 +76,7 @@ class Monitor:
         chance: Callable[[], float] = random.random,
         start_limit: int | None = None,
         hub: Hub | None = None,
+        seed: str = "",
     ) -> None:
         self._launcher = launcher
         self.clock = clock
@@ -85,7 +87,7 @@ class Monitor:
         self.hub = hub or Hub()
         asks = Switchboard(self.find, self._name_of, self.submit, self.drop, clock)
         self._performer = Performer(
-            launcher, max_message, sys_path, clock, self.post, asks, self.hub
+            launcher, max_message, sys_path, clock, self.post, asks, self.hub, seed
         )
         self._sampler = sampler = Sampler(self._exceeded)
         self._reports = Reports(launcher, self._performer, asks, sampler, self._echo, self._step)

@@ -43,6 +43,7 @@ class Performer:
         launcher: starts the processes.
         max_message: the largest reply, in bytes.
         sys_path: what workers get as ``sys.path``, asked for at each start.
+        seed: what the seeds of requests are derived from.
         clock: the time of all that is timed.
         post: hands an event to the machine, later.
         asks: told of requests that are cancelled.
@@ -64,10 +65,12 @@ class Performer:
         post: Callable[[ev.Event], None],
         asks: Switchboard,
         hub: Hub,
+        seed: str,
     ) -> None:
         self._launcher = launcher
         self._max_message = max_message
         self._sys_path = sys_path
+        self._seed = seed
         self._post = post
         self._asks = asks
         self._hub = hub
@@ -159,6 +162,8 @@ class Performer:
             nice=link.settings.priority,
             address_space=link.settings.address_space_limit,
             surroundings=surroundings.gather(),
+            seed=self._seed,
+            instance=link.key,
             waits=link.settings.prefetch > 1,
             weigh=link.settings.weighed_above,
         )

@@ -36,6 +36,10 @@ class InitHead(Struct, frozen=True, array_like=True):
     cwd: str | None = None
     nice: int = 0
     address_space: int | None = None
+    seed: str = ""
+    """What `Context.seed` is derived from, besides agent, generation and request."""
+    instance: int = 0
+    """Which of several of that name it is: for a seed outside requests."""
     surroundings: Surroundings | None = None
     """None: the worker keeps its own."""
     waits: bool = False

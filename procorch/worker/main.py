@@ -40,7 +40,7 @@ from procorch.wire.frame import Frame, Kind
 from procorch.wire.payload import Buffer
 from procorch.wire.several import Several
 from procorch.wire.status import StatusPage
-from procorch.worker import forked, limits, streams
+from procorch.worker import forked, limits, randomness, streams
 from procorch.worker.cancel import Fence, Interrupted, interruptible
 from procorch.worker.chunk import Run
 from procorch.worker.failures import HEAD_LIMIT, describe, error_head, refuse_too_large
@@ -147,6 +147,7 @@ class Worker:
             agent=head.name,
             generation=head.generation,
             on_progress=page.touch,
+            seed=context.Seed(head.seed, head.instance, lambda: page.item),
             services=self._services,
             clock=clock,
         )
@@ -201,6 +202,7 @@ class Worker:
         if head.surroundings is not None:
             surroundings.adopt(head.surroundings)
         limits.own_environment()
+        randomness.reseed()
         context.install(self._context)
         limits.apply(head.env, head.cwd, head.nice, head.address_space)
 

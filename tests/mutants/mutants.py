@@ -321,6 +321,14 @@ MUTANTS = (
         "        if False:\n",
         (FORKS + "only_the_worker_answers",),
     ),
+    # ---- random numbers after a fork
+    Mutant(
+        "random: generators are seeded anew in each worker",
+        "worker/main.py",
+        "        randomness.reseed()\n",
+        "",
+        ("tests/process/test_randomness.py::test_workers_of_one_zygote_draw_different_numbers",),
+    ),
     # ---- a worker's surroundings
     Mutant(
         "descriptors: a refused poll is no crash",

@@ -65,6 +65,7 @@ def test_a_worker_has_todays_surroundings_at_the_first_start_and_at_a_restart(
     files: Callable[[int], None],
 ) -> None:
     orch = orchestrator(supervisor=DefaultSupervisor())
+    path = sys.path
     for name in "ab":
         orch.add_agent(name, surroundings)
 
@@ -76,7 +77,7 @@ def test_a_worker_has_todays_surroundings_at_the_first_start_and_at_a_restart(
         monkeypatch.delenv(f"TRIAL_{number - 1}", raising=False)
         monkeypatch.setenv(f"TRIAL_{number}", "\udcff")
         monkeypatch.setattr(sys, "argv", ["program", f"--number={number}"])
-        monkeypatch.setattr(sys, "path", [*sys.path[:-1], f"/nowhere/{number}"])
+        monkeypatch.setattr(sys, "path", [*path, f"/nowhere/{number}"])
         umask(0o70 + number)
         files(number * 4096)
         return {
