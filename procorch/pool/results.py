@@ -1,22 +1,24 @@
 """Results of many items, lazily: items are taken as results are, so the input may be endless.
 
-One object serves ``for`` and ``async for``. At most ``window`` batches are under way or wait for
-their turn. An answer is taken as soon as it is there, on the thread of whoever iterates: what a
-chunk has left is sent again at once, whatever is waited for, and keeps its place in the order.
+One object serves ``for`` and ``async for``. Results are given as soon as they are there, however
+long the input takes to give the next item, or if it waits for a result itself (`reading`). At most
+``window`` batches are under way or wait for their turn. An answer is taken as soon as it is there,
+on the thread of whoever iterates: what a chunk has left is sent again at once, whatever is waited
+for, and keeps its place in the order.
 """
 
 from __future__ import annotations
 
 import contextlib
-import itertools
 import queue
 import time
 from collections import deque
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, cast
 
 from procorch.pool import batches
 from procorch.pool.batches import Batch, Sender, Taken
+from procorch.pool.reading import AT_HAND, Read, Reader, read
 from procorch.pool.shapes import Raise, Shape
 from procorch.pool.sizes import Sizes
 
@@ -58,18 +60,22 @@ class Results:
         self._ordered = ordered
         self._ready: deque[Any] = deque()
         self._under_way: deque[Batch] = deque()
-        self._finished: queue.SimpleQueue[Batch] = queue.SimpleQueue()
+        self._finished: queue.SimpleQueue[Batch | Read] = queue.SimpleQueue()
         self._next_index = 0
         self._exhausted = False
+        self._failure: BaseException | None = None
         self._wake: Callable[[], None] | None = None
         self._news: asyncio.Event | None = None
         self._pulling: asyncio.Future[Any] | None = None
+        self._reader: Reader | None = None
         self._source: Iterator[Any] | None = None
         self._async_source: AsyncIterator[Any] | None = None
+        # Some inputs are both, such as the results of another pool: then it is as these are taken.
         if isinstance(items, AsyncIterable):
             self._async_source = aiter(items)
-        else:
-            self._source = iter(items)
+        if isinstance(items, Iterable) or self._async_source is None:
+            self._source = iter(cast(Iterable[Any], items))
+        self._here = isinstance(items, AT_HAND)
         self._closed = False
 
     # ---- for
@@ -96,14 +102,20 @@ class Results:
             self._ready.extend(taken.values)
         return self._given(self._ready.popleft())
 
-    def start(self) -> Self:
-        """Send what there is room for now, and not only when the first result is asked for."""
+    def start(self, *, here: bool = True) -> Self:
+        """Send what there is room for now, and not only when the first result is asked for.
+
+        Args:
+            here: read the input on this thread, and so wait for it.
+        """
+        self._here = self._here or (here and self._reader is None)
         with self._closing():
             self._fill()
         return self
 
     def collect(self) -> list[Any]:
         """All results that are to come; raises like `next`."""
+        self._here = self._here or self._reader is None
         found: list[Any] = []
         while (taken := self._more(None)) is not None:
             if not taken.simple:
@@ -117,14 +129,13 @@ class Results:
         while True:
             with self._closing():
                 self._fill()
-            if not self._under_way:
-                self.close()
+            if self._over():
                 return None
             if (taken := self._at_hand()) is not None:
                 return taken
             left = None if end is None else max(0.0, end - time.monotonic())
             try:
-                self._take(self._finished.get(timeout=left))
+                self._arrived(self._finished.get(timeout=left))
             except queue.Empty:
                 raise TimeoutError from None
 
@@ -147,15 +158,53 @@ class Results:
         raise value.error
 
     def _fill(self) -> None:
-        """Send items while there is room."""
-        if self._source is None:
+        """Send items, or have them read, while there is room."""
+        if self._source is None and not self._closed:
             raise TypeError("the items are asynchronous: use `async for`, not `for`")
-        while not self._exhausted and not self._closed and len(self._under_way) < self._window():
-            items = list(itertools.islice(self._source, self._sizes.next()))
-            if items:
-                self._send(items)
-            else:
-                self._exhausted = True
+        asked = 0 if self._reader is None else self._reader.asked
+        while self._wants(asked):
+            assert self._source is not None
+            if self._here:
+                found = read(self._source, self._sizes.next())
+                if found.error is not None:
+                    raise found.error
+                self._got(found)
+                continue
+            if self._reader is None:
+                self._reader = Reader(self._source, _give(self._finished, self._wake))
+            self._reader.ask(self._sizes.next())
+            asked = self._reader.asked
+
+    def _wants(self, asked: int) -> bool:
+        """Whether there is room for more than was asked for."""
+        if self._exhausted or self._closed:
+            return False
+        return len(self._under_way) + asked < self._window()
+
+    def _got(self, found: Read) -> None:
+        """Items were read. What the input raised comes after the results of what it gave."""
+        if found.items:
+            self._send(found.items)
+        if found.ended:
+            self._exhausted = True
+            self._failure = found.error
+
+    def _over(self) -> bool:
+        """Whether all results have been given; then the iteration is closed.
+
+        Raises:
+            BaseException: what the input raised.
+        """
+        if self._under_way or not (self._exhausted or self._closed):
+            return False
+        failure, self._failure = self._failure, None
+        self.close()
+        if failure is not None:
+            try:
+                raise failure
+            finally:
+                del failure  # its traceback refers to this frame
+        return True
 
     # ---- async for
 
@@ -177,14 +226,13 @@ class Results:
                     self._pull(self._news)
             with contextlib.suppress(queue.Empty):
                 while True:
-                    self._take(self._finished.get_nowait())
+                    self._arrived(self._finished.get_nowait())
             if (taken := self._at_hand()) is not None:
                 self._ready.extend(taken.values)
-            elif self._under_way or self._pulling is not None:
-                await self._news.wait()
-            else:
-                self.close()
+            elif self._over():
                 raise StopAsyncIteration
+            else:
+                await self._news.wait()
         return self._given(self._ready.popleft())
 
     def _listen(self, loop: asyncio.AbstractEventLoop, news: asyncio.Event) -> None:
@@ -209,11 +257,12 @@ class Results:
             if self._pulling is None or not self._pulling.done():
                 return
             pulled, self._pulling = self._pulling, None
-            item = pulled.result()
-            if item is _END:
-                self._exhausted = True
+            try:
+                item = pulled.result()
+            except BaseException as error:
+                self._got(Read([], True, error))
             else:
-                self._send([item])
+                self._got(Read([], True) if item is _END else Read([item], False))
 
     # ---- both
 
@@ -228,6 +277,15 @@ class Results:
             batch.notify(_put(self._finished, batch))
             if self._wake is not None:
                 batch.notify(self._wake)
+
+    def _arrived(self, news: Batch | Read) -> None:
+        if isinstance(news, Batch):
+            self._take(news)
+            return
+        assert self._reader is not None
+        self._reader.asked -= 1
+        with self._closing():
+            self._got(news)
 
     def _take(self, batch: Batch) -> None:
         """A batch is answered: what is left of it is sent again at once, in its place."""
@@ -251,6 +309,10 @@ class Results:
         """End the iteration: no further items are taken, what is under way is cancelled."""
         self._closed = True
         self._ready.clear()
+        self._source = self._failure = None
+        if self._reader is not None:
+            self._reader.close()
+            self._reader = None
         if self._pulling is not None:
             self._pulling.cancel()
             self._pulling = None
@@ -276,8 +338,21 @@ class Results:
             self.close()
 
 
-def _put(finished: queue.SimpleQueue[Batch], batch: Batch) -> Callable[[], None]:
+def _put(finished: queue.SimpleQueue[Batch | Read], batch: Batch) -> Callable[[], None]:
     return lambda: finished.put(batch)
+
+
+def _give(
+    finished: queue.SimpleQueue[Batch | Read], wake: Callable[[], None] | None
+) -> Callable[[Read], None]:
+    """For the thread of a reader, which must not keep the iteration from being collected."""
+
+    def give(found: Read) -> None:
+        finished.put(found)
+        if wake is not None:
+            wake()
+
+    return give
 
 
 async def _pulled(source: AsyncIterator[Any]) -> Any:

@@ -8,6 +8,8 @@ means anything.
 
 from __future__ import annotations
 
+import math
+import threading
 import time
 from collections.abc import Callable
 from typing import Protocol, TypeAlias
@@ -24,16 +26,39 @@ class Poll(Protocol):
         ...
 
 
-_LONGEST = 86400.0
-"""Seconds of one sleep: the system refuses those of more than some weeks."""
+_SLICE = 0.1
+"""Seconds of one sleep while something is timed: as much of a pause may go unnoticed."""
+
+_LATE = 0.2
+"""Seconds after which a sleep that has not ended is no ordinary delay."""
 
 
 class Clock:
-    """Real time: monotonic seconds."""
+    """Real time: monotonic seconds in which this process was running (N22).
+
+    A stopped process, or a machine that stands still, notices nothing of it but that a sleep took
+    too long. So the sleeps are short while something is timed, and what one takes beyond its length
+    does not count. Each monitor has its own clock, because what tells is its own sleep.
+    """
+
+    def __init__(self) -> None:
+        self._missed = 0.0
+        self._awake_by = math.inf
+        # Signal handlers ask for the time as well.
+        self._noticing = threading.RLock()
 
     def now(self) -> float:
         """The time."""
-        return time.monotonic()
+        at = time.monotonic()
+        if at > self._awake_by + _LATE:
+            self._notice(at)
+        return at - self._missed
+
+    def _notice(self, at: float) -> None:
+        with self._noticing:
+            if at > self._awake_by + _LATE:
+                self._missed += at - self._awake_by
+                self._awake_by = at + _SLICE
 
     def select(self, descriptors: Poll, until: float | None, wake: Callable[[], None]) -> Ready:
         """Wait for descriptors, at most ``until`` that time.
@@ -42,8 +67,18 @@ class Clock:
             wake: ends the wait from another thread.
         """
         if until is None:
-            return descriptors.poll(None)
-        return descriptors.poll(min(_LONGEST, max(0.0, until - self.now())))
+            self._awake_by = math.inf
+            ready = descriptors.poll(None)
+            self._awake_by = time.monotonic() + _SLICE
+            return ready
+        while True:
+            left = max(0.0, until - self.now())
+            nap = min(left, _SLICE)
+            self._awake_by = time.monotonic() + nap
+            ready = descriptors.poll(nap)
+            if ready or self.now() >= until:
+                self._awake_by = time.monotonic() + _SLICE
+                return ready
 
     def promise(self, call: Callable[[], None], who: str) -> Callable[[], None]:
         """``call``, which thread ``who`` is going to make; no time passes before it has."""
@@ -58,4 +93,4 @@ class Clock:
 
 
 REAL = Clock()
-"""The one that everybody uses outside tests."""
+"""For those that time nothing."""

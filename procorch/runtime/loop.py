@@ -25,10 +25,14 @@ from collections import deque
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
-from procorch.runtime.clock import Clock
+from procorch.runtime.clock import Clock, Ready
 from procorch.supervision.timers import Timers
 
 T = TypeVar("T")
+
+_CATCH_UP = 64
+"""Rounds of reading before something expires: a worker that never stops writing is not waited
+for."""
 
 
 class _Watch:
@@ -158,17 +162,29 @@ class Loop(Generic[T]):
         self._asleep = False
         with self.turn:
             first()
-            for fd, mask in ready:
-                if fd == self._wake:
-                    os.eventfd_read(fd)
-                    continue
-                if mask & ~select.EPOLLIN and (watch := self._watched(fd)) and watch.writable:
-                    watch.writable()
-                if mask & ~select.EPOLLOUT and (watch := self._watched(fd)):
-                    watch.readable()
+            self._serve(ready)
+            for _ in range(_CATCH_UP):
+                # The sleep may have ended long after its time (a stopped process): what has come
+                # meanwhile is older than what expires now.
+                if self._next(due) > self._clock.now():
+                    break
+                self._round += 1
+                if not (ready := self._epoll.poll(0.0)):
+                    break
+                self._serve(ready)
             while (callback := self._later.take_due(self._clock.now())) is not None:
                 callback()
             last()
+
+    def _serve(self, ready: Ready) -> None:
+        for fd, mask in ready:
+            if fd == self._wake:
+                os.eventfd_read(fd)
+                continue
+            if mask & ~select.EPOLLIN and (watch := self._watched(fd)) and watch.writable:
+                watch.writable()
+            if mask & ~select.EPOLLOUT and (watch := self._watched(fd)):
+                watch.readable()
 
     def _watched(self, fd: int) -> _Watch | None:
         watch = self._watches.get(fd)

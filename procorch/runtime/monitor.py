@@ -25,7 +25,7 @@ from typing import Any, NamedTuple
 from procorch.errors import AgentStopped
 from procorch.launch.base import Launcher, WorkerProcess
 from procorch.runtime.asks import Switchboard
-from procorch.runtime.clock import REAL, Clock
+from procorch.runtime.clock import Clock
 from procorch.runtime.direct import Direct
 from procorch.runtime.entrance import Outgoing
 from procorch.runtime.events import Hub
@@ -60,7 +60,7 @@ class Monitor:
         max_message: the largest reply, in bytes.
         sys_path: what workers get as ``sys.path``, asked for at each start.
         seed: what the seeds of requests are derived from.
-        clock: the time of all that is timed.
+        clock: the time of all that is timed; None: real time.
         chance: draws a number in [0, 1] for the jitter of a backoff.
         start_limit: how many processes may be starting at once (N10); None: one a core.
         hub: where events go to; None: one of its own.
@@ -72,14 +72,14 @@ class Monitor:
         max_message: int,
         sys_path: Callable[[], list[str]],
         *,
-        clock: Clock = REAL,
+        clock: Clock | None = None,
         chance: Callable[[], float] = random.random,
         start_limit: int | None = None,
         hub: Hub | None = None,
         seed: str = "",
     ) -> None:
         self._launcher = launcher
-        self.clock = clock
+        self.clock = clock = clock or Clock()
         starts = start_limit or os.cpu_count() or 1
         self._machine = Machine(chance=chance, start_limit=starts)
         self._loop: Loop[ev.Event | _Confirm] = Loop(clock)
@@ -323,6 +323,9 @@ class Monitor:
     def _tick(self) -> None:
         if self._fault is not None:
             raise self._fault
+        due = self._machine.next_due()
+        if due is not None and due <= self.clock.now():
+            self._performer.read_lent()
         self._step(ev.Tick())
 
     def _fail(self, fault: BaseException) -> None:

@@ -265,6 +265,13 @@ class Performer:
             if request.items is not None:
                 request.items.begun = item if started == request.id else sys.maxsize
 
+    def read_lent(self) -> None:
+        """Read what callers that read for themselves have not come to read yet, because something
+        is about to expire; what the loop reads it has read."""
+        for link in list(self.links.values()):
+            if link.process is not None:
+                link.process.read()
+
     def left_waiting(self, number: int) -> None:
         """Nobody has taken a request that was handed in, if it still waits."""
         request = self.requests.get(number)

@@ -38,6 +38,8 @@ SIMULATE = "tests/simulate/test_simulate.py::test_no_schedule_breaks_a_rule"
 DEATHS = "tests/process/test_deaths.py::test_"
 CANCEL = "tests/process/test_cancel.py::test_"
 ACCOUNT = "tests/process/test_account.py::test_"
+PAUSES = "tests/process/test_pauses.py::test_"
+READING = "tests/pool/test_reading.py::test_"
 PAYLOAD = "tests/wire/test_payload.py::test_"
 REPLICAS = "tests/supervision/test_replicas.py::test_"
 CHUNKS = "tests/pool/test_chunks.py::test_"
@@ -258,6 +260,37 @@ MUTANTS = (
         "        exit.lost or exit.started == request.id or any",
         "        True or any",
         (MACHINE + "a_request_the_worker_never_began_did_not_execute", SIMULATE),
+    ),
+    Mutant(
+        "a pause: what is readable is read before anything expires",
+        "runtime/loop.py",
+        "            for _ in range(_CATCH_UP):\n",
+        "            for _ in ():\n",
+        (PAUSES + "what_is_readable_is_read_before_anything_expires",),
+    ),
+    Mutant(
+        "a pause: it does not count",
+        "runtime/clock.py",
+        "                self._missed += at - self._awake_by\n",
+        "",
+        (
+            PAUSES + "what_a_sleep_takes_beyond_its_length_does_not_count",
+            PAUSES + "a_machine_that_stood_still_makes_no_timeout_and_no_hang",
+        ),
+    ),
+    Mutant(
+        "a pause: ordinary delays count",
+        "runtime/clock.py",
+        "_LATE = 0.2\n",
+        "_LATE = 0.0\n",
+        (PAUSES + "ordinary_delays_count",),
+    ),
+    Mutant(
+        "an input that is waited for keeps no result back",
+        "pool/results.py",
+        "self._here = isinstance(items, AT_HAND)",
+        "self._here = True",
+        (READING + "an_input_that_waits_for_results_gets_them_on_an_event_loop",),
     ),
     Mutant(
         "may_have_executed: the workers that died of it before",

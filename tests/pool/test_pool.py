@@ -148,7 +148,7 @@ def test_an_endless_input_is_taken_as_the_results_are(pool: AgentPool, form: str
     results.close()
     after = taken
     assert items_of(pool.map([1, 2, 3])) == [1, 2, 3]
-    assert taken == after
+    assert taken <= after + 1  # the one that was being read
 
 
 def test_imap_yields_each_result_when_its_turn_comes(pool: AgentPool, door: Any) -> None:
