@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from procorch.agent import AgentOptions as AgentOptions
     from procorch.batch.errors import BatchError as BatchError
     from procorch.batch.errors import BatchHalted as BatchHalted
+    from procorch.batch.errors import BatchInputChanged as BatchInputChanged
     from procorch.batch.errors import BatchInputError as BatchInputError
     from procorch.batch.errors import BatchInputWarning as BatchInputWarning
     from procorch.batch.errors import JournalBusy as JournalBusy
@@ -105,8 +106,8 @@ __version__ = "0.1.0"
 _HOMES = {
     "agent": "Agent AgentOptions",
     "batch.errors": (
-        "BatchError BatchHalted BatchInputError BatchInputWarning JournalBusy JournalDamaged "
-        "JournalError JournalFenced JournalMismatch"
+        "BatchError BatchHalted BatchInputChanged BatchInputError BatchInputWarning JournalBusy "
+        "JournalDamaged JournalError JournalFenced JournalMismatch"
     ),
     "batch.items": "BatchItem",
     "batch.report": "BatchSummary",

@@ -2,6 +2,7 @@
 
     BatchError
     |-- BatchInputError       a file or an item that cannot be read
+    |   `-- BatchInputChanged  it is not what it was when the batch began
     |-- BatchHalted           the halt policy ended it
     `-- JournalError
         |-- JournalBusy       another runner writes it
@@ -21,6 +22,10 @@ class BatchError(Exception):
 
 class BatchInputError(BatchError):
     """The input is missing, malformed, or names one item twice; the text says where."""
+
+
+class BatchInputChanged(BatchInputError):
+    """The input has changed since the batch began; the text says which items."""
 
 
 class BatchInputWarning(UserWarning):

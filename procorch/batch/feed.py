@@ -5,6 +5,7 @@ While the next line of a pipe is not there, outcomes still have to be handed out
 
 from __future__ import annotations
 
+import contextlib
 import queue
 import threading
 from collections.abc import Callable, Iterator
@@ -30,21 +31,34 @@ class Feed:
 
     def __init__(self, items: Iterator[SourceItem], tell: Callable[[Arrived], None]) -> None:
         self.over = False
-        self._items = items
+        self._closed = False
         self._tell = tell
         self._waiting: queue.Queue[SourceItem | BaseException | None] = queue.Queue(_AHEAD)
         # A daemon: it may wait for ever for a line that nobody writes.
-        threading.Thread(target=self._read, name="procorch-input", daemon=True).start()
+        threading.Thread(
+            target=self._read, args=(items,), name="procorch-input", daemon=True
+        ).start()
 
-    def _read(self) -> None:
+    def _read(self, items: Iterator[SourceItem]) -> None:
+        # Only this thread holds the items, so what they have open is closed when it ends.
         try:
-            for item in self._items:
+            for item in items:
                 self._waiting.put(item)
                 self._tell(Arrived())
+                if self._closed:
+                    return
             self._waiting.put(None)
         except BaseException as error:  # whatever it is, the batch must hear of it
             self._waiting.put(error)
         self._tell(Arrived())
+
+    def close(self) -> None:
+        """Read no more than the item that is being read."""
+        self._closed = True
+        # The thread may wait for room. It finds some now, and then that it is to end.
+        with contextlib.suppress(queue.Empty):
+            while True:
+                self._waiting.get_nowait()
 
     def take(self) -> SourceItem | None:
         """The next item; None where there is none yet, or (`over`) none will come.

@@ -64,6 +64,11 @@ class Intake:
         """The journal has the outcome of an item: the next look into it will find it."""
         self._settled.append(id)
 
+    def close(self) -> None:
+        """Read no more; from any thread."""
+        if isinstance(self._source, Feed):
+            self._source.close()
+
     def _look_up(self) -> None:
         for id in self._settled:
             del self._open[id]

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from procorch.batch import values
-from procorch.batch.errors import BatchInputError, BatchInputWarning
+from procorch.batch.errors import BatchInputChanged, BatchInputError, BatchInputWarning
 from procorch.batch.items import SourceItem
 from procorch.batch.names import Names
 from procorch.batch.selection import Selection
@@ -97,7 +97,7 @@ class Recheck:
         """The items in the order in which they are run, none that was not there before.
 
         Raises:
-            BatchInputError: the source cannot be read any more.
+            BatchInputChanged: the source cannot be read any more.
         """
         return self._selection.ordered(self._read())
 
@@ -113,7 +113,7 @@ class Recheck:
             more = next(everything, None)
         except BatchInputError as error:
             left = f"; not run: {listed(list(missing))}" if missing else ""
-            raise BatchInputError(
+            raise BatchInputChanged(
                 f"{error}; it was in order when the batch began, and has changed since{left}"
             ) from None
         self._found.missed |= missing
@@ -127,7 +127,7 @@ class Recheck:
         """Compare the source as it is now with what it was.
 
         Raises:
-            BatchInputError: it has changed; the text says which items.
+            BatchInputChanged: the text says which items.
         """
         now = self._source.state()
         if self._same and now is not None and now == self._scan.state and not self._found.any():
@@ -157,7 +157,7 @@ class Recheck:
         if self._tolerant:
             warnings.warn(text, BatchInputWarning, stacklevel=2)
             return
-        raise BatchInputError(
+        raise BatchInputChanged(
             f"{text}. The outcomes are kept; resume=True, accept_changes=True (--resume "
             "--accept-changes) goes on with the input as it is now"
         )

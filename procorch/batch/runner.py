@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import Self
 
 from procorch.batch.crew import Crew
+from procorch.batch.intake import Intake
 from procorch.batch.items import BatchItem
 from procorch.batch.loop import Inbox, Loop, Stop
 from procorch.batch.memory import Memory
@@ -26,8 +27,9 @@ class BatchRun(Iterator[BatchItem]):
     """
 
     def __init__(
-        self, loop: Loop, crew: Crew, memory: Memory, inbox: Inbox, total: int | None
-    ) -> None:
+        self, loop: Loop, crew: Crew, memory: Memory, inbox: Inbox, intake: Intake,
+        total: int | None,
+    ) -> None:  # fmt: skip
         self._loop = loop
         self._crew = crew
         self._inbox = inbox
@@ -36,7 +38,7 @@ class BatchRun(Iterator[BatchItem]):
         self._took: float | None = None
         self._seen: dict[int, float] = {}
         # Also where the run is dropped without a word, and at the end of the interpreter.
-        self._release = weakref.finalize(self, _release, crew, memory)
+        self._release = weakref.finalize(self, _release, crew, memory, intake)
 
     def __next__(self) -> BatchItem:
         loop = self._loop
@@ -156,6 +158,7 @@ class BatchRun(Iterator[BatchItem]):
         self.close()
 
 
-def _release(crew: Crew, memory: Memory) -> None:
+def _release(crew: Crew, memory: Memory, intake: Intake) -> None:
+    intake.close()
     crew.close()
     memory.close(at_once=True)

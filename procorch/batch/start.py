@@ -122,7 +122,7 @@ def run_batch(
 
     Raises:
         BatchInputError: the input is missing, malformed or empty, or the batch would write it.
-            While you iterate: it has changed since the batch began.
+        BatchInputChanged: while you iterate: it is not what it was when the batch began.
         JournalMismatch: ``out`` holds a batch and none of ``resume`` and ``redo`` is given, or
             another batch than this one; the text shows the difference.
         JournalBusy: another process works on it.
@@ -205,7 +205,7 @@ def run_batch(
     fed = Feed(left, inbox.put) if source.live else left
     intake = Intake(fed, memory, terms, ahead=source.repeatable)
     loop = Loop(intake, crew, memory, inbox, terms, recheck)
-    return BatchRun(loop, crew, memory, inbox, total)
+    return BatchRun(loop, crew, memory, inbox, intake, total)
 
 
 def _reasons(given: Collection[str]) -> frozenset[str]:

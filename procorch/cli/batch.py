@@ -95,7 +95,7 @@ def command(app: str, source: str, out: Path | None, **given: Any) -> int:
     The exit code is 0 when all items succeeded, 1 when some failed, 2 when nothing was begun, 5
     when --halt ended it, 130 after Ctrl-C, 143 after SIGTERM, and 129 after SIGHUP.
     """
-    from procorch.batch.errors import BatchError, BatchHalted, BatchInputError
+    from procorch.batch.errors import BatchError, BatchHalted, BatchInputChanged, BatchInputError
     from procorch.cli import batch_report, places, screen
     from procorch.cli.app import load
     from procorch.cli.batch_screen import shown
@@ -129,6 +129,8 @@ def command(app: str, source: str, out: Path | None, **given: Any) -> int:
         raise Misconfigured(f"the agent cannot be started: {error}") from None
     if isinstance(failure, BatchInputError) and not summary.done:
         raise Misconfigured(str(failure))
+    if isinstance(failure, BatchInputChanged):
+        again += " --accept-changes"
     failed = batch_report.write_failed(out)
     console = screen.stderr() if given["as_json"] else screen.stdout()
     batch_report.print_summary(console, summary, out, failed, again, replaced.count)

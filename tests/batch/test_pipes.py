@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from procorch import BatchInputError, BatchRun, run_batch
+from procorch import BatchHalted, BatchInputError, BatchRun, run_batch
 from procorch.batch.formats import Form
 from procorch.batch.sources import Pipe
 from tests.batch import agents
@@ -135,3 +135,23 @@ def test_whatever_the_input_raises_ends_the_batch_with_it(tmp_path: Path, live: 
     assert run.progress().ended == "broken"
     if live:
         writer.join()
+
+
+def test_a_batch_that_ends_early_reads_no_more(tmp_path: Path) -> None:
+    """The thread that reads ends, though there is more than it has room for."""
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    writer = threading.Thread(target=fifo.write_text, args=("1\n" * 1000,))
+    writer.start()
+    with (
+        run_batch(
+            agents.double, fifo, out=None, workers=1, format="jsonl", halt="now,success=1"
+        ) as run,
+        pytest.raises(BatchHalted),
+    ):
+        run.wait()
+    writer.join()
+    for thread in threading.enumerate():
+        if thread.name == "procorch-input":
+            thread.join(10)
+            assert not thread.is_alive()

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from procorch import BatchInputError, BatchInputWarning, BatchRun, run_batch
+from procorch import BatchInputChanged, BatchInputWarning, BatchRun, run_batch
 from procorch.batch import recheck
 from tests.batch import agents
 
@@ -99,7 +99,7 @@ def test_a_file_that_changes_after_some_items(
     out = tmp_path / "run.db" if journal else None
     with (
         run_batch(agents.echo, path, out=out, workers=1) as run,
-        pytest.raises(BatchInputError, match=says),
+        pytest.raises(BatchInputChanged, match=says),
     ):
         changed_after(1, path, change, run)
     summary = run.progress()
@@ -121,7 +121,7 @@ def test_a_file_that_changes_when_it_was_read_already(
 ) -> None:
     with (
         run_batch(agents.echo, path, out=tmp_path / "run.db", workers=1) as run,
-        pytest.raises(BatchInputError, match=says),
+        pytest.raises(BatchInputChanged, match=says),
     ):
         changed_after(COUNT, path, change, run)
     assert run.progress().ok == COUNT, "the outcomes are kept"
@@ -131,7 +131,7 @@ def test_a_file_that_changed_and_changed_back_is_noticed(path: Path, tmp_path: P
     text = path.read_text()
     with (
         run_batch(agents.echo, path, out=tmp_path / "run.db", workers=1) as run,
-        pytest.raises(BatchInputError, match=r"1 item with another input: q290"),
+        pytest.raises(BatchInputChanged, match=r"1 item with another input: q290"),
     ):
         changed_after(1, path, rewrite, run, at_the_end=lambda path: path.write_text(text))
 
@@ -169,7 +169,7 @@ def test_only_the_items_of_this_batch_count(
     """Item q290 is beyond the limit, and of the first part."""
     with run_batch(agents.echo, path, out=tmp_path / "run.db", workers=1, **how) as run:
         if how.get("shuffle"):
-            with pytest.raises(BatchInputError, match="q290"):
+            with pytest.raises(BatchInputChanged, match="q290"):
                 changed_after(1, path, rewrite, run)
         else:
             changed_after(1, path, rewrite, run)
@@ -183,7 +183,7 @@ def test_of_very_many_items_the_numbers_are_compared(
     monkeypatch.setattr(recheck, "_KNOWN", 100)
     with (
         run_batch(agents.echo, path, out=tmp_path / "run.db", workers=1) as run,
-        pytest.raises(BatchInputError, match=r"changed while the batch ran: it had 300 items, and"),
+        pytest.raises(BatchInputChanged, match=r"while the batch ran: it had 300 items, and"),
     ):
         changed_after(1, path, change, run)
     assert run.progress().done <= COUNT
@@ -194,7 +194,7 @@ def test_a_list_that_loses_items_while_it_is_read(tmp_path: Path) -> None:
     with (
         run_batch(agents.echo, items, out=None, workers=1) as run,
         pytest.raises(
-            BatchInputError, match=r"a list has changed .* it had 300 items, and has 200"
+            BatchInputChanged, match=r"a list has changed .* it had 300 items, and has 200"
         ),
     ):
         changed_after(1, tmp_path, lambda _: items.__delitem__(slice(200, None)), run)
@@ -213,7 +213,7 @@ def test_files_of_a_folder_that_come_go_and_change(tmp_path: Path) -> None:
 
     with (
         run_batch(agents.echo, folder, out=tmp_path / "run.db", workers=1) as run,
-        pytest.raises(BatchInputError) as caught,
+        pytest.raises(BatchInputChanged) as caught,
     ):
         changed_after(5, folder, change, run)
     for part in ("no longer there: 1.txt", "another input: 2.txt", "new, not run: 5.txt"):
@@ -225,6 +225,6 @@ def test_what_is_packed_is_compared_as_well(tmp_path: Path) -> None:
     path.write_bytes(gzip.compress((line(1) + line(2)).encode()))
     with (
         run_batch(agents.echo, path, out=tmp_path / "run.db", workers=1) as run,
-        pytest.raises(BatchInputError, match="1 item no longer there: q002"),
+        pytest.raises(BatchInputChanged, match="1 item no longer there: q002"),
     ):
         changed_after(2, path, lambda path: path.write_bytes(gzip.compress(line(1).encode())), run)

@@ -1169,6 +1169,13 @@ MUTANTS = (
         "everything",
         (RECHECK + "of_very_many_items_the_numbers_are_compared",),
     ),
+    Mutant(
+        "input: the reading thread finds room when the batch has ended",
+        "batch/feed.py",
+        "                self._waiting.get_nowait()\n\n",
+        "                break\n\n",
+        (PIPES + "a_batch_that_ends_early_reads_no_more",),
+    ),
     # ---- the names that a batch derives
     Mutant(
         "failed items: a file of somebody else is left alone",
