@@ -48,7 +48,7 @@ def inspect(pid: int | None, **known: Any) -> AgentInfo:
             with process.oneshot():
                 times, memory = process.cpu_times(), process.memory_info()
             cpu, rss, peak = times.user + times.system, memory.rss, memory.rss
-        with contextlib.suppress(OSError), open(f"/proc/{pid}/status", encoding="ascii") as status:
-            marks = [line.split() for line in status if line.startswith("VmHWM:")]
+        with contextlib.suppress(OSError), open(f"/proc/{pid}/status", "rb") as status:
+            marks = [line.split() for line in status if line.startswith(b"VmHWM:")]
             peak = int(marks[0][1]) * 1024 if marks else peak
     return AgentInfo(pid=pid, cpu=cpu, rss=rss, peak_rss=peak, **known)

@@ -123,6 +123,9 @@ def main(control_fd: int, preload: list[str], sys_path: list[str], supervisor: i
     again = warmup.load(preload, lambda name, why: _warn(control, name, why))
     if again is not None:
         warmup.begin_again(control_fd, again, sys_path, supervisor)
+    from procorch.worker import title
+
+    title.show(b"procorch-zygote", f"procorch: zygote of process {supervisor}")
     gc.collect()
     gc.freeze()  # a collection in a worker need not touch, and so copy, what all share
     # From here on the loop notices the supervisor's death and takes all descendants along; this

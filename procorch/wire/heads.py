@@ -39,7 +39,7 @@ class InitHead(Struct, frozen=True, array_like=True):
     seed: str = ""
     """What `Context.seed` is derived from, besides agent, generation and request."""
     instance: int = 0
-    """Which of several of that name it is: for a seed outside requests."""
+    """Which of several of that name it is: for a seed outside requests, and for `ps`."""
     surroundings: Surroundings | None = None
     """None: the worker keeps its own."""
     waits: bool = False

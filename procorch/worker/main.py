@@ -40,7 +40,7 @@ from procorch.wire.frame import Frame, Kind
 from procorch.wire.payload import Buffer
 from procorch.wire.several import Several
 from procorch.wire.status import StatusPage
-from procorch.worker import forked, limits, randomness, streams
+from procorch.worker import forked, limits, randomness, streams, title
 from procorch.worker.cancel import Fence, Interrupted, interruptible
 from procorch.worker.chunk import Run
 from procorch.worker.failures import HEAD_LIMIT, describe, error_head, refuse_too_large
@@ -94,7 +94,9 @@ def main(sock_fd: int, page_fd: int, out_fd: int, err_fd: int, parent: int) -> N
     first = channel.receive_one()
     if first is None or channel.is_cut_off():  # it was given up before it came to life
         return
-    channel.limit(heads.decode_init(first.head).max_message + _HEAD_ROOM)
+    head = heads.decode_init(first.head)
+    title.of_worker(head.name, head.instance, head.generation)
+    channel.limit(head.max_message + _HEAD_ROOM)
     worker = Worker(Line(channel, first.generation), StatusPage(page_fd), Meter(), first)
     worker.fence.install(page_fd)
     own = [(fd, _identity(fd)) for fd in held]
