@@ -9,6 +9,7 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from hashlib import sha256
 from subprocess import run
 from typing import Any
 
@@ -32,7 +33,8 @@ class Case:
         factory: serialised; None where ``app`` names it.
         requests: kind and bytes of each, see `serialise`.
         given: the requests were given; False: there is one, None, for want of another.
-        params: values of parameters, by name.
+        params: values of the program's parameters, by name.
+        sweep: values of all parameters of a sweep, those in the requests as well.
         python: the interpreter; empty: the one that runs this.
         path: its ``sys.path``; None: that which the interpreter makes.
         kind: ``factory``, ``function``, or empty: what it returns tells.
@@ -44,9 +46,16 @@ class Case:
     requests: tuple[tuple[str, bytes], ...] = (("plain", marshal.dumps(None)),)
     given: bool = False
     params: Mapping[str, Any] = field(default_factory=dict)
+    sweep: Mapping[str, Any] = field(default_factory=dict)
     python: str = ""
     path: Sequence[str] | None = None
     kind: str = ""
+
+    @property
+    def digest(self) -> str:
+        """Tells whether two cases have the same requests and are called in the same way."""
+        content = repr((self.requests, self.given, sorted(self.params.items()), self.kind))
+        return sha256(content.encode()).hexdigest()[:16]
 
 
 def of_factory(name: str, factory: Factory, requests: Sequence[Any], kind: str = "") -> Case:

@@ -66,6 +66,12 @@ class Measurement:
         return self._of("wall")
 
     @cached_property
+    def each(self) -> tuple[Statistics, ...]:
+        """Seconds of each request, in their order; empty in files of version 0.1."""
+        columns = zip(*(run.each for run in self.runs), strict=True)
+        return tuple(Statistics(tuple(column)) for column in columns)
+
+    @cached_property
     def cold(self) -> Statistics:
         """Seconds of the first calls of each process; ValueError where none was observed."""
         return self._of("cold")

@@ -118,7 +118,8 @@ class Plan:
         warmup_calls: calls of each request in a process before those that count.
         mode: ``executed`` (each process is an interpreter of its own), or ``forked``
             (`fast`: clones of one process, which share its hash seed and what it had loaded).
-        cpu: the processors that the processes were pinned to, as given; empty: not pinned.
+        cpu: the processors that the processes were pinned to, as ``"2,3"``; empty: not pinned.
+        digest: of the requests.
     """
 
     app: str = ""
@@ -129,6 +130,7 @@ class Plan:
     warmup_calls: int = 1
     mode: str = "executed"
     cpu: str = ""
+    digest: str = ""
 
 
 def run_from(plain: Mapping[str, Any], number: int, *, fresh: bool, format: int) -> Run:

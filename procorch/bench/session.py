@@ -92,8 +92,6 @@ class Session:
     Args:
         cases: the programs, each under a name of its own.
         on_run: called with the name and each run that counts, or its failure.
-        after_turn: called after each turn, when `measurements` has grown.
-        earlier: measurements by name that were interrupted, to go on with.
     """
 
     def __init__(
@@ -102,19 +100,27 @@ class Session:
         amounts: Amounts,
         conditions: Conditions,
         on_run: OnRun | None = None,
-        after_turn: Callable[[Session], None] | None = None,
-        earlier: Mapping[str, Measurement] | None = None,
     ) -> None:
-        self._cases = cases
+        self.cases = cases
         self._amounts = amounts
         self._conditions = conditions
         self._on_run = on_run
-        self._after_turn = after_turn
-        self._earlier = earlier or {}
+        self.after_turn: Callable[[Session], None] | None = None
+        """Called after each turn, when `measurements` has grown."""
+        self._earlier: Mapping[str, Measurement] = {}
         self._subjects: list[_Subject] = []
         self._load = machine.load()
         self._seeds: list[int | None] = []
-        self.complete = False
+
+    def resume(self, earlier: Mapping[str, Measurement]) -> None:
+        """Go on with measurements, by name, that were interrupted."""
+        self._earlier = earlier
+
+    @property
+    def left(self) -> int:
+        """How many runs are still to be made."""
+        kept = sum(each.tried for each in self._earlier.values())
+        return max(self._amounts.runs * len(self.cases) - kept, 1)
 
     @property
     def error(self) -> AgentError | None:
@@ -131,7 +137,7 @@ class Session:
         """
         with ExitStack() as worlds:
             world: World | None = None
-            for case in self._cases:
+            for case in self.cases:
                 # Forks inherit what their zygote has loaded: each program has one of its own.
                 if world is None or self._conditions.fast:
                     world = World(self._conditions)
@@ -144,11 +150,10 @@ class Session:
                 for subject in self._subjects:
                     if not subject.given_up and not subject.done(turn):
                         self._take_turn(subject, turn)
-                if self._after_turn is not None:
-                    self._after_turn(self)
+                if self.after_turn is not None:
+                    self.after_turn(self)
             for subject in self._subjects:
                 self._leave(subject)
-        self.complete = True
 
     def _subject(self, case: Case, world: World) -> _Subject:
         subject = _Subject(case, world, case.kind, self._amounts.loops)
@@ -257,29 +262,33 @@ class Session:
         """What is known by now of each program."""
         return [self._measurement(subject) for subject in self._subjects]
 
-    def _measurement(self, subject: _Subject) -> Measurement:
-        amounts, conditions, case = self._amounts, self._conditions, subject.case
-        plan = Plan(
+    def plan(self, case: Case) -> Plan:
+        """How a program is measured."""
+        amounts, conditions = self._amounts, self._conditions
+        return Plan(
             app=case.app,
             python=case.python,
-            params=dict(case.params),
+            params=dict(case.sweep),
             runs=amounts.runs,
             processes=min(amounts.processes, amounts.runs) if amounts.fresh else 1,
             warmup_calls=amounts.warmup_calls,
             mode="forked" if conditions.fast else "executed",
             cpu=",".join(map(str, conditions.cpus)),
+            digest=case.digest,
         )
+
+    def _measurement(self, subject: _Subject) -> Measurement:
         notes = [*subject.notes, *machine.notes(self._load)]
         return Measurement(
-            name=case.name,
+            name=subject.case.name,
             runs=tuple(subject.runs),
             requests=subject.requests,
-            fresh=amounts.fresh,
-            machine=machine.describe(subject.python, conditions.cpus),
+            fresh=self._amounts.fresh,
+            machine=machine.describe(subject.python, self._conditions.cpus),
             notes=tuple(dict.fromkeys(notes)),
             failures=tuple(subject.failures),
-            plan=plan,
-            complete=subject.given_up or len(subject.tried) >= amounts.runs,
+            plan=self.plan(subject.case),
+            complete=subject.given_up or len(subject.tried) >= self._amounts.runs,
         )
 
 

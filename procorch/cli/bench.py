@@ -1,221 +1,146 @@
-"""``procorch bench``: measure agents, each run in a process of its own."""
+"""``procorch bench``: measure agents and functions, in processes of their own."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from procorch.cli import signals, streams
+from procorch.cli.bench_options import with_options
 from procorch.cli.exits import ExitCode, Misconfigured
-from procorch.cli.params import duration, files, size
 from procorch.cli.verb import Verb
 
 if TYPE_CHECKING:
-    from procorch.bench import Comparison, Measurement
+    from procorch.bench import Measurement
+    from procorch.bench.session import Session
 
 
 @click.command("bench", cls=Verb)
-@click.argument("apps", metavar="APP...", nargs=-1, shell_complete=files)
-@click.option(
-    "-r", "--request", "requests", multiple=True, metavar="VALUE",
-    envvar="PROCORCH_REQUEST", show_envvar=True,
-    help="A request of each run, as JSON; what is no JSON is text. May be repeated.",
-)  # fmt: skip
-@click.option(
-    "--requests", "file", type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    metavar="FILE", envvar="PROCORCH_REQUESTS", show_envvar=True,
-    help="The requests of each run, one JSON value a line.",
-)  # fmt: skip
-@click.option(
-    "--runs", type=click.IntRange(min=1), default=20, show_default=True, metavar="N",
-    envvar="PROCORCH_RUNS", show_envvar=True, help="How many runs count.",
-)  # fmt: skip
-@click.option(
-    "--warmup", type=click.IntRange(min=0), default=1, show_default=True, metavar="N",
-    envvar="PROCORCH_WARMUP", show_envvar=True, help="Runs before those, which do not count.",
-)  # fmt: skip
-@click.option(
-    "--warm", is_flag=True, envvar="PROCORCH_WARM", show_envvar=True,
-    help="One process for all runs, and not a fresh one for each.",
-)  # fmt: skip
-@click.option(
-    "--timeout", type=duration(least="1ms"), envvar="PROCORCH_TIMEOUT", show_envvar=True,
-    help="Time for one request.",
-)  # fmt: skip
-@click.option(
-    "--memory", type=size(least="16M"), envvar="PROCORCH_MEMORY", show_envvar=True,
-    help="Memory allowed to a worker and its children.",
-)  # fmt: skip
-@click.option(
-    "--compare", nargs=2, metavar="A B", envvar="PROCORCH_COMPARE", show_envvar=True,
-    help="Compare B with A, each an APP or a file written with --export-json.",
-)  # fmt: skip
-@click.option(
-    "--json", "as_json", is_flag=True, envvar="PROCORCH_JSON", show_envvar=True,
-    help="The measurements as JSON on stdout.",
-)  # fmt: skip
-@click.option(
-    "--markdown", is_flag=True, envvar="PROCORCH_MARKDOWN", show_envvar=True,
-    help="The table as Markdown on stdout.",
-)  # fmt: skip
-@click.option(
-    "--export-json", type=click.Path(dir_okay=False, writable=True, path_type=Path),
-    metavar="FILE", envvar="PROCORCH_EXPORT_JSON", show_envvar=True,
-    help="Write the measurements to FILE, too.",
-)  # fmt: skip
-def command(
-    apps: tuple[str, ...],
-    requests: tuple[str, ...],
-    file: Path | None,
-    runs: int,
-    warmup: int,
-    warm: bool,
-    timeout: float | None,
-    memory: float | None,
-    compare: tuple[str, str] | None,
-    as_json: bool,
-    markdown: bool,
-    export_json: Path | None,
-) -> int:
-    """Measure agents: wall and cpu time, peak memory, start.
+@with_options
+def command(apps: tuple[str, ...], **given: Any) -> int:
+    """Measure agents and functions: wall and cpu time, cold and warm, peak memory, start.
 
-    APP is package.module:factory or path/to/file.py:factory. Each run sends all requests to an
-    agent in a fresh process; several APPs take turns and are compared with the first.
+    APP is package.module:name or path/to/file.py:name, of a factory or a plain function. Each run
+    executes all requests. Several APPs take turns, each in processes of its own, and are compared
+    with the first. A run that fails costs only itself.
 
-    The exit code is 0, 1 when an agent failed, 2 for what cannot be measured, 130 after Ctrl-C.
+    The exit code is 0, 1 when a run failed, 2 for what cannot be measured, 130 after Ctrl-C, which
+    keeps what is finished.
     """
-    from procorch.bench import Comparison
-    from procorch.errors import AgentError
+    from procorch.bench.cases import NotMeasurable
 
+    try:
+        return _bench(apps, given)
+    except NotMeasurable as error:
+        raise Misconfigured(str(error)) from error
+
+
+def _bench(apps: tuple[str, ...], given: dict[str, Any]) -> int:
+    compare: tuple[str, str] | None = given["compare"]
     if bool(apps) == bool(compare):
         raise click.UsageError("name what is to be measured: APP..., or --compare A B.")
-    if as_json and markdown:
+    if given["as_json"] and given["markdown"]:
         raise click.UsageError("--json or --markdown, not both.")
+    if given["resume"] and given["export_json"] is None:
+        raise click.UsageError("--resume goes on with the file of --export-json: name it.")
     named = list(compare or apps)
-    if len(set(named)) < len(named):
-        raise click.UsageError("the same APP twice: there is nothing to compare.")
-    try:
-        if compare and all(name.endswith(".json") for name in named):
-            measured = [_read(Path(name)) for name in named]
-        else:
-            how = {"runs": runs, "warmup": warmup, "fresh": not warm, "timeout": timeout}
-            if memory is not None:
-                how["memory_limit"] = int(memory)
-            measured = _measure(named, _requests(requests, file), how, data_flows=as_json)
-    except KeyboardInterrupt as interrupt:
-        streams.note("interrupted")
-        return signals.exit_code(interrupt)
-    except AgentError as error:
-        raise click.ClickException(str(error)) from error
-    comparisons = [Comparison(measured[0], other) for other in measured[1:]]
-    if export_json is not None:
-        export_json.write_text(_json(measured, comparisons), encoding="utf-8")
-    if as_json:
-        streams.emit(_json(measured, comparisons), nl=False)
-    else:
-        _print(measured, comparisons, markdown=markdown)
-    return ExitCode.DONE
+    stored = [name.endswith(".json") for name in named]
+    if any(stored) and not all(stored):
+        raise Misconfigured("--compare takes two APPs or two files: they must be measured in turn")
+    _check_files(given, [Path(name) for name in named] if all(stored) else [])
+    if all(stored):
+        return _show([_single(Path(name)) for name in named], given)
+    return _measure(named, given)
 
 
-def _measure(
-    named: Sequence[str], requests: list[Any], how: dict[str, Any], *, data_flows: bool
-) -> list[Measurement]:
-    from procorch.bench import measure_together
-    from procorch.cli import app, screen
+def _check_files(given: dict[str, Any], sources: list[Path]) -> None:
+    from procorch.cli.bench_plan import check_writable
+
+    if given["file"] is not None:
+        sources = [*sources, given["file"]]
+    for path in (given["export_json"], given["plot"]):
+        if path is not None:
+            check_writable(path, sources)
+    if given["plot"] is not None:
+        from procorch.bench.plot import check
+
+        check(given["plot"])
+
+
+def _measure(named: Sequence[str], given: dict[str, Any]) -> int:
+    from procorch.cli import screen
+    from procorch.cli.bench_plan import session
     from procorch.telemetry.quiet import replacements
 
-    if any(name.endswith(".json") for name in named):
-        raise Misconfigured("--compare takes two APPs or two files: they must be measured in turn")
-    factories: dict[str, Callable[[], Any]] = {name: app.load(name) for name in named}
-    total = how["runs"] * len(factories)
-    with replacements(), screen.meter("runs", total, data_flows=data_flows) as meter:
-        found = measure_together(factories, requests, on_run=lambda name, run: meter.step(), **how)
-    return list(found.values())
+    ended: KeyboardInterrupt | None = None
+    with ExitStack() as shown:
+        found = session(given, named, lambda name, run: meter.step())
+        shown.enter_context(replacements())
+        total = found.left
+        meter = shown.enter_context(screen.meter("runs", total, data_flows=given["as_json"]))
+        try:
+            found.execute()
+        except KeyboardInterrupt as interrupt:
+            ended = interrupt
+    if ended is not None:
+        return _interrupted(found, given, ended)
+    return _show(found.measurements(), given)
 
 
-def _requests(given: Sequence[str], file: Path | None) -> list[Any]:
-    values = [_value(text) for text in given]
-    if file is not None:
-        lines = file.read_text(encoding="utf-8").splitlines()
-        for number, line in enumerate(lines, 1):
-            if line.strip():
-                try:
-                    values.append(json.loads(line))
-                except json.JSONDecodeError as error:
-                    raise Misconfigured(f"{file}:{number}: no JSON: {error}") from None
-        if not values:
-            raise Misconfigured(f"{file}: there are no requests in it")
-    return values or [None]
+def _interrupted(found: Session, given: dict[str, Any], ended: KeyboardInterrupt) -> int:
+    """Tell what is finished."""
+    streams.note("interrupted")
+    measured = [each for each in found.measurements() if each.tried]
+    if measured:
+        _show(measured, given)
+        if given["export_json"] is not None:
+            from procorch.cli.verb import again
+
+            streams.note(f"to go on: {again('--resume')} --resume")
+    return signals.exit_code(ended)
 
 
-def _value(text: str) -> Any:
-    try:
-        return json.loads(text)
-    except json.JSONDecodeError:
-        return text
+def _show(measured: list[Measurement], given: dict[str, Any]) -> int:
+    from procorch.bench import Comparison
+    from procorch.cli import bench_report
+    from procorch.cli.bench_plan import write
 
-
-def _read(path: Path) -> Measurement:
-    from procorch.bench import Measurement
-
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-        measurements = found["measurements"] if isinstance(found, dict) else []
-        if len(measurements) != 1:
-            raise ValueError(f"{len(measurements)} measurements in place of one")
-        return Measurement.from_dict(measurements[0])
-    except OSError as error:
-        raise Misconfigured(f"{path} cannot be read: {error.strerror}") from None
-    except (ValueError, KeyError) as error:
-        raise Misconfigured(f"{path}: {error}") from error
-
-
-def _json(measured: Sequence[Measurement], comparisons: Sequence[Comparison]) -> str:
-    data: dict[str, Any] = {"measurements": [each.to_dict() for each in measured]}
-    if comparisons:
-        data["comparisons"] = [
-            {
-                "a": each.a.name,
-                "b": each.b.name,
-                "verdict": each.verdict,
-                "wall": each.wall._asdict(),
-                "cpu": each.cpu._asdict(),
-                "peak_rss": each.peak_rss._asdict(),
-                "warnings": list(each.warnings),
-            }
-            for each in comparisons
-        ]
-    return json.dumps(data, indent=2) + "\n"
-
-
-def _print(
-    measured: Sequence[Measurement], comparisons: Sequence[Comparison], *, markdown: bool
-) -> None:
-    from procorch.bench.markdown import HEADERS, rows, table
-    from procorch.cli import screen
-
-    console = screen.stdout()
-    if markdown:
-        streams.emit(table(measured), nl=False)
+    comparisons = [Comparison(first, other) for first, other in _pairs(measured)]
+    text = bench_report.as_json(measured, comparisons)
+    if given["export_json"] is not None:
+        write(given["export_json"], text)
+    if given["as_json"]:
+        streams.emit(text, nl=False)
     else:
-        from rich.table import Table
+        bench_report.show(measured, comparisons, markdown=given["markdown"], each=given["each"])
+    bench_report.tell_failures(measured)
+    if given["plot"] is not None:
+        from procorch.bench.plot import draw
 
-        shown = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
-        for header in HEADERS:
-            if header == "agent":
-                shown.add_column(header, overflow="fold")
-            else:
-                shown.add_column(header, justify="right", no_wrap=True)
-        for row in rows(measured):
-            shown.add_row(*row)
-        console.print(shown)
-        errors = screen.stderr()
-        for each in measured:
-            for warning in each.warnings:
-                errors.print(f"{each.name}: {warning}", style="yellow", soft_wrap=True)
-    for comparison in comparisons:
-        streams.emit(("\n" if markdown else "") + str(comparison))
+        draw(measured, given["plot"])
+    return ExitCode.SOME_FAILED if any(each.failures for each in measured) else ExitCode.DONE
+
+
+def _pairs(measured: list[Measurement]) -> list[tuple[Measurement, Measurement]]:
+    """Each measurement with the first one that has the same parameters."""
+    firsts: dict[str, Measurement] = {}
+    pairs = []
+    for each in measured:
+        params = repr(each.plan.params if each.plan else None)
+        first = firsts.setdefault(params, each)
+        if first is not each:
+            pairs.append((first, each))
+    return pairs
+
+
+def _single(path: Path) -> Measurement:
+    from procorch.cli.bench_plan import read
+
+    measured = read(path)
+    if len(measured) != 1:
+        raise Misconfigured(f"{path}: {len(measured)} measurements in place of one")
+    return measured[0]

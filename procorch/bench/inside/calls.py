@@ -22,6 +22,8 @@ ENOUGH = 0.005
 """Seconds that the inner loops of a run take together: the clock's error is nothing against it."""
 _COPIES = 16
 """Arguments made at a time where each call needs its own: few, so that the cache holds them."""
+_EMPTY = 3
+"""Empty loops, the fastest of which is subtracted: one may have been interrupted."""
 _MOST = 10**9
 
 
@@ -118,7 +120,7 @@ class Caller:
             for some in _portions(argument, loops):
                 spent = await self._timed(argument, some)
                 gross += spent
-                total += spent - _empty(some())
+                total += spent - min(_empty(some()) for _ in range(_EMPTY))
             taken.append(max(total, 0.0) / loops)
         self.net = sum(taken) * loops / gross if gross else 1.0
         return taken

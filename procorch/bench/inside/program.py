@@ -72,7 +72,8 @@ class Program:
         if not _is_agent(product):
             if kind:
                 raise Refused(f"the factory returned {_kind_of(product)}, which is no agent")
-            self.note = f"it is measured itself: it returned no agent, but {_kind_of(product)}"
+            if not required:  # it looks like a factory
+                self.note = f"it is measured itself: it returned no agent, but {_kind_of(product)}"
             self._measure_itself(found, names, required, bound)
             return
         self.kind = "factory"

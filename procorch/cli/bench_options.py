@@ -1,0 +1,114 @@
+"""The options of ``procorch bench``, in groups."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from procorch.cli.params import duration, files, size
+
+Decorator = Callable[[Any], Any]
+
+PROGRAMS: tuple[Decorator, ...] = (
+    click.argument("apps", metavar="APP...", nargs=-1, shell_complete=files),
+    click.option(
+        "-r", "--request", "requests", multiple=True, metavar="VALUE",
+        help="A request of each run, as JSON; what is no JSON is text. May be repeated.",
+    ),
+    click.option(
+        "--requests", "file", type=click.Path(exists=True, dir_okay=False, path_type=Path),
+        metavar="FILE", help="The requests of each run, one JSON value a line.",
+    ),
+    click.option(
+        "-P", "--param", "params", multiple=True, metavar="NAME=VALUE,VALUE",
+        help="Measure each value of a parameter: of the function, the factory, or {NAME} in a "
+        "request. May be repeated.",
+    ),
+    click.option(
+        "--python", "pythons", multiple=True, metavar="PYTHON",
+        help="The interpreter that executes APP. Repeated: each of them is measured.",
+    ),
+    click.option(
+        "--function", is_flag=True, help="APP is what is measured, even if it returns an agent.",
+    ),
+)  # fmt: skip
+
+AMOUNTS: tuple[Decorator, ...] = (
+    click.option(
+        "--runs", type=click.IntRange(min=1), default=20, show_default=True, metavar="N",
+        help="How many runs count.",
+    ),
+    click.option(
+        "--warmup", type=click.IntRange(min=0), default=1, show_default=True, metavar="N",
+        help="Runs before those, which do not count.",
+    ),
+    click.option(
+        "--processes", type=click.IntRange(min=1), default=10, show_default=True, metavar="N",
+        help="New processes that the runs are distributed over.",
+    ),
+    click.option(
+        "--warmup-calls", type=click.IntRange(min=0), default=1, show_default=True, metavar="N",
+        help="Calls in each process before those that count. The first one is the cold figure. "
+        "0: only first calls count.",
+    ),
+    click.option(
+        "--loops", type=click.IntRange(min=1), metavar="N",
+        help="Calls that a run is the mean of; default: as many as take 5 ms.",
+    ),
+    click.option("--warm", is_flag=True, help="One process for all runs."),
+    click.option(
+        "--fast", is_flag=True,
+        help="Fork processes instead of executing them: sooner, but clones with one hash seed.",
+    ),
+)  # fmt: skip
+
+CONDITIONS: tuple[Decorator, ...] = (
+    click.option(
+        "--timeout", type=duration(least="1ms"), help="Time for one call. A longer one is ended.",
+    ),
+    click.option(
+        "--memory", type=size(least="16M"),
+        help="Memory allowed to a measured process and its children.",
+    ),
+    click.option(
+        "--cpu", metavar="LIST", help="Processors for the measured processes, as 0 or 2-3.",
+    ),
+    click.option("--show-output", is_flag=True, help="Show on stderr what APP prints."),
+)  # fmt: skip
+
+VERDICTS: tuple[Decorator, ...] = (
+    click.option(
+        "--compare", nargs=2, metavar="A B",
+        help="Compare B with A, each an APP or a file written with --export-json.",
+    ),
+)  # fmt: skip
+
+OUTPUT: tuple[Decorator, ...] = (
+    click.option(
+        "--json", "as_json", is_flag=True, help="The measurements as JSON on stdout.",
+    ),
+    click.option("--markdown", is_flag=True, help="The table as Markdown on stdout."),
+    click.option("--each", is_flag=True, help="A line for each request, too."),
+    click.option(
+        "--export-json", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE",
+        help="Write the measurements to FILE, too, from the first turn on.",
+    ),
+    click.option(
+        "--resume", is_flag=True,
+        help="Go on where FILE of --export-json was interrupted.",
+    ),
+    click.option(
+        "--plot", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE",
+        help="Draw the sweep of -P, as .png or .svg; needs procorch[plots].",
+    ),
+)  # fmt: skip
+
+
+def with_options(command: Any) -> Any:
+    """A command with the options of all groups, in their order."""
+    for decorate in reversed((*PROGRAMS, *AMOUNTS, *CONDITIONS, *VERDICTS, *OUTPUT)):
+        command = decorate(command)
+    return command
