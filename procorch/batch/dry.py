@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 
 from procorch.batch import values
 from procorch.batch.items import SourceItem
-from procorch.batch.journal import Reader
 from procorch.batch.names import twice
+from procorch.batch.reader import Reader
 
 _SHOWN = 3
 

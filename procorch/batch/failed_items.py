@@ -18,8 +18,8 @@ from pathlib import Path
 import msgspec
 
 from procorch.batch.errors import JournalDamaged
-from procorch.batch.journal import Reader
 from procorch.batch.journal_files import failed_file, failed_name
+from procorch.batch.reader import Reader
 from procorch.batch.report import failed_lines
 
 

@@ -1,9 +1,5 @@
 """What a batch remembers. It knows items and their outcomes, and nothing of workers.
 
-Three kinds of facts, each in a table: the final outcome of an item (one row an item, ever), the
-attempts that failed, and the events of the run as a whole. A row carries a seal, a hash of all its
-columns, so that a row that is not what was written is found whenever it is read.
-
 `Journal` is the one writer, guarded twice. The lock keeps a second runner out, and is freed by the
 kernel with its holder. The epoch fences a runner whose lock was lost without its knowledge (a lock
 file that was deleted, a network file system): each opening for writing takes the next number, and
@@ -12,240 +8,40 @@ every transaction first looks whether the number is still its own.
 
 from __future__ import annotations
 
-import contextlib
 import sqlite3
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
-from hashlib import blake2b
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Any, TypeAlias
 
 import msgspec
 
 from procorch.batch import salvage, schema
-from procorch.batch.errors import JournalDamaged, JournalFenced
+from procorch.batch.errors import JournalFenced
 from procorch.batch.items import Attempt, Row
-from procorch.batch.lock import Lock, holder
-
-_ROW = Row.__struct_fields__
-_ATTEMPT = Attempt.__struct_fields__
-_INSERT_ROW = f"INSERT OR REPLACE INTO items VALUES ({', '.join('?' * (len(_ROW) + 1))})"
-_INSERT_ATTEMPT = f"INSERT OR REPLACE INTO attempts VALUES ({', '.join('?' * (len(_ATTEMPT) + 1))})"
-_SELECT_ROW = f"SELECT {', '.join(_ROW)}, seal FROM items"
-_SELECT_ATTEMPT = f"SELECT {', '.join(_ATTEMPT)}, seal FROM attempts"
+from procorch.batch.lock import Lock
+from procorch.batch.reader import Reader, seal
 
 
-_Fact = TypeVar("_Fact", Row, Attempt)
+def _insertion(table: str, kind: type[Row | Attempt]) -> str:
+    marks = ", ".join("?" * (len(kind.__struct_fields__) + 1))  # and the seal
+    return f"INSERT OR REPLACE INTO {table} VALUES ({marks})"
+
+
+_INSERT_ROW = _insertion("items", Row)
+_INSERT_ATTEMPT = _insertion("attempts", Attempt)
+_INPUT = ("fingerprint", "limit")
+"""What of the header decides which items there are."""
 
 
 @dataclass(frozen=True, slots=True)
-class Group:
-    """Failures of one kind: how many, and one of them."""
+class Gone:
+    """The items that have an outcome and are no longer in the input, all of them."""
 
-    reason: str
-    place: str
-    count: int
-    example: str
+    ids: list[str]
 
 
-class Reader:
-    """A journal to be read, also while a runner writes it.
-
-    Where the file is damaged, whatever can be read of it is read, and the rest counts as not there.
-
-    Args:
-        exact: raise `JournalDamaged` instead.
-
-    Attributes:
-        lost: names of items whose outcome is there and could not be read, as far as was noticed.
-
-    Raises:
-        JournalError: there is no such file, or it is not a journal.
-    """
-
-    def __init__(self, path: Path, *, exact: bool = False) -> None:
-        self.path = path
-        self.lost: set[str] = set()
-        self._exact = exact
-        self._salvaged = False
-        self._unreadable = 0
-        self._connection = self._connect()
-
-    def _connect(self) -> sqlite3.Connection:
-        return schema.connect_to_read(self.path)
-
-    def _all(self, query: str, *values: object) -> list[tuple[Any, ...]]:
-        # All at once: a statement that is left half read would hold back the checkpoints.
-        try:
-            with schema.explained(self.path):
-                return self._connection.execute(query, values).fetchall()
-        except JournalDamaged:
-            if self._exact or self._salvaged:
-                raise
-        self._salvage()
-        return self._all(query, *values)
-
-    def _salvage(self) -> None:
-        """Go on with what can be read of a damaged file."""
-        damaged, self._salvaged = self._connection, True
-        self._connection, lost = salvage.readable(self.path)
-        self.lost |= set(lost)
-        self._unreadable = len(lost)
-        damaged.close()
-
-    def header(self) -> dict[str, Any]:
-        """What the batch is, as its runner has described it; empty before the first one."""
-        found = self._all("SELECT value FROM meta WHERE key = 'header'")
-        return msgspec.json.decode(found[0][0]) if found else {}
-
-    def epoch(self) -> int:
-        """How often it was opened by a runner."""
-        found = self._all("SELECT value FROM meta WHERE key = 'epoch'")
-        return int(found[0][0]) if found else 0
-
-    def counts(self) -> tuple[int, int]:
-        """How many items have succeeded, and how many have failed."""
-        found = dict(self._all("SELECT ok, count(*) FROM items GROUP BY ok"))
-        return found.get(1, 0), found.get(0, 0)
-
-    def outcomes(self) -> int:
-        """How many outcomes there are, those included that cannot be read."""
-        return sum(self.counts()) + self._unreadable
-
-    def groups(self) -> list[Group]:
-        """The failures by reason and place, the most frequent first."""
-        return [
-            Group(*row)
-            for row in self._all(
-                "SELECT reason, place, count(*), min(id) FROM items WHERE NOT ok "
-                "GROUP BY reason, place ORDER BY count(*) DESC, reason, place"
-            )
-        ]
-
-    def events(self) -> list[tuple[float, int, str, str]]:
-        """What happened to the run as a whole: Unix seconds, epoch, kind, text."""
-        return [tuple(row) for row in self._all("SELECT at, epoch, kind, text FROM events")]
-
-    def state(self) -> str:
-        """In a word: "finished", "interrupted", "halted", "broken", "killed", or who is at it."""
-        writer = holder(self.path)
-        if writer is not None:
-            return f"running: {writer}"
-        last = self._all("SELECT kind FROM events ORDER BY rowid DESC LIMIT 1")
-        word = last[0][0] if last else "killed"
-        return "killed" if word in ("started", "resumed", "started over") else word
-
-    def find(self, id: str) -> Row | None:
-        """The final outcome of an item; None where it has none yet.
-
-        Raises:
-            JournalDamaged: the row is not what was written.
-        """
-        found = self._all(f"{_SELECT_ROW} WHERE id = ?", id)
-        if not found and id in self.lost:
-            raise self.damage(id)
-        return self._row(found[0]) if found else None
-
-    def find_all(self, ids: list[str]) -> dict[str, Row | None]:
-        """The final outcomes of those items that have one; None: it is there, but damaged."""
-        found: dict[str, Row | None] = {}
-        for columns in self._all(f"{_SELECT_ROW} WHERE id IN ({', '.join('?' * len(ids))})", *ids):
-            try:
-                found[columns[0]] = self._row(columns)
-            except JournalDamaged:
-                found[columns[0]] = None
-        return found
-
-    def damage(self, id: str) -> JournalDamaged:
-        """What is to be said of a row that is not what was written."""
-        return JournalDamaged(
-            f"{self.path}: what is kept of item {id!r} is not what was written; "
-            "`--retry-failed` runs damaged items again, `procorch show RUN --check` lists them"
-        )
-
-    def attempts(self, id: str) -> list[Attempt]:
-        """The failed attempts of an item, in order.
-
-        Raises:
-            JournalDamaged: one of them is not what was written.
-        """
-        rows = self._all(f"{_SELECT_ATTEMPT} WHERE id = ? ORDER BY number", id)
-        return [self._opened(Attempt, _ATTEMPT, row) for row in rows]
-
-    def attempted(self) -> bool:
-        """Whether there is any failed attempt."""
-        return bool(self._all("SELECT 1 FROM attempts LIMIT 1"))
-
-    def rows(self, *, failed_only: bool = False) -> Iterator[Row]:
-        """All final outcomes in the order of the input, lazily; what is damaged is `lost`.
-
-        Raises:
-            JournalDamaged: one of them is not what was written, and the reader is to be exact.
-        """
-        where = " WHERE NOT ok" if failed_only else ""
-        # Sorting reads all of them first, so damage of the file shows before the first one is out.
-        for columns in self._each(f"{_SELECT_ROW}{where} ORDER BY position, id"):
-            try:
-                row = self._row(columns)
-            except JournalDamaged:
-                if self._exact:
-                    raise
-                self.lost.add(str(columns[0]))
-            else:
-                yield row
-
-    def _each(self, query: str) -> Iterator[tuple[Any, ...]]:
-        begun = False
-        try:
-            with schema.explained(self.path):
-                cursor = self._connection.execute(query)
-                try:
-                    for columns in cursor:
-                        begun = True
-                        yield columns
-                finally:
-                    with contextlib.suppress(sqlite3.ProgrammingError):  # it was closed before
-                        cursor.close()
-            return
-        except JournalDamaged:
-            if begun or self._exact or self._salvaged:
-                raise
-        self._salvage()
-        yield from self._each(query)
-
-    def damaged(self) -> list[str]:
-        """Names of the items whose rows are not what was written, or cannot be read."""
-        found = []
-        for (id,) in self._all("SELECT id FROM items ORDER BY position, id"):
-            try:
-                self.find(id)
-            except JournalDamaged:
-                found.append(id)
-        return found + sorted(self.lost.difference(found))
-
-    def _row(self, columns: tuple[Any, ...]) -> Row:
-        return self._opened(Row, _ROW, columns)
-
-    def _opened(self, kind: type[_Fact], names: tuple[str, ...], columns: tuple[Any, ...]) -> _Fact:
-        *values, seal = columns
-        known = dict(zip(names, values, strict=True))
-        if kind is Row:
-            known["ok"] = known["ok"] == 1
-        fact = kind(**known)
-        if seal != _seal(fact):
-            raise self.damage(known["id"])
-        return fact
-
-    def close(self) -> None:
-        """Read no more."""
-        self._connection.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *of_error: object) -> None:
-        self.close()
+Fact: TypeAlias = Row | Attempt | Gone | tuple[str, str]
 
 
 class Journal(Reader):
@@ -288,6 +84,7 @@ class Journal(Reader):
             The epoch.
         """
         self._epoch = self.epoch() + 1
+        before = self.header()
         with schema.explained(self.path):
             run = self._connection.execute
             run("BEGIN IMMEDIATE")
@@ -296,12 +93,14 @@ class Journal(Reader):
             if afresh:
                 run("DELETE FROM items")
                 run("DELETE FROM attempts")
+            if afresh or any(before.get(word) != header.get(word) for word in _INPUT):
+                run("DELETE FROM gone")  # not known before the input has been read
             run("INSERT INTO events VALUES (?, ?, ?, ?)", (time.time(), self._epoch, kind, ""))
             run("COMMIT")
         return self._epoch
 
-    def write(self, facts: list[Row | Attempt | tuple[str, str]]) -> None:
-        """Commit outcomes, attempts and events (kind, text) together, or none of them.
+    def write(self, facts: list[Fact]) -> None:
+        """Commit facts together, or none of them; an event is a kind and a text.
 
         Raises:
             JournalFenced: another runner has taken the journal over.
@@ -311,12 +110,16 @@ class Journal(Reader):
         rows: list[tuple[Any, ...]] = []
         attempts: list[tuple[Any, ...]] = []
         events: list[tuple[Any, ...]] = []
+        gone: Gone | None = None
         for fact in facts:
+            if isinstance(fact, Gone):
+                gone = fact
+                continue
             if isinstance(fact, tuple):
                 events.append((time.time(), self._epoch, *fact))
                 continue
             fact.epoch = self._epoch
-            sealed = (*msgspec.structs.astuple(fact), _seal(fact))
+            sealed = (*msgspec.structs.astuple(fact), seal(fact))
             (rows if isinstance(fact, Row) else attempts).append(sealed)
         run = self._connection.execute
         run("BEGIN IMMEDIATE")
@@ -325,6 +128,10 @@ class Journal(Reader):
             for query, values in ((_INSERT_ROW, rows), (_INSERT_ATTEMPT, attempts)):
                 if values:
                     self._connection.executemany(query, values)
+            if gone is not None:
+                run("DELETE FROM gone")
+                ids = ((id,) for id in gone.ids)
+                self._connection.executemany("INSERT INTO gone VALUES (?)", ids)
             for event in events:
                 run("INSERT INTO events VALUES (?, ?, ?, ?)", event)
             run("COMMIT")
@@ -347,12 +154,6 @@ class Journal(Reader):
             super().close()
         finally:
             self._lock.release()
-
-
-def _seal(fact: Row | Attempt) -> bytes:
-    # What is empty is left out, so that a column which a later version adds leaves old seals alone.
-    known = [each for each in msgspec.structs.asdict(fact).items() if each[1] is not None]
-    return blake2b(msgspec.msgpack.encode(known), digest_size=8).digest()
 
 
 def _text(value: object) -> str:

@@ -166,6 +166,8 @@ class Loop:
                     self._recheck.confirm()
             except Exception as error:  # the user's ``id`` may raise anything
                 self.ended, self.failure = "broken", error
+        if self._intake.exhausted and self.ended != "broken":
+            self._memory.settle(self.tally.ok + self.tally.failed)
         self._say_the_end()
 
     def _say_the_end(self) -> None:

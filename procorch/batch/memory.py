@@ -8,8 +8,9 @@ from typing import Any, Protocol
 
 from procorch.batch.errors import JournalDamaged
 from procorch.batch.items import Attempt, Row
-from procorch.batch.journal import Journal, Reader
-from procorch.batch.writer import Fact, Kept, News, Writer
+from procorch.batch.journal import Fact, Gone, Journal
+from procorch.batch.reader import Reader, Standing
+from procorch.batch.writer import Kept, News, Writer
 
 
 class Memory(Protocol):
@@ -17,9 +18,11 @@ class Memory(Protocol):
 
     Attributes:
         epoch: which opening of the journal this is; rows of this one are of this run.
+        final: once it is closed, what the batch has come to; None: what its runner has counted.
     """
 
     epoch: int
+    final: Standing | None
 
     def find(self, ids: list[str]) -> dict[str, Row | None]:
         """The final outcomes of those items that have one; None: it is there, but damaged."""
@@ -35,6 +38,10 @@ class Memory(Protocol):
 
     def put(self, fact: Fact, token: Any = None) -> None:
         """Remember this; ``token`` comes back in `Kept` when it is safe."""
+        ...
+
+    def settle(self, outcomes: int) -> None:
+        """The whole input has been looked up with `find`; so many of its items have outcomes."""
         ...
 
     def close(self, *, at_once: bool = False) -> None:
@@ -55,10 +62,17 @@ class Durable:
         self._reader = Reader(journal.path, exact=True)
         self._has_attempts = self._reader.attempted()
         self._writer = Writer(journal, tell)
+        self.final: Standing | None = None
+        # Of a batch that goes on, what is not read again may be in the journal all the same.
+        self._goes_on = self._reader.stored() > 0
+        self._seen = _Numbers()
 
     def find(self, ids: list[str]) -> dict[str, Row | None]:
         """See `Memory`."""
-        return self._reader.find_all(ids)
+        found = self._reader.find_all(ids)
+        if self._goes_on and found:
+            self._seen.add(self._reader.rowids(found))
+        return found
 
     def damage(self, id: str) -> JournalDamaged:
         """See `Memory`."""
@@ -72,16 +86,24 @@ class Durable:
         """See `Memory`."""
         self._writer.put(fact, token)
 
+    def settle(self, outcomes: int) -> None:
+        """See `Memory`."""
+        if self._goes_on:
+            same = self._reader.stored() == outcomes
+            gone = [] if same else self._reader.absent(self._seen.has, self.epoch)
+            self._writer.put(Gone(gone))
+
     def close(self, *, at_once: bool = False) -> None:
         """See `Memory`."""
         self._reader.close()
-        self._writer.close(at_once=at_once)
+        self.final = self._writer.close(at_once=at_once, count=self._goes_on)
 
 
 class Forgetful:
     """No journal: what is told is as good as done."""
 
     epoch = 1
+    final: Standing | None = None
 
     def __init__(self, tell: Callable[[News], None]) -> None:
         self._tell = tell
@@ -103,8 +125,29 @@ class Forgetful:
         if token is not None:
             self._tell(Kept([token]))
 
+    def settle(self, outcomes: int) -> None:
+        """See `Memory`."""
+
     def close(self, *, at_once: bool = False) -> None:
         """See `Memory`."""
+
+
+class _Numbers:
+    """Numbers of rows, a bit each."""
+
+    def __init__(self) -> None:
+        self._bits = bytearray()
+
+    def add(self, numbers: list[int]) -> None:
+        for number in numbers:
+            place = number >> 3
+            if place >= len(self._bits):
+                self._bits.extend(bytes(place + 1 - len(self._bits) + (len(self._bits) >> 3)))
+            self._bits[place] |= 1 << (number & 7)
+
+    def has(self, number: int) -> bool:
+        place = number >> 3
+        return place < len(self._bits) and bool(self._bits[place] & 1 << (number & 7))
 
 
 def remove(path: Path) -> None:

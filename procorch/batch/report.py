@@ -9,7 +9,7 @@ from typing import Literal, TypeAlias
 import msgspec
 
 from procorch.batch.items import Row
-from procorch.batch.journal import Group
+from procorch.batch.reader import Group
 
 Ended: TypeAlias = Literal["running", "finished", "interrupted", "halted", "broken"]
 
@@ -30,6 +30,7 @@ class BatchSummary:
         ended: "running", "finished", "interrupted" (can be resumed), "halted" by the halt policy,
             "broken" by an error.
         failures: the failures by reason and place, the most frequent first.
+        gone: outcomes of items that are no longer in the input; they are in none of these counts.
     """
 
     total: int | None
@@ -40,6 +41,7 @@ class BatchSummary:
     seconds: float
     ended: Ended
     failures: tuple[Group, ...]
+    gone: int = 0
 
     @property
     def done(self) -> int:
@@ -62,8 +64,16 @@ class BatchSummary:
     def __str__(self) -> str:
         of = "" if self.total is None else f" of {self.total}"
         lines = [f"{self.ok} ok, {self.failed} failed{of} items in {self.seconds:.1f} s"]
+        if self.gone:
+            lines.append(gone_words(self.gone))
         lines += [f"  {g.count} x {g.reason}: {g.place} (as {g.example})" for g in self.failures]
         return "\n".join(lines)
+
+
+def gone_words(count: int) -> str:
+    """What is said of outcomes whose items are no longer in the input."""
+    what = "outcome is of an item that is" if count == 1 else "outcomes are of items that are"
+    return f"{count} more {what} no longer in the input"
 
 
 class Tally:

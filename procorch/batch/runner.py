@@ -13,6 +13,7 @@ from procorch.batch.intake import Intake
 from procorch.batch.items import BatchItem
 from procorch.batch.loop import Inbox, Loop, Stop
 from procorch.batch.memory import Memory
+from procorch.batch.reader import Group
 from procorch.batch.report import BatchSummary
 from procorch.batch.terms import Work
 from procorch.supervision.throttle import Pause
@@ -32,6 +33,7 @@ class BatchRun(Iterator[BatchItem]):
     ) -> None:  # fmt: skip
         self._loop = loop
         self._crew = crew
+        self._memory = memory
         self._inbox = inbox
         self._total = total
         self._began = time.monotonic()
@@ -114,17 +116,25 @@ class BatchRun(Iterator[BatchItem]):
         return self.wait().progress()
 
     def progress(self) -> BatchSummary:
-        """The counts as they are now."""
+        """The counts as they are now; once the batch has ended, those of its journal."""
+        tally = self._loop.tally
+        final = self._memory.final
+        if final is not None:
+            return self._summary(final.ok, final.failed, final.groups, final.gone)
+        return self._summary(tally.ok, tally.failed, tally.groups(), 0)
+
+    def _summary(self, ok: int, failed: int, groups: tuple[Group, ...], gone: int) -> BatchSummary:
         tally = self._loop.tally
         return BatchSummary(
             total=self._total,
-            ok=tally.ok,
-            failed=tally.failed,
-            resumed=tally.resumed,
+            ok=ok,
+            failed=failed,
+            resumed=ok + failed - tally.fresh_ok - tally.fresh_failed,
             retried=tally.retried,
             seconds=time.monotonic() - self._began if self._took is None else self._took,
             ended=self._loop.ended,
-            failures=tally.groups(),
+            failures=groups,
+            gone=gone,
         )
 
     def workers(self) -> list[Work]:

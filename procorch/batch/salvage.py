@@ -22,7 +22,7 @@ from procorch.batch.errors import JournalDamaged, JournalError
 _BLIND = 100_000
 """Numbers of rows that are tried in vain, one after the other, before the end is assumed."""
 _SOUGHT = "SELECT rowid, id FROM items INDEXED BY sqlite_autoindex_items_1 ORDER BY id"
-_KEYS = {"meta": "key", "events": "rowid", "attempts": "id, number"}
+_KEYS = {"meta": "key", "events": "rowid", "attempts": "id, number", "gone": "id"}
 
 
 def readable(path: Path) -> tuple[sqlite3.Connection, list[str]]:

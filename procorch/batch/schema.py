@@ -37,6 +37,9 @@ MIGRATIONS = (
     CREATE TABLE events (at REAL NOT NULL, epoch INTEGER NOT NULL, kind TEXT NOT NULL,
                          text TEXT NOT NULL);
     """,
+    """
+    CREATE TABLE gone (id TEXT PRIMARY KEY) WITHOUT ROWID;
+    """,
 )
 """Each takes the file from one version to the next."""
 
@@ -114,11 +117,9 @@ def connect_to_read(path: Path) -> sqlite3.Connection:
     connection.text_factory = _text
     with _named(path, connection):
         version = _version(path, connection)
-        if version != len(MIGRATIONS):
-            raise JournalMismatch(
-                f"{path} is of version {version}, and this procorch reads {len(MIGRATIONS)}; "
-                "`procorch batch ... --resume` brings it up to date"
-            )
+        if version < 2:  # it is brought up to date when it is written; until then it has none
+            connection.execute("PRAGMA temp_store = MEMORY")
+            connection.execute("CREATE TEMP TABLE gone (id TEXT PRIMARY KEY) WITHOUT ROWID")
     return connection
 
 

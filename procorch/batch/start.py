@@ -167,6 +167,7 @@ def run_batch(
         "shard": shard,
         "id": id if isinstance(id, str) else None,
         "total": total,
+        "limit": limit,
         "command": command,
         "at": time.time(),
     }

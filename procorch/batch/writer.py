@@ -20,8 +20,8 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from procorch.batch.errors import JournalError
-from procorch.batch.items import Attempt, Row
-from procorch.batch.journal import Journal
+from procorch.batch.journal import Fact, Journal
+from procorch.batch.reader import Standing
 
 DELAY = 0.02
 """Seconds that a fact waits for others."""
@@ -29,8 +29,6 @@ GROUP = 1000
 """Facts in one transaction, at most."""
 PATIENCE = 1.0
 """Seconds between two tries on a full disk."""
-
-Fact: TypeAlias = Row | Attempt | tuple[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,17 +75,23 @@ class Writer:
         """Write this; ``token`` (unless None) comes back when it is committed."""
         self._inbox.put((fact, token))
 
-    def close(self, *, at_once: bool = False) -> None:
+    def close(self, *, at_once: bool = False, count: bool = False) -> Standing | None:
         """Write what waits, end the thread, close the journal.
 
         Args:
             at_once: do not wait for room on a full disk.
+            count: say what the journal has come to; None where it cannot be read.
         """
         if at_once:
             self._giving_up.set()
         self._inbox.put(None)
         self._thread.join()
-        self._journal.close()
+        try:
+            return self._journal.standing() if count else None
+        except JournalError:
+            return None  # it is said where it is read next
+        finally:
+            self._journal.close()
 
     def _run(self) -> None:
         over = False

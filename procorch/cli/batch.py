@@ -169,8 +169,8 @@ def _started(factory: Any, source: str, out: Path, given: dict[str, Any], again:
 
 def _dry_run(source: str, out: Path, given: dict[str, Any]) -> int:
     from procorch.batch.dry import plan
-    from procorch.batch.journal import Reader
     from procorch.batch.journal_files import Outputs
+    from procorch.batch.reader import Reader
     from procorch.batch.selection import Selection, Shard
     from procorch.batch.sources import open_source
 

@@ -14,8 +14,8 @@ from procorch.batch import failed_items
 from procorch.batch.errors import JournalError
 from procorch.batch.export import fields_of_item
 from procorch.batch.items import BatchItem
-from procorch.batch.journal import Group
-from procorch.batch.report import BatchSummary
+from procorch.batch.reader import Group
+from procorch.batch.report import BatchSummary, gone_words
 from procorch.cli import streams
 
 _KINDS = 20
@@ -66,6 +66,8 @@ def print_summary(
         more.append(f"{_several(replaced, 'worker')} replaced")
     if more:
         console.print(", ".join(more))
+    if summary.gone:
+        console.print(gone_words(summary.gone))
     console.print(f"journal: {journal}", soft_wrap=True)
     if failed is not None:
         console.print(f"failed items, as input again: {failed}", soft_wrap=True)

@@ -15,7 +15,7 @@ from procorch.cli.params import runs
 from procorch.cli.verb import Verb
 
 if TYPE_CHECKING:
-    from procorch.batch.journal import Reader
+    from procorch.batch.reader import Reader
 
 _NAMES = 10
 """Names of lost items that are told."""
@@ -36,7 +36,11 @@ _NAMES = 10
     "--failed", is_flag=True, envvar="PROCORCH_FAILED", show_envvar=True,
     help="Only what has failed.",
 )  # fmt: skip
-def command(run: str, form: str, out: Path | None, failed: bool) -> int:
+@click.option(
+    "--all", "everything", is_flag=True, envvar="PROCORCH_ALL", show_envvar=True,
+    help="Also outcomes of items that are no longer in the input.",
+)  # fmt: skip
+def command(run: str, form: str, out: Path | None, failed: bool, everything: bool) -> int:
     """Print the outcomes of a batch as JSON lines, CSV, Parquet or a joblog.
 
     RUN is a journal, or its name in .procorch. One row an item, in the order of the input: id, ok,
@@ -44,7 +48,8 @@ def command(run: str, form: str, out: Path | None, failed: bool) -> int:
     """
     from procorch.batch import destination, export
     from procorch.batch.errors import BatchError
-    from procorch.batch.journal import Reader
+    from procorch.batch.reader import Reader
+    from procorch.batch.report import gone_words
     from procorch.cli.places import find
 
     if form == "parquet" and out is None:
@@ -58,13 +63,16 @@ def command(run: str, form: str, out: Path | None, failed: bool) -> int:
             header = journal.header()
             read = [*destination.with_companions(path), Path(header.get("input") or path)]
             destination.refuse(place, read, stdout=stdout)
-            rows, folder = journal.rows(failed_only=failed), header.get("folder")
+            rows = journal.rows(failed_only=failed, gone=everything)
+            folder = header.get("folder")
             with _errors_named(place), destination.replacing(place, stdout=stdout) as file:
                 if form == "parquet":
                     export.write_parquet(rows, file, folder)
                 else:
                     for line in export.TEXTS[form](rows, folder):
                         file.write(line.encode())
+            if not everything and (gone := journal.gone()):
+                streams.note(f"{gone_words(gone)}; --all gives them, too")
             return tell_lost(journal)
     except BatchError as error:
         raise Misconfigured(str(error)) from None

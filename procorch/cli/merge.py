@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from procorch.cli import streams
-from procorch.cli.exits import Misconfigured
+from procorch.cli.exits import ExitCode, Misconfigured
 from procorch.cli.params import files
 from procorch.cli.verb import Verb
 
@@ -27,7 +27,8 @@ def command(runs: tuple[str, ...], out: Path, as_json: bool) -> int:
     """Put the journals of several parts of a batch together.
 
     The parts are runs of one input and one factory with --shard 1/N to N/N, on one machine or on
-    several. No item may be in two of them.
+    several. No item may be in two of them. The exit code is 1 when a part is missing or not
+    finished; the whole can be gone on with all the same.
     """
     from procorch.batch.errors import BatchError
     from procorch.batch.merge import merge
@@ -35,11 +36,22 @@ def command(runs: tuple[str, ...], out: Path, as_json: bool) -> int:
 
     parts = [find(run) for run in runs]
     try:
-        ok, failed = merge(parts, out)
+        merged = merge(parts, out)
     except BatchError as error:
         raise Misconfigured(str(error)) from None
+    code = ExitCode.DONE if merged.complete else ExitCode.SOME_FAILED
     if as_json:
-        streams.emit(json.dumps({"run": str(out), "ok": ok, "failed": failed, "parts": len(parts)}))
-        return 0
-    streams.emit(f"{ok} ok, {failed} failed items of {len(parts)} parts in {out}")
-    return 0
+        known = {
+            "run": str(out), "ok": merged.ok, "failed": merged.failed, "parts": len(parts),
+            "complete": merged.complete, "missing": merged.missing,
+            "unfinished": merged.unfinished,
+        }  # fmt: skip
+        streams.emit(json.dumps(known))
+    else:
+        given = f"{len(parts)} part{'' if len(parts) == 1 else 's'}"
+        streams.emit(f"{merged.ok} ok, {merged.failed} failed items of {given} in {out}")
+    if not merged.complete:
+        streams.note(f"the batch is not complete: {merged}")
+        if merged.command is not None:
+            streams.note(f"to go on with it:\n  {merged.command} --resume")
+    return code

@@ -61,7 +61,7 @@ def failed_items(
     from click.shell_completion import CompletionItem
 
     from procorch.batch.errors import BatchError
-    from procorch.batch.journal import Reader
+    from procorch.batch.reader import Reader
     from procorch.cli.places import find
 
     try:

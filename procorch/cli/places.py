@@ -32,7 +32,7 @@ def _is_of(journal: Path, source: str) -> bool:
     if not journal.is_file():
         return False
     from procorch.batch.errors import JournalError
-    from procorch.batch.journal import Reader
+    from procorch.batch.reader import Reader
 
     try:
         with Reader(journal) as reader:

@@ -66,18 +66,19 @@ def command(folder: Path | None, as_json: bool) -> int:
 
 def _look(path: Path) -> dict[str, Any]:
     from procorch.batch.errors import JournalError
-    from procorch.batch.journal import Reader
+    from procorch.batch.reader import Reader
 
     try:
         with Reader(path) as journal:
             header, (ok, failed) = journal.header(), journal.counts()
-            state = journal.state()
+            state, gone = journal.state(), journal.gone()
     except JournalError as error:
         return {
             "run": str(path), "state": f"unreadable: {error}", "ok": None, "failed": None,
-            "total": None, "at": None, "factory": "",
+            "gone": None, "total": None, "at": None, "factory": "",
         }  # fmt: skip
     return {
         "run": str(path), "state": state, "ok": ok, "failed": failed,
-        "total": header.get("total"), "at": header.get("at"), "factory": header.get("factory", ""),
+        "gone": gone, "total": header.get("total"), "at": header.get("at"),
+        "factory": header.get("factory", ""),
     }  # fmt: skip

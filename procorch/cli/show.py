@@ -15,7 +15,7 @@ from procorch.cli.verb import Verb
 
 if TYPE_CHECKING:
     from procorch.batch.items import Attempt, Row
-    from procorch.batch.journal import Reader
+    from procorch.batch.reader import Reader
 
 
 @click.command("show", cls=Verb)
@@ -36,7 +36,7 @@ def command(run: str, item: str | None, check: bool, as_json: bool) -> int:
     attempts at it are told, with the stacks of their failures and what was printed.
     """
     from procorch.batch.errors import BatchError
-    from procorch.batch.journal import Reader
+    from procorch.batch.reader import Reader
     from procorch.cli.places import find
 
     try:
@@ -60,6 +60,7 @@ def _check(journal: Reader, as_json: bool) -> int:
 
 
 def _run(journal: Reader, as_json: bool) -> int:
+    from procorch.batch.report import gone_words
     from procorch.cli import screen
     from procorch.cli.batch_report import print_groups
     from procorch.cli.export import tell_lost
@@ -69,7 +70,7 @@ def _run(journal: Reader, as_json: bool) -> int:
     if as_json:
         keys = ("factory", "input", "shard", "total", "command")
         known: dict[str, Any] = {key: header.get(key) for key in keys}
-        known |= {"state": state, "ok": ok, "failed": failed}
+        known |= {"state": state, "ok": ok, "failed": failed, "gone": journal.gone()}
         known["failures"] = [
             {"reason": g.reason, "place": g.place, "count": g.count, "example": g.example}
             for g in groups
@@ -81,6 +82,8 @@ def _run(journal: Reader, as_json: bool) -> int:
     of = "" if header.get("total") is None else f" of {header['total']}"
     console.print(f"{header.get('factory')} on {header.get('input')}: {state}", soft_wrap=True)
     console.print(f"{ok} ok, {failed} failed{of} items")
+    if gone := journal.gone():
+        console.print(gone_words(gone))
     print_groups(console, tuple(groups))
     for at, epoch, kind, text in journal.events():
         when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(at))
@@ -102,6 +105,7 @@ def _item(journal: Reader, id: str, as_json: bool) -> int:
         raise UnknownName(f"no item {id!r} has an outcome in {journal.path}")
     if as_json:
         known = fields if row is None else fields | {"log": row.log}
+        known["gone"] = journal.is_gone(id)
         known["failed_attempts"] = [_fields(attempt) for attempt in attempts]
         streams.emit(json.dumps(known))
         return 0
@@ -120,6 +124,8 @@ def _item(journal: Reader, id: str, as_json: bool) -> int:
             streams.emit("  " + row.log.rstrip().replace("\n", "\n  "))
     else:
         streams.emit(f"failed for good: {row.reason}")
+    if journal.is_gone(id):
+        streams.emit("it is no longer in the input")
     return 0
 
 

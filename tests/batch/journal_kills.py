@@ -9,7 +9,8 @@ import time
 from pathlib import Path
 
 from procorch.batch.items import Row
-from procorch.batch.journal import Journal, Reader
+from procorch.batch.journal import Journal
+from procorch.batch.reader import Reader
 from procorch.batch.writer import Kept, News, Writer
 
 

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from procorch import run_batch
-from procorch.batch.journal import Reader
+from procorch.batch.reader import Reader
 from tests.batch import agents
 
 TIMEOUT = "300ms"

@@ -12,7 +12,7 @@ import pytest
 
 from procorch import JournalMismatch, run_batch
 from procorch.batch import recipe
-from procorch.batch.journal import Reader
+from procorch.batch.reader import Reader
 from procorch.batch.report import failed_lines
 from tests.batch import agents
 

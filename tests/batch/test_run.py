@@ -30,7 +30,7 @@ from procorch import (
     run_batch,
 )
 from procorch.batch import schema, writer
-from procorch.batch.journal import Reader
+from procorch.batch.reader import Reader
 from tests.batch import agents
 
 Executed = Callable[[], list[str]]

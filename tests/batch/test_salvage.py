@@ -13,7 +13,8 @@ import pytest
 
 from procorch import JournalDamaged, run_batch
 from procorch.batch.items import Attempt, Row
-from procorch.batch.journal import Journal, Reader
+from procorch.batch.journal import Journal
+from procorch.batch.reader import Reader
 from tests.batch import agents
 
 PAGE = 4096

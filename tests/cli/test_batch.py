@@ -155,10 +155,102 @@ def test_parts_are_merged_into_one(folder: Path, run: Run) -> None:
     assert "6 of them in earlier runs" in again.stdout
     twice = run("merge", "2.db", "2.db", "-o", "twice.db")
     assert twice.code == 2
-    assert "has an outcome in another part as well" in twice.stderr
+    assert "2.db and 2.db are both part 2/2" in twice.stderr
     assert not (folder / "twice.db").exists()
     told = run("merge", "1.db", "2.db", "-o", "told.db", "--json")
-    assert json.loads(told.stdout) == {"run": "told.db", "ok": 3, "failed": 3, "parts": 2}
+    assert json.loads(told.stdout) == {
+        "run": "told.db", "ok": 3, "failed": 3, "parts": 2, "complete": True, "missing": [],
+        "unfinished": [],
+    }  # fmt: skip
+    assert not list(folder.glob(".*.tmp*"))
+
+
+def test_a_merge_of_missing_and_unfinished_parts_says_so(folder: Path, run: Run) -> None:
+    """And what is left of them is run with the command that it prints."""
+    lines = [json.dumps({"id": f"{n}", "n": n}) + "\n" for n in range(30)]
+    (folder / "in.jsonl").write_text("".join(lines))
+    for part in "1", "3":
+        halt = ("--halt", "now,done=2") if part == "3" else ()
+        run("batch", "app:double", "in.jsonl", "-j", "1", f"--out={part}.db", "--shard",
+            f"{part}/3", *halt)  # fmt: skip
+    ended = run("merge", "1.db", "3.db", "-o", "all.db")
+    assert ended.code == 1
+    assert "part 2/3 is missing; 3.db: " in ended.stderr
+    assert "items have no outcome (halted)" in ended.stderr
+    command = "procorch batch app:double in.jsonl -j 1 -o all.db"
+    assert f"{command} --resume" in ended.stderr
+    shown = run("show", "all.db", COLUMNS="200").stdout
+    assert "app:double on in.jsonl: incomplete" in shown
+    assert f"{command} --resume" in shown
+    assert "1.db --shard" not in shown
+
+    run("batch", "app:double", "in.jsonl", "-o", "2.db", "--shard", "2/3")
+    later = json.loads(run("merge", "all.db", "2.db", "-o", "more.db", "--json").stdout)
+    assert (later["missing"], later["complete"]) == ([], False)
+    again = run(*shlex.split(command)[1:], "--resume")
+    assert again.code == 0, again.stderr
+    assert "30 ok, 0 failed of 30 items" in again.stdout
+    assert json.loads(run("show", "all.db", "--json").stdout)["state"] == "finished"
+
+
+@pytest.mark.parametrize("out", ["1.db", "1.db-wal", "link", "2.db.lock"])
+def test_a_merge_never_writes_a_part(folder: Path, run: Run, out: str) -> None:
+    for part in "1", "2":
+        run("batch", "app:double", "in.jsonl", "-o", f"{part}.db", "--shard", f"{part}/2")
+    os.symlink("2.db", "link")
+    before = [(folder / name).read_bytes() for name in ("1.db", "2.db")]
+    assert run("merge", "1.db", "2.db", "-o", out).code == 2
+    assert [(folder / name).read_bytes() for name in ("1.db", "2.db")] == before
+
+
+def test_items_that_left_the_input_are_counted_apart_everywhere(folder: Path, run: Run) -> None:
+    run("batch", "app:double", "in.jsonl", "-o", "run.db", "-j", "1")
+    lines = (folder / "in.jsonl").read_text().splitlines(keepends=True)
+    (folder / "in.jsonl").write_text("".join(lines[2:]))  # without a, ok, and crash, failed
+    ended = run(
+        "batch", "app:double", "in.jsonl", "-o", "run.db", "--resume", "--accept-changes"
+    )  # fmt: skip
+    assert "2 ok, 2 failed of 4 items" in ended.stdout
+    apart = "2 more outcomes are of items that are no longer in the input"
+    assert apart in ended.stdout
+    shown = run("show", "run.db").stdout
+    assert "2 ok, 2 failed of 4 items" in shown
+    assert apart in shown
+    told = json.loads(run("show", "run.db", "--json").stdout)
+    assert (told["ok"], told["failed"], told["total"], told["gone"]) == (2, 2, 4, 2)
+    assert sum(each["count"] for each in told["failures"]) == 2
+    (listed,) = [json.loads(line) for line in run("runs", ".", "--json").stdout.splitlines()]
+    assert (listed["ok"], listed["failed"], listed["total"], listed["gone"]) == (2, 2, 4, 2)
+    exported = run("export", "run.db")
+    assert [json.loads(line)["id"] for line in exported.stdout.splitlines()] == [
+        "b", "wrong1", "wrong2", "c",
+    ]  # fmt: skip
+    assert f"{apart}; --all gives them, too" in exported.stderr
+    assert len(run("export", "run.db", "--all").stdout.splitlines()) == 6
+    failed = (folder / "run.failed.jsonl").read_text().splitlines()
+    assert {json.loads(line)["id"] for line in failed} == {"wrong1", "wrong2"}
+    assert "it is no longer in the input" in run("show", "run.db", "crash").stdout
+
+    (folder / "in.jsonl").write_text("".join(lines))  # they are back
+    back = run("batch", "app:double", "in.jsonl", "-o", "run.db", "--resume", "--accept-changes")
+    assert "3 ok, 3 failed of 6 items" in back.stdout
+    assert json.loads(run("show", "run.db", "--json").stdout)["gone"] == 0
+
+
+def test_the_summary_of_an_interrupted_batch_is_that_of_its_journal(folder: Path, run: Run) -> None:
+    lines = [json.dumps({"id": f"{n}", "n": n}) + "\n" for n in range(1000)]
+    lines += [json.dumps({"id": "wrong", "n": 0}) + "\n", json.dumps({"id": "last", "n": 0}) + "\n"]
+    (folder / "in.jsonl").write_text("".join(lines[:1000]))
+    run("batch", "app:double", "in.jsonl", "-o", "run.db", "-j", "1")
+    (folder / "in.jsonl").write_text("".join([*lines[1000:], *lines[:1000]]))
+    ended = run(
+        "batch", "app:double", "in.jsonl", "-o", "run.db", "-j", "1", "--resume",
+        "--accept-changes", "--halt", "now,fail=1",
+    )  # fmt: skip
+    told = json.loads(run("show", "run.db", "--json").stdout)
+    assert ended.code == 5
+    assert f"{told['ok']} ok, {told['failed']} failed of 1002 items" in ended.stdout
+    assert told["ok"] >= 1000
 
 
 def test_a_dry_run_reads_everything_and_runs_nothing(folder: Path, run: Run) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from procorch.batch.journal import Reader
+from procorch.batch.reader import Reader
 from tests.cli.conftest import COMMAND, LIMIT, Ended, environment
 
 Run = Callable[..., Ended]

@@ -1,0 +1,294 @@
+"""A journal as it is read: outcomes, attempts, events, and what they come to.
+
+Three kinds of facts, each in a table: the final outcome of an item (one row an item, ever), the
+attempts that failed, and the events of the run as a whole. A row carries a seal, a hash of all its
+columns, so that a row that is not what was written is found whenever it is read.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any, Self, TypeVar
+
+import msgspec
+
+from procorch.batch import salvage, schema
+from procorch.batch.errors import JournalDamaged
+from procorch.batch.items import Attempt, Row
+from procorch.batch.lock import holder
+
+_ROW = Row.__struct_fields__
+_ATTEMPT = Attempt.__struct_fields__
+_SELECT_ROW = f"SELECT {', '.join(_ROW)}, seal FROM items"
+_SELECT_ATTEMPT = f"SELECT {', '.join(_ATTEMPT)}, seal FROM attempts"
+
+_PRESENT = "id NOT IN (SELECT id FROM gone)"
+"""Of an item that is in the input, as its last complete reading has shown it."""
+
+_Fact = TypeVar("_Fact", Row, Attempt)
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Failures of one kind: how many, and one of them."""
+
+    reason: str
+    place: str
+    count: int
+    example: str
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What a batch has come to: the one count that the summary, `show` and `runs` give.
+
+    Args:
+        ok: items of the input that have succeeded, ``failed`` those that have not.
+        gone: outcomes of items that are no longer in the input.
+    """
+
+    ok: int
+    failed: int
+    gone: int
+    groups: tuple[Group, ...]
+
+
+class Reader:
+    """A journal to be read, also while a runner writes it.
+
+    Where the file is damaged, whatever can be read of it is read, and the rest counts as not there.
+
+    Args:
+        exact: raise `JournalDamaged` instead.
+
+    Attributes:
+        lost: names of items whose outcome is there and could not be read, as far as was noticed.
+
+    Raises:
+        JournalError: there is no such file, or it is not a journal.
+    """
+
+    def __init__(self, path: Path, *, exact: bool = False) -> None:
+        self.path = path
+        self.lost: set[str] = set()
+        self._exact = exact
+        self._salvaged = False
+        self._unreadable = 0
+        self._connection = self._connect()
+
+    def _connect(self) -> sqlite3.Connection:
+        return schema.connect_to_read(self.path)
+
+    def _all(self, query: str, *values: object) -> list[tuple[Any, ...]]:
+        # All at once: a statement that is left half read would hold back the checkpoints.
+        try:
+            with schema.explained(self.path):
+                return self._connection.execute(query, values).fetchall()
+        except JournalDamaged:
+            if self._exact or self._salvaged:
+                raise
+        self._salvage()
+        return self._all(query, *values)
+
+    def _salvage(self) -> None:
+        """Go on with what can be read of a damaged file."""
+        damaged, self._salvaged = self._connection, True
+        self._connection, lost = salvage.readable(self.path)
+        self.lost |= set(lost)
+        self._unreadable = len(lost)
+        damaged.close()
+
+    def header(self) -> dict[str, Any]:
+        """What the batch is, as its runner has described it; empty before the first one."""
+        found = self._all("SELECT value FROM meta WHERE key = 'header'")
+        return msgspec.json.decode(found[0][0]) if found else {}
+
+    def epoch(self) -> int:
+        """How often it was opened by a runner."""
+        found = self._all("SELECT value FROM meta WHERE key = 'epoch'")
+        return int(found[0][0]) if found else 0
+
+    def counts(self) -> tuple[int, int]:
+        """How many items of the input have succeeded, and how many have failed."""
+        found = dict(self._all(f"SELECT ok, count(*) FROM items WHERE {_PRESENT} GROUP BY ok"))
+        return found.get(1, 0), found.get(0, 0)
+
+    def outcomes(self) -> int:
+        """How many outcomes there are, those included that cannot be read."""
+        return sum(self.counts()) + self._unreadable
+
+    def stored(self) -> int:
+        """How many outcomes are stored, of items of the input and others."""
+        return int(self._all("SELECT count(*) FROM items")[0][0])
+
+    def gone(self) -> int:
+        """How many outcomes are of items that are no longer in the input."""
+        return int(self._all("SELECT count(*) FROM gone")[0][0])
+
+    def is_gone(self, id: str) -> bool:
+        """Whether an item is no longer in the input."""
+        return bool(self._all("SELECT 1 FROM gone WHERE id = ?", id))
+
+    def standing(self) -> Standing:
+        """What the batch has come to."""
+        return Standing(*self.counts(), self.gone(), tuple(self.groups()))
+
+    def rowids(self, ids: Collection[str]) -> list[int]:
+        """Where the outcomes of those items are that have one."""
+        marks = ", ".join("?" * len(ids))
+        found = self._all(f"SELECT rowid FROM items WHERE id IN ({marks})", *ids)
+        return [number for (number,) in found]
+
+    def absent(self, is_seen: Callable[[int], bool], epoch: int) -> list[str]:
+        """Names of the outcomes of earlier runners that were not seen."""
+        query = "SELECT rowid, id FROM items WHERE epoch != ?"
+        return [id for number, id in self._all(query, epoch) if not is_seen(number)]
+
+    def groups(self) -> list[Group]:
+        """The failures by reason and place, the most frequent first."""
+        return [
+            Group(*row)
+            for row in self._all(
+                "SELECT reason, place, count(*), min(id) FROM items "
+                f"WHERE NOT ok AND {_PRESENT} "
+                "GROUP BY reason, place ORDER BY count(*) DESC, reason, place"
+            )
+        ]
+
+    def events(self) -> list[tuple[float, int, str, str]]:
+        """What happened to the run as a whole: Unix seconds, epoch, kind, text."""
+        return [tuple(row) for row in self._all("SELECT at, epoch, kind, text FROM events")]
+
+    def state(self) -> str:
+        """In a word: "finished", "interrupted", "halted", "broken", "killed", or who is at it."""
+        writer = holder(self.path)
+        if writer is not None:
+            return f"running: {writer}"
+        last = self._all("SELECT kind FROM events ORDER BY rowid DESC LIMIT 1")
+        word = last[0][0] if last else "killed"
+        return "killed" if word in ("started", "resumed", "started over") else word
+
+    def find(self, id: str) -> Row | None:
+        """The final outcome of an item; None where it has none yet.
+
+        Raises:
+            JournalDamaged: the row is not what was written.
+        """
+        found = self._all(f"{_SELECT_ROW} WHERE id = ?", id)
+        if not found and id in self.lost:
+            raise self.damage(id)
+        return self._row(found[0]) if found else None
+
+    def find_all(self, ids: list[str]) -> dict[str, Row | None]:
+        """The final outcomes of those items that have one; None: it is there, but damaged."""
+        found: dict[str, Row | None] = {}
+        for columns in self._all(f"{_SELECT_ROW} WHERE id IN ({', '.join('?' * len(ids))})", *ids):
+            try:
+                found[columns[0]] = self._row(columns)
+            except JournalDamaged:
+                found[columns[0]] = None
+        return found
+
+    def damage(self, id: str) -> JournalDamaged:
+        """What is to be said of a row that is not what was written."""
+        return JournalDamaged(
+            f"{self.path}: what is kept of item {id!r} is not what was written; "
+            "`--retry-failed` runs damaged items again, `procorch show RUN --check` lists them"
+        )
+
+    def attempts(self, id: str) -> list[Attempt]:
+        """The failed attempts of an item, in order.
+
+        Raises:
+            JournalDamaged: one of them is not what was written.
+        """
+        rows = self._all(f"{_SELECT_ATTEMPT} WHERE id = ? ORDER BY number", id)
+        return [self._opened(Attempt, _ATTEMPT, row) for row in rows]
+
+    def attempted(self) -> bool:
+        """Whether there is any failed attempt."""
+        return bool(self._all("SELECT 1 FROM attempts LIMIT 1"))
+
+    def rows(self, *, failed_only: bool = False, gone: bool = False) -> Iterator[Row]:
+        """All final outcomes in the order of the input, lazily; what is damaged is `lost`.
+
+        Args:
+            gone: those of items that are no longer in the input, too.
+
+        Raises:
+            JournalDamaged: one of them is not what was written, and the reader is to be exact.
+        """
+        where = f" WHERE {'NOT ok' if failed_only else '1'} AND {'1' if gone else _PRESENT}"
+        # Sorting reads all of them first, so damage of the file shows before the first one is out.
+        for columns in self._each(f"{_SELECT_ROW}{where} ORDER BY position, id"):
+            try:
+                row = self._row(columns)
+            except JournalDamaged:
+                if self._exact:
+                    raise
+                self.lost.add(str(columns[0]))
+            else:
+                yield row
+
+    def _each(self, query: str) -> Iterator[tuple[Any, ...]]:
+        begun = False
+        try:
+            with schema.explained(self.path):
+                cursor = self._connection.execute(query)
+                try:
+                    for columns in cursor:
+                        begun = True
+                        yield columns
+                finally:
+                    with contextlib.suppress(sqlite3.ProgrammingError):  # it was closed before
+                        cursor.close()
+            return
+        except JournalDamaged:
+            if begun or self._exact or self._salvaged:
+                raise
+        self._salvage()
+        yield from self._each(query)
+
+    def damaged(self) -> list[str]:
+        """Names of the items whose rows are not what was written, or cannot be read."""
+        found = []
+        for (id,) in self._all("SELECT id FROM items ORDER BY position, id"):
+            try:
+                self.find(id)
+            except JournalDamaged:
+                found.append(id)
+        return found + sorted(self.lost.difference(found))
+
+    def _row(self, columns: tuple[Any, ...]) -> Row:
+        return self._opened(Row, _ROW, columns)
+
+    def _opened(self, kind: type[_Fact], names: tuple[str, ...], columns: tuple[Any, ...]) -> _Fact:
+        *values, known_seal = columns
+        known = dict(zip(names, values, strict=True))
+        if kind is Row:
+            known["ok"] = known["ok"] == 1
+        fact = kind(**known)
+        if known_seal != seal(fact):
+            raise self.damage(known["id"])
+        return fact
+
+    def close(self) -> None:
+        """Read no more."""
+        self._connection.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *of_error: object) -> None:
+        self.close()
+
+
+def seal(fact: Row | Attempt) -> bytes:
+    # What is empty is left out, so that a column which a later version adds leaves old seals alone.
+    known = [each for each in msgspec.structs.asdict(fact).items() if each[1] is not None]
+    return blake2b(msgspec.msgpack.encode(known), digest_size=8).digest()
