@@ -163,7 +163,7 @@ class Loop:
             self.ended = "finished"
             try:
                 if self._recheck is not None:
-                    self._recheck.confirm()
+                    self._recheck.confirm(self._memory.find)
             except Exception as error:  # the user's ``id`` may raise anything
                 self.ended, self.failure = "broken", error
         if self._intake.exhausted and self.ended != "broken":

@@ -11,18 +11,25 @@ from __future__ import annotations
 import hashlib
 import itertools
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from procorch.batch import values
 from procorch.batch.errors import BatchInputChanged, BatchInputError, BatchInputWarning
-from procorch.batch.items import SourceItem
+from procorch.batch.items import Row, SourceItem
 from procorch.batch.names import Names
 from procorch.batch.selection import Selection
 from procorch.batch.sources import Given, Source, listed
 
 _KNOWN = 10_000
-"""Items that are remembered one by one; of more, only their number and the fingerprint."""
+"""Items that are remembered one by one; of more, their number, the fingerprint, and outcomes."""
+
+
+_CHUNK = 64
+"""Items whose outcomes are looked up together."""
+
+Find: TypeAlias = Callable[[list[str]], dict[str, Row | None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,8 +130,11 @@ class Recheck:
     def _missing(self) -> dict[str, None]:
         return dict.fromkeys(self._scan.digests or ())
 
-    def confirm(self) -> None:
+    def confirm(self, find: Find) -> None:
         """Compare the source as it is now with what it was.
+
+        Args:
+            find: looks outcomes up; it takes the place of what is not remembered of many items.
 
         Raises:
             BatchInputChanged: the text says which items.
@@ -132,25 +142,38 @@ class Recheck:
         now = self._source.state()
         if self._same and now is not None and now == self._scan.state and not self._found.any():
             return
-        found, hashed = self._found, _Hash()
-        missing, total = self._missing(), 0
         try:
-            everything = self._source.items(hashed.update)
-            for item in self._selection.chosen(everything):
-                total += 1
-                found.look(item, self._scan.digests, missing)
-            for _ in everything:
-                pass
+            difference = self._compared(find)
         except BatchInputError as error:
-            self._tell(str(error))
-            return
+            difference = str(error)
+        if difference is not None:
+            self._tell(difference)
+
+    def _compared(self, find: Find) -> str | None:
+        """How the source differs from what it was; None: not at all."""
+        found, hashed = self._found, _Hash()
+        missing, total, known = self._missing(), 0, 0
+        everything = self._source.items(hashed.update)
+        selected = self._selection.chosen(everything)
+        while some := list(itertools.islice(selected, _CHUNK)):
+            total += len(some)
+            digests = self._scan.digests
+            if digests is None:
+                rows = find([item.id for item in some])
+                digests = {id: row.digest for id, row in rows.items() if row is not None}
+            known += len(digests)
+            for item in some:
+                found.look(item, digests, missing)
+        for _ in everything:
+            pass
         found.gone |= {name: None for name in missing if name not in found.missed}
-        if self._scan.digests is None:
-            same = self._same and hashed.text() == self._scan.fingerprint
-            if not same or total != self._scan.total:
-                self._tell(f"it had {self._scan.total} items, and has {total}")
-        elif found.any():
-            self._tell(str(found))
+        if self._scan.digests is not None:
+            return str(found) if found.any() else None
+        if self._same and total == self._scan.total and hashed.text() == self._scan.fingerprint:
+            return None
+        text = f"it had {self._scan.total} items, and has {total}"
+        # Without a journal no outcome is found, and all seem to be new.
+        return f"{text}; {found}" if found.any() and known else text
 
     def _tell(self, what: str) -> None:
         text = f"{self._source.name} has changed while the batch ran: {what}"

@@ -176,17 +176,40 @@ def test_only_the_items_of_this_batch_count(
             assert run.progress().ended == "finished"
 
 
-@pytest.mark.parametrize("change", [shrink, rewrite, extend])
-def test_of_very_many_items_the_numbers_are_compared(
-    path: Path, tmp_path: Path, change: Change, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("change", "says", "named"),
+    [
+        (shrink, "it had 300 items, and has 200", ""),
+        (rewrite, "it had 300 items, and has 300", "; 1 item with another input: q290"),
+        (extend, "it had 300 items, and has 301", "; 1 item new, not run: q900"),
+    ],
+)
+@pytest.mark.parametrize("journal", [True, False])
+def test_of_very_many_items_the_outcomes_are_compared(
+    path: Path, tmp_path: Path, change: Change, says: str, named: str, journal: bool,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.setattr(recheck, "_KNOWN", 100)
+    out = tmp_path / "run.db" if journal else None
+    text = says + (named if journal else "") + r"\. The outcomes"
+    with (
+        run_batch(agents.echo, path, out=out, workers=1) as run,
+        pytest.raises(BatchInputChanged, match=text),
+    ):
+        changed_after(COUNT, path, change, run)
+    assert run.progress().done == COUNT
+
+
+def test_of_very_many_items_none_is_run_that_is_new(
+    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(recheck, "_KNOWN", 100)
     with (
         run_batch(agents.echo, path, out=tmp_path / "run.db", workers=1) as run,
-        pytest.raises(BatchInputChanged, match=r"while the batch ran: it had 300 items, and"),
+        pytest.raises(BatchInputChanged, match="1 item new, not run: q900"),
     ):
-        changed_after(1, path, change, run)
-    assert run.progress().done <= COUNT
+        changed_after(1, path, extend, run)
+    assert run.progress().done == COUNT
 
 
 def test_a_list_that_loses_items_while_it_is_read(tmp_path: Path) -> None:

@@ -1167,7 +1167,7 @@ MUTANTS = (
         "batch/recheck.py",
         "itertools.islice(everything, self._scan.read)",
         "everything",
-        (RECHECK + "of_very_many_items_the_numbers_are_compared",),
+        (RECHECK + "of_very_many_items_none_is_run_that_is_new",),
     ),
     Mutant(
         "input: the reading thread finds room when the batch has ended",
