@@ -445,12 +445,17 @@ class AgentOrchestrator:
 
 
 def _sys_path() -> list[str]:
-    """The parent's ``sys.path`` as it means the same elsewhere: the empty entry is the cwd.
+    """The parent's ``sys.path`` as it means the same elsewhere: the empty entry is the cwd, and
+    nothing where that has been deleted.
 
     Entries that are no text (a ``Path``) mean nothing to Python's import either. Those that UTF-8
     cannot carry stay behind: `heads` are text.
     """
-    paths = [path or os.getcwd() for path in sys.path if isinstance(path, str)]
+    try:
+        here = os.getcwd()
+    except FileNotFoundError:
+        here = ""
+    paths = [path or here for path in sys.path if isinstance(path, str) and (path or here)]
     return [
         path for path in paths if path.isascii() or path == path.encode(errors="ignore").decode()
     ]

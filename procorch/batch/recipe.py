@@ -11,6 +11,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from procorch.apps import App
+
 _PLAIN = (str, int, float, bool, bytes, type(None))
 _LONGEST = 100_000
 _SHOWN = 40
@@ -19,6 +21,8 @@ _SHOWN = 40
 
 def name_of(factory: Callable[[], Any]) -> str:
     """``module:name``, the way it is named on the command line."""
+    if isinstance(factory, App) and factory.facts is not None:
+        return factory.facts.name
     inner = factory
     while isinstance(inner, functools.partial):
         inner = inner.func
@@ -28,6 +32,8 @@ def name_of(factory: Callable[[], Any]) -> str:
 
 def folder_of(factory: Callable[[], Any]) -> str | None:
     """The folder from which the factory's module is imported; None where there is none."""
+    if isinstance(factory, App) and factory.facts is not None:
+        return factory.facts.folder
     while isinstance(factory, functools.partial):
         factory = factory.func
     module = sys.modules.get(getattr(factory, "__module__", None) or "")
@@ -44,6 +50,8 @@ def describe(factory: Callable[[], Any]) -> str:
 
     What it calls is not part of it: a change of a helper is not seen.
     """
+    if isinstance(factory, App) and factory.facts is not None:
+        return factory.facts.recipe
     parts = []
     while isinstance(factory, functools.partial):
         parts.append(f"# partial: {_shown(factory.args)} {_shown(factory.keywords)}\n")

@@ -1,73 +1,36 @@
-"""What ``APP`` on a command line means: ``package.module:factory``, ``path/to/file.py:factory``."""
+"""``APP`` on a command line, see `procorch.apps`."""
 
 from __future__ import annotations
 
-import difflib
-import importlib
 import os
-import sys
-import traceback
-from collections.abc import Callable
-from pathlib import Path
-from types import ModuleType
-from typing import Any
 
+from procorch.apps import App, AppError
+from procorch.cli import streams
 from procorch.cli.exits import Misconfigured
+from procorch.telemetry.quiet import replacements
 
 
-def load(app: str) -> Callable[[], Any]:
-    """The factory that ``app`` names.
+def load(text: str, *, start_method: str | None = None, bytecode: bool = True) -> App:
+    """The factory that ``text`` names; it was imported once, in a worker, to see that it is there.
 
-    Modules are looked for in the working directory, too; a file's own directory is where it imports
-    from, as for a script.
+    Args:
+        bytecode: Python may write what it has compiled.
 
     Raises:
         Misconfigured: it does not import, or names no callable, with the reason.
     """
-    where, colon, name = app.rpartition(":")
-    if not colon or not where or not name:
-        raise Misconfigured(
-            f"{app!r} names no factory: write package.module:factory or path/to/file.py:factory"
-        )
-    module = _import_file(Path(where)) if where.endswith(".py") else _import(where, os.getcwd())
-    found: Any = module
-    for part in name.split("."):
-        if not hasattr(found, part):
-            near = difflib.get_close_matches(part, dir(found), n=1)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
-            raise Misconfigured(f"{app!r}: {where} has no {part!r}{hint}")
-        found = getattr(found, part)
-    if not callable(found):
-        raise Misconfigured(
-            f"{app!r}: a factory is a function without arguments, not {type(found).__name__}"
-        )
-    factory: Callable[[], Any] = found
-    return factory
+    from procorch.batch.probe import examine
+    from procorch.errors import AgentError
 
-
-def _import_file(path: Path) -> ModuleType:
-    if not path.is_file():
-        raise Misconfigured(f"there is no file {str(path)!r}")
-    module = _import(path.stem, str(path.resolve().parent))
-    origin = getattr(module, "__file__", None)
-    if origin is None or not os.path.samefile(origin, path):
-        raise Misconfigured(
-            f"{str(path)!r} has the name of a module that Python knows as {origin or 'built in'}: "
-            "rename it"
-        )
-    return module
-
-
-def _import(name: str, directory: str) -> ModuleType:
-    if directory not in sys.path:
-        sys.path.insert(0, directory)  # workers get the path, too
     try:
-        return importlib.import_module(name)
-    except (Exception, SystemExit) as error:
-        last = traceback.extract_tb(error.__traceback__)[-1]
-        at = "" if last.filename.startswith("<frozen") else f" ({last.filename}:{last.lineno})"
-        if isinstance(error, SyntaxError):
-            at = f" ({error.filename}:{error.lineno})"
-        raise Misconfigured(
-            f"{name!r} does not import: {type(error).__name__}: {error}{at}"
-        ) from error
+        with replacements():
+            app = examine(App.parse(text), start_method=start_method, bytecode=bytecode)
+    except AppError as error:
+        raise Misconfigured(str(error)) from None
+    except AgentError as error:
+        raise Misconfigured(f"{text!r} cannot be imported: {error}") from None
+    app.make_known()
+    assert app.facts is not None
+    if os.path.isabs(app.where) and "." in app.facts.module:
+        streams.note(f"{text} is part of a package, and imported as {app.facts.module}:{app.name}")
+    return app

@@ -103,7 +103,8 @@ def command(app: str, source: str, out: Path | None, **given: Any) -> int:
     from procorch.telemetry.quiet import replacements
 
     click.get_current_context().with_resource(told_warnings())
-    factory = load(app)
+    method = given["start_method"]
+    factory = load(app, start_method=method, bytecode=not given["dry_run"])
     out = places.usual_out(app, source) if out is None else out
     again = verb.again(*_GO_ON)
     try:

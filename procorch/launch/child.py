@@ -9,6 +9,8 @@ Differences from a plain ``multiprocess.Process``, each for a reason:
 * No sentinel pipes: a pidfd tells of the death, and two descriptors a process are saved.
 * What the child is to read lies in memory, not in a pipe: a long command line (it is sent along)
   would fill a pipe, and the monitor would wait for the child to read it.
+* What procorch needs is found before files of the user that are called the same, in the working
+  directory (``-P``) and elsewhere.
 * The parent's standard streams are not flushed: they may be blocked, the monitor may not.
 * `multiprocess` is not told of its child: it would reap it behind our back with the next start,
   lose the exit status to a race with us, and wait for it without limit at interpreter exit.
@@ -25,6 +27,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from multiprocess import context, popen_spawn_posix, process, reduction, spawn, util
+
+from procorch.paths import own_first
 
 
 class _Popen(popen_spawn_posix.Popen):  # type: ignore[misc]
@@ -47,8 +51,8 @@ class _Popen(popen_spawn_posix.Popen):  # type: ignore[misc]
             memory.seek(0)
             fd = memory.fileno()
             command = spawn.get_command_line(tracker_fd=None, pipe_handle=fd)
-            if not _has_folder():
-                command.insert(1, "-P")  # Python 3.13 cannot import anything from a deleted folder.
+            if "-P" not in command:
+                command.insert(1, "-P")
             # Until the child has a session of its own, Ctrl-C at the terminal would end it. It
             # inherits the mask and opens it once it has left the terminal's process group.
             mask = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
@@ -60,14 +64,6 @@ class _Popen(popen_spawn_posix.Popen):  # type: ignore[misc]
                 signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
 
-def _has_folder() -> bool:
-    try:
-        os.getcwd()
-    except OSError:
-        return False
-    return True
-
-
 def _preparation_data(name: str) -> dict[str, Any]:
     """What the child sets before it does anything.
 
@@ -76,7 +72,7 @@ def _preparation_data(name: str) -> dict[str, Any]:
     return {
         "authkey": process.current_process().authkey,
         "name": name,
-        "sys_path": [path or process.ORIGINAL_DIR or "" for path in sys.path],
+        "sys_path": own_first(path or process.ORIGINAL_DIR or "" for path in sys.path),
         "sys_argv": sys.argv,
         "start_method": spawn.get_start_method(),
     }

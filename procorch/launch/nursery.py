@@ -114,11 +114,13 @@ def main(control_fd: int, preload: list[str], sys_path: list[str], supervisor: i
     libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     control = socket.socket(fileno=control_fd)
     os.set_inheritable(control_fd, False)
-    sys.path[:] = sys_path
     # Imported here, before the first fork, and not at the head of this module, which the parent
     # imports for the messages alone.
     importlib.import_module("procorch.worker.main")
+    from procorch import paths
     from procorch.launch import warmup
+
+    paths.use(sys_path)
 
     again = warmup.load(preload, lambda name, why: _warn(control, name, why))
     if again is not None:

@@ -19,6 +19,8 @@ from typing import Any, NoReturn
 
 from multiprocess import util
 
+from procorch.paths import own_first
+
 _LONGEST = 1000
 """Characters of an error that are passed on."""
 
@@ -72,7 +74,7 @@ def begin_again(control_fd: int, *args: Any) -> NoReturn:
     """
     memory = os.memfd_create("procorch-start", 0)
     with open(os.dup(memory), "w", encoding="ascii") as file:
-        json.dump([sys.argv, sys.path, [control_fd, *args]], file)
+        json.dump([sys.argv, own_first(sys.path), [control_fd, *args]], file)
     os.lseek(memory, 0, os.SEEK_SET)
     os.set_inheritable(control_fd, True)
     flags = util._args_from_interpreter_flags()

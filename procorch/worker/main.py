@@ -19,13 +19,12 @@ import inspect
 import math
 import os
 import socket
-import sys
 import time
 from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from procorch import context, memory
+from procorch import context, memory, paths
 from procorch.agent import Agent, as_agent
 from procorch.errors import (
     RequestCancelled,
@@ -200,7 +199,7 @@ class Worker:
 
     def _settle_in(self) -> None:
         head = self._head
-        sys.path[:] = head.sys_path
+        paths.use(head.sys_path)
         if head.surroundings is not None:
             surroundings.adopt(head.surroundings)
         limits.own_environment()

@@ -291,9 +291,14 @@ def test_a_halted_batch_says_so_by_its_exit_code(folder: Path, run: Run) -> None
         ("no_such_module:f", "'no_such_module' does not import: ModuleNotFoundError"),
         ("app.py:duoble", "has no 'duoble'; did you mean 'double'?"),
         ("app:nothing", "a factory is a function without arguments, not NoneType"),
-        ("broken.py:f", "'broken' does not import: ZeroDivisionError: division by zero ("),
-        ("typo.py:f", "'typo' does not import: SyntaxError"),
-        ("sub/json.py:f", "has the name of a module that Python knows as"),
+        ("broken.py:f", "'broken.py' does not import: ZeroDivisionError: division by zero ("),
+        ("typo.py:f", "'typo.py' does not import: SyntaxError"),
+        ("ap.py:double", "there is no file 'ap.py'; did you mean 'app.py'?"),
+        ("appp:double", "No module named 'appp'; did you mean 'app'?"),
+        ("sub/app:double", "'sub/app' is no module: write sub/app.py:double"),
+        ("leaves.py:f", "'leaves.py' does not import: SystemExit: no key ("),
+        ("kills.py:f", "'kills.py:f' ends the process that imports it: SIGABRT"),
+        ("sub/near.py:f", "as a part of its package it is sub.near:f"),
         ("app:unmade", "the agent cannot be started: agent 'unmade' failed to start in phase"),
     ],
 )
@@ -303,7 +308,9 @@ def test_an_app_that_cannot_be_had_is_named_with_the_reason(
     (folder / "broken.py").write_text("x = 1\ny = x / 0\n")
     (folder / "typo.py").write_text("def f(:\n")
     (folder / "sub").mkdir()
-    (folder / "sub" / "json.py").write_text("def f(): ...\n")
+    (folder / "sub" / "near.py").write_text("from . import other\n")
+    (folder / "leaves.py").write_text("raise SystemExit('no key')\n")
+    (folder / "kills.py").write_text("import os\nos.abort()\n")
     ended = run("batch", app, "in.jsonl", "-o", "run.db")
     assert (ended.code, ended.stdout) == (2, "")
     assert says in flat(ended.stderr)

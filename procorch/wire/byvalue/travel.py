@@ -86,7 +86,7 @@ def _would_be_found(name: str, module: ModuleType) -> bool:
     if found is not None:
         if here is None or found.origin is None:
             return here is None
-        if os.path.realpath(here) == os.path.realpath(found.origin):
+        if _is_same_file(here, found.origin):
             return True
     if package in sys.stdlib_module_names:
         return True
@@ -94,6 +94,15 @@ def _would_be_found(name: str, module: ModuleType) -> bool:
     # modules are put there by their package, and will be there too when it is imported.
     aliased = own is not None and own.name != name
     return (here is None or aliased) and package != name and importable(package)
+
+
+def _is_same_file(one: str, other: str) -> bool:
+    if one == other:
+        return True
+    try:
+        return os.path.realpath(one) == os.path.realpath(other)
+    except FileNotFoundError:  # one is relative to a working directory that has been deleted
+        return False
 
 
 def _find_spec(name: str) -> importlib.machinery.ModuleSpec | None:

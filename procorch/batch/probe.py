@@ -1,0 +1,49 @@
+"""An app looked at in a worker: whether it can be had, and what a journal keeps of it."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from procorch.apps import App, AppError, Facts
+from procorch.batch import recipe
+from procorch.errors import AgentCrashed
+from procorch.orchestrator import AgentOrchestrator
+
+
+def examine(app: App, *, start_method: str | None = None, bytecode: bool = True) -> App:
+    """The app with its facts, without importing it into this process.
+
+    Args:
+        bytecode: Python may write what it has compiled.
+
+    Raises:
+        AppError: it cannot be had.
+        AgentError: there is no worker to look at it.
+    """
+    with AgentOrchestrator(start_method=start_method) as orchestrator:
+        orchestrator.add_agent("app", functools.partial(_examiner, app, bytecode))
+        try:
+            found = orchestrator.spawn("app").deliver(None).result().output
+        except AgentCrashed as error:
+            how = error.signal or f"exit code {error.exitcode}"
+            raise AppError(f"{app.text!r} ends the process that imports it: {how}") from error
+    if isinstance(found, str):
+        raise AppError(found)
+    return dataclasses.replace(app, facts=found)
+
+
+def _examiner(app: App, bytecode: bool) -> Callable[[Any], Facts | str]:
+    def look(message: Any) -> Facts | str:
+        sys.dont_write_bytecode |= not bytecode
+        try:
+            factory = app.load()
+        except AppError as error:
+            return str(error)
+        name, folder = recipe.name_of(factory), recipe.folder_of(factory)
+        return Facts(app.module(), name, recipe.describe(factory), folder)
+
+    return look
