@@ -52,10 +52,9 @@ def _own() -> tuple[str, set[str]]:
 
 def _is_own(path: str, own: tuple[str, set[str]]) -> bool:
     library, packages = own
-    return path in packages or (
-        path.startswith(library)
-        and os.path.basename(path) in (os.path.basename(library), "lib-dynload")
-    )
+    if not isinstance(path, str):  # Python passes over an entry that is no text
+        return False
+    return path in (library, os.path.join(library, "lib-dynload")) or path in packages
 
 
 def _hides(folder: str) -> bool:

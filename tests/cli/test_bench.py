@@ -143,7 +143,7 @@ def test_an_app_that_does_not_import_says_why_and_where(run: Run, tmp_path: Path
     path.write_text("x = 1\ny = 1 / 0\n")
     ended = run("bench", f"{path}:f")
     assert ended.code == 2
-    assert f"'broken_app' does not import: ZeroDivisionError: division by zero ({path}:2)" in (
+    assert f"{str(path)!r} does not import: ZeroDivisionError: division by zero ({path}:2)" in (
         ended.stderr
     )
 
