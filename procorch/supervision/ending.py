@@ -159,6 +159,7 @@ def leave(core: Core, a: Instance) -> None:
         for number in core.ledger.empty(a.mailbox):
             core.resolve(number, _left_behind(core, a, core.ledger.requests[number]))
         core.ledger.drop(a.mailbox)
+        core.timers.disarm((Due.FLOW, a.mailbox))
     else:
         # Perhaps it was the last that was not told to end: what waits is for those who were.
         _close_channel(core, a)

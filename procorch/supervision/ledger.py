@@ -42,8 +42,8 @@ class Request:
 
     @property
     def executed(self) -> bool:
-        """Whether one of those workers had begun it."""
-        return any(death.may_have_executed for death in self.deaths)
+        """Whether one of those workers had begun it, or one was throttled with it."""
+        return self.throttled > 0 or any(death.may_have_executed for death in self.deaths)
 
 
 @dataclass(slots=True)

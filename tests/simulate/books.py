@@ -13,6 +13,7 @@ from procorch.supervision import events as ev
 from procorch.supervision import notices
 from procorch.supervision.settings import AgentSettings
 from procorch.supervision.states import AgentStatus, Rung
+from procorch.supervision.throttle import is_throttled
 
 
 @dataclass(slots=True, eq=False)
@@ -62,6 +63,8 @@ class Asked:
     entered: int = 0
     deaths: int = 0
     began: bool = False
+    repeatable: bool = True
+    throttled: int = 0
 
 
 @dataclass(slots=True, eq=False)
@@ -103,6 +106,7 @@ class Books:
         self.closed = False
         self._stale_payloads: set[object] = set()
         self._lost: int | None = None
+        self._paused: dict[int, float] = {}
 
     # ---- before a step: what the event means
 
@@ -114,6 +118,7 @@ class Books:
                     event.key, event.mailbox, event.parent, event.settings, event.supervised
                 )
                 self.queues.setdefault(event.mailbox, deque())
+                self._paused.pop(event.mailbox, None)  # it may be a new queue of that number
             case ev.Submit():
                 asked = Asked(
                     event.request,
@@ -122,6 +127,7 @@ class Books:
                     event.allowed_failures,
                     event.deadline,
                     event.priority,
+                    repeatable=event.repeatable,
                 )
                 self.requests[event.request] = self.open[event.request] = asked
                 self.queues.setdefault(event.mailbox, deque()).append(event.request)
@@ -146,7 +152,7 @@ class Books:
             process.request = None
             waits = self.agents[event.key].settings.prefetch > 1
             process.held = event.error is not None and waits
-            if not process.held:
+            if not process.held and not process.leaving:
                 process.go_on()
             if process.rung in (Rung.COOPERATE, Rung.INTERRUPT):
                 process.rung = None
@@ -179,6 +185,8 @@ class Books:
             if not any(type(a) is ev.Resolve and a.request == self._lost for a in actions):
                 self._retried(self._lost)
             self._lost = None
+        if type(event) is ev.Replied and is_throttled(event.error):
+            self._throttled(event, actions)
         for action in actions:
             match action:
                 case ev.Launch():
@@ -211,6 +219,10 @@ class Books:
                     self._restarting(event, self.agents[key], notice, now)
                 case ev.Emit(key, notices.BackingOff() as notice):
                     self.agents[key].not_before = now + notice.delay
+                case ev.Emit(key, notices.Throttled() as notice):
+                    least = min(8.0, notice.asked or 0.0)
+                    assert least <= notice.delay <= 8.0, "N23: not as long as asked, or capped"
+                    self._paused[self.agents[key].mailbox] = now + notice.delay
                 case ev.Emit(key, notices.Unreaped()):
                     self.processes[key].unreaped = True
 
@@ -220,6 +232,24 @@ class Books:
         asked = self.open.get(number)
         if asked is not None and asked.deaths <= min(asked.retries, asked.allowed_failures):
             self.queues[asked.mailbox].appendleft(number)
+
+    def _throttled(self, event: ev.Replied, actions: list[ev.Action]) -> None:
+        """A request that was throttled and has neither an outcome nor a judge waits again, before
+        all others (N23)."""
+        asked, process = self.open.get(event.request), self.processes.get(event.key)
+        if asked is None or process is None or process.generation != event.generation:
+            return
+        decided = any(
+            (type(a) is ev.Resolve and a.request == event.request)
+            or (type(a) is ev.Ask and a.key == event.key and a.error is event.error)
+            for a in actions
+        )
+        if not decided:
+            asked.throttled += 1
+            asked.began = True
+            assert asked.repeatable, "N23: tried again, though its caller notices"
+            assert asked.throttled <= 4, "N23: tried again too often"
+            self.queues[asked.mailbox].appendleft(event.request)
 
     def _launch(self, action: ev.Launch, now: float) -> None:
         agent = self.agents[action.key]
@@ -245,6 +275,7 @@ class Books:
         assert (process.request is not None) == action.ahead, "seed: one request at a time"
         most = self.agents[action.key].settings.prefetch
         assert len(process.ahead) + action.ahead < most, "more than it may have"
+        assert now >= self._paused.get(asked.mailbox, 0.0), "N23: sent in a pause"
         assert process.rung is None, "N8: sent to a process that is being ended"
         assert asked.deadline is None or now < asked.deadline, "N3: sent after its deadline"
         self._given_up(action.request)
@@ -274,7 +305,8 @@ class Books:
         asked = self.requests[request]
         assert self.processes[key].request == request, "it works on something else"
         asked.entered += 1
-        assert asked.entered <= asked.retries + 1, "I4: more often than its retries allow"
+        most = asked.retries + asked.throttled + 1
+        assert asked.entered <= most, "I4: more often than its retries allow"
 
     def _resolve(self, action: ev.Resolve) -> None:
         asked = self.open.pop(action.request, None)

@@ -162,7 +162,10 @@ def _one(core: Core, a: Instance, asked: set[tuple[int, int]]) -> None:
 def _ready(core: Core, a: Instance, where: str) -> None:
     assert a.alive, f"{where}: without a process"
     assert len(a.inflight) <= 1, f"{where}: two requests at once"
-    assert a.inflight or not a.ahead or a.rung is not None or a.leaving or a.renew, (
+    flow = core.ledger.boxes[a.mailbox].flow
+    held_back = flow is not None and flow.active
+    waits = a.held and held_back
+    assert a.inflight or not a.ahead or a.rung is not None or a.leaving or a.renew or waits, (
         f"{where}: nothing under way, and something ahead"
     )
     if a.inflight:
@@ -176,6 +179,8 @@ def _ready(core: Core, a: Instance, where: str) -> None:
         box = core.ledger.boxes[a.mailbox]
         others = sum(bool(core.instances[key].inflight) for key in box.members)
         may = not core.relieved(a) and (box.width is None or others < box.width)
+        if held_back and (others or core.timers.at((Due.FLOW, a.mailbox)) is not None):
+            may = False  # somebody's answer, or that timer, will have it looked at again
         assert not (may and core.ledger.waiting(a.mailbox)), f"{where}: idle while a request waits"
 
 

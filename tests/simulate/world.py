@@ -26,6 +26,7 @@ from procorch.supervision.machine import Machine
 from procorch.supervision.policy import SupervisorAction
 from procorch.supervision.settings import AgentSettings, Backoff, Intensity, Shutdown
 from procorch.supervision.states import Phase, Rung
+from procorch.supervision.throttle import Throttle
 from tests.simulate import inside
 from tests.simulate.books import Books, Process
 
@@ -187,6 +188,8 @@ class World:
             prefetch=pick((1, 1, 2, 5)),
             recycle_jitter=pick((0.0, 0.0, 0.5)),
             charge_requests=rng.random() < 0.2,
+            throttle=pick((None, None, None, Throttle(retries=pick((0, 1, 4)), longest=8.0))),
+            rate=pick((None, None, None, None, None, 0.5, 2.0)),
         )  # fmt: skip
 
     def _submit(self) -> None:
@@ -204,6 +207,7 @@ class World:
                 retries=rng.choice((0, 0, 1, 3)),
                 allowed_failures=rng.choice((0, 1, 2)),
                 priority=rng.choice((0, 0, 0, -1, 5)),
+                repeatable=rng.random() < 0.8,
             )
         )
 
@@ -293,7 +297,8 @@ class World:
             self._replies(process, Aborted() if revoked else error)
 
     def _reply_badly(self) -> None:
-        errors = (ModelThrottled("slow down"), SerializationError(what="reply"), Aborted())
+        throttled = ModelThrottled("slow down", retry_after=self._rng.choice((None, 1.0, 20.0)))
+        errors = (throttled, SerializationError(what="reply"), Aborted())
         self._reply(self._rng.choice(errors))
 
     def _replies(self, process: Process, error: AgentError | None) -> None:

@@ -222,10 +222,12 @@ def test_a_deadline_is_kept_in_a_pause(bench: Any) -> None:
 
 def test_what_waits_in_a_pause_can_be_cancelled(bench: Any) -> None:
     (key,) = pool(bench, 1)
-    request = bench.submit(key)
+    request, other = bench.submit(key), bench.submit(key)
     bench.reply(key, request, busy(10.0))
-    bench.step(ev.CancelRequest(request))
-    assert type(bench.error(request)).__name__ == "RequestCancelled"
+    for number in (request, other):
+        bench.step(ev.CancelRequest(number))
+        assert type(bench.error(number)).__name__ == "RequestCancelled"
+    assert [bench.error(number).may_have_executed for number in (request, other)] == [True, False]
     bench.wait(10.0)
     assert len(bench.sent) == 1
 
