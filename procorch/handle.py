@@ -18,6 +18,8 @@ from procorch.runtime.latch import Latch as Latch
 from procorch.runtime.link import Link
 from procorch.runtime.mailbox import Mailbox
 from procorch.runtime.monitor import Monitor
+from procorch.runtime.ours import is_ours as is_ours
+from procorch.runtime.ours import must_be_ours as must_be_ours
 from procorch.runtime.reply import Reply as Reply
 from procorch.runtime.reply import ReplyFuture as ReplyFuture
 from procorch.runtime.reply import ValueReply as ValueReply
@@ -227,12 +229,22 @@ class OrchestratedHandle:
             priority=priority,
         )
 
+    def must_be_ours(self) -> None:
+        """Refuse callers in the child of a fork; every other method does so by itself.
+
+        Raises:
+            AgentStopped: the agents belong to another process.
+        """
+        self._monitor.must_be_ours()
+
     def may_wait(self) -> bool:
         """Whether its outcomes can come while this thread waits (executors)."""
+        self._monitor.must_be_ours()
         return self._monitor.may_wait()
 
     def failed_as(self, kind: type[_Reply], error: AgentError) -> _Reply:
         """The future of a request that could not be sent (executors)."""
+        self._monitor.must_be_ours()
         return self._entrance.failed(kind, error)
 
     def withdraw_waiting(self) -> None:
@@ -290,11 +302,13 @@ class OrchestratedHandle:
 
     def pause(self) -> Pause | None:
         """What a throttled service holds its queue back for now (N23); None: nothing."""
+        self._monitor.must_be_ours()
         return self._monitor.pause(self._link)
 
     def allowed(self) -> int | None:
         """How many requests of its queue may be under way while load comes back after a pause;
         None: as many as there are instances."""
+        self._monitor.must_be_ours()
         return self._monitor.allowed(self._link)
 
     def stop(self, *, grace: float | str | None = None) -> None:
@@ -303,6 +317,7 @@ class OrchestratedHandle:
         Args:
             grace: seconds to finish in; default: the agent's ``shutdown.grace``.
         """
+        self._monitor.must_be_ours()
         wait = self._link.settings.shutdown.grace if grace is None else seconds(grace, "grace")
         self._monitor.post(ev.Stop(self._link.key, wait))
         self.wait()
@@ -318,10 +333,12 @@ class OrchestratedHandle:
 
     def wait(self) -> None:
         """Wait until the agent has ended, however it ends."""
+        self._monitor.must_be_ours()
         self._link.ended.exception()
 
     def info(self) -> AgentInfo:
         """The agent as it is now; its process is looked up by psutil."""
+        self._monitor.must_be_ours()
         link = self._link
         state, restarts, last_exit, request = self._monitor.look(link)
         return inspect(
@@ -345,6 +362,7 @@ class OrchestratedHandle:
             ValueError: no such stream, or one that is not captured (``output="inherit"`` leaves
                 standard output to your program's own).
         """
+        self._monitor.must_be_ours()
         if stream not in get_args(Stream):
             raise ValueError(f"stream={stream!r}; known: {', '.join(get_args(Stream))}")
         kept = self._link.output
@@ -357,6 +375,7 @@ class OrchestratedHandle:
 
     def running_state(self) -> str:
         """One word for it (OTP): running, restarting or stopped."""
+        self._monitor.must_be_ours()
         if self.is_done():
             return "stopped"
         state = self._monitor.look(self._link)[0]
@@ -372,19 +391,22 @@ class OrchestratedHandle:
 
     def status(self) -> AgentStatus:
         """RUNNING until the agent, its process included, has ended; then how it ended."""
+        self._monitor.must_be_ours()
         return self._link.status
 
     def is_done(self) -> bool:
         """Whether the agent has ended."""
+        self._monitor.must_be_ours()
         return self._link.status is not AgentStatus.RUNNING
 
     def failure(self) -> BaseException | None:
         """What it has ended with; None while it runs, and where nothing was wrong."""
+        self._monitor.must_be_ours()
         ended = self._link.ended
         return ended.exception() if ended.done() else None
 
     def __repr__(self) -> str:
-        return f"<OrchestratedHandle name={self.name!r} status={self.status().name}>"
+        return f"<OrchestratedHandle name={self.name!r} status={self._link.status.name}>"
 
 
 def _timeout(given: float | str | None) -> float | None:

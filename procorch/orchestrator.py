@@ -22,6 +22,7 @@ from procorch.runtime.lifetime import close_at_exit
 from procorch.runtime.link import Link
 from procorch.runtime.mailbox import Mailbox
 from procorch.runtime.monitor import Monitor
+from procorch.runtime.ours import is_ours
 from procorch.runtime.output import Output
 from procorch.supervision import events as ev
 from procorch.supervision.policy import Policy, checked_policy
@@ -129,6 +130,7 @@ class AgentOrchestrator:
     def _add(
         self, name: str, parent: str | None, factory: Callable[[], Any], given: dict[str, Any]
     ) -> None:
+        self.must_be_ours()
         self._registry.add(name, parent, factory, given, self._max_restarts)
 
     def parent_of(self, name: str) -> str | None:
@@ -194,6 +196,7 @@ class AgentOrchestrator:
         Args:
             beside: a running instance whose queue they share; None: they get one of their own.
         """
+        self.must_be_ours()
         entry = self._registry[name]
         settings = entry.settings(self._channel_buffer, self._supervisor)
         if beside is None:
@@ -215,6 +218,7 @@ class AgentOrchestrator:
             PluginError: no such agent, or the orchestrator is closed.
             StartError: one of them could not be started; those before it are stopped again.
         """
+        self.must_be_ours()
         handles: dict[str, OrchestratedHandle] = {}
         try:
             for entry in self._registry.subtree(root):
@@ -230,6 +234,7 @@ class AgentOrchestrator:
 
     def spawn_all(self) -> dict[str, OrchestratedHandle]:
         """Start every top-level agent with its subtree; else like `spawn_tree`."""
+        self.must_be_ours()
         handles: dict[str, OrchestratedHandle] = {}
         try:
             for name in self._registry.tops():
@@ -251,6 +256,7 @@ class AgentOrchestrator:
             PluginError: ``parent`` does not run.
             StartError: it could not be started; its registration is undone.
         """
+        self.must_be_ours()
         self.add_child(name, parent, factory, **settings)
         try:
             above = self.handle(parent)
@@ -302,6 +308,7 @@ class AgentOrchestrator:
 
     def handle(self, name: str) -> OrchestratedHandle | None:
         """The live instance of a name (the latest, if there are several); None without one."""
+        self.must_be_ours()
         self._registry[name]
         monitor = self._monitor
         link = None if monitor is None else monitor.find(name)
@@ -316,6 +323,7 @@ class AgentOrchestrator:
         Raises:
             PluginError: no such agent. One that does not run is left alone.
         """
+        self.must_be_ours()
         handle = self.handle(name)
         if handle is not None:
             handle.stop(grace=grace)
@@ -327,6 +335,7 @@ class AgentOrchestrator:
             PluginError: no such agent, or it does not run.
             AgentError: it ended instead.
         """
+        self.must_be_ours()
         handle = self.handle(name)
         if handle is None:
             raise PluginError("orchestrator", f"agent {name!r} is not running")
@@ -339,12 +348,14 @@ class AgentOrchestrator:
             PluginError: no such agent.
             ValueError: it has children; remove them first.
         """
+        self.must_be_ours()
         self._registry.must_be_childless(name)
         self.stop(name)
         self._registry.remove(name)
 
     def which_children(self, name: str) -> tuple[ChildInfo, ...]:
         """The registered children and how they are, in order of registration (OTP)."""
+        self.must_be_ours()
         found = []
         for child in self._registry[name].children:
             handle = self.handle(child)
@@ -355,6 +366,7 @@ class AgentOrchestrator:
 
     def count_children(self, name: str) -> ChildCounts:
         """How many children there are, and how many of them run (OTP)."""
+        self.must_be_ours()
         children = self._registry[name].children
         above = sum(bool(self._registry[child].children) for child in children)
         active = sum(self.handle(child) is not None for child in children)
@@ -370,11 +382,13 @@ class AgentOrchestrator:
         Raises:
             PluginError: no such agent.
         """
+        self.must_be_ours()
         self._registry[name]
         return self._hub().watch(name)
 
     def events(self) -> EventStream:
         """Events of all agents from now on, for ``for`` and ``async for``; ends with `close`."""
+        self.must_be_ours()
         return self._hub().watch(None)
 
     def _hub(self) -> Hub:
@@ -398,6 +412,33 @@ class AgentOrchestrator:
         launcher = choose.launcher(self._start_method, max_frame, self._preload, _sys_path())
         return Monitor(launcher, self._max_message, _sys_path, seed=self._seed)
 
+    # ---- whose it is
+
+    def must_be_ours(self) -> None:
+        """Refuse callers in the child of a fork, where the agents are somebody else's (N21).
+
+        What needs agents does so by itself. Nothing waits there, and nothing touches the agents.
+
+        Raises:
+            AgentStopped: they were started by another process.
+        """
+        if self._monitor is not None:
+            self._monitor.must_be_ours()
+
+    def leave(self, kind: type[BaseException] | None) -> bool:
+        """At the end of a ``with`` block: whether there is anything to close.
+
+        In the child of a fork that leaves by an exception, `SystemExit` as a rule, there is not:
+        that goes on undisturbed.
+
+        Raises:
+            AgentStopped: such a child comes out at the end of the block.
+        """
+        if kind is None or self._monitor is None:
+            self.must_be_ours()
+            return True
+        return is_ours(self._monitor.owner)
+
     # ---- closing
 
     def close(self, *, drain: bool = True, timeout: float = 30.0) -> None:
@@ -407,6 +448,7 @@ class AgentOrchestrator:
             drain: finish what was accepted; False: abort it (`Aborted`).
             timeout: seconds for all of it; at the deadline what is left is aborted and killed.
         """
+        self.must_be_ours()
         with self._lock:
             self._closed = True
             monitor = self._monitor
@@ -415,12 +457,14 @@ class AgentOrchestrator:
 
     def await_quiet(self, timeout: float) -> None:
         """Wait until each request has its outcome, at most ``timeout`` seconds (pools)."""
+        self.must_be_ours()
         monitor = self._monitor
         if monitor is not None:
             monitor.await_quiet(timeout)
 
     async def aclose(self, *, drain: bool = True, timeout: float = 30.0) -> None:
         """Like `close`, without blocking the event loop."""
+        self.must_be_ours()
         import asyncio
 
         await asyncio.to_thread(self.close, drain=drain, timeout=timeout)
@@ -432,7 +476,8 @@ class AgentOrchestrator:
         self, kind: type[BaseException] | None, error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:  # fmt: skip
-        self.close(drain=kind is None)
+        if self.leave(kind):
+            self.close(drain=kind is None)
 
     async def __aenter__(self) -> Self:
         return self
@@ -441,7 +486,8 @@ class AgentOrchestrator:
         self, kind: type[BaseException] | None, error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:  # fmt: skip
-        await self.aclose(drain=kind is None)
+        if self.leave(kind):
+            await self.aclose(drain=kind is None)
 
 
 def _sys_path() -> list[str]:

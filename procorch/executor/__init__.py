@@ -168,6 +168,7 @@ class AgentExecutor(concurrent.futures.Executor):
         Raises:
             BrokenProcessPool: they do not start.
         """
+        self._must_be_ours()
         if self._closing is None and self._broken is not None:
             raise self._broken
         return self._pool.info()
@@ -179,6 +180,7 @@ class AgentExecutor(concurrent.futures.Executor):
             wait: return when the workers have gone; False: at once.
             cancel_futures: cancel the calls that have not begun, those of a `map` included.
         """
+        self._must_be_ours()
         self._shut_down = True
         if self._closing is not None:
             self._closing.shutdown(wait=wait, cancel=cancel_futures)
@@ -186,12 +188,14 @@ class AgentExecutor(concurrent.futures.Executor):
     def terminate_workers(self) -> None:
         """Take no more calls, end those that run, and wait until the workers have gone; what has no
         outcome gets `Aborted`."""
+        self._must_be_ours()
         self._shut_down = True
         if self._closing is not None:
             self._closing.abort()
 
     def kill_workers(self) -> None:
         """Like `terminate_workers`, by SIGKILL and at once."""
+        self._must_be_ours()
         self._shut_down = True
         if self._closing is not None:
             self._closing.abort(timeout=0.0)
@@ -200,12 +204,19 @@ class AgentExecutor(concurrent.futures.Executor):
         self, kind: type[BaseException] | None, error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:  # fmt: skip
+        if kind is not None and self._closing is not None and not self._closing.ours:
+            return  # of a fork, most likely SystemExit: it goes on undisturbed
         if kind is not None and issubclass(kind, _interrupts()):
             self.terminate_workers()
         else:
             self.shutdown(wait=True)
 
+    def _must_be_ours(self) -> None:
+        if self._closing is not None:
+            self._queue.must_be_ours()
+
     def _must_be_open(self) -> None:
+        self._must_be_ours()
         if self._broken is None and self._closing is not None and not self._shut_down:
             failure = self._pool.failure()
             if failure is not None:
@@ -216,7 +227,9 @@ class AgentExecutor(concurrent.futures.Executor):
             raise RuntimeError("cannot schedule new futures after shutdown")
 
     def __del__(self) -> None:
-        if not getattr(self, "_shut_down", True):
+        if getattr(self, "_shut_down", True):
+            return
+        if self._closing is None or self._closing.ours:
             self.shutdown(wait=False)
 
     def __repr__(self) -> str:

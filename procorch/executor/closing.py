@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import os
 import sys
 import threading
 from collections import deque
+from functools import cache
 from typing import Any
 
-from procorch.handle import Latch
+from procorch.handle import Latch, is_ours
 from procorch.pool import AgentPool
 
 _FOR_EVER = 1e9
@@ -31,12 +33,20 @@ class Closing:
         over: the workers have gone.
     """
 
+    _is_ours = staticmethod(is_ours)  # A finalizer may ask when the module has no names any more.
+
     def __init__(self, pool: AgentPool) -> None:
         self.begun = self.cancelled = self.over = False
         self._pool = pool
         self._pieces: set[Any] = set()
         self._quiet: deque[Latch] = deque()
+        self._owner = os.getpid()
         _finish_at_exit(self)
+
+    @property
+    def ours(self) -> bool:
+        """Whether this process has started the workers, and is no fork of that."""
+        return self._is_ours(self._owner)
 
     def expect(self, piece: object) -> None:
         """A part of a ``map`` is under way: its calls may have to be sent again."""
@@ -99,7 +109,14 @@ def _finish_at_exit(closing: Closing) -> None:
     if not _open:
         atexit.unregister(_finish_all)
         atexit.register(_finish_all)
+        _let_go_in_forks()
     _open.add(closing)
+
+
+@cache
+def _let_go_in_forks() -> None:
+    """What is open is the parent's to finish; no thread here could."""
+    os.register_at_fork(after_in_child=_open.clear)
 
 
 def _finish_all() -> None:

@@ -115,7 +115,7 @@ class Piece:
 
     def cancel(self) -> None:
         """Nobody wants it any more."""
-        if self.reply is not None:
+        if self.reply is not None and self.reply.ours:  # a fork may lose the iteration
             self.reply.cancel()
 
     def settled(self) -> None:

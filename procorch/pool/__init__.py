@@ -127,6 +127,7 @@ class AgentPool:
             MessageTooLarge: it is larger than ``max_message``.
             AgentStopped: the pool is closed.
         """
+        self._orchestrator.must_be_ours()
         self._must_be_open()
         return self._replicas.queue.deliver(
             item, timeout=timeout, retries=retries, priority=priority
@@ -218,6 +219,7 @@ class AgentPool:
         ordered: bool,
     ) -> Results:
         self._must_be_open()
+        self._orchestrator.must_be_ours()
         return Results(
             items,
             _Items(self, timeout, retries, priority),
@@ -253,10 +255,12 @@ class AgentPool:
         Raises:
             StartError: new ones do not start; nothing is changed.
         """
+        self._orchestrator.must_be_ours()
         self._replicas.resize(_workers(workers))
 
     def info(self) -> PoolInfo:
         """The pool and its replicas as they are now."""
+        self._orchestrator.must_be_ours()
         return self._replicas.info()
 
     def events(self) -> EventStream:
@@ -279,6 +283,7 @@ class AgentPool:
         While what was accepted is finished the pool works as ever: dead replicas are replaced, and
         those that have had ``max_requests``. It takes no more items.
         """
+        self._orchestrator.must_be_ours()
         self._closed = True
         end = time.monotonic() + timeout
         if drain:
@@ -291,6 +296,7 @@ class AgentPool:
 
     async def aclose(self, *, drain: bool = True, timeout: float = 30.0) -> None:
         """Like `close`, without blocking the event loop."""
+        self._orchestrator.must_be_ours()
         import asyncio
 
         await asyncio.to_thread(self.close, drain=drain, timeout=timeout)
@@ -302,7 +308,8 @@ class AgentPool:
         self, kind: type[BaseException] | None, error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:  # fmt: skip
-        self.close(drain=kind is None)
+        if self._orchestrator.leave(kind):
+            self.close(drain=kind is None)
 
     async def __aenter__(self) -> Self:
         return self
@@ -311,10 +318,11 @@ class AgentPool:
         self, kind: type[BaseException] | None, error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:  # fmt: skip
-        await self.aclose(drain=kind is None)
+        if self._orchestrator.leave(kind):
+            await self.aclose(drain=kind is None)
 
     def __repr__(self) -> str:
-        return f"<AgentPool name={self._name!r} workers={len(self._replicas)}>"
+        return f"<AgentPool name={self._name!r} workers={self._replicas.workers}>"
 
 
 class _Items:

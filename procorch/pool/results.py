@@ -10,12 +10,14 @@ for, and keeps its place in the order.
 from __future__ import annotations
 
 import contextlib
+import os
 import queue
 import time
 from collections import deque
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Self, cast
 
+from procorch.handle import is_ours, must_be_ours
 from procorch.pool import batches
 from procorch.pool.batches import Batch, Sender, Taken
 from procorch.pool.reading import AT_HAND, Read, Reader, read
@@ -41,6 +43,8 @@ class Results:
         shape: what the caller gets of an item.
         ordered: results in the order of the items.
     """
+
+    _is_ours = staticmethod(is_ours)  # `__del__` may run when the module has no names any more.
 
     def __init__(
         self,
@@ -76,6 +80,7 @@ class Results:
         if isinstance(items, Iterable) or self._async_source is None:
             self._source = iter(cast(Iterable[Any], items))
         self._here = isinstance(items, AT_HAND)
+        self._owner = os.getpid()
         self._closed = False
 
     # ---- for
@@ -94,6 +99,7 @@ class Results:
             StopIteration: there are no more.
             AgentError: the item failed, and that is what the caller gets; the iteration is over.
         """
+        must_be_ours(self._owner)
         end = None if timeout is None else time.monotonic() + timeout
         while not self._ready:
             taken = self._more(end)
@@ -108,6 +114,7 @@ class Results:
         Args:
             here: read the input on this thread, and so wait for it.
         """
+        must_be_ours(self._owner)
         self._here = self._here or (here and self._reader is None)
         with self._closing():
             self._fill()
@@ -115,6 +122,7 @@ class Results:
 
     def collect(self) -> list[Any]:
         """All results that are to come; raises like `next`."""
+        must_be_ours(self._owner)
         self._here = self._here or self._reader is None
         found: list[Any] = []
         while (taken := self._more(None)) is not None:
@@ -214,6 +222,7 @@ class Results:
     async def __anext__(self) -> Any:
         import asyncio
 
+        must_be_ours(self._owner)
         if self._news is None:
             self._listen(asyncio.get_running_loop(), asyncio.Event())
         assert self._news is not None
@@ -307,6 +316,10 @@ class Results:
 
     def close(self) -> None:
         """End the iteration: no further items are taken, what is under way is cancelled."""
+        must_be_ours(self._owner)
+        self._close()
+
+    def _close(self) -> None:
         self._closed = True
         self._ready.clear()
         self._source = self._failure = None
@@ -323,6 +336,7 @@ class Results:
 
     async def aclose(self) -> None:
         """Like `close`; an asynchronous input that is waited for is cancelled and closed, too."""
+        must_be_ours(self._owner)
         import asyncio
 
         pulling = self._pulling
@@ -334,8 +348,8 @@ class Results:
             await close()
 
     def __del__(self) -> None:
-        if not self._closed:
-            self.close()
+        if not self._closed and self._is_ours(self._owner):
+            self._close()
 
 
 def _put(finished: queue.SimpleQueue[Batch | Read], batch: Batch) -> Callable[[], None]:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import threading
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import TYPE_CHECKING
 
+from procorch.runtime.ours import must_be_ours
 from procorch.supervision import notices
 from procorch.supervision.notices import Notice
 
@@ -31,6 +33,7 @@ class EventStream(Iterator[Notice], AsyncIterator[Notice]):
         self._backlog: deque[Notice] = deque()
         self._lost = 0
         self._over = False
+        self._owner = os.getpid()
         self._changed = threading.Condition(threading.Lock())
         self._wakers: list[Callable[[], None]] = []
 
@@ -51,6 +54,7 @@ class EventStream(Iterator[Notice], AsyncIterator[Notice]):
 
     def close(self) -> None:
         """Stop watching; iteration ends."""
+        must_be_ours(self._owner)
         self._forget(self)
         self.end()
 
@@ -74,6 +78,7 @@ class EventStream(Iterator[Notice], AsyncIterator[Notice]):
         return self
 
     def __next__(self) -> Notice:
+        must_be_ours(self._owner)
         with self._changed:
             while (notice := self._take()) is None:
                 if self._over:
@@ -85,6 +90,7 @@ class EventStream(Iterator[Notice], AsyncIterator[Notice]):
         return self
 
     async def __anext__(self) -> Notice:
+        must_be_ours(self._owner)
         import asyncio
 
         loop = asyncio.get_running_loop()

@@ -22,7 +22,6 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from typing import Any, NamedTuple
 
-from procorch.errors import AgentStopped
 from procorch.launch.base import Launcher, WorkerProcess
 from procorch.runtime.asks import Switchboard
 from procorch.runtime.clock import Clock
@@ -32,6 +31,7 @@ from procorch.runtime.events import Hub
 from procorch.runtime.latch import Latch
 from procorch.runtime.link import Link
 from procorch.runtime.loop import Loop
+from procorch.runtime.ours import must_be_ours
 from procorch.runtime.output import Echo
 from procorch.runtime.performer import Performer, release
 from procorch.runtime.reply import Reply
@@ -97,7 +97,7 @@ class Monitor:
         self._fault: BaseException | None = None
         self._closing = False
         self._over = False
-        self._owner = os.getpid()
+        self.owner = os.getpid()
         self._disowned = False
         self._thread = threading.Thread(target=self._run, name="procorch-monitor", daemon=True)
 
@@ -189,16 +189,15 @@ class Monitor:
         Raises:
             AgentStopped: this process is not the one that started the agents.
         """
-        if self._disowned:
-            raise AgentStopped(
-                f"the agents belong to process {self._owner}, of which this is a fork; "
-                "make an orchestrator of its own here"
-            )
+        must_be_ours(self.owner)
 
     def disown(self) -> None:
         """See `lifetime.Closable`; nothing of the parent's may be touched."""
         self._disowned = self._over = True
         self._loop.disown()
+        for request in self._performer.requests.values():
+            if isinstance(request.reply, Reply):
+                request.reply.disown()
 
     def submit(self, request: Outgoing) -> None:
         """Hand in a request that has entered its mailbox.

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import concurrent.futures
 import contextlib
+import os
 import threading
 from abc import abstractmethod
 from collections.abc import Callable, Generator
@@ -20,6 +21,7 @@ from procorch.errors.copying import add_note, set_cause
 from procorch.messages import AgentResult, RequestMetrics, to_result
 from procorch.runtime import callbacks
 from procorch.runtime.clock import REAL, Clock
+from procorch.runtime.ours import is_ours, must_be_ours, refusal
 from procorch.wire import codec
 from procorch.wire.payload import Buffer, Content, unpack
 
@@ -74,6 +76,8 @@ class Reply(concurrent.futures.Future[_T], Generic[_T]):
 
     _condition: threading.Condition
     _done_callbacks: list[Callable[[Any], object]]
+    # A finalizer may cancel when the module has no names any more.
+    _is_ours, _must_be_ours = staticmethod(is_ours), staticmethod(must_be_ours)
     _exception: BaseException | None
     _result: _T | None
 
@@ -99,7 +103,24 @@ class Reply(concurrent.futures.Future[_T], Generic[_T]):
         self._not_dropped = [None]
         self._under_way = False
         self._executed: bool | None = None
+        self._owner = os.getpid()
         self._asking: list[threading.Event] = []
+
+    @property
+    def ours(self) -> bool:
+        """Whether this process has sent it: in the child of a fork nobody will bring its outcome,
+        and what would wait for it or change it is refused (`AgentStopped`)."""
+        return self._is_ours(self._owner)
+
+    def disown(self) -> None:
+        """In the child of a fork: for whoever has it there it has failed, so that nobody waits. Its
+        locks may be held by threads that are not here; its callbacks are the parent's."""
+        self._condition = threading.Condition()
+        self._opening = threading.RLock()
+        self._waiters: list[Any] = []
+        self._done_callbacks = []
+        self._state = "FINISHED"
+        self._exception = refusal(self._owner)
 
     @abstractmethod
     def shaped(self, body: Buffer, metrics: RequestMetrics | None) -> _T:
@@ -160,6 +181,7 @@ class Reply(concurrent.futures.Future[_T], Generic[_T]):
 
     def cancel(self) -> bool:
         """See the class."""
+        self._must_be_ours(self._owner)
         if not super().cancel():
             return False
         try:
@@ -189,6 +211,7 @@ class Reply(concurrent.futures.Future[_T], Generic[_T]):
 
     def await_outcome(self, timeout: float | None = None) -> None:
         """Wait until the outcome is fixed, and decode nothing; raises like `exception`."""
+        must_be_ours(self._owner)
         timeout = self._clock.attend(self.done, timeout)
         try:
             super().exception(timeout)
@@ -265,9 +288,11 @@ class Reply(concurrent.futures.Future[_T], Generic[_T]):
         It runs on whichever thread fixes the outcome, the monitor's as a rule, and must neither
         block nor raise. Unlike a callback it does not stand in line behind the user's.
         """
+        must_be_ours(self._owner)
         self.add_done_callback(_Wake(wake))
 
     def __await__(self) -> Generator[Any, None, _T]:
+        must_be_ours(self._owner)
         import asyncio  # heavy, and whoever awaits has it already
 
         loop = asyncio.get_running_loop()

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Self
 from procorch.launch.base import WorkerProcess
 from procorch.messages import AgentResult
 from procorch.runtime.clock import REAL, Clock
+from procorch.runtime.ours import must_be_ours
 from procorch.runtime.reply import Outcome, ReplyFuture, Run
 
 if TYPE_CHECKING:
@@ -112,6 +113,7 @@ class StreamReply(ReplyFuture):
         return (yield from super().__await__())
 
     def _let_come(self) -> None:
+        must_be_ours(self._owner)
         with self._guard:
             self._free = True
             owed = self._due(True)
@@ -159,6 +161,7 @@ class StreamReply(ReplyFuture):
 
     def _take(self, wake: Callable[[], None]) -> str | None:
         """The next piece; None: there is none, and ``wake`` is called when that changes."""
+        must_be_ours(self._owner)
         with self._guard:
             if not self._pieces:
                 self._waiter = None if self._over else wake
@@ -179,14 +182,16 @@ class StreamReply(ReplyFuture):
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *exception: object) -> None:
-        self.cancel()
+    def __exit__(self, kind: type[BaseException] | None, *exception: object) -> None:
+        if kind is None or self.ours:  # else a fork's SystemExit goes on
+            self.cancel()
 
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(self, *exception: object) -> None:
-        self.cancel()
+    async def __aexit__(self, kind: type[BaseException] | None, *exception: object) -> None:
+        if kind is None or self.ours:
+            self.cancel()
 
 
 def _waker(loop: asyncio.AbstractEventLoop, came: asyncio.Future[None]) -> Callable[[], None]:
