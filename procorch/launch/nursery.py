@@ -133,7 +133,8 @@ def main(control_fd: int, preload: list[str], sys_path: list[str], supervisor: i
     # From here on the loop notices the supervisor's death and takes all descendants along; this
     # has it go on if somebody has stopped it.
     libc.prctl(_PR_SET_PDEATHSIG, signal.SIGCONT, 0, 0, 0)
-    Nursery(control, supervisor_fd).serve()
+    with control:
+        Nursery(control, supervisor_fd).serve()
 
 
 def _warn(control: socket.socket, module: str, why: str) -> None:

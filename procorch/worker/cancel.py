@@ -44,7 +44,12 @@ STACK = signal.SIGRTMIN + 9
 """Write the stacks of all threads onto the status page."""
 
 _EVENT_LOOP = ("asyncio.", "selectors", __name__)
-_PROTECTED = ("importlib._bootstrap", "procorch.wire.", "procorch.worker.parent")
+_PROTECTED = (
+    "importlib._bootstrap",
+    "procorch.wire.",
+    "procorch.worker.parent",
+    "procorch.worker.orphans",
+)
 _WAITING = "wait_for_frame"
 """The function of `procorch.worker.parent` that merely waits: nothing is lost by leaving it."""
 

@@ -51,6 +51,7 @@ from procorch.worker.limits import (
     own_group,
     own_signals,
 )
+from procorch.worker.orphans import Reaper
 from procorch.worker.parent import Line
 from procorch.worker.services import Services
 
@@ -108,6 +109,7 @@ def main(sock_fd: int, page_fd: int, out_fd: int, err_fd: int, parent: int) -> N
                 os.close(fd)
 
     forked.on_fork(release)
+    worker.reaper.install()
     try:
         if worker.start():
             worker.serve()
@@ -153,6 +155,7 @@ class Worker:
             clock=clock,
         )
         self.fence = Fence(page, self._context)
+        self.reaper = Reaper()
         self._meter = meter
         self._clock = clock
         self._waits = False
@@ -287,6 +290,7 @@ class Worker:
         self._line.send(kind, request, answer, payload.pack(body))
         self._context.end()
         self._page.finish(request)
+        self.reaper.request_ended()
 
     def _respond(self, request: int, message: Any) -> Any:
         self.fence.open(request)

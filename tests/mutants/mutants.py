@@ -369,6 +369,28 @@ MUTANTS = (
         "        if False:\n",
         (FORKS + "only_the_worker_answers",),
     ),
+    # ---- N20: orphans are reaped, and nobody's child
+    Mutant(
+        "orphans: they are reaped",
+        "worker/main.py",
+        "    worker.reaper.install()\n",
+        "",
+        ("tests/process/test_orphans.py::test_no_exit_status_is_taken_and_no_zombie_stays",),
+    ),
+    Mutant(
+        "orphans: a child that was spawned is left to its maker",
+        "worker/orphans.py",
+        "                self._own.add(pid)\n",
+        "",
+        ("tests/process/test_orphans.py::test_no_exit_status_is_taken_and_no_zombie_stays",),
+    ),
+    Mutant(
+        "orphans: a child that was forked is left to its maker",
+        "worker/orphans.py",
+        "            self._own |= after - before\n",
+        "            pass\n",
+        ("tests/process/test_orphans.py::test_no_exit_status_is_taken_and_no_zombie_stays",),
+    ),
     # ---- random numbers after a fork
     Mutant(
         "random: generators are seeded anew in each worker",
