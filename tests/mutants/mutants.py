@@ -38,7 +38,7 @@ SIMULATE = "tests/simulate/test_simulate.py::test_no_schedule_breaks_a_rule"
 DEATHS = "tests/process/test_deaths.py::test_"
 CANCEL = "tests/process/test_cancel.py::test_"
 ACCOUNT = "tests/process/test_account.py::test_"
-FORKS = "tests/process/test_forks.py::test_"
+PROGRAM_FORKS = "tests/process/test_program_forks.py::test_"
 PAUSES = "tests/process/test_pauses.py::test_"
 READING = "tests/pool/test_reading.py::test_"
 PAYLOAD = "tests/wire/test_payload.py::test_"
@@ -267,14 +267,14 @@ MUTANTS = (
         "executor/closing.py",
         "    os.register_at_fork(after_in_child=_open.clear)\n",
         "    pass\n",
-        (FORKS + "the_end_of_a_fork_is_silent_and_disturbs_nobody",),
+        (PROGRAM_FORKS + "the_end_of_a_fork_is_silent_and_disturbs_nobody",),
     ),
     Mutant(
         "a fork: an open future has failed",
         "runtime/monitor.py",
         "                request.reply.disown()\n",
         "                pass\n",
-        (FORKS + "of_a_handle_and_its_orchestrator",),
+        (PROGRAM_FORKS + "of_a_handle_and_its_orchestrator",),
     ),
     Mutant(
         "a pause: what is readable is read before anything expires",

@@ -1,205 +1,310 @@
-"""The child of a fork has no part in its parent's agents: each public call is refused (N21)."""
+"""N21: a process that the agent's code forks is not a worker, whichever way its code ends."""
 
 from __future__ import annotations
 
-import subprocess
+import os
 import sys
-import textwrap
 from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
 
-PROGRAM = textwrap.dedent("""
-    import asyncio, atexit, gc, os, signal, sys, threading, time, warnings
-    import concurrent.futures as futures
-    warnings.simplefilter("ignore", DeprecationWarning)
-    from procorch import AgentExecutor, AgentOrchestrator, AgentPool, AgentStopped
+from procorch import AgentOrchestrator, DefaultSupervisor, OrchestratedHandle, StartError
 
-    def factory():
-        def work(x):
-            if x == "hang":
-                time.sleep(60)
-            return os.getpid()
-        return work
+pytestmark = pytest.mark.fault
 
-    def refused(**calls):
-        for name, call in calls.items():
-            signal.alarm(10)
+PATIENCE = 30.0
+Start = Callable[..., OrchestratedHandle]
+
+
+@pytest.fixture(params=["zygote", "spawn"])
+def method(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    monkeypatch.setenv("PROCORCH_START_METHOD", request.param)
+    return str(request.param)
+
+
+def forking() -> Any:
+    """Each request names a way in which the child ends; the worker replies with its exit status."""
+    import ctypes
+    import multiprocessing
+    import pty
+    import threading
+
+    import procorch
+
+    def child_of(fork: Callable[[], int], then: Callable[[], Any]) -> Any:
+        pid = fork()
+        if pid == 0:
+            return then()
+        return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+    def fail() -> None:
+        raise ValueError("in the child")
+
+    def exec_missing() -> None:
+        os.execvp("no-such-program", ["no-such-program"])
+
+    def leave_twice() -> Any:
+        # The grandchild returns, too.
+        return child_of(os.fork, lambda: "grandchild")
+
+    def in_thread() -> Any:
+        seen: list[Any] = []
+
+        def run() -> None:
+            pid = os.fork()
+            if pid:
+                seen.append(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+
+        thread = threading.Thread(target=run)
+        thread.start()
+        thread.join()
+        return seen[0]
+
+    def by_multiprocessing() -> Any:
+        process = multiprocessing.get_context("fork").Process(target=fail)
+        process.start()
+        process.join()
+        return process.exitcode
+
+    def forbidden(act: Callable[[procorch.Context], Any]) -> Callable[[], Any]:
+        def then() -> None:
             try:
-                got = call()
-            except AgentStopped as error:
-                assert f"belong to process {os.getppid()}" in str(error), (name, error)
-            except BaseException as error:
-                raise AssertionError(f"{name} raised {error!r}") from error
-            else:
-                raise AssertionError(f"{name} gave {got!r}")
-        signal.alarm(0)
+                act(context)
+            except RuntimeError as refused:
+                os._exit(77 if "forked from the worker" in str(refused) else 78)
+            os._exit(79)
 
-    def leave(block, kind=None):
-        return lambda: block.__exit__(kind, None, None)
+        return lambda: child_of(os.fork, then)
 
-    def alone(coroutine):
-        return lambda: asyncio.run(coroutine())
+    context = procorch.current()
+    context.progress()
+    ways: dict[str, Callable[[], Any]] = {
+        "return": lambda: child_of(os.fork, lambda: "from the child"),
+        "raise": lambda: child_of(os.fork, fail),
+        "sys.exit": lambda: child_of(os.fork, lambda: sys.exit(5)),
+        "os._exit": lambda: child_of(os.fork, lambda: os._exit(6)),
+        "exec": lambda: child_of(os.fork, exec_missing),
+        "forkpty": lambda: child_of(lambda: os.forkpty()[0], fail),
+        "pty.spawn": lambda: os.waitstatus_to_exitcode(pty.spawn(["no-such-program"])),
+        "twice": lambda: child_of(os.fork, leave_twice),
+        "thread": in_thread,
+        "multiprocessing": by_multiprocessing,
+        "C": lambda: child_of(ctypes.CDLL(None).fork, lambda: "from the child"),
+        "C raise": lambda: child_of(ctypes.CDLL(None).fork, fail),
+        "emit": forbidden(lambda context: context.emit("x")),
+        "ask": forbidden(lambda context: context.ask("a", "x")),
+        "checkpoint": forbidden(lambda context: context.checkpoint("x")),
+        "progress": forbidden(lambda context: context.progress()),
+        "finish": forbidden(lambda context: context.finish()),
+    }
 
-    def in_child(body, *, exit=os._exit):
-        child = os.fork()
-        if child == 0:
-            try:
-                body()
-            except BaseException:
-                import traceback
-                traceback.print_exc()
-                os._exit(1)
-            exit(0)
-        assert os.waitpid(child, 0)[1] == 0, "the child failed"
-""")
+    def handle(way: Any) -> Any:
+        if isinstance(way, list):
+            way = way[0].content[0].text
+        return ("pid", os.getpid()) if way == "pid" else (way, ways[way]())
 
-
-@pytest.fixture
-def run() -> Callable[[str], str]:
-    def run(text: str) -> str:
-        done = subprocess.run(
-            [sys.executable, "-c", PROGRAM + textwrap.dedent(text)],
-            capture_output=True,
-            text=True,
-            timeout=50,
-        )
-        assert done.stderr == ""
-        assert done.returncode == 0
-        return done.stdout
-
-    return run
+    return handle
 
 
-def test_of_a_handle_and_its_orchestrator(run: Callable[[str], str]) -> None:
-    out = run("""
-        with AgentOrchestrator() as orch:
-            orch.add_agent("a", factory)
-            handle = orch.spawn("a")
-            first = handle.deliver("go").result().output
-            watched, events = orch.monitor("a"), orch.events()
-            hanging, done = handle.submit(["hang"]), handle.deliver("go")
-
-            def body():
-                async def one():
-                    return await hanging
-                async def next_event():
-                    return await anext(events)
-                async def aclose():
-                    await orch.aclose()
-                refused(
-                    send_message=lambda: handle.send_message("x"),
-                    send_messages=lambda: handle.send_messages([]),
-                    submit=lambda: handle.submit("x"), stream=lambda: handle.stream("x"),
-                    deliver=lambda: handle.deliver("x"), drain=handle.drain,
-                    await_result=handle.await_result, stop=handle.stop, wait=handle.wait,
-                    restart=handle.restart, info=handle.info, output=handle.output,
-                    running_state=handle.running_state, cancel=handle.cancel,
-                    status=handle.status, is_done=handle.is_done,
-                    set_width=lambda: handle.set_width(1),
-                    spawn=lambda: orch.spawn("a"), spawn_tree=lambda: orch.spawn_tree("a"),
-                    spawn_all=orch.spawn_all, orch_stop=lambda: orch.stop("a"),
-                    orch_handle=lambda: orch.handle("a"), orch_restart=lambda: orch.restart("a"),
-                    remove=lambda: orch.remove("a"), children=lambda: orch.which_children("a"),
-                    count=lambda: orch.count_children("a"), monitor=lambda: orch.monitor("a"),
-                    start_child=lambda: orch.start_child("a", "b", factory),
-                    add_agent=lambda: orch.add_agent("c", factory), events=orch.events,
-                    close=orch.close, aclose=alone(aclose), leave=leave(orch),
-                    result=hanging.result, exception=hanging.exception,
-                    future_cancel=hanging.cancel, awaited=alone(one), known=done.result,
-                    next=lambda: next(watched), anext=alone(next_event), stream_close=events.close,
-                )
-                refused(
-                    waited=lambda: futures.wait([hanging], timeout=9).done.pop().result(),
-                    completed=lambda: next(futures.as_completed([hanging], timeout=9)).result(),
-                )
-                repr(orch), repr(handle), repr(hanging)
-            in_child(body)
-            assert handle.generation == 1
-            hanging.cancel()
-            assert handle.deliver("go").result().output != 0
-        print("done")
-    """)
-    assert out == "done\n"
+STATUS = {
+    "return": 0, "raise": 1, "sys.exit": 5, "os._exit": 6, "exec": 1, "forkpty": 1, "pty.spawn": 1,
+    "twice": 0, "thread": 0, "multiprocessing": 1, "C": 0, "C raise": 1,
+    "ask": 77, "checkpoint": 77, "progress": 77, "finish": 77,
+}  # fmt: skip
 
 
-def test_of_a_pool_and_an_executor(run: Callable[[str], str]) -> None:
-    out = run("""
-        with AgentPool(factory, workers=1) as pool, AgentExecutor(1) as executor:
-            hanging = pool.submit("hang")
-            results, waiting = pool.imap(["hang"] * 9), executor.map(time.sleep, [60, 60])
-            results.start()
-            call = executor.submit(time.sleep, 60)
-
-            def body():
-                async def amap():
-                    return await pool.amap([1])
-                async def one():
-                    async for result in results:
-                        return result
-                refused(
-                    submit=lambda: pool.submit(1), map=lambda: pool.map([1]),
-                    empty=lambda: pool.map([]), imap=lambda: next(pool.imap([1])),
-                    unordered=lambda: next(pool.imap_unordered([1])), amap=alone(amap),
-                    resize=lambda: pool.resize(2), info=pool.info, events=pool.events,
-                    close=pool.close, leave=leave(pool),
-                    next=lambda: next(results), anext=alone(one), results_close=results.close,
-                    executor_submit=lambda: executor.submit(abs, 1),
-                    executor_map=lambda: executor.map(abs, [1]), executor_info=executor.info,
-                    shutdown=executor.shutdown, executor_leave=leave(executor),
-                    cancelling=lambda: executor.shutdown(wait=False, cancel_futures=True),
-                    result=call.result, exception=call.exception, cancel=call.cancel,
-                    mapped=lambda: next(waiting),
-                )
-                repr(pool), repr(executor), repr(call)
-                leave(pool, SystemExit)(), leave(executor, SystemExit)()
-            in_child(body)
-            assert not call.done() and not hanging.done()
-            call.cancel(), hanging.cancel(), results.close()
-            executor.shutdown(cancel_futures=True, wait=False)
-            executor.terminate_workers()
-            pool.close(drain=False)
-        print("done")
-    """)
-    assert out == "done\n"
+def test_only_the_worker_answers(method: str, start: Start) -> None:
+    handle = start(forking)
+    pid = handle.pid
+    for way, status in STATUS.items():
+        assert handle.deliver(way, timeout=PATIENCE).result().output == (way, status)
+    assert handle.deliver("pid", timeout=PATIENCE).result().output == ("pid", pid)
 
 
-@pytest.mark.parametrize("how", ["sys.exit", "os._exit", "lose", "multiprocessing"])
-def test_the_end_of_a_fork_is_silent_and_disturbs_nobody(
-    run: Callable[[str], str], how: str
+def test_only_the_worker_writes_to_a_reader(start: Start) -> None:
+    stream = start(forking).stream("emit", timeout=PATIENCE)
+    assert list(stream) == []
+    assert stream.result().output == ("emit", 77)
+
+
+def test_a_fork_holds_neither_socket_nor_page(method: str, start: Start) -> None:
+    def factory() -> Any:
+        def held() -> set[str]:
+            links = set()
+            for fd in os.listdir("/proc/self/fd"):
+                try:
+                    links.add(os.readlink(f"/proc/self/fd/{fd}"))
+                except FileNotFoundError:
+                    continue
+            return {
+                link for link in links if link.startswith(("socket:", "/memfd:procorch-status"))
+            }
+
+        def handle(_: Any) -> Any:
+            own = held()
+            reading, writing = os.pipe()
+            pid = os.fork()
+            if pid == 0:
+                os.write(writing, repr(held()).encode())
+                os._exit(0)
+            os.waitpid(pid, 0)
+            return len(own), os.read(reading, 4096).decode()
+
+        return handle
+
+    own, of_fork = start(factory).deliver("x", timeout=PATIENCE).result().output
+    assert own >= 2
+    assert of_fork == "set()"
+
+
+def test_a_fork_in_a_chunk_does_none_of_the_items_after_it(tmp_path: Path, method: str) -> None:
+    done = tmp_path / "done"
+
+    def factory() -> Any:
+        def handle(item: int) -> tuple[int, int]:
+            if item == 3:
+                pid = os.fork()
+                if pid:
+                    os.waitpid(pid, 0)
+            with done.open("a") as file:
+                file.write(f"{os.getpid()} {item}\n")
+            return item, os.getpid()
+
+        return handle
+
+    from procorch import AgentPool
+
+    with AgentPool(factory, workers=1) as pool:
+        results = list(pool.imap(range(8), chunksize=8))
+    worker = results[0][1]
+    assert results == [(item, worker) for item in range(8)]
+    others = [line for line in done.read_text().splitlines() if not line.startswith(f"{worker} ")]
+    assert [line.split()[1] for line in others] == ["3"]
+
+
+def test_a_fork_in_a_coroutine_leaves_the_event_loop(method: str, start: Start) -> None:
+    def factory() -> Any:
+        import asyncio
+
+        async def child_of(then: Callable[[], Any]) -> Any:
+            pid = os.fork()
+            if pid == 0:
+                return await then()
+            return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+        async def nothing() -> None:
+            pass
+
+        async def fail() -> None:
+            raise ValueError
+
+        async def handle(way: str) -> Any:
+            if way == "task":
+                return await asyncio.create_task(child_of(nothing))
+            return await child_of(
+                {"return": nothing, "raise": fail, "wait": lambda: asyncio.sleep(60)}[way]
+            )
+
+        return handle
+
+    handle = start(factory)
+    seen = {
+        way: handle.deliver(way, timeout=PATIENCE).result().output
+        for way in ("return", "raise", "wait", "task", "return")
+    }
+    assert seen == {"return": 0, "raise": 1, "wait": 1, "task": 1}
+
+
+@pytest.mark.parametrize("where", ["factory", "ready", "close"])
+def test_a_fork_outside_requests_is_no_worker(
+    method: str, tmp_path: Path, orchestrator: Callable[..., AgentOrchestrator], where: str
 ) -> None:
-    out = run(f"""
-        import multiprocessing
-        how = {how!r}
-        with AgentPool(factory, workers=1) as pool, AgentExecutor(1) as executor:
-            first = pool.submit("go").result().output
-            hanging = pool.submit("hang")
-            results = pool.imap(iter(["hang"] * 9))
-            results.start(here=False)
-            mapped = executor.map(time.sleep, [30] * 3, buffersize=2)
-            stream = pool.events()
+    closed = tmp_path / "closed"
 
-            def body():
-                global results, mapped, stream, hanging
-                if how == "lose":
-                    results = mapped = stream = hanging = None
-                    gc.collect()
+    def factory() -> Any:
+        import atexit
 
-            if how == "multiprocessing":
-                child = multiprocessing.get_context("fork").Process(target=body)
-                child.start()
-                child.join(20)
-                assert child.exitcode == 0
-            else:
-                child = os.fork()
-                if child == 0:
-                    signal.alarm(20)
-                    body()
-                    (os._exit if how == "os._exit" else sys.exit)(0)
-                assert os.waitpid(child, 0)[1] == 0
-            hanging.cancel(), results.close()
-            assert pool.submit("go").result().output
-            executor.terminate_workers()
-        print("done")
-    """)
-    assert out == "done\n"
+        def fork(at: str) -> None:
+            if at == where:
+                pid = os.fork()
+                if pid:
+                    os.waitpid(pid, 0)
+
+        def note(what: str) -> None:
+            with closed.open("a") as file:
+                file.write(f"{what} {os.getpid()}\n")
+
+        class Agent:
+            def ready(self) -> None:
+                fork("ready")
+
+            def __call__(self, message: Any) -> int:
+                return os.getpid()
+
+            def close(self) -> None:
+                fork("close")
+
+        atexit.register(note, "exit")
+        fork("factory")
+        return Agent()
+
+    orch = orchestrator(supervisor=DefaultSupervisor())
+    orch.add_agent("a", factory)
+    handle = orch.spawn("a")
+    pid = handle.pid
+    assert [handle.deliver(n, timeout=PATIENCE).result().output for n in range(3)] == [pid] * 3
+    orch.close()
+    assert closed.read_text() == f"exit {pid}\n"
+
+
+def test_a_start_that_fails_after_a_fork_fails_once(
+    method: str, orchestrator: Callable[..., AgentOrchestrator]
+) -> None:
+    def factory() -> Any:
+        pid = os.fork()
+        if pid == 0:
+            raise ValueError("in the child")
+        raise ValueError(f"child exited with {os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])}")
+
+    orch = orchestrator(supervisor=DefaultSupervisor())
+    orch.add_agent("a", factory)
+    with pytest.raises(StartError, match="child exited with 1"):
+        orch.spawn("a")
+
+
+def test_a_child_that_fails_says_so_and_a_crash_in_it_is_not_the_workers(
+    method: str, orchestrator: Callable[..., AgentOrchestrator], tmp_path: Path
+) -> None:
+    errors = tmp_path / "errors"
+
+    def factory() -> Any:
+        import ctypes
+        import signal
+
+        def handle(way: str) -> Any:
+            pid = os.fork()
+            if pid == 0:
+                # Whatever number the page had is now this file's.
+                os.dup2(os.open(errors, os.O_WRONLY | os.O_CREAT | os.O_APPEND), 2)
+                files = [
+                    os.open(errors.with_name(f"f{n}"), os.O_RDWR | os.O_CREAT) for n in range(9)
+                ]
+                if way == "segfault":
+                    ctypes.string_at(0)
+                raise ValueError(f"{len(files)} files")
+            code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+            return code == -signal.SIGSEGV, [
+                errors.with_name(f"f{n}").stat().st_size for n in range(9)
+            ]
+
+        return handle
+
+    orch = orchestrator(supervisor=DefaultSupervisor())
+    orch.add_agent("a", factory)
+    handle = orch.spawn("a")
+    assert handle.deliver("raise", timeout=PATIENCE).result().output == (False, [0] * 9)
+    assert "ValueError: 9 files" in errors.read_text()
+    assert handle.deliver("segfault", timeout=PATIENCE).result().output == (True, [0] * 9)
+    assert "Segmentation fault" in errors.read_text()
