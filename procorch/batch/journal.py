@@ -8,6 +8,7 @@ every transaction first looks whether the number is still its own.
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
 import time
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from typing import Any, TypeAlias
 import msgspec
 
 from procorch.batch import salvage, schema
+from procorch.batch.destination import with_companions
 from procorch.batch.errors import JournalFenced
 from procorch.batch.items import Attempt, Row
 from procorch.batch.lock import Lock
@@ -61,11 +63,15 @@ class Journal(Reader):
     def __init__(self, path: Path, *, mend: bool = False) -> None:
         self._lock = Lock(path)
         self._epoch = 0
+        new = not path.exists()
         try:
             schema.create(path)
             self.mended = salvage.mend(path) if mend else None
             super().__init__(path, exact=True)
         except BaseException:
+            if new:  # nothing is in it
+                for each in with_companions(path):
+                    each.unlink(missing_ok=True)
             self._lock.release()
             raise
 
@@ -147,6 +153,11 @@ class Journal(Reader):
                 f"{self.path} was taken over by another runner (epoch {now}, ours is "
                 f"{self._epoch}); nothing more is written to it here"
             )
+
+    def make_room(self) -> None:
+        """Move what is in the log into the file, as far as that is possible on a full disk."""
+        with contextlib.suppress(sqlite3.Error):
+            self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
     def close(self) -> None:
         """Write no more, and let others."""

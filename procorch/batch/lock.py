@@ -36,8 +36,12 @@ class Lock:
             "host": socket.gethostname(),
             "since": time.strftime("%Y-%m-%d %H:%M:%S"),
         }
-        os.ftruncate(self._fd, 0)
-        os.write(self._fd, msgspec.json.encode(holder))
+        try:
+            os.ftruncate(self._fd, 0)
+            os.write(self._fd, msgspec.json.encode(holder))
+        except OSError as error:  # a full disk
+            self.release()
+            raise self._refusal(journal, error) from error
 
     def _acquire(self, journal: Path) -> int:
         while True:
@@ -49,7 +53,7 @@ class Lock:
                     f"{journal} cannot be written: there is no folder {journal.parent}"
                 ) from None
             except OSError as error:
-                raise JournalError(f"{journal} cannot be written: {error.strerror}") from error
+                raise self._refusal(journal, error) from error
             try:
                 fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 if self._is(fd):
@@ -59,8 +63,16 @@ class Lock:
                 text = _read(fd)
                 os.close(fd)
                 raise JournalBusy(f"{journal} is being written by {text}") from None
+            except OSError as error:  # a file system that has no locks
+                os.close(fd)
+                raise self._refusal(journal, error) from error
             # Its last holder has removed the file in between: this lock guards nothing.
             os.close(fd)
+
+    def _refusal(self, journal: Path, error: OSError) -> JournalError:
+        return JournalError(
+            f"{journal} cannot be written: {error.strerror} (its lock, {self._path})"
+        )
 
     def _must_be_a_lock(self, fd: int) -> None:
         """A journal called ``poetry`` must not take ``poetry.lock``, which is somebody else's."""

@@ -74,7 +74,10 @@ def connect(path: Path) -> sqlite3.Connection:
     Raises:
         JournalError: the file is no journal, one of a newer version, or damaged.
     """
-    connection = sqlite3.connect(path, isolation_level=None, timeout=30, check_same_thread=False)
+    with explained(path):
+        connection = sqlite3.connect(
+            path, isolation_level=None, timeout=30, check_same_thread=False
+        )
     connection.text_factory = _text
     with _named(path, connection):
         new = connection.execute("PRAGMA page_count").fetchall()[0][0] == 0

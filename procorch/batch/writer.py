@@ -4,19 +4,24 @@ A transaction costs the disk's time, not the items': whatever has come while the
 written goes into the next, and a fact waits at most `DELAY` for others. Only what is committed is
 acknowledged.
 
-A full disk is no reason to lose anything: the facts stay here, the runner is told (it takes no
+A disk that takes nothing (it is full, a quota or a limit on the size of files is reached, its
+server is away) is no reason to lose anything: the facts stay here, the runner is told (it takes no
 further items once enough of them wait), and the same transaction is tried again until there is
 room. Any other failure ends the run.
 """
 
 from __future__ import annotations
 
+import contextlib
+import os
 import queue
+import resource
 import sqlite3
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TypeAlias
 
 from procorch.batch.errors import JournalError
@@ -27,6 +32,13 @@ DELAY = 0.02
 """Seconds that a fact waits for others."""
 GROUP = 1000
 """Facts in one transaction, at most."""
+_WRITING = {
+    sqlite3.SQLITE_IOERR_WRITE,
+    sqlite3.SQLITE_IOERR_FSYNC,
+    sqlite3.SQLITE_IOERR_TRUNCATE,
+    sqlite3.SQLITE_IOERR_SHMSIZE,  # the log's index
+    sqlite3.SQLITE_IOERR_SHMMAP,
+}
 PATIENCE = 1.0
 """Seconds between two tries on a full disk."""
 
@@ -136,20 +148,46 @@ class Writer:
             try:
                 self._journal.write(facts)
             except sqlite3.Error as error:
-                if not _is_full(error):
+                if not _may_pass(error):
                     raise
+                if not stuck:
+                    stuck = True
+                    self._tell(Stuck(_trouble(self._journal.path, error)))
             else:
                 if stuck:
                     self._tell(Stuck(None))
                 return True
-            if not stuck:
-                stuck = True
-                self._tell(Stuck(f"no room on the disk for {self._journal.path}"))
             if self._giving_up.wait(PATIENCE):
                 return False
+            self._journal.make_room()
 
 
-def _is_full(error: sqlite3.Error) -> bool:
-    # What the log's index cannot get room for is reported as an error of its own.
+def _may_pass(error: sqlite3.Error) -> bool:
+    """Whether the disk may take it later.
+
+    SQLite tells a full disk from other errors, but not a quota, a limit on the size of files, or a
+    server that is away for a while: those are errors of writing.
+    """
     code = getattr(error, "sqlite_errorcode", 0)
-    return code & 0xFF == sqlite3.SQLITE_FULL or code == sqlite3.SQLITE_IOERR_SHMSIZE
+    return code & 0xFF == sqlite3.SQLITE_FULL or code in _WRITING
+
+
+def _trouble(path: Path, error: sqlite3.Error) -> str:
+    """What is wrong with the disk, in the words of the system; SQLite says only "I/O error"."""
+    if error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_FULL:
+        return f"no room on the disk for {path}"
+    beside = path.with_name(f".{path.name}.{os.urandom(4).hex()}.tmp")
+    try:
+        with beside.open("xb", buffering=0) as file:
+            file.write(bytes(4096))
+            os.fsync(file.fileno())
+        most = resource.getrlimit(resource.RLIMIT_FSIZE)[0]
+        why = str(error)
+        if most != resource.RLIM_INFINITY:
+            why = f"files may have {most} bytes (ulimit -f)"
+    except OSError as refusal:
+        why = os.strerror(refusal.errno or 0)
+    finally:
+        with contextlib.suppress(OSError):
+            beside.unlink(missing_ok=True)
+    return f"{path} cannot be written at the moment: {why}"
