@@ -98,11 +98,14 @@ class Guard:
             return {"died": {"code": None, "phase": "start", "request": None}}
         try:
             send(self._socket.fileno(), order)
+            self._process.send_signal(signal.SIGCONT)
             why = self._wait(order["timeout"], order["memory_limit"])
             report = None if why else receive(self._socket.fileno())
         except OSError:  # it died while the order was written
             why, report = {}, None
         if report is not None:
+            if order["pause"]:
+                self._process.send_signal(signal.SIGSTOP)
             return report
         phase, request = PHASES[self._page[0]], int.from_bytes(self._page[1:8], "big")
         process = self._process

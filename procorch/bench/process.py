@@ -44,6 +44,7 @@ class Conditions:
         start_timeout: seconds until the program is ready.
         memory_limit: resident bytes; more of them end the process.
         cpus: the processors that it may use; none: those of this process.
+        pause: it is stopped between its runs, so that its threads do not disturb other programs.
         stdout: what becomes of what it prints, as for `subprocess.Popen`.
         settings: of the guarding agent: its environment, directory, limits.
     """
@@ -53,6 +54,7 @@ class Conditions:
     start_timeout: float = 60.0
     memory_limit: int | None = None
     cpus: tuple[int, ...] = ()
+    pause: bool = False
     stdout: int | None = subprocess.DEVNULL
     settings: dict[str, Any] = field(default_factory=dict)
 
@@ -192,7 +194,7 @@ class Process:
         handle, self._handle = self._handle, None
         if handle is None:
             return
-        order = {"do": "close", "timeout": _LEAVES, "memory_limit": None}
+        order = {"do": "close", "timeout": _LEAVES, "memory_limit": None, "pause": False}
         with suppress(AgentError):  # It does not end by itself: its guard takes it along.
             handle.deliver(order, timeout=2 * _LEAVES).result()
         handle.cancel()
@@ -201,7 +203,10 @@ class Process:
     def _ask(self, order: dict[str, Any], turn: int, timeout: float | None) -> dict[str, Any]:
         assert self._handle is not None
         conditions = self._conditions
-        order = {**order, "timeout": timeout, "memory_limit": conditions.memory_limit}
+        order = {
+            **order, "timeout": timeout, "memory_limit": conditions.memory_limit,
+            "pause": conditions.pause,
+        }  # fmt: skip
         # A fork cannot watch itself: the limit holds for all calls of the order together.
         calls = len(self._case.requests) * (order.get("warmup_calls", 0) + 2)
         total = None if timeout is None or not conditions.fast else timeout * calls + 1.0

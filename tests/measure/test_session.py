@@ -161,6 +161,7 @@ def test_the_first_import_costs_what_it_costs_and_a_fork_says_that_it_is_one() -
     assert m.plan is not None
     assert m.plan.mode == "forked"
     assert {run.hash_seed for run in m.runs} == {None}
+    assert any("measured in forks" in note for note in m.notes)
 
 
 def test_a_fork_that_dies_or_hangs_costs_its_own_run(tmp_path: Path) -> None:
@@ -358,3 +359,62 @@ def test_several_programs_have_one_run_a_turn() -> None:
     assert turns == ["one", "two", "three"] * 3
     assert list(found) == ["one", "two", "three"]
     assert [run.turn for run in found["two"].runs] == [0, 1, 2]
+
+
+def test_threads_of_one_program_do_not_disturb_the_runs_of_another(tmp_path: Path) -> None:
+    def ticking():
+        import threading
+        import time
+
+        now = time.monotonic
+
+        def tick():
+            while True:
+                (tmp_path / "ticks").write_text(str(now()))
+
+        threading.Thread(target=tick, daemon=True).start()
+        return lambda x: None
+
+    def watching():
+        import time
+
+        def handle(x):
+            before = (tmp_path / "ticks").read_text()
+            time.sleep(0.1)
+            if (tmp_path / "ticks").read_text() != before:
+                raise RuntimeError("it ran")
+
+        return handle
+
+    c = compare(ticking, watching, runs=2, processes=1, warmup=0, loops=1)
+    assert c.b.success == "ok 2/2"
+
+
+def test_a_program_that_imports_procorch_late_has_a_context() -> None:
+    def handle():
+        def answer(x):
+            from procorch import current
+
+            if current().agent != "handle":
+                raise ValueError(current().agent)
+
+        return answer
+
+    assert measure(handle, **FEW).success == "ok 3/3"
+
+
+def test_agents_of_all_shapes_are_measured() -> None:
+    from procorch import AgentOptions
+
+    class Handles:
+        opened = False
+
+        async def ready(self):
+            self.opened = True
+
+        async def handle(self, x):
+            if not self.opened:
+                raise RuntimeError("not ready")
+
+    for factory in (lambda: AgentOptions(handler=abs), Handles, lambda: str):
+        assert measure(factory, [-1], **FEW).success == "ok 3/3"

@@ -63,18 +63,16 @@ class Subject:
             os.sched_setaffinity(0, order["cpus"])
         if order["path"] is not None:
             sys.path[:] = order["path"]
+        _Lender(order["name"])
         if order["factory"] is not None:
             from procorch.wire import codec
 
             codec.set_role("worker")
             found: Any = codec.load_factory(order["factory"])
-            from procorch import context as context
         else:
             found = loading.find(order["app"])
-        _lend_context(order["name"])
         params = dict(order["params"])
         self._program = program = Program(found, params, order["kind"], order["name"])
-        _lend_context(order["name"])
         loads = [loader(kind, data) for kind, data in order["requests"]]
         arguments = program.arguments(loads, order["given"])
         self._caller = Caller(program.call, arguments, self._tick)
@@ -134,11 +132,41 @@ def _per_call(
     return found
 
 
-def _lend_context(agent: str) -> None:
-    """Have `procorch.current()` work where the program knows procorch."""
-    context = sys.modules.get("procorch.context")
-    if context is not None and context.installed() is None:
-        context.install(context.Context(agent))
+class _Lender:
+    """Has `procorch.current()` work in this process once the program imports it, and not before.
+
+    Args:
+        agent: the name that the program sees.
+    """
+
+    def __init__(self, agent: str) -> None:
+        self._agent = agent
+        context = sys.modules.get("procorch.context")
+        if context is None:
+            sys.meta_path.insert(0, self)
+        elif context.installed() is None:
+            self._install(context)
+
+    def _install(self, context: Any) -> None:
+        context.install(context.Context(self._agent))
+
+    def find_spec(self, name: str, path: Any = None, target: Any = None) -> Any:
+        """Find `procorch.context` as always, and install a context once it is loaded."""
+        if name != "procorch.context":
+            return None
+        sys.meta_path.remove(self)
+        from importlib.util import find_spec
+
+        spec = find_spec(name)
+        assert spec is not None and spec.loader is not None  # noqa: PT018
+        execute = spec.loader.exec_module
+
+        def execute_and_install(module: Any) -> None:
+            execute(module)
+            self._install(module)
+
+        spec.loader.exec_module = execute_and_install  # type: ignore[method-assign]
+        return spec
 
 
 def _described(error: BaseException, phase: str, request: int | None) -> dict[str, Any]:
