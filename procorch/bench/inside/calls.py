@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 ENOUGH = 0.005
 """Seconds that the inner loops of a run take together: the clock's error is nothing against it."""
 _COPIES = 16
-"""Arguments made at a time where each call needs its own: few, so that the cache holds them."""
+"""Arguments made at a time where each call needs its own: few, so that they take little memory."""
 _EMPTY = 3
 """Empty loops, the fastest of which is subtracted: one may have been interrupted."""
 _MOST = 10**9
