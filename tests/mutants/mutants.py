@@ -1224,6 +1224,42 @@ MUTANTS = (
             FAILED_ITEMS + "a_journal_that_was_removed_leaves_its_failed_items",
         ),
     ),
+    # ---- Results: nothing that is read is written over, and one count for all
+    Mutant(
+        "salvage: the number of the last runner is given out again",
+        "batch/salvage.py",
+        "UNION ALL SELECT epoch FROM items UNION ALL SELECT 0",
+        "UNION ALL SELECT 0",
+        ("tests/batch/test_salvage.py::test_the_number_of_the_last_runner_is_not_given_out_again",),
+    ),
+    Mutant(
+        "merge: a file that came up meanwhile is replaced",
+        "batch/merge.py",
+        "        os.link(beside, out)\n",
+        "        os.replace(beside, out)\n",
+        ("tests/batch/test_merge.py::test_a_file_that_came_up_meanwhile_is_not_replaced",),
+    ),
+    Mutant(
+        "export: the journal is written over",
+        "cli/export.py",
+        "            destination.refuse(place, read, stdout=stdout)\n",
+        "",
+        ("tests/cli/test_outputs.py::test_stdout_that_is_the_journal_is_refused",),
+    ),
+    Mutant(
+        "batch: only a full disk is waited for",
+        "batch/writer.py",
+        " or code in _WRITING\n",
+        "\n",
+        ("tests/batch/test_disks.py::test_a_limit_on_the_size_of_files_is_waited_for",),
+    ),
+    Mutant(
+        "batch: items that left the input are not noted",
+        "batch/loop.py",
+        "            self._memory.settle(self.tally.ok + self.tally.failed)\n",
+        "            pass\n",
+        ("tests/cli/test_batch.py::test_items_that_left_the_input_are_counted_apart_everywhere",),
+    ),
     Mutant(
         "failed items: a name is taken without a look",
         "batch/failed_items.py",
