@@ -84,3 +84,15 @@ class Crew:
     def close(self) -> None:
         """End the workers at once: who wants to wait has waited for the outcomes."""
         self._orchestrator.close(drain=False)
+
+
+def check(
+    factory: Callable[[], Any], name: str, settings: dict[str, Any], start_method: str | None
+) -> None:
+    """Refuse what `Crew` would refuse before it starts a process.
+
+    Raises:
+        TypeError, ValueError: a setting is wrong.
+    """
+    orchestrator = AgentOrchestrator(supervisor=PoolSupervisor(), start_method=start_method)
+    orchestrator.add_agent(name, factory, charge_requests=True, **settings)

@@ -9,13 +9,13 @@ from typing import Any
 from procorch.batch import recipe, values
 from procorch.batch.errors import JournalMismatch
 from procorch.batch.items import SourceItem
-from procorch.batch.journal import Journal
+from procorch.batch.reader import Reader
 
 _SHOWN = 5
 
 
 def check(
-    journal: Journal,
+    journal: Reader,
     header: dict[str, Any],
     items: Callable[[], Iterator[SourceItem]],
     *,
@@ -64,7 +64,7 @@ def check(
     return "resumed", bool(before and before == now)
 
 
-def _same_factory(journal: Journal, then: dict[str, Any], now: dict[str, Any]) -> None:
+def _same_factory(journal: Reader, then: dict[str, Any], now: dict[str, Any]) -> None:
     what = "accept_changes=True (--accept-changes) goes on and keeps the outcomes that there are"
     if then["factory"].rpartition(":")[2] != now["factory"].rpartition(":")[2]:
         raise JournalMismatch(
@@ -78,7 +78,7 @@ def _same_factory(journal: Journal, then: dict[str, Any], now: dict[str, Any]) -
         )
 
 
-def _difference(journal: Journal, items: Iterator[SourceItem]) -> str:
+def _difference(journal: Reader, items: Iterator[SourceItem]) -> str:
     changed: list[str] = []
     known = new = 0
     for item in items:

@@ -2,27 +2,20 @@
 
 from __future__ import annotations
 
-import dataclasses
 import difflib
+import functools
 import os
-import queue
 import time
 from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, ParamSpec
 
 from procorch.batch import recipe
-from procorch.batch.crew import Crew
-from procorch.batch.feed import Feed
 from procorch.batch.halt import Halt
-from procorch.batch.intake import Intake
 from procorch.batch.items import REASONS
-from procorch.batch.journal import Journal
 from procorch.batch.journal_files import Outputs
-from procorch.batch.loop import Inbox, Loop
-from procorch.batch.memory import Durable, Forgetful, Memory, remove
-from procorch.batch.recheck import Recheck, scan
-from procorch.batch.resume import check
+from procorch.batch.prepared import Prepared
+from procorch.batch.recheck import scan
 from procorch.batch.runner import BatchRun
 from procorch.batch.selection import Selection, Shard
 from procorch.batch.sources import IdOf, open_source
@@ -30,7 +23,20 @@ from procorch.batch.terms import Terms
 from procorch.supervision.throttle import Throttle
 from procorch.units import seconds, whole
 
+_P = ParamSpec("_P")
 
+
+def _begun(prepare: Callable[_P, Prepared]) -> Callable[_P, BatchRun]:
+    """A function that prepares a batch as one that begins it, too."""
+
+    @functools.wraps(prepare)
+    def run(*args: _P.args, **given: _P.kwargs) -> BatchRun:
+        return prepare(*args, **given).begin()
+
+    return run
+
+
+@_begun
 def run_batch(
     factory: Callable[[], Any],
     items: str | os.PathLike[str] | Iterable[Any],
@@ -63,7 +69,7 @@ def run_batch(
     streams: Collection[int] = (1, 2),
     start_method: str | None = None,
     **settings: Any,
-) -> BatchRun:
+) -> Prepared:
     """Run every item on a crew of agents; each gets exactly one outcome, whatever dies meanwhile.
 
     Outcomes are written to a journal, one SQLite file, and are handed out once they are committed.
@@ -171,42 +177,14 @@ def run_batch(
         "command": command,
         "at": time.time(),
     }
-    inbox: Inbox = queue.SimpleQueue()
-    name = recipe.name_of(factory).rpartition(":")[2]
-    memory: Memory
-    if journal_path is None:
-        crew = Crew(factory, count, name, settings, start_method, seed)
-        memory = Forgetful(inbox.put)
-    else:
-        new = not journal_path.exists()
-        journal = Journal(journal_path, mend=retry_failed)
-        try:
-            kind, unmoved = check(
-                journal, header, lambda: selection.of(source),
-                resume=resume or retry_failed, redo=redo, accept_changes=accept_changes,
-            )  # fmt: skip
-            terms = dataclasses.replace(terms, unmoved=unmoved)
-            crew = Crew(factory, count, name, settings, start_method, seed)
-            try:
-                memory = Durable(journal, journal.begin(header, kind, afresh=redo), inbox.put)
-            except BaseException:
-                crew.close()
-                raise
-        except BaseException:
-            journal.close()
-            if new:
-                remove(journal_path)
-            raise
-    recheck = None
-    if found is None:
-        left = selection.of(source)
-    else:
-        recheck = Recheck(source, selection, found, tolerant=accept_changes)
-        left = recheck.items()
-    fed = Feed(left, inbox.put) if source.live else left
-    intake = Intake(fed, memory, terms, ahead=source.repeatable)
-    loop = Loop(intake, crew, memory, inbox, terms, recheck)
-    return BatchRun(loop, crew, memory, inbox, intake, total)
+    return Prepared(
+        factory, source, selection, found, terms, header, journal_path, count, settings,
+        start_method, seed, resume or retry_failed, redo,
+    )  # fmt: skip
+
+
+prepare_batch: Callable[..., Prepared] = run_batch.__wrapped__  # type: ignore[attr-defined]
+"""`run_batch` as far as nothing is begun: its `Prepared`."""
 
 
 def _reasons(given: Collection[str]) -> frozenset[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +16,8 @@ from procorch.cli.verb import Verb
 from procorch.launch.choose import METHODS
 
 if TYPE_CHECKING:
-    from procorch.batch.runner import BatchRun
+    from procorch.batch.dry import Plan
+    from procorch.batch.prepared import Prepared
 
 _TICK = 0.1
 """Seconds between two looks at what has happened."""
@@ -105,14 +105,16 @@ def command(app: str, source: str, out: Path | None, **given: Any) -> int:
     click.get_current_context().with_resource(told_warnings())
     method = given["start_method"]
     factory = load(app, start_method=method, bytecode=not given["dry_run"])
-    out = places.usual_out(app, source) if out is None else out
+    usual = out is None
+    out = places.usual_out(app, source, make=not given["dry_run"]) if out is None else out
     again = verb.again(*_GO_ON)
     try:
+        prepared = _prepared(factory, source, out, given, again)
         if given["dry_run"]:
-            return _dry_run(source, out, given)
+            return _tell(prepared.rehearse(folder_to_come=usual), source, out, given)
         with (
             replacements() as replaced,
-            _started(factory, source, out, given, again) as run,
+            prepared.begin() as run,
             signals.draining(lambda now: run.stop(now=now), given["grace"]) as drain,
         ):
             with shown(run, watch=given["watch"], data_flows=given["as_json"]) as view:
@@ -145,15 +147,15 @@ def command(app: str, source: str, out: Path | None, **given: Any) -> int:
     return ExitCode.SOME_FAILED if summary.failed else ExitCode.DONE
 
 
-def _started(factory: Any, source: str, out: Path, given: dict[str, Any], again: str) -> BatchRun:
+def _prepared(factory: Any, source: str, out: Path, given: dict[str, Any], again: str) -> Prepared:
     from procorch import Throttle
-    from procorch.batch.start import run_batch
+    from procorch.batch.start import prepare_batch
 
     settings = {"prefetch": given["prefetch"]}
     if given["memory"] is not None:
         settings["memory_limit"] = int(given["memory"])
     longest = given["max_pause"]
-    return run_batch(
+    return prepare_batch(
         factory, source, out=out, workers=given["workers"], timeout=given["timeout"],
         retries=given["retries"], retry_on=given["retry_on"],
         allowed_failures=given["allowed_failures"], halt=given["halt"], resume=given["resume"],
@@ -168,25 +170,7 @@ def _started(factory: Any, source: str, out: Path, given: dict[str, Any], again:
     )  # fmt: skip
 
 
-def _dry_run(source: str, out: Path, given: dict[str, Any]) -> int:
-    from procorch.batch.dry import plan
-    from procorch.batch.journal_files import Outputs
-    from procorch.batch.reader import Reader
-    from procorch.batch.selection import Selection, Shard
-    from procorch.batch.sources import open_source
-
-    shard = None if given["shard"] is None else Shard.parse(given["shard"])
-    selection = Selection(shard, given["limit"], allow_empty=given["allow_empty"])
-    opened = open_source(
-        source, form=given["form"], id=given["id_"], delimiter=given["delimiter"],
-        outputs=Outputs(out, streams.descriptors()),
-    )  # fmt: skip
-    items = selection.of(opened)
-    with Reader(out) if out.exists() else contextlib.nullcontext() as journal:
-        found = plan(
-            items, journal, retry_failed=given["retry_failed"], redo=given["redo"],
-            accept_changes=given["accept_changes"],
-        )  # fmt: skip
+def _tell(found: Plan, source: str, out: Path, given: dict[str, Any]) -> int:
     if given["as_json"]:
         names = ("total", "ok", "failed", "changed", "left")
         streams.emit(json.dumps({name: getattr(found, name) for name in names}))

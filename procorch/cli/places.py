@@ -14,11 +14,16 @@ _SUFFIX = re.compile(r"\.(jsonl|ndjson|json|csv|tsv|txt|parquet)(\.gz)?$", re.IG
 """Only what says the format: data.2026-11-27.csv and data.2026-11-28.csv are two batches."""
 
 
-def usual_out(app: str, source: str) -> Path:
-    """Where a batch is kept that was given no place; the same for the same words."""
+def usual_out(app: str, source: str, *, make: bool = True) -> Path:
+    """Where a batch is kept that was given no place; the same for the same words.
+
+    Args:
+        make: make the folder.
+    """
     factory = app.rpartition(":")[2]
     name = "stdin" if source == "-" else _SUFFIX.sub("", Path(source).name)
-    path = usual(_clean(f"{factory}-{name}"))
+    name_of_run = _clean(f"{factory}-{name}")
+    path = usual(name_of_run) if make else HOME / f"{name_of_run}.db"
     before = HOME / (_clean(f"{factory}-{name.split('.')[0]}") + ".db")
     return before if not path.exists() and _is_of(before, source) else path
 

@@ -259,7 +259,9 @@ def test_a_dry_run_reads_everything_and_runs_nothing(folder: Path, run: Run) -> 
     assert "6 are to be run, a, crash, b first" in ended.stdout
     assert not (folder / "run.db").exists()
     run("batch", "app:double", "in.jsonl", "-o", "run.db", "--limit", "4")
-    ended = run("batch", "app:double", "in.jsonl", "-o", "run.db", "--dry-run", "--json")
+    ended = run(
+        "batch", "app:double", "in.jsonl", "-o", "run.db", "--dry-run", "--json", "--resume"
+    )
     assert json.loads(ended.stdout) == {
         "total": 6, "ok": 2, "failed": 2, "changed": 0, "left": 2,
     }  # fmt: skip
@@ -270,6 +272,48 @@ def test_a_dry_run_reads_everything_and_runs_nothing(folder: Path, run: Run) -> 
     ended = run("batch", "app:double", "in.jsonl", "-o", "run.db", "--dry-run")
     assert ended.code == 2
     assert "item 'a' is there twice: in.jsonl:1, and in.jsonl:7" in ended.stderr
+
+
+@pytest.mark.parametrize("out", [(), ("-o", "run.db")])
+def test_a_dry_run_writes_nothing(out: tuple[str, ...], folder: Path, run: Run) -> None:
+    before = sorted(folder.rglob("*"))
+    assert run("batch", "app.py:double", "in.jsonl", *out, "--dry-run").code == 0
+    assert sorted(folder.rglob("*")) == before
+    run("batch", "app.py:double", "in.jsonl", *out)
+    before = sorted(folder.rglob("*"))
+    assert run("batch", "app.py:double", "in.jsonl", *out, "--dry-run", "--resume").code == 0
+    assert sorted(folder.rglob("*")) == before
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        (), ("--redo", "--resume"), ("--resume", "--shard", "1/2"), ("--redo", "--halt", "later"),
+        ("--redo", "--retry-on", "crash"), ("--resume", "--id", "n"), ("-o", "missing/run.db"),
+        ("-o", "."), ("-o", "in.jsonl"),
+    ],
+    ids=lambda arguments: " ".join(arguments) or "there is a batch already",
+)  # fmt: skip
+def test_a_dry_run_refuses_what_the_run_would_refuse(
+    arguments: tuple[str, ...], folder: Path, run: Run
+) -> None:
+    batch = ("batch", "app.py:double", "in.jsonl", "-o", "run.db")
+    run(*batch)
+    real, dry = run(*batch, *arguments), run(*batch, *arguments, "--dry-run")
+    assert (dry.code, dry.stdout, dry.stderr) == (2, "", real.stderr)
+
+
+def test_a_dry_run_refuses_a_changed_app_and_a_changed_input(folder: Path, run: Run) -> None:
+    batch = ("batch", "app.py:double", "in.jsonl", "-o", "run.db", "--resume", "--dry-run")
+    run(*batch[:-2])
+    with open("in.jsonl", "a") as file:
+        file.write('{"id": "new", "n": 1}\n')
+    changed = run(*batch)
+    assert (changed.code, "the input has changed since" in changed.stderr) == (2, True)
+    assert "1 are to be run, new first" in run(*batch, "--accept-changes").stdout
+    (folder / "app.py").write_text(APP.replace("* 2", "* 3"))
+    changed = run(*batch)
+    assert (changed.code, "has changed since" in changed.stderr) == (2, True)
 
 
 def test_a_halted_batch_says_so_by_its_exit_code(folder: Path, run: Run) -> None:
