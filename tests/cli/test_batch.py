@@ -391,6 +391,60 @@ def test_bad_input_is_a_line_that_says_what_to_do(
     assert "Traceback" not in ended.stderr
 
 
+THROTTLED = """
+import os, time
+from procorch import ModelThrottled
+
+def busy():
+    def handle(item):
+        with open("calls", "a") as calls:
+            calls.write("x")
+        if not os.path.exists("first"):
+            open("first", "w").close()
+        if time.time() < os.path.getmtime("first") + 0.5:
+            raise ModelThrottled("slow down", retry_after=0.6)
+        return item["n"]
+    return handle
+"""
+
+
+def test_a_throttled_batch_pauses_says_so_and_needs_no_retries(folder: Path, run: Run) -> None:
+    (folder / "busy.py").write_text(THROTTLED)
+    ended = run("batch", "busy.py:busy", "in.jsonl", "-o", "run.db", "-j", "2")
+    assert ended.code == 0, ended.stderr
+    assert "batch: 0/6 items, paused 1 s: throttled by agent 'busy': slow down" in ended.stderr
+    assert "6 ok, 0 failed of 6 items" in flat(ended.stdout)
+    assert 7 <= len((folder / "calls").read_text()) <= 8
+    assert "throttled" not in run("batch", "app.py:double", "in.jsonl", "-o", "b.db").stderr
+
+
+def test_a_pause_can_be_made_shorter_or_done_without(folder: Path, run: Run) -> None:
+    (folder / "busy.py").write_text(THROTTLED)
+    ended = run("batch", "busy.py:busy", "in.jsonl", "-o", "run.db", "-j", "1", "--max-pause", "0")
+    assert ended.code == 1, ended.stderr
+    assert "paused" not in ended.stderr
+    assert "ModelThrottled" in ended.stdout
+
+
+@pytest.mark.parametrize(
+    ("rate", "says"), [("fast", "is not a rate; write '10/s'"), ("0/s", "0/s")]
+)
+def test_a_rate_that_is_none_is_refused(rate: str, says: str, folder: Path, run: Run) -> None:
+    ended = run("batch", "app.py:double", "in.jsonl", "-o", "run.db", "--rate", rate)
+    assert ended.code == 2
+    assert "--rate" in ended.stderr
+    assert says in flat(ended.stderr)
+    assert not (folder / "run.db").exists()
+
+
+def test_a_rate_is_kept(folder: Path, run: Run) -> None:
+    ended = run("batch", "app.py:double", "in.jsonl", "-o", "run.db", "--rate", "10/s", "--json")
+    assert len(ended.stdout.splitlines()) == 6
+    took = re.search(r"in ([0-9.]+) s", flat(ended.stderr))
+    assert took is not None
+    assert float(took[1]) >= 0.4
+
+
 def test_a_misspelled_option_gets_the_nearest_name(folder: Path, run: Run) -> None:
     ended = run("batch", "app:double", "in.jsonl", "--retires", "2")
     assert "--retries" in ended.stderr

@@ -57,6 +57,7 @@ FORKS = "tests/process/test_forks.py::test_"
 DESCRIPTORS = "tests/process/test_descriptors.py::test_"
 SURROUNDINGS = "tests/process/test_surroundings.py::test_"
 AGENT = "tests/agents/test_agent.py::test_"
+THROTTLE = "tests/supervision/test_throttle.py::test_"
 MEMORY = "tests/process/test_memory.py::test_"
 ERROR_MAP = "tests/adapters/test_error_map.py::test_"
 SIGNALS = "tests/cli/test_signals.py::test_"
@@ -170,6 +171,70 @@ MUTANTS = (
         "    elif a.excused and a.reason is None and not lost:\n",
         "    elif False:\n",
         (MACHINE + "a_replacement_after_a_deadline_is_not_counted",),
+    ),
+    # ---- N23: one pause for all
+    Mutant(
+        "nothing goes in a pause",
+        "supervision/throttle.py",
+        "            at = max(at, self.until if busy < self.allowed else self._grows_at)\n",
+        "            at = max(at, now if busy < self.allowed else self._grows_at)\n",
+        (THROTTLE + "a_throttled_service_gets_no_request_in_the_pause_and_none_fails", SIMULATE),
+    ),
+    Mutant(
+        "load comes back step by step after a pause",
+        "supervision/throttle.py",
+        "        self.allowed, self._answers = 1, 0\n",
+        "        self.allowed, self._answers = busy, 0\n",
+        (THROTTLE + "answers_that_take_long_do_not_keep_load_away",),
+    ),
+    Mutant(
+        "what was sent before a pause says nothing of it",
+        "supervision/throttle.py",
+        "        if self.allowed is None or now < self.until:\n",
+        "        if self.allowed is None:\n",
+        (THROTTLE + "who_was_under_way_when_the_pause_began_neither_begins_another_nor_ends_it",),
+    ),
+    Mutant(
+        "long answers do not keep load away after a pause",
+        "supervision/throttle.py",
+        "            if now >= self._grows_at:\n",
+        "            if False:\n",
+        (THROTTLE + "answers_that_take_long_do_not_keep_load_away",),
+    ),
+    Mutant(
+        "a pause has a longest time",
+        "supervision/throttle.py",
+        "min(self.throttle.longest, max(usual, asked if asked > 0 else 0.0))",
+        "max(usual, asked if asked > 0 else 0.0)",
+        (THROTTLE + "a_pause_is_as_long_as_asked_within_its_bounds", SIMULATE),
+    ),
+    Mutant(
+        "what its caller notices is not tried again after a pause",
+        "supervision/holding.py",
+        "    if not request.repeatable or request",
+        "    if request",
+        (THROTTLE + "what_may_not_be_repeated_is_not_but_has_the_pause_all_the_same", SIMULATE),
+    ),
+    Mutant(
+        "what was sent ahead waits for the end of a pause",
+        "supervision/requests.py",
+        " and not (_has_ahead(core, a) and holding.crowded(core, a)):\n",
+        ":\n",
+        (THROTTLE + "what_was_sent_ahead_is_not_begun_in_a_pause",),
+    ),
+    Mutant(
+        "a drain waits for the end of a pause",
+        "supervision/requests.py",
+        "    done = not a.inflight and not holding.held_back(core, a)\n",
+        "    done = not a.inflight\n",
+        (THROTTLE + "a_drain_waits_for_the_pause",),
+    ),
+    Mutant(
+        "the timer of a pause ends with its queue",
+        "supervision/ending.py",
+        "        core.timers.disarm((Due.FLOW, a.mailbox))\n",
+        "",
+        (SIMULATE,),
     ),
     # ---- memory: what counts against a limit, and whose it is
     Mutant(

@@ -88,6 +88,7 @@ def test_who_was_under_way_when_the_pause_began_neither_begins_another_nor_ends_
     assert flow.throttled(busy(10.0), 0.0, 4)
     assert not flow.throttled(busy(10.0), 0.1, 4)
     assert not flow.answered(0.2, 4)
+    assert flow.allowed == 1
     assert flow.opens_at(0.3, 0) == pytest.approx(10.1)
     assert flow.throttled(busy(60.0), 0.4, 4), "a much longer one is told"
 
