@@ -6,6 +6,7 @@ interpreter and click allow.
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from collections.abc import Sequence
@@ -15,6 +16,7 @@ import click
 
 from procorch import __version__
 from procorch.cli import signals, streams
+from procorch.cli.exits import ExitCode
 
 VERBS = {
     "batch": "Run every item of an input on crash-isolated agents, durably.",
@@ -105,7 +107,21 @@ def main(args: Sequence[str] | None = None) -> int:
     except click.Abort as abort:  # click's word for Ctrl-C, after it has ended the line
         streams.note("procorch: interrupted")
         return signals.exit_code(abort.__cause__)
+    except (MemoryError, RuntimeError, OSError) as error:
+        if not _is_shortage(error):
+            raise
+        streams.note(
+            "Error: the system grants no more memory, processes or threads; look at `ulimit -v` "
+            f"and `ulimit -u`: {str(error) or type(error).__name__}"
+        )
+        return ExitCode.USAGE
     return code if isinstance(code, int) else 0
+
+
+def _is_shortage(error: MemoryError | RuntimeError | OSError) -> bool:
+    if isinstance(error, OSError):
+        return error.errno in (errno.ENOMEM, errno.EAGAIN)
+    return isinstance(error, MemoryError) or "can't start new thread" in str(error)
 
 
 if __name__ == "__main__":

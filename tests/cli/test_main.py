@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import subprocess
 import sys
@@ -111,7 +112,14 @@ def a_verb_that_raises(error: BaseException) -> ModuleType:
 
 @pytest.mark.parametrize(
     ("error", "code"),
-    [(KeyboardInterrupt(), 130), (click.UsageError("no"), 2), (click.ClickException("no"), 1)],
+    [
+        (KeyboardInterrupt(), 130),
+        (click.UsageError("no"), 2),
+        (click.ClickException("no"), 1),
+        (MemoryError(), 2),
+        (RuntimeError("can't start new thread"), 2),
+        (OSError(errno.ENOMEM, "Cannot allocate memory"), 2),
+    ],
     ids=lambda value: type(value).__name__,
 )
 def test_what_ends_a_verb_becomes_an_exit_code(
@@ -120,6 +128,28 @@ def test_what_ends_a_verb_becomes_an_exit_code(
     monkeypatch.setitem(cli.VERBS, "broken", "Raises.")
     monkeypatch.setitem(sys.modules, "procorch.cli.broken", a_verb_that_raises(error))
     assert cli.main(["broken"]) == code
+
+
+def test_an_error_of_ours_is_not_called_a_shortage(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(cli.VERBS, "broken", "Raises.")
+    monkeypatch.setitem(sys.modules, "procorch.cli.broken", a_verb_that_raises(RuntimeError("x")))
+    with pytest.raises(RuntimeError, match="x"):
+        cli.main(["broken"])
+
+
+@pytest.mark.parametrize("kilobytes", [60_000, 80_000])
+def test_a_small_limit_on_memory_is_an_error_in_one_line(kilobytes: int, tmp_path: Path) -> None:
+    (tmp_path / "app.py").write_text("def f():\n    return lambda item: item\n")
+    (tmp_path / "in.jsonl").write_text("1\n")
+    limited = f'ulimit -v {kilobytes}; exec "$@"'
+    done = subprocess.run(
+        ["sh", "-c", limited, "sh", *COMMAND, "batch", "app.py:f", "in.jsonl", "-o", "run.db"],
+        capture_output=True, text=True, timeout=LIMIT, env=environment({}),
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert done.stderr.startswith("Error: ")
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "run.db").exists()
 
 
 def test_a_reader_that_has_had_enough_is_no_error_worth_a_traceback() -> None:
