@@ -56,9 +56,10 @@ def _put(journal: Path, first: str, rest: Iterator[str], earlier: list[Path]) ->
             if path in earlier:
                 os.replace(name, path)
                 return path
-            # A link, as it never replaces a file, not even one that has just been made.
+            # Made first, as replacing would take a file that has just come.
             with contextlib.suppress(FileExistsError):
-                os.link(name, path)
+                os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+                os.replace(name, path)
                 return path
         raise AssertionError("numbers do not end")
     finally:
@@ -94,9 +95,10 @@ def _is_of(path: Path, reader: Reader, batch: float) -> bool:
                         return False
                 elif line.batch != batch:
                     return False
+            # An empty one was made by a runner that was killed before it wrote.
+            return known.st_size > 0 or known.st_mtime >= batch
     except (msgspec.MsgspecError, UnicodeDecodeError, OSError):
         return False
-    return True
 
 
 def _has(reader: Reader, id: str) -> bool:

@@ -130,16 +130,26 @@ class Outputs:
                 f"{name} is the input, and this batch writes {written}, which is the same file; "
                 "name another journal, out= (-o)"
             )
-        if self._journal is None or not self._journal.name:
-            return
-        failed = failed_file(self._journal)
-        with contextlib.suppress(OSError):
-            if identity(os.stat(failed)) == identity(read):
-                raise BatchInputError(
-                    f"{name} is the input, and {failed} is the same file, where the failed items "
-                    f"of {self._journal} are put; name another journal, out= (-o), or go on with "
-                    "the input of that batch, retry_failed=True (--retry-failed)"
-                )
+        failed = self._failed().get(identity(read))
+        if failed is not None:
+            raise BatchInputError(
+                f"{name} is the input, and {failed} is the same file, where the failed items of "
+                f"{self._journal} are put; name another journal, out= (-o), or go on with the "
+                "input of that batch, retry_failed=True (--retry-failed)"
+            )
+
+    def _failed(self) -> dict[Identity, Path]:
+        """The files that have the name of one of failed items."""
+        found: dict[Identity, Path] = {}
+        if self._journal is None:
+            return found
+        pattern = failed_name(self._journal.name)
+        with contextlib.suppress(OSError):  # opening the journal says what is wrong with it
+            for path in self._journal.parent.iterdir():
+                if pattern.fullmatch(path.name):
+                    with contextlib.suppress(OSError):
+                        found[identity(path.stat())] = path
+        return found
 
 
 def _files_of(streams: Iterable[int]) -> Iterable[Identity]:

@@ -9,11 +9,12 @@ from typing import Any
 
 import pytest
 
-from procorch import JournalError, run_batch
+from procorch import BatchInputError, JournalError, run_batch
 from procorch.batch.failed_items import write_failed
 from procorch.batch.journal_files import failed_file
 from tests.batch import agents
 
+OLD = '{"procorch":1,"id":"i0","input":1}\n'
 MINE = '{"id": 1, "text": "of the user"}\n'
 
 
@@ -45,7 +46,9 @@ def test_only_a_final_db_is_replaced(tmp_path: Path, journal: str, failed: str) 
     assert batch(tmp_path / journal, 1) == tmp_path / failed
 
 
-@pytest.mark.parametrize("text", [MINE, "no JSON", '{"procorch":1,"id":"i0","input":1}\n', "\0"])
+@pytest.mark.parametrize(
+    "text", [MINE, "no JSON", '{"procorch":1,"id":"i0","input":1}\n', "\0", ""]
+)
 def test_a_file_of_the_user_is_left_alone(tmp_path: Path, text: str) -> None:
     out, mine = tmp_path / "run.db", tmp_path / "run.failed.jsonl"
     mine.write_text(text)
@@ -96,6 +99,21 @@ def test_a_file_that_0_1_wrote_is_written_again(tmp_path: Path) -> None:
     path.write_text(old)
     assert batch(out, 1, resume=True) == path
     assert path.read_text() != old
+
+
+def test_a_file_of_failed_items_is_no_input_of_its_own_batch(tmp_path: Path) -> None:
+    """It is written again at the end, whichever of its names it has."""
+    out = tmp_path / "run.db"
+    (tmp_path / "run.failed.jsonl").write_text(MINE)
+    second = batch(out, 1)
+    assert second == tmp_path / "run.failed.2.jsonl"
+    for path in (tmp_path / "run.failed.jsonl", second):
+        before = path.read_text()
+        with pytest.raises(BatchInputError, match="where the failed items of"):
+            run_batch(agents.echo, path, out=out, workers=1, resume=True)
+        assert path.read_text() == before
+    with run_batch(agents.echo, second, out=tmp_path / "again.db", workers=1) as run:
+        assert run.summary().ok == 1
 
 
 def test_nothing_else_is_left_beside_the_journal(tmp_path: Path) -> None:

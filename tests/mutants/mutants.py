@@ -1328,8 +1328,8 @@ MUTANTS = (
     Mutant(
         "failed items: a name is taken without a look",
         "batch/failed_items.py",
-        "                os.link(name, path)\n",
-        "                os.replace(name, path)\n",
+        "os.O_CREAT | os.O_EXCL",
+        "os.O_CREAT",
         (FAILED_ITEMS + "a_file_of_the_user_is_left_alone",),
     ),
     Mutant(
