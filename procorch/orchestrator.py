@@ -81,7 +81,8 @@ class AgentOrchestrator:
         self._monitor: Monitor | None = None
         self._closed = False
         self._keys = itertools.count(1)
-        self._lock = threading.Lock()
+        # Re-entrant: a signal handler or a finalizer may come in between and use this, too.
+        self._lock = threading.RLock()
 
     def with_supervisor(self, policy: Policy) -> Self:
         """Set the policy for agents spawned from now on."""
@@ -402,9 +403,12 @@ class AgentOrchestrator:
                 raise AgentStopped("the orchestrator is closed")
             if self._monitor is None:
                 monitor = self._make_monitor()
-                monitor.start()
-                close_at_exit(monitor)
-                self._monitor = monitor
+                if self._closed:
+                    raise AgentStopped("the orchestrator is closed")
+                if self._monitor is None:
+                    self._monitor = monitor
+                    monitor.start()
+                    close_at_exit(monitor)
             return self._monitor
 
     def _make_monitor(self) -> Monitor:

@@ -46,7 +46,7 @@ class Registry:
 
     def __init__(self) -> None:
         self._entries: dict[str, Entry] = {}
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
 
     def add(
         self,

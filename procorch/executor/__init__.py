@@ -14,7 +14,7 @@ from procorch.errors import MessageTooLarge, SerializationError, StartError
 from procorch.executor import mapping
 from procorch.executor.call import Call, caller
 from procorch.executor.closing import Closing
-from procorch.executor.contexts import start_method
+from procorch.executor.contexts import initializer_of, start_method
 from procorch.executor.errors import broken_by, translated
 from procorch.executor.future import CallFuture
 from procorch.pool import AgentPool, PoolInfo
@@ -80,7 +80,10 @@ class AgentExecutor(concurrent.futures.Executor):
         }
         try:
             self._pool = AgentPool(
-                caller(initializer, tuple(initargs)), self._max_workers, name=name, **settings
+                caller(*initializer_of(initializer, tuple(initargs))),
+                self._max_workers,
+                name=name,
+                **settings,
             )
         except StartError as error:
             # It is in the log. The standard library's starts its workers later, and says so then.

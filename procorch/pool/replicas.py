@@ -55,7 +55,7 @@ class Replicas:
     ) -> None:
         self._orchestrator = orchestrator
         self._name = name
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._handles = list(orchestrator.spawn_replicas(name, workers + spares))
         self.queue = self._handles[0]
         """Stands for all of them: what is sent to it goes to whoever is free first."""

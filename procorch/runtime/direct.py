@@ -11,6 +11,8 @@ What endangers a turn that is taken on a thread of the user's, and what is done 
 * *A signal handler that raises* (Ctrl-C) in the main thread, in the middle of a step, would leave
   the machine in pieces. Handlers wait for the end of the turn, some microseconds: `_Quiet`.
 * *A stack that is nearly full* would end a step by `RecursionError`: `_has_room` looks first.
+* *A signal handler that waits for the same worker* while this thread waits for its socket: it gives
+  the socket back to the monitor first (`loans`).
 * *An outcome fixed by another thread* (a death, a deadline): it wakes the caller, which waits for
   an eventfd of its own as well.
 """
@@ -26,10 +28,12 @@ import threading
 from _signal import NSIG, getsignal, signal  # type: ignore[import-not-found]
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from types import FrameType
 from typing import Any, Protocol, TypeAlias, TypeVar
 
 from procorch.launch.base import WorkerProcess
+from procorch.runtime import loans
 from procorch.runtime.entrance import Outgoing
 from procorch.runtime.reply import Reply
 from procorch.supervision import events as ev
@@ -94,7 +98,9 @@ class Direct:
         """
         if not self.allowed or not _has_room(_FRAMES):
             return
+        loans.give_back()
         quiet, fd = _Quiet(), -1
+        bell = self._bells.pop() if self._bells else _Bell()
 
         def begin() -> None:
             nonlocal fd
@@ -102,6 +108,9 @@ class Direct:
             self._step(request.event())
             if request.process is not None:
                 fd = request.process.lend()
+                if fd >= 0:
+                    bell.thread = threading.get_ident()
+                    loans.holders[bell.thread] = partial(self._return, request.process, bell)
 
         try:
             with quiet:
@@ -109,13 +118,22 @@ class Direct:
                     return
                 self._act(begin)
             if fd >= 0 and request.process is not None:
-                self._attend(reply, request.process, fd, quiet)
+                self._attend(reply, request.process, fd, quiet, bell)
                 fd = -1
         finally:
+            loans.holders.pop(threading.get_ident(), None)
             if fd >= 0 and request.process is not None:  # It is left by an interrupt (Ctrl-C).
-                with quiet:
-                    self._turns.turn.acquire()
-                    self._act(request.process.take_back)
+                self._return(request.process, bell)
+            self._bells.append(bell)
+            if self._closed:
+                self.close()
+
+    def _return(self, process: WorkerProcess, bell: _Bell) -> None:
+        """Have the monitor read again what this thread has read, and ring whoever has the news."""
+        bell.thread = 0
+        with _Quiet():
+            self._turns.turn.acquire()
+            self._act(process.take_back)
 
     def close(self) -> None:
         """All outcomes are fixed; for who has the turn."""
@@ -123,7 +141,9 @@ class Direct:
         while self._bells:
             self._bells.pop().close()
 
-    def _attend(self, reply: Reply[Any], process: WorkerProcess, fd: int, quiet: _Quiet) -> None:
+    def _attend(
+        self, reply: Reply[Any], process: WorkerProcess, fd: int, quiet: _Quiet, bell: _Bell
+    ) -> None:
         """Read from ``fd``, which is lent to this thread."""
 
         def read() -> bool:
@@ -133,20 +153,13 @@ class Direct:
                 return False
             return lent
 
-        bell = self._bells.pop() if self._bells else _Bell()
-        try:
-            bell.thread = threading.get_ident()
-            reply.notify(bell.ring)
-            lent = True
-            while lent:
-                bell.wait(fd)
-                with quiet:
-                    self._turns.turn.acquire()
-                    lent = self._act(read)
-        finally:
-            self._bells.append(bell)
-            if self._closed:
-                self.close()
+        reply.notify(bell.ring)
+        lent = not reply.done()  # it may have been given back, and answered, meanwhile
+        while lent:
+            bell.wait(fd)
+            with quiet:
+                self._turns.turn.acquire()
+                lent = self._act(read)
 
     def _act(self, act: Callable[[], T]) -> T:
         """Use the turn, which this thread has taken, and end it."""

@@ -11,6 +11,7 @@ from typing import Any, Protocol, TypeVar
 
 from procorch.errors import AgentError, MailboxFull, MessageTooLarge, RequestTimeout
 from procorch.launch.base import WorkerProcess
+from procorch.runtime import loans
 from procorch.runtime.chunks import ChunkReply, Items
 from procorch.runtime.clock import Clock
 from procorch.runtime.link import Link
@@ -261,6 +262,8 @@ class Entrance:
             patience = 0.0
         limited = not (wait and _on_event_loop())
         if limited and wait:
+            if not request.mailbox.has_place():
+                loans.give_back()
             patience = self._clock.attend(request.mailbox.has_place, patience)
         if request.mailbox.enter(patience, wait=limited):
             try:

@@ -25,6 +25,10 @@ class Latch:
         with contextlib.suppress(RuntimeError):  # it was open
             self._lock.release()
 
+    def is_open(self) -> bool:
+        """Whether `open` was called; False for a moment while somebody goes on."""
+        return not self._lock.locked()
+
     def wait(self, timeout: float | None = None) -> bool:
         """Wait at most ``timeout`` seconds; whether it is open."""
         longest = threading.TIMEOUT_MAX

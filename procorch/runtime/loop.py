@@ -12,7 +12,11 @@ Two races over descriptor numbers, which the system gives out again as soon as t
   end and the next start, which gets the numbers of the old one. What was ready in that round was
   the old one's: hence `_Watch.since`. If it is ready itself, the next round finds it so.
 * *A poster that is late* may find the loop closed after it saw it asleep. It must not write its
-  eight bytes into whatever has the number now: hence `_waking`.
+  eight bytes into whatever has the number now: hence `_Bell`, which is closed when nobody has it.
+
+A poster may be interrupted by a signal handler or a finalizer that posts, too, and waits for what
+comes of it. So it takes no lock; and while it is between "I shall wake the loop" and having done
+so, nobody relies on it: hence `_rousing`.
 """
 
 from __future__ import annotations
@@ -46,6 +50,18 @@ class _Watch:
         self.writable: Callable[[], None] | None = None
 
 
+class _Bell:
+    """An eventfd that is closed with the last reference to it."""
+
+    __slots__ = ("fd",)
+
+    def __init__(self) -> None:
+        self.fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+
+    def __del__(self) -> None:
+        os.close(self.fd)
+
+
 class Loop(Generic[T]):
     """Waits for descriptors, posted items and times.
 
@@ -58,13 +74,13 @@ class Loop(Generic[T]):
         self._epoll = select.epoll()
         self._watches: dict[int, _Watch] = {}
         self._inbox: deque[T] = deque()
-        self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        self._bell: _Bell | None = _Bell()
+        self._wake = self._bell.fd
+        self._rousing: deque[None] = deque()
         self._asleep = False
         self._until = math.inf
         self._round = 0
         self.turn = threading.Lock()
-        self._waking = threading.Lock()
-        self._closed = False
         self._later: Timers[Callable[[], None]] = Timers()
         self._epoll.register(self._wake, select.EPOLLIN)
 
@@ -79,18 +95,21 @@ class Loop(Generic[T]):
 
     def rouse(self) -> None:
         """Wake the loop if it sleeps; from any thread."""
-        if self._asleep:
+        if self._asleep or self._rousing:
+            self._rousing.append(None)
             try:
                 self._asleep = False
                 self._rouse()
             except BaseException:  # Ctrl-C, or no stack for one more call: the next one wakes it.
                 self._asleep = True
                 raise
+            finally:
+                self._rousing.pop()
 
     def _rouse(self) -> None:
-        with self._waking:
-            if not self._closed:
-                os.eventfd_write(self._wake, 1)
+        bell = self._bell
+        if bell is not None:
+            os.eventfd_write(bell.fd, 1)
 
     def take(self) -> T | None:
         """The next posted item."""
@@ -192,9 +211,7 @@ class Loop(Generic[T]):
 
     def close(self) -> None:
         """Release the loop's descriptors; what is posted from now on waits for `take`."""
-        with self._waking:
-            self._closed = True
-            os.close(self._wake)
+        self._bell = None
         self._epoll.close()
 
     def disown(self) -> None:

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
-import threading
+import contextlib
+import time
+from collections import deque
+
+from procorch.runtime.latch import Latch
 
 
 class Mailbox:
     """Counts the requests that wait, and makes senders wait while there are too many (seed).
 
     The order of the requests is the machine's (``supervision.ledger``); this is only the door.
+
+    No lock is taken. A signal handler or a finalizer may interrupt a sender at any point and send,
+    too, and the monitor must not wait for a sender who is interrupted. The count is a deque, whose
+    steps are atomic. A sender who has to wait leaves a latch first and looks for a place second;
+    whoever leaves a place gives it back first and looks for a latch second.
 
     Args:
         key: the mailbox's number.
@@ -22,20 +31,18 @@ class Mailbox:
     def __init__(self, key: int, capacity: int) -> None:
         self.key = key
         self.capacity = capacity
-        self._waiting = 0
+        self._taken: deque[None] = deque()
+        self._senders: deque[Latch] = deque()
         self._members = 0
         self._closed = False
         self.backlog = 0
-        # Taken by itself where nobody waits: that is C, the condition's own way in is not.
-        self._lock = threading.Lock()
-        self._changed = threading.Condition(self._lock)
 
     def __len__(self) -> int:
-        return self._waiting
+        return len(self._taken)
 
     def has_place(self) -> bool:
         """Whether a sender would not have to wait."""
-        return self._waiting < self.capacity or self._closed
+        return len(self._taken) < self.capacity or self._closed
 
     def enter(self, timeout: float | None, *, wait: bool = True) -> bool:
         """Take a place, waiting for one at most ``timeout`` seconds; False if there was none.
@@ -46,31 +53,56 @@ class Mailbox:
             wait: False lets the request in whatever the number. On an event loop the sender who
                 waits is the task that awaits the reply; blocking its thread would stop all tasks.
         """
-        with self._lock:
-            if wait and not self.has_place():
-                try:
-                    self._changed.wait_for(self.has_place, timeout)
-                except BaseException:
-                    # Ctrl-C: the place that this sender may have been woken for is the next one's.
-                    self._changed.notify()
-                    raise
-                if not self.has_place():
-                    return False
-            self._waiting += 1
+        self._taken.append(None)
+        if not wait or len(self._taken) <= self.capacity or self._closed:
             return True
+        self.leave()
+        return self._enter_later(None if timeout is None else time.monotonic() + timeout)
+
+    def _enter_later(self, end: float | None) -> bool:
+        while True:
+            latch = Latch()
+            self._senders.append(latch)
+            try:
+                if not self.has_place():
+                    left = None if end is None else end - time.monotonic()
+                    latch.wait(left)
+            except BaseException:  # Ctrl-C: a place that this sender was woken for is the next's
+                if not self._withdraw(latch):
+                    self._wake()
+                raise
+            self._withdraw(latch)
+            self._taken.append(None)
+            if len(self._taken) <= self.capacity or self._closed:
+                return True
+            self.leave()
+            if end is not None and time.monotonic() >= end:
+                return False
+
+    def _withdraw(self, latch: Latch) -> bool:
+        """Take a sender's latch back; False: it has been opened."""
+        try:
+            self._senders.remove(latch)
+        except ValueError:
+            return False
+        return True
+
+    def _wake(self) -> None:
+        """Let the sender who has waited longest look again, if there is a place."""
+        if self._senders and self.has_place():
+            with contextlib.suppress(IndexError):
+                self._senders.popleft().open()
 
     def widen(self, capacity: int) -> None:
         """Let at least so many requests wait."""
-        with self._changed:
-            self.capacity = max(self.capacity, capacity)
-            self._changed.notify_all()
+        self.capacity = max(self.capacity, capacity)
+        self._wake_all()
 
     def leave(self) -> None:
         """A request has left the queue, to a worker or with its outcome."""
-        with self._lock:
-            self._waiting -= 1
-            if self._waiting < self.capacity:
-                self._changed.notify()
+        self._taken.pop()
+        if self._senders:
+            self._wake()
 
     def join(self) -> None:
         """One more instance takes from it."""
@@ -80,6 +112,10 @@ class Mailbox:
         """An instance takes no more; after the last one, waiting senders go on to their error."""
         self._members -= 1
         if self._members == 0:
-            with self._changed:
-                self._closed = True
-                self._changed.notify_all()
+            self._closed = True
+            self._wake_all()
+
+    def _wake_all(self) -> None:
+        with contextlib.suppress(IndexError):
+            while True:
+                self._senders.popleft().open()

@@ -19,7 +19,7 @@ from typing import Any, Generic, TypeAlias, TypeVar, cast
 from procorch.errors import AgentError, RequestCancelled, SerializationError
 from procorch.errors.copying import add_note, set_cause
 from procorch.messages import AgentResult, RequestMetrics, to_result
-from procorch.runtime import callbacks
+from procorch.runtime import callbacks, loans
 from procorch.runtime.clock import REAL, Clock
 from procorch.runtime.ours import is_ours, must_be_ours, refusal
 from procorch.wire import codec
@@ -212,6 +212,7 @@ class Reply(concurrent.futures.Future[_T], Generic[_T]):
     def await_outcome(self, timeout: float | None = None) -> None:
         """Wait until the outcome is fixed, and decode nothing; raises like `exception`."""
         must_be_ours(self._owner)
+        loans.give_back()
         timeout = self._clock.attend(self.done, timeout)
         try:
             super().exception(timeout)

@@ -5,19 +5,25 @@ The worker does not run ahead: every few pieces it waits until the last of them 
 is *confirmed* to it. Each such confirmation is owed exactly once: it is given when the piece is
 read, when nobody will read it any more (the outcome is fixed, or the future was cancelled), or at
 once when the caller has asked for the whole answer.
+
+No lock is taken: a reader may be interrupted by a signal handler or a finalizer that waits for the
+thread which brings the pieces. Whoever adds something does so first and looks second whether
+anybody waits for it, or whether it is to be confirmed at once; who waits, and who asks for the
+whole answer, says so first and looks second.
 """
 
 from __future__ import annotations
 
 import contextlib
-import threading
 from collections import deque
 from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING, Any, Self
 
 from procorch.launch.base import WorkerProcess
 from procorch.messages import AgentResult
+from procorch.runtime import loans
 from procorch.runtime.clock import REAL, Clock
+from procorch.runtime.latch import Latch
 from procorch.runtime.ours import must_be_ours
 from procorch.runtime.reply import Outcome, ReplyFuture, Run
 
@@ -49,24 +55,22 @@ class StreamReply(ReplyFuture):
         super().__init__(request, agent, drop, run, clock)
         self._confirm = confirm
         self._pieces: deque[tuple[bytes, int]] = deque()
-        self._guard = threading.Lock()
-        self._owed: tuple[WorkerProcess, int] | None = None
+        self._owed: deque[tuple[WorkerProcess, int]] = deque()
         self._over = False
         self._free = False
-        self._waiter: Callable[[], None] | None = None
+        self._readers: deque[Callable[[], None]] = deque()
 
     # ---- from the worker
 
     def arrive(self, process: WorkerProcess, text: bytes, number: int) -> None:
         """A piece has come; ``number`` is what has to be confirmed when it was read, 0: nothing."""
-        with self._guard:
-            if not self._over:
-                self._pieces.append((text, number))
-            if number:
-                self._owed = process, number
-            owed = self._due(self._over or self._free)
-            waiter, self._waiter = self._waiter, None
-        self._tell(owed, waiter)
+        if not self._over:
+            self._pieces.append((text, number))
+        if number:
+            self._owed.append((process, number))
+        if self._over or self._free:
+            self._confirm_all()
+        self._wake()
 
     def settle(self, outcome: Outcome) -> None:
         """See `ReplyFuture`."""
@@ -81,25 +85,26 @@ class StreamReply(ReplyFuture):
         return True
 
     def _end(self) -> None:
-        with self._guard:
-            self._over = True
-            owed = self._due(True)
-            waiter, self._waiter = self._waiter, None
-        self._tell(owed, waiter)
+        self._over = True
+        self._confirm_all()
+        self._wake()
 
-    def _due(self, now: bool) -> tuple[WorkerProcess, int] | None:
-        if not now:
-            return None
-        owed, self._owed = self._owed, None
-        return owed
+    def _confirm_all(self) -> None:
+        self._confirm_to(None)
 
-    def _tell(
-        self, owed: tuple[WorkerProcess, int] | None, waiter: Callable[[], None] | None
-    ) -> None:
-        if owed is not None:
-            self._confirm(*owed)
-        if waiter is not None:
-            waiter()
+    def _confirm_to(self, last: int | None) -> None:
+        """Give what is owed, up to number ``last``: each is taken out by exactly one thread."""
+        with contextlib.suppress(IndexError):
+            while True:
+                process, number = self._owed.popleft()
+                self._confirm(process, number)
+                if number == last:
+                    return
+
+    def _wake(self) -> None:
+        with contextlib.suppress(IndexError):
+            while True:
+                self._readers.popleft()()
 
     # ---- the whole answer
 
@@ -114,10 +119,8 @@ class StreamReply(ReplyFuture):
 
     def _let_come(self) -> None:
         must_be_ours(self._owner)
-        with self._guard:
-            self._free = True
-            owed = self._due(True)
-        self._tell(owed, None)
+        self._free = True
+        self._confirm_all()
 
     # ---- piece by piece
 
@@ -126,13 +129,14 @@ class StreamReply(ReplyFuture):
 
     def __next__(self) -> str:
         while True:
-            came = threading.Event()
-            piece = self._take(came.set)
+            came, over = Latch(), self._over  # looked at before the pieces, which come before it
+            piece = self._take(came.open)
             if piece is not None:
                 return piece
-            if self._over:
+            if over:
                 break
-            self._clock.attend(came.is_set, None)
+            loans.give_back()
+            self._clock.attend(came.is_open, None)
             came.wait()
         self._raise()
         raise StopIteration
@@ -146,10 +150,11 @@ class StreamReply(ReplyFuture):
         loop = asyncio.get_running_loop()
         while True:
             came: asyncio.Future[None] = loop.create_future()
+            over = self._over
             piece = self._take(_waker(loop, came))
             if piece is not None:
                 return piece
-            if self._over:
+            if over:
                 break
             try:
                 await came
@@ -162,13 +167,15 @@ class StreamReply(ReplyFuture):
     def _take(self, wake: Callable[[], None]) -> str | None:
         """The next piece; None: there is none, and ``wake`` is called when that changes."""
         must_be_ours(self._owner)
-        with self._guard:
+        if not self._pieces:
+            self._readers.append(wake)
             if not self._pieces:
-                self._waiter = None if self._over else wake
+                if self._over:
+                    wake()
                 return None
-            text, number = self._pieces.popleft()
-            owed = self._due(self._owed is not None and self._owed[1] == number)
-        self._tell(owed, None)
+        text, number = self._pieces.popleft()
+        if number:
+            self._confirm_to(number)
         return text.decode("utf-8", "replace")
 
     def _raise(self) -> None:

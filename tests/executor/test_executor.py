@@ -390,6 +390,28 @@ executor.submit(work, 1).add_done_callback(lambda future: print("done", future.r
     assert (done.stdout, done.stderr, done.returncode) == ("done 1\n", "", 0)
 
 
+def test_nothing_can_be_submitted_after_the_exit_has_waited() -> None:
+    script = """
+import atexit
+
+def late():
+    try:
+        executor.submit(abs, 1)
+    except RuntimeError as error:
+        print(error)
+
+atexit.register(late)
+from procorch import AgentExecutor
+executor = AgentExecutor(1)
+executor.submit(abs, 1).result()
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=40
+    )
+    said = "cannot schedule new futures after shutdown\n"
+    assert (done.stdout, done.stderr, done.returncode) == (said, "", 0)
+
+
 # Others who use executors
 
 

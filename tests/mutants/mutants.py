@@ -48,6 +48,8 @@ REQUESTS = "tests/process/test_requests.py::test_"
 ASK = "tests/process/test_ask.py::test_"
 PREFETCH = "tests/process/test_prefetch.py::test_"
 MONITOR = "tests/process/test_monitor.py::test_"
+REENTRANCE = "tests/executor/test_reentrance.py::test_"
+SHUTDOWN = "tests/executor/test_shutdown.py::test_"
 STREAM = "tests/process/test_stream.py::test_"
 CHECKPOINT = "tests/process/test_checkpoint.py::test_"
 FAILED_ITEMS = "tests/batch/test_failed_items.py::test_"
@@ -951,10 +953,46 @@ MUTANTS = (
     ),
     # ---- streaming: pieces first, then the end; nobody runs ahead, and nobody waits for nothing
     Mutant(
+        "futures: a handler finds the socket that its thread reads given back",
+        "runtime/loans.py",
+        "            back()\n",
+        "            pass\n",
+        (REENTRANCE + "a_pool_and_handles_in_signal_handlers",),
+    ),
+    Mutant(
+        "executor: what follows a failure is sent again without a reader",
+        "executor/mapping.py",
+        "        if self.reply.failure is None or alone:\n",
+        "        if True:\n",
+        (SHUTDOWN + "failures_in_a_map_that_nobody_reads_cost_no_other_call",),
+    ),
+    Mutant(
+        "executor: cancel_futures asks the monitor what has begun",
+        "supervision/requests.py",
+        "not (event.waiting and request.worker is not None)",
+        "True",
+        (SHUTDOWN + "cancel_futures_ends_nothing_that_has_begun",),
+    ),
+    Mutant(
+        "executor: a submit that a shutdown came into is refused",
+        "executor/__init__.py",
+        "        if self._shut_down:\n            # Since",
+        "        if False:\n            # Since",
+        (SHUTDOWN + "a_signal_handler_may_shut_down_in_the_middle_of_a_submit",),
+    ),
+    Mutant(
+        "pool: a close waits for the outcomes first",
+        "pool/__init__.py",
+        "                self._orchestrator.await_quiet(timeout)\n",
+        "                pass\n",
+        (SHUTDOWN + "limits_of_a_worker_hold_to_the_end",),
+    ),
+    # ---- streaming
+    Mutant(
         "streaming: the pieces come before the end",
         "runtime/stream.py",
-        "            if not self._pieces:\n",
-        "            if not self._pieces or self._over:\n",
+        "            piece = self._take(came.open)\n",
+        "            piece = None if over else self._take(came.open)\n",
         (
             STREAM + "a_death_in_mid_stream_is_named_after_the_pieces_that_arrived",
             STREAM + "a_stream_that_nobody_reads_ends_at_its_deadline",
@@ -963,8 +1001,8 @@ MUTANTS = (
     Mutant(
         "streaming: the end is its error",
         "runtime/stream.py",
-        "            if self._over:\n                break\n            self._clock",
-        "            if self._over:\n                raise StopIteration\n            self._clock",
+        "            if over:\n                break\n            loans",
+        "            if over:\n                raise StopIteration\n            loans",
         (
             STREAM + "a_death_in_mid_stream_is_named_after_the_pieces_that_arrived",
             STREAM + "an_error_in_mid_stream_comes_after_the_pieces_too",
@@ -980,29 +1018,29 @@ MUTANTS = (
     Mutant(
         "streaming: a piece is confirmed when it is read, and not before",
         "runtime/stream.py",
-        "            owed = self._due(self._over or self._free)\n",
-        "            owed = self._due(True)\n",
+        "        if self._over or self._free:\n            self._confirm_all()\n",
+        "        self._confirm_all()\n",
         (STREAM + "a_piece_is_confirmed_once_and_not_before_it_is_read_or_nobody_will",),
     ),
     Mutant(
         "streaming: what nobody will read is confirmed",
         "runtime/stream.py",
-        "            self._over = True\n            owed = self._due(True)\n",
-        "            self._over = True\n            owed = None\n",
+        "        self._over = True\n        self._confirm_all()\n",
+        "        self._over = True\n",
         (STREAM + "a_piece_is_confirmed_once_and_not_before_it_is_read_or_nobody_will",),
     ),
     Mutant(
         "streaming: what is read is confirmed",
         "runtime/stream.py",
-        "self._due(self._owed is not None and self._owed[1] == number)",
-        "self._due(False)",
+        "            self._confirm_to(number)\n",
+        "            pass\n",
         (STREAM + "a_piece_is_confirmed_once_and_not_before_it_is_read_or_nobody_will",),
     ),
     Mutant(
         "streaming: who wants the whole answer lets the rest come",
         "runtime/stream.py",
-        "            self._free = True\n            owed = self._due(True)\n",
-        "            owed = None\n",
+        "        self._free = True\n        self._confirm_all()\n",
+        "        self._free = True\n",
         (STREAM + "a_slow_reader_slows_the_agent_down",),
     ),
     Mutant(
