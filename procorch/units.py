@@ -94,6 +94,24 @@ def per_second(value: float | str, what: str = "rate") -> float:
     return number / period
 
 
+def share(value: float | str, what: str = "share") -> float:
+    """A part of one, 0.02 or ``"2%"``; ``ValueError`` or ``TypeError`` naming ``what`` if none."""
+    number: float | str = value
+    if isinstance(value, str):
+        digits, percent, rest = value.strip().partition("%")
+        try:
+            number = float(digits) / (100 if percent else 1)
+        except ValueError:
+            number = -1.0
+        if rest:
+            number = -1.0
+    if isinstance(number, bool) or not isinstance(number, int | float):
+        raise TypeError(f"{what} must be a share such as '2%', not {type(value).__name__}")
+    if not 0 <= number < 1:
+        raise ValueError(f"{what}: {value!r} is not a share; write '2%' or 0.02")
+    return float(number)
+
+
 def whole(value: object, what: str, *, least: int = 0) -> int:
     """A whole number of at least ``least``, or an error that names ``what``."""
     if isinstance(value, bool) or not isinstance(value, int):

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+from procorch.bench.amounts import MAX_TIME, PROCESSES, Amounts, until_precise
 from procorch.bench.cases import NotMeasurable as NotMeasurable
 from procorch.bench.cases import of_factory
 from procorch.bench.comparison import Comparison as Comparison
@@ -17,9 +18,9 @@ from procorch.bench.machine import read_cpus
 from procorch.bench.measurement import Measurement as Measurement
 from procorch.bench.records import Failure as Failure
 from procorch.bench.records import Run as Run
-from procorch.bench.session import PROCESSES, Amounts, OnRun, Session, as_conditions
+from procorch.bench.session import OnRun, Session, as_conditions
 from procorch.bench.stats import Statistics as Statistics
-from procorch.units import seconds, whole
+from procorch.units import seconds, share, whole
 
 Factory = Callable[[], Any]
 _ONCE = (None,)
@@ -89,6 +90,8 @@ def measure_together(
     processes: int = PROCESSES,
     warmup_calls: int = 1,
     loops: int | None = None,
+    until: float | str | None = None,
+    max_time: float | str = MAX_TIME,
     fast: bool = False,
     cpu: str | None = None,
     function: bool | None = None,
@@ -110,6 +113,9 @@ def measure_together(
         warmup_calls: calls of each request in a process before those that count. The first of them
             is in `Measurement.cold`. With 0 each run is the first call of its process.
         loops: calls whose mean is the figure of a run; None: as many as it takes for a run of 5 ms.
+        until: make as many runs as it takes for a 95 % interval as narrow as give or take this,
+            ``"2%"`` or 0.02: of the time, or of several programs of the ratio to the first.
+        max_time: end after so many seconds even so; only with ``until``.
         fast: processes are forks of one that has procorch loaded. They start sooner, share a hash
             seed and a memory layout, and what procorch has imported costs them nothing.
         cpu: processors for the measured processes, as ``"0"`` or ``"2-3"``; None: any.
@@ -139,7 +145,11 @@ def measure_together(
     kind = "" if function is None else "function" if function else "factory"
     session = Session(
         [of_factory(name, factory, sent, kind) for name, factory in factories.items()],
-        Amounts(runs, warmup, processes, warmup_calls, loops or 0, fresh),
+        until_precise(
+            Amounts(runs, warmup, processes, warmup_calls, loops or 0, fresh),
+            None if until is None else share(until, "until"),
+            seconds(max_time, "max_time"),
+        ),
         as_conditions(
             fast=fast,
             timeout=None if timeout is None else seconds(timeout, "timeout"),

@@ -55,7 +55,12 @@ def _median(m: Measurement, figure: str) -> str:
 
 def table(measurements: Sequence[Measurement], *, each: bool = False) -> str:
     """A table, and the warnings below it; ``each``: as for `rows`."""
-    lines = [HEADERS, ("---", *["---:"] * (len(HEADERS) - 1)), *rows(measurements, each=each)]
-    text = "".join(f"| {' | '.join(cell.replace('|', '/') for cell in line)} |\n" for line in lines)
+    text = lines(HEADERS, rows(measurements, each=each))
     warned = [f"- {m.name}: {warning}\n" for m in measurements for warning in m.warnings]
     return text + ("\n" + "".join(warned) if warned else "")
+
+
+def lines(headers: Sequence[str], cells: Sequence[Sequence[str]]) -> str:
+    """The lines of a table in Markdown; all columns but the first are aligned to the right."""
+    found = [headers, ("---", *["---:"] * (len(headers) - 1)), *cells]
+    return "".join(f"| {' | '.join(cell.replace('|', '/') for cell in line)} |\n" for line in found)

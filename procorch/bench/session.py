@@ -7,21 +7,23 @@ recorded, and the next one goes on in a new process.
 
 from __future__ import annotations
 
+import math
 import os
+import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from procorch.bench import machine
+from procorch.bench.amounts import Amounts
 from procorch.bench.cases import Case
 from procorch.bench.measurement import Measurement
+from procorch.bench.precision import half_width
 from procorch.bench.process import Conditions, Lost, Process, World, new_seed
 from procorch.bench.records import Failure, Plan, Run
 from procorch.errors import AgentError
 
-PROCESSES = 10
-"""Over how many processes the runs are distributed, if nothing else is said."""
 _GIVE_UP = 5
 """Failed runs, none of which succeeded, after which a program is not tried again."""
 _LONG = 1.0
@@ -33,31 +35,6 @@ _FORKED = (
 )
 
 OnRun = Callable[[str, Run | Failure], None]
-
-
-@dataclass(frozen=True)
-class Amounts:
-    """How much is measured.
-
-    Args:
-        runs: how many runs count.
-        warmup: runs before those; they fill the caches of the machine.
-        processes: over how many processes the runs are distributed; at most one each.
-        warmup_calls: calls of each request in a process before those that count.
-        loops: inner loops; 0: calibrated.
-        fresh: False: one process, which the warm-up runs use as well.
-    """
-
-    runs: int = 20
-    warmup: int = 1
-    processes: int = PROCESSES
-    warmup_calls: int = 1
-    loops: int = 0
-    fresh: bool = True
-
-    def block(self, turn: int) -> int:
-        """Which process a run belongs to."""
-        return turn * min(self.processes, self.runs) // self.runs if self.fresh else 0
 
 
 @dataclass
@@ -116,6 +93,7 @@ class Session:
         self._subjects: list[_Subject] = []
         self._load = machine.load()
         self._seeds: list[int | None] = []
+        self._ended_early = False
 
     def resume(self, earlier: Mapping[str, Measurement]) -> None:
         """Go on with measurements, by name, that were interrupted."""
@@ -140,6 +118,7 @@ class Session:
         Raises:
             NotMeasurable: a program cannot be measured as it was named.
         """
+        began = time.monotonic()
         with ExitStack() as worlds:
             world: World | None = None
             for case in self.cases:
@@ -157,8 +136,33 @@ class Session:
                         self._take_turn(subject, turn)
                 if self.after_turn is not None:
                     self.after_turn(self)
+                if self._is_enough(turn, time.monotonic() - began):
+                    break
             for subject in self._subjects:
                 self._leave(subject)
+
+    def _is_enough(self, turn: int, elapsed: float) -> bool:
+        """Whether the figures are as precise as was asked for, or the time is over."""
+        amounts = self._amounts
+        over = elapsed >= amounts.max_time
+        # The figures of a process that is half done tell nothing new.
+        if not over and (not amounts.until or amounts.block(turn) == amounts.block(turn + 1)):
+            return False
+        self._ended_early = over or self._half_width() <= amounts.until
+        if over and amounts.until:
+            width = self._half_width()
+            told = f"+- {width:.1%}" if math.isfinite(width) else "too few runs to tell"
+            for subject in self._subjects:
+                subject.note(f"the time was over before +- {amounts.until:.1%}: {told}")
+        return self._ended_early
+
+    def _half_width(self) -> float:
+        """The least precise figure, or ratio of programs with the same parameters."""
+        groups: dict[str, list[Measurement]] = {}
+        for measured in self.measurements():
+            assert measured.plan is not None
+            groups.setdefault(repr(measured.plan.params), []).append(measured)
+        return max(map(half_width, groups.values()))
 
     def _subject(self, case: Case, world: World) -> _Subject:
         subject = _Subject(case, world, case.kind, self._amounts.loops)
@@ -297,7 +301,9 @@ class Session:
             notes=tuple(dict.fromkeys(notes)),
             failures=tuple(subject.failures),
             plan=self.plan(subject.case),
-            complete=subject.given_up or len(subject.tried) >= self._amounts.runs,
+            complete=subject.given_up
+            or self._ended_early
+            or len(subject.tried) >= self._amounts.runs,
         )
 
 

@@ -17,6 +17,7 @@ from procorch.cli.verb import Verb
 if TYPE_CHECKING:
     from procorch.bench import Measurement
     from procorch.bench.session import Session
+    from procorch.cli.bench_verdicts import Verdicts
 
 
 @click.command("bench", cls=Verb)
@@ -28,8 +29,8 @@ def command(apps: tuple[str, ...], **given: Any) -> int:
     executes all requests. Several APPs take turns, each in processes of its own, and are compared
     with the first. A run that fails costs only itself.
 
-    The exit code is 0, 1 when a run failed, 2 for what cannot be measured, 130 after Ctrl-C, which
-    keeps what is finished.
+    The exit code is 0, 1 when a run failed, 2 for what cannot be measured, 5 when a limit of
+    --fail-if was passed, 130 after Ctrl-C, which keeps what is finished.
     """
     from procorch.bench.cases import NotMeasurable
 
@@ -47,14 +48,36 @@ def _bench(apps: tuple[str, ...], given: dict[str, Any]) -> int:
         raise click.UsageError("--json or --markdown, not both.")
     if given["resume"] and given["export_json"] is None:
         raise click.UsageError("--resume goes on with the file of --export-json: name it.")
+    if given["fail_if"] and len(apps) == 1 and given["baseline"] is None:
+        raise click.UsageError("--fail-if is about a comparison: name --baseline or --compare.")
+    if given["baseline"] is not None and compare:
+        raise click.UsageError("--baseline or --compare, not both.")
     named = list(compare or apps)
-    stored = [name.endswith(".json") for name in named]
-    if any(stored) and not all(stored):
-        raise Misconfigured("--compare takes two APPs or two files: they must be measured in turn")
-    _check_files(given, [Path(name) for name in named] if all(stored) else [])
-    if all(stored):
-        return _show([_single(Path(name)) for name in named], given)
-    return _measure(named, given)
+    stored = [Path(name) for name in named if name.endswith(".json")]
+    read = stored if given["baseline"] is None else [*stored, given["baseline"]]
+    _check_files(given, read)
+    if stored:
+        return _compare_stored(named, given)
+    return _measure(named, given, given["baseline"])
+
+
+def _compare_stored(named: list[str], given: dict[str, Any]) -> int:
+    """Compare two of which one is a file, or both are."""
+    from procorch.cli import bench_verdicts
+    from procorch.cli.bench_plan import read
+
+    if not given["compare"]:
+        raise click.UsageError("APP is what is measured; of files: --compare A B.")
+    first, second = named
+    if first.endswith(".json") and second.endswith(".json"):
+        before, after = read(Path(first)), read(Path(second))
+        found = bench_verdicts.of_suites(before, after, given["min_effect"])
+        measured = [*before, *after] if found.suite is None else after
+        return _show(measured, found, given)
+    if second.endswith(".json"):
+        raise Misconfigured("--compare FILE APP: the file comes first, as it is the older one")
+    again = bench_verdicts.app_of(Path(first), second)
+    return _measure([again, second], given) if again else _measure([second], given, Path(first))
 
 
 def _check_files(given: dict[str, Any], sources: list[Path]) -> None:
@@ -62,7 +85,8 @@ def _check_files(given: dict[str, Any], sources: list[Path]) -> None:
 
     if given["file"] is not None:
         sources = [*sources, given["file"]]
-    for path in (given["export_json"], given["plot"]):
+    exported = [path for _, path in given["exports"]]
+    for path in (given["export_json"], given["plot"], *exported):
         if path is not None:
             check_writable(path, sources)
     if given["plot"] is not None:
@@ -71,14 +95,17 @@ def _check_files(given: dict[str, Any], sources: list[Path]) -> None:
         check(given["plot"])
 
 
-def _measure(named: Sequence[str], given: dict[str, Any]) -> int:
-    from procorch.cli import screen
-    from procorch.cli.bench_plan import session
+def _measure(named: Sequence[str], given: dict[str, Any], baseline: Path | None = None) -> int:
+    """Measure, and compare with each other or with the measurements in a file."""
+    from procorch.cli import bench_verdicts, screen
+    from procorch.cli.bench_plan import read, session
     from procorch.telemetry.quiet import replacements
 
     ended: KeyboardInterrupt | None = None
     with ExitStack() as shown:
-        found = session(given, named, lambda name, run: meter.step())
+        before = [] if baseline is None else read(baseline)
+        again = named[:1] if given["floor"] else []
+        found = session(given, [*named, *again], lambda name, run: meter.step())
         shown.enter_context(replacements())
         total = found.left
         meter = shown.enter_context(screen.meter("runs", total, data_flows=given["as_json"]))
@@ -88,15 +115,24 @@ def _measure(named: Sequence[str], given: dict[str, Any]) -> int:
             ended = interrupt
     if ended is not None:
         return _interrupted(found, given, ended)
-    return _show(found.measurements(), given)
+    measured, effect = found.measurements(), given["min_effect"]
+    floor = bench_verdicts.take_floor(measured) if given["floor"] else None
+    if baseline is None:
+        verdicts = bench_verdicts.of_measured(measured, effect)
+    else:
+        verdicts = bench_verdicts.of_suites(before, measured, effect)
+    verdicts.floor = floor
+    return _show(measured, verdicts, given)
 
 
 def _interrupted(found: Session, given: dict[str, Any], ended: KeyboardInterrupt) -> int:
     """Tell what is finished."""
     streams.note("interrupted")
+    from procorch.cli import bench_verdicts
+
     measured = [each for each in found.measurements() if each.tried]
     if measured:
-        _show(measured, given)
+        _show(measured, bench_verdicts.of_measured(measured, given["min_effect"]), given)
         if given["export_json"] is not None:
             from procorch.cli.verb import again
 
@@ -104,43 +140,26 @@ def _interrupted(found: Session, given: dict[str, Any], ended: KeyboardInterrupt
     return signals.exit_code(ended)
 
 
-def _show(measured: list[Measurement], given: dict[str, Any]) -> int:
-    from procorch.bench import Comparison
+def _show(measured: list[Measurement], verdicts: Verdicts, given: dict[str, Any]) -> int:
+    from procorch.bench.exports import FORMATS
     from procorch.cli import bench_report
     from procorch.cli.bench_plan import write
 
-    comparisons = [Comparison(first, other) for first, other in _pairs(measured)]
-    text = bench_report.as_json(measured, comparisons)
+    text = bench_report.as_json(measured, verdicts)
     if given["export_json"] is not None:
         write(given["export_json"], text)
+    for form, path in given["exports"]:
+        write(path, FORMATS[form](measured))
     if given["as_json"]:
         streams.emit(text, nl=False)
     else:
-        bench_report.show(measured, comparisons, markdown=given["markdown"], each=given["each"])
+        bench_report.show(measured, verdicts, markdown=given["markdown"], each=given["each"])
     bench_report.tell_failures(measured)
     if given["plot"] is not None:
         from procorch.bench.plot import draw
 
         draw(measured, given["plot"])
+    beyond = verdicts.exit_code(given["fail_if"])
+    if beyond is not ExitCode.DONE:
+        return beyond
     return ExitCode.SOME_FAILED if any(each.failures for each in measured) else ExitCode.DONE
-
-
-def _pairs(measured: list[Measurement]) -> list[tuple[Measurement, Measurement]]:
-    """Each measurement with the first one that has the same parameters."""
-    firsts: dict[str, Measurement] = {}
-    pairs = []
-    for each in measured:
-        params = repr(each.plan.params if each.plan else None)
-        first = firsts.setdefault(params, each)
-        if first is not each:
-            pairs.append((first, each))
-    return pairs
-
-
-def _single(path: Path) -> Measurement:
-    from procorch.cli.bench_plan import read
-
-    measured = read(path)
-    if len(measured) != 1:
-        raise Misconfigured(f"{path}: {len(measured)} measurements in place of one")
-    return measured[0]

@@ -8,9 +8,22 @@ from typing import Any
 
 import click
 
-from procorch.cli.params import duration, files, size
+from procorch.cli.params import duration, files, share, size
+
+_FORMATS = ("pyperf", "pytest-benchmark", "benchstat")
+"""Keys of `procorch.bench.exports.FORMATS`, which is not loaded for a help text."""
 
 Decorator = Callable[[Any], Any]
+
+
+def _limits(ctx: click.Context, param: click.Parameter, text: str | None) -> list[Any]:
+    from procorch.bench.limits import read
+
+    try:
+        return [] if text is None else read(text)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None
+
 
 PROGRAMS: tuple[Decorator, ...] = (
     click.argument("apps", metavar="APP...", nargs=-1, shell_complete=files),
@@ -58,6 +71,14 @@ AMOUNTS: tuple[Decorator, ...] = (
         "--loops", type=click.IntRange(min=1), metavar="N",
         help="Calls that a run is the mean of; default: as many as take 5 ms.",
     ),
+    click.option(
+        "--until", type=share, metavar="PERCENT",
+        help="Make as many runs as it takes for a 95 % interval as narrow as give or take PERCENT.",
+    ),
+    click.option(
+        "--max-time", type=duration(least="1s"), default="5m", show_default=True,
+        help="Time after which --until ends even so.",
+    ),
     click.option("--warm", is_flag=True, help="One process for all runs."),
     click.option(
         "--fast", is_flag=True,
@@ -82,7 +103,26 @@ CONDITIONS: tuple[Decorator, ...] = (
 VERDICTS: tuple[Decorator, ...] = (
     click.option(
         "--compare", nargs=2, metavar="A B",
-        help="Compare B with A, each an APP or a file written with --export-json.",
+        help="Compare B with A, each an APP or a file written with --export-json. Of two files, "
+        "measurements of the same name are compared. The APP of a file is measured again, in turn "
+        "with the other one, where it is another and still there.",
+    ),
+    click.option(
+        "--baseline", type=click.Path(exists=True, dir_okay=False, path_type=Path), metavar="FILE",
+        help="Compare each APP with the measurement of its name in FILE.",
+    ),
+    click.option(
+        "--fail-if", metavar="LIMITS", callback=_limits,
+        help="End with 5 where a comparison is beyond a limit, as slower:10%,memory:20%. Names: "
+        "slower, cpu, memory, cold, start, fails.",
+    ),
+    click.option(
+        "--min-effect", type=share, default="1%", show_default=True, metavar="PERCENT",
+        help="A smaller difference is not called one.",
+    ),
+    click.option(
+        "--floor", is_flag=True,
+        help="Measure the first APP against itself, too, and say what cannot be told here.",
     ),
 )  # fmt: skip
 
@@ -95,6 +135,11 @@ OUTPUT: tuple[Decorator, ...] = (
     click.option(
         "--export-json", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE",
         help="Write the measurements to FILE, too, from the first turn on.",
+    ),
+    click.option(
+        "--export", "exports", nargs=2, multiple=True, metavar="FORMAT FILE",
+        type=(click.Choice(_FORMATS), click.Path(path_type=Path)),
+        help="Write the runs in another tool's format: pyperf, pytest-benchmark or benchstat.",
     ),
     click.option(
         "--resume", is_flag=True,

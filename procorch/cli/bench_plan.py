@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import json
-import os
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from pathlib import Path
 from subprocess import DEVNULL
 from typing import Any
 
+import click
+
+from procorch.batch import destination
+from procorch.batch.errors import BatchError
 from procorch.bench import Measurement
+from procorch.bench.amounts import Amounts, until_precise
 from procorch.bench.machine import read_cpus
 from procorch.bench.process import Conditions
-from procorch.bench.session import Amounts, OnRun, Session
+from procorch.bench.session import OnRun, Session
 from procorch.bench.sweep import combine, read_parameters
 from procorch.cli.exits import Misconfigured
 
@@ -51,6 +54,7 @@ def session(given: dict[str, Any], apps: Sequence[str], on_run: OnRun) -> Sessio
         loops=given["loops"] or 0,
         fresh=not given["warm"],
     )
+    amounts = until_precise(amounts, given["until"], given["max_time"])
     found = Session(cases, amounts, conditions, on_run)
     if given["export_json"] is not None:
         if given["resume"]:
@@ -81,41 +85,27 @@ def check_writable(path: Path, sources: Sequence[Path]) -> None:
     Args:
         sources: files that are read, and must not be overwritten.
     """
-    if any(source.exists() and path.exists() and source.samefile(path) for source in sources):
-        raise Misconfigured(f"{path} is read and would be overwritten: name another file")
     try:
+        destination.refuse(path, sources)
         if path.exists():
             with path.open("ab"):
                 pass
         else:
             with tempfile.TemporaryFile(dir=path.parent):
                 pass
+    except BatchError as error:
+        raise Misconfigured(str(error)) from None
     except OSError as error:
         raise Misconfigured(f"{path} cannot be written: {error.strerror}") from None
 
 
 def write(path: Path, text: str) -> None:
     """Write the file whole or not at all, whatever ends this process."""
-    if path.exists() and not path.is_file():  # a device or a pipe: nothing stands beside it
-        path.write_text(text, encoding="utf-8")
-        return
-    target = path.resolve()
-    fd, beside = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
     try:
-        with open(fd, "w", encoding="utf-8") as file:
-            file.write(text)
-        os.chmod(beside, target.stat().st_mode & 0o777 if target.exists() else _mode())
-        os.replace(beside, target)
-    except BaseException:
-        with suppress(OSError):
-            os.unlink(beside)
-        raise
-
-
-def _mode() -> int:
-    mask = os.umask(0o077)
-    os.umask(mask)
-    return 0o666 & ~mask
+        with destination.replacing(path) as file:
+            file.write(text.encode())
+    except OSError as error:
+        raise click.ClickException(f"{path} cannot be written: {error.strerror}") from None
 
 
 def _keeper(path: Path) -> Callable[[Session], None]:

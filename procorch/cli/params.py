@@ -36,6 +36,14 @@ def rate(text: str) -> float:
         raise click.BadParameter(str(error).removeprefix("rate: ")) from None
 
 
+def share(text: str) -> float:
+    """A click type for ``2%`` and ``0.02``: a part of one."""
+    try:
+        return units.share(text)
+    except ValueError as error:
+        raise click.BadParameter(str(error).removeprefix("share: ")) from None
+
+
 def files(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """The names of files, for a shell to complete."""
     from click.shell_completion import CompletionItem
