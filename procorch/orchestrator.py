@@ -18,7 +18,7 @@ from procorch.launch import choose
 from procorch.registry import Entry, Registry
 from procorch.runtime.events import EventStream as EventStream
 from procorch.runtime.events import Hub
-from procorch.runtime.lifetime import close_at_exit
+from procorch.runtime.lifetime import close_at_exit, forget_definitions, keep_definitions
 from procorch.runtime.link import Link
 from procorch.runtime.mailbox import Mailbox
 from procorch.runtime.monitor import Monitor
@@ -80,6 +80,7 @@ class AgentOrchestrator:
         self._seed = str(secrets.randbits(63) if seed is None else whole(seed, "seed"))
         self._monitor: Monitor | None = None
         self._closed = False
+        keep_definitions(self)
         self._keys = itertools.count(1)
         # Re-entrant: a signal handler or a finalizer may come in between and use this, too.
         self._lock = threading.RLock()
@@ -458,6 +459,7 @@ class AgentOrchestrator:
             monitor = self._monitor
         if monitor is not None:
             monitor.close(drain=drain, timeout=timeout)
+        forget_definitions(self)
 
     def await_quiet(self, timeout: float) -> None:
         """Wait until each request has its outcome, at most ``timeout`` seconds (pools)."""

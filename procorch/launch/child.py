@@ -51,7 +51,7 @@ class _Popen(popen_spawn_posix.Popen):  # type: ignore[misc]
             memory.seek(0)
             fd = memory.fileno()
             command = spawn.get_command_line(tracker_fd=None, pipe_handle=fd)
-            if "-P" not in command:
+            if "-P" not in command[1:]:  # the first one is bytes, which `-bb` compares with none
                 command.insert(1, "-P")
             # Until the child has a session of its own, Ctrl-C at the terminal would end it. It
             # inherits the mask and opens it once it has left the terminal's process group.

@@ -12,6 +12,8 @@ import os
 import weakref
 from typing import Protocol
 
+from procorch.wire.byvalue import changes
+
 EXIT_TIMEOUT = 5.0
 """Seconds that leftover agents get at interpreter exit before they are killed."""
 
@@ -30,6 +32,16 @@ class Closable(Protocol):
     def disown(self) -> None:
         """In the child of a fork: what it has belongs to the parent process."""
         ...
+
+
+def keep_definitions(user: object) -> None:
+    """Remember which definitions have been sent, until ``user`` calls `forget_definitions`."""
+    changes.use(user)
+
+
+def forget_definitions(user: object) -> None:
+    """``user`` sends nothing any more; the last one takes along what was remembered."""
+    changes.leave(user)
 
 
 _open: weakref.WeakSet[Closable] = weakref.WeakSet()

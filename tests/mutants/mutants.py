@@ -55,7 +55,7 @@ CHECKPOINT = "tests/process/test_checkpoint.py::test_"
 FAILED_ITEMS = "tests/batch/test_failed_items.py::test_"
 RECHECK = "tests/batch/test_recheck.py::test_"
 PIPES = "tests/batch/test_pipes.py::test_"
-FORKS = "tests/process/test_forks.py::test_"
+WORKER_FORKS = "tests/process/test_worker_forks.py::test_"
 DESCRIPTORS = "tests/process/test_descriptors.py::test_"
 SURROUNDINGS = "tests/process/test_surroundings.py::test_"
 AGENT = "tests/agents/test_agent.py::test_"
@@ -413,28 +413,28 @@ MUTANTS = (
         "worker/forked.py",
         "    if _worker in (0, os.getpid()):\n",
         "    if True:\n",
-        (FORKS + "only_the_worker_answers",),
+        (WORKER_FORKS + "only_the_worker_answers",),
     ),
     Mutant(
         "fork: it gives up the socket and the page",
         "worker/main.py",
         "                os.close(fd)\n",
         "                pass\n",
-        (FORKS + "a_fork_holds_neither_socket_nor_page",),
+        (WORKER_FORKS + "a_fork_holds_neither_socket_nor_page",),
     ),
     Mutant(
         "fork: its faults are not written where the page was",
         "worker/main.py",
         "        self.fence.release()\n",
         "",
-        (FORKS + "a_child_that_fails_says_so_and_a_crash_in_it_is_not_the_workers",),
+        (WORKER_FORKS + "a_child_that_fails_says_so_and_a_crash_in_it_is_not_the_workers",),
     ),
     Mutant(
         "fork: the context refuses it",
         "context.py",
         "        if os.getpid() != self._pid:\n",
         "        if False:\n",
-        (FORKS + "only_the_worker_answers",),
+        (WORKER_FORKS + "only_the_worker_answers",),
     ),
     # ---- N20: orphans are reaped, and nobody's child
     Mutant(
@@ -457,6 +457,14 @@ MUTANTS = (
         "            self._own |= after - before\n",
         "            pass\n",
         ("tests/process/test_orphans.py::test_no_exit_status_is_taken_and_no_zombie_stays",),
+    ),
+    # ---- nothing of a closed orchestrator is kept
+    Mutant(
+        "kept: the last orchestrator takes its definitions along",
+        "wire/byvalue/changes.py",
+        "        if not _users:\n",
+        "        if False:\n",
+        ("tests/process/test_nothing_kept.py::test_nothing_of_what_is_closed_is_kept",),
     ),
     # ---- random numbers after a fork
     Mutant(
@@ -813,8 +821,8 @@ MUTANTS = (
     Mutant(
         "fence: no exception into an import",
         "worker/cancel.py",
-        '_PROTECTED = ("importlib._bootstrap", ',
-        "_PROTECTED = (",
+        '    "importlib._bootstrap",\n',
+        "",
         (CANCEL + "an_import_is_never_interrupted",),
     ),
     Mutant(

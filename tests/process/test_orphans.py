@@ -71,10 +71,13 @@ def starter() -> Any:
         return made[0].wait()
 
     def fork(forks: Callable[[], int] = os.fork) -> Any:
+        earlier = subprocess.Popen(["sleep", "0.05"])  # ends after the start of the next
         pid = forks()
         if pid == 0:
+            time.sleep(0.3)
             os._exit(7)
         ended(pid)
+        assert earlier.wait() == 0
         return code(os.waitpid(pid, 0)[1])
 
     def c_fork() -> Any:

@@ -30,7 +30,7 @@ from typing import Any
 import dill
 
 from procorch.wire.byvalue import anatomy, changes, inherited, mirror, rebuild, reducers, travel
-from procorch.wire.byvalue.changes import ABSENT, Binding, Check, Extent
+from procorch.wire.byvalue.changes import ABSENT, Check, Extent, bound
 from procorch.wire.byvalue.mirror import Names, Space, Stamped
 from procorch.wire.byvalue.rebuild import ClassState, FunctionState
 
@@ -187,7 +187,7 @@ class ByValue(dill.Pickler):  # type: ignore[misc]
                 version = 0 if space is None else changes.version(space.name, name, value)
                 values[name] = version, value
             if self._checks is not None:
-                self._checks.append(Binding(where, name, value))
+                self._checks.append(bound(where, name, value))
         return values
 
     def _add_own_name(
@@ -201,7 +201,7 @@ class ByValue(dill.Pickler):  # type: ignore[misc]
         if space is not None and space.origin and where.get(name) is obj:
             values[name] = changes.version(space.name, name, obj), obj
             if self._checks is not None:
-                self._checks.append(Binding(where, name, obj))
+                self._checks.append(bound(where, name, obj))
 
     # Functions.
 
@@ -274,7 +274,7 @@ class ByValue(dill.Pickler):  # type: ignore[misc]
         key = f"{cls.__module__}:{cls.__qualname__}" if travel.is_named(cls) else ""
         if key and self._checks is not None:
             self._checks.append(Extent(cls.__dict__, len(cls.__dict__)))
-            self._checks += [Binding(cls.__dict__, *item) for item in cls.__dict__.items()]
+            self._checks += [bound(cls.__dict__, *item) for item in cls.__dict__.items()]
         attributes = {
             name: (changes.version(key, name, value) if key else 0, value)
             for name, value in anatomy.class_attributes(cls)

@@ -55,6 +55,7 @@ class _Piece(NamedTuple):
 
 _pieces: dict[str, _Piece] = {}  # by token
 _MOST_PIECES = 512
+changes.cache(_pieces)
 
 
 def reduce_piece(obj: type | FunctionType) -> tuple[Any, ...]:
