@@ -25,19 +25,19 @@ _NAMES = 10
 @click.argument("run", envvar="PROCORCH_RUN", shell_complete=runs)
 @click.option(
     "--format", "form", type=click.Choice(["jsonl", "csv", "joblog", "parquet"]), default="jsonl",
-    show_default=True, envvar="PROCORCH_FORMAT", show_envvar=True,
+    show_default=True,
     help="joblog is that of GNU parallel.",
 )  # fmt: skip
 @click.option(
-    "-o", "--out", type=click.Path(path_type=Path), envvar="PROCORCH_OUT", show_envvar=True,
+    "-o", "--out", type=click.Path(path_type=Path),
     help="A file in place of stdout (-).",
 )  # fmt: skip
 @click.option(
-    "--failed", is_flag=True, envvar="PROCORCH_FAILED", show_envvar=True,
+    "--failed", is_flag=True,
     help="Only what has failed.",
 )  # fmt: skip
 @click.option(
-    "--all", "everything", is_flag=True, envvar="PROCORCH_ALL", show_envvar=True,
+    "--all", "everything", is_flag=True,
     help="Also outcomes of items that are no longer in the input.",
 )  # fmt: skip
 def command(run: str, form: str, out: Path | None, failed: bool, everything: bool) -> int:

@@ -16,11 +16,11 @@ from procorch.cli.verb import Verb
 @click.command("merge", cls=Verb)
 @click.argument("runs", nargs=-1, required=True, envvar="PROCORCH_RUNS", shell_complete=files)
 @click.option(
-    "-o", "--out", type=click.Path(path_type=Path), required=True, envvar="PROCORCH_OUT",
-    show_envvar=True, help="The journal of the whole; must not exist.",
+    "-o", "--out", type=click.Path(path_type=Path), required=True,
+    help="The journal of the whole; must not exist.",
 )  # fmt: skip
 @click.option(
-    "--json", "as_json", is_flag=True, envvar="PROCORCH_JSON", show_envvar=True,
+    "--json", "as_json", is_flag=True,
     help="One JSON object.",
 )  # fmt: skip
 def command(runs: tuple[str, ...], out: Path, as_json: bool) -> int:

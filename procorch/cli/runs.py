@@ -19,7 +19,7 @@ from procorch.cli.verb import Verb
     envvar="PROCORCH_FOLDER", required=False,
 )  # fmt: skip
 @click.option(
-    "--json", "as_json", is_flag=True, envvar="PROCORCH_JSON", show_envvar=True,
+    "--json", "as_json", is_flag=True,
     help="One JSON object a run.",
 )  # fmt: skip
 def command(folder: Path | None, as_json: bool) -> int:

@@ -22,11 +22,11 @@ if TYPE_CHECKING:
 @click.argument("run", envvar="PROCORCH_RUN", shell_complete=runs)
 @click.argument("item", required=False, envvar="PROCORCH_ITEM", shell_complete=failed_items)
 @click.option(
-    "--check", is_flag=True, envvar="PROCORCH_CHECK", show_envvar=True,
+    "--check", is_flag=True,
     help="Look at every row, and list those that are damaged.",
 )  # fmt: skip
 @click.option(
-    "--json", "as_json", is_flag=True, envvar="PROCORCH_JSON", show_envvar=True,
+    "--json", "as_json", is_flag=True,
     help="One JSON object.",
 )  # fmt: skip
 def command(run: str, item: str | None, check: bool, as_json: bool) -> int:
