@@ -170,6 +170,12 @@ class Core:
         a.excused = False
         self.timers.disarm((Due.LADDER, a.key))
 
+    def acquit(self, a: Instance) -> None:
+        """It was taken for hung, and has answered before it was killed: nothing has happened."""
+        if a.rung is Rung.STACK:
+            a.reason = None
+            self.relent(a)
+
     def left_starting(self, a: Instance) -> None:
         """The start is over, one way or the other: its slot is free."""
         self.starting.discard(a.key)

@@ -20,7 +20,7 @@ from procorch.supervision.core import Core, Due
 from procorch.supervision.instance import Instance, Pending
 from procorch.supervision.ledger import Request
 from procorch.supervision.policy import SupervisorAction
-from procorch.supervision.replacing import death, replace
+from procorch.supervision.replacing import death, replace, tell_hung
 from procorch.supervision.restarts import Exit, Verdict, decide
 from procorch.supervision.states import AgentStatus, Phase, Rung
 
@@ -33,6 +33,12 @@ def exited(core: Core, a: Instance, event: ev.Exited) -> None:
     if a.ready_at is not None:
         a.limits.was_ready(a.ready_at, core.now)
     lost = core.take_inflight(a)
+    if isinstance(a.reason, AgentHung):
+        if lost:
+            tell_hung(core, a, lost[0])
+        else:
+            # Its answer came in the last moment, and the caller has it: nothing was hung.
+            a.reason, a.excused = None, True
     for number, other in enumerate(lost[1:], 2):  # the reply to the one before it was unreadable
         charged = _charge(core, other, death(a, event.exit, other, lost[number:]))
         if charged.request is not None:
@@ -96,8 +102,9 @@ def probed(core: Core, a: Instance, event: ev.Probed) -> None:
     if event.progress != seen:
         a.heartbeat = (event.progress, core.now)
     elif core.now - since >= timeout:
+        # So far a suspicion: to write its stack it is made to go on if it was stopped (SIGSTOP).
+        # Whether it was hung is told when it has ended without an answer.
         a.reason = AgentHung(agent=a.name, heartbeat_timeout=timeout)
-        core.tell(a, notices.Hung, timeout=timeout, request=a.inflight[0])
         core.press(a, Rung.STACK)
 
 

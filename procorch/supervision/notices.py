@@ -47,7 +47,8 @@ class Crashed(Notice, frozen=True, kw_only=True):
 
 
 class Hung(Notice, frozen=True, kw_only=True):
-    """A busy agent made no progress for ``timeout`` seconds; it is killed (N12)."""
+    """A busy agent made no progress for ``timeout`` seconds and was killed without an answer (N12).
+    Told when it has ended: until then its answer may come."""
 
     timeout: float
     request: int | None

@@ -85,6 +85,8 @@ def retired(core: Core, a: Instance, event: ev.Exited) -> None:
     """The old process is gone; what was under way in it fails by name (N5)."""
     core.gone(a, event.exit)
     lost = core.take_inflight(a)
+    if lost:
+        tell_hung(core, a, lost[0])
     for number, request in enumerate(lost, 1):
         error = death(a, event.exit, request, lost[number:])
         error.cause = a.cycle.blame if a.cycle is not None else None
@@ -107,6 +109,13 @@ def back_off(core: Core, a: Instance) -> None:
 def backoff_over(core: Core, a: Instance, event: object) -> None:
     """The set time has come."""
     core.enter(a, Phase.WAITING)
+
+
+def tell_hung(core: Core, a: Instance, request: Request) -> None:
+    """Its process was ended because it hung, if it was, and that is what ``request`` gets."""
+    if isinstance(a.reason, AgentHung):
+        timeout = a.reason.heartbeat_timeout
+        core.tell(a, notices.Hung, timeout=timeout, request=request.id)
 
 
 def death(

@@ -177,6 +177,7 @@ def replied(core: Core, a: Instance, event: ev.Replied) -> None:
     error = event.error
     if a.rung is not None and a.rung.spares_process and event.request == a.target:
         core.relent(a)  # The ladder has reached its aim, and the worker lives (N8).
+    core.acquit(a)
     again = holding.answered(core, a, event)
     _answered(core, a, event)
     judged = (

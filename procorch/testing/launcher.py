@@ -60,8 +60,11 @@ class FakeLauncher:
         self._do(worker, lambda process: process.die(code))
 
     def hang(self, worker: str | int) -> None:
-        """Stop the worker (SIGSTOP): it takes notice of nothing but the signals that end it."""
-        self.kill(worker, "SIGSTOP")
+        """Have the worker hang: it takes notice of SIGCONT and of the signals that end it alone.
+
+        One that is merely stopped, by ``kill(worker, "SIGSTOP")``, is continued to write its stack.
+        """
+        self._do(worker, FakeProcess.hang)
 
     def drop(self, worker: str | int) -> None:
         """Cut the worker's stream in the middle of a frame; it lives on and hears nothing."""

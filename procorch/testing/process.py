@@ -107,6 +107,7 @@ class FakeProcess:
         requests: how many it has begun.
         look: in the worker's main thread: see whether a request is to end; may raise.
         frozen: it does nothing at all (SIGSTOP).
+        hung: nor when it is continued to write its stack.
         hardened: it ignores SIGTERM.
     """
 
@@ -119,7 +120,7 @@ class FakeProcess:
         self.page = _Page(self._begin)
         self.requests = 0
         self.look: Callable[[FrameType | None], None] | None = None
-        self.frozen = self.hardened = False
+        self.frozen = self.hung = self.hardened = False
         self.main = clock.sleeper(f"agent {spec.name!r}")
         self.ident: int | None = None
         self._host = host
@@ -192,6 +193,12 @@ class FakeProcess:
                 for at in reversed(traceback.extract_stack(frame))
             ]
             self._stack = "\n".join(["Current thread (most recent call first):", *lines, ""])
+        self.frozen = self.hung  # it is continued for this
+        self._wake()
+
+    def hang(self) -> None:
+        """Do nothing any more."""
+        self.frozen = self.hung = True
 
     def kill(self, signum: signal.Signals) -> None:
         """See `WorkerProcess.kill`: a signal does what it does to a process by default."""
@@ -200,7 +207,7 @@ class FakeProcess:
         elif not (self._host.ignores(self.spec.name, signum) or self._withstands(signum)):
             if signum != signal.SIGCONT:
                 self.die(signum)
-            self.frozen = False
+            self.frozen = self.hung = False
             self._wake()
 
     def _withstands(self, signum: signal.Signals) -> bool:

@@ -344,6 +344,20 @@ MUTANTS = (
         (PROGRAM_FORKS + "of_a_handle_and_its_orchestrator",),
     ),
     Mutant(
+        "a hang: an answer before the kill refutes it",
+        "supervision/requests.py",
+        "    core.acquit(a)\n",
+        "",
+        (MACHINE + "a_worker_that_answers_before_it_is_killed_was_not_hung",),
+    ),
+    Mutant(
+        "a hang: an answer before the end refutes it",
+        "supervision/failing.py",
+        "            a.reason, a.excused = None, True\n",
+        "            pass\n",
+        (MACHINE + "an_answer_that_came_with_the_kill_is_no_hang_either",),
+    ),
+    Mutant(
         "a pause: what is readable is read before anything expires",
         "runtime/loop.py",
         "            for _ in range(_CATCH_UP):\n",
@@ -1054,8 +1068,8 @@ MUTANTS = (
     Mutant(
         "streaming: leaving the block cancels",
         "runtime/stream.py",
-        "    def __exit__(self, *exception: object) -> None:\n        self.cancel()\n",
-        "    def __exit__(self, *exception: object) -> None:\n        pass\n",
+        "else a fork's SystemExit goes on\n            self.cancel()\n",
+        "else a fork's SystemExit goes on\n            pass\n",
         (STREAM + "leaving_in_mid_stream_cancels_the_request_and_the_agent_goes_on",),
     ),
     Mutant(

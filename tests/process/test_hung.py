@@ -259,3 +259,36 @@ def test_a_hung_agent_is_replaced_under_its_budget_and_its_queue_goes_on(
     assert isinstance(seen[1], notices.Crashed)
     assert isinstance(seen[1].error, AgentHung)
     assert [notice.generation for notice in seen] == [1, 1, 1, 2, 2]
+
+
+def test_a_stopped_worker_that_answers_when_it_is_continued_was_not_hung(
+    orchestrator: Any, gate: Any, caplog: Any
+) -> None:
+    """It is continued to write its stack, and its answer is there before the kill."""
+    begun, go = gate(), gate()
+
+    def factory() -> Any:
+        def respond(x: Any) -> str:
+            begun.tell("begun")
+            go.wait()
+            return "answer"
+
+        return respond
+
+    orch = orchestrator()
+    orch.add_agent("a", factory, heartbeat_timeout=0.4)
+    handle = orch.spawn("a")
+    events = orch.monitor("a")
+    reply = handle.deliver("go")
+    begun.line()
+    pid = handle.pid
+    os.kill(pid, signal.SIGSTOP)
+    go.open()
+    assert reply.result(30).text == "answer"
+    go.open()
+    assert handle.deliver("again").result(30).text == "answer"
+    assert (handle.pid, handle.generation, handle.info().restarts) == (pid, 1, 0)
+    orch.close()
+    kinds = {type(notice).__name__ for notice in events}
+    assert kinds <= {"RequestStarted", "RequestDone", "Stopped"}
+    assert "hung" not in caplog.text

@@ -656,3 +656,54 @@ def test_an_agent_that_answers_between_its_crashes_is_back_at_once(bench):
             assert bench.log[-1].notice.delay == 1.0
             bench.wait(1.0)
         bench.ready(key)
+
+
+def suspected(bench):
+    """An agent that has made no progress, and is being made to write its stack."""
+    key = bench.running(heartbeat_timeout=4.0)
+    request = bench.submit(key)
+    bench.step(ev.Probed(key, 1, 7))
+    bench.wait(4.0)
+    bench.step(ev.Probed(key, 1, 7))
+    assert bench.pressed(key) == [Rung.STACK]
+    assert bench.machine.instance(key).state == "HUNG"
+    return key, request
+
+
+def told(bench, kind):
+    return [a.notice for a in bench.log if isinstance(a, ev.Emit) and type(a.notice) is kind]
+
+
+def test_a_worker_that_answers_before_it_is_killed_was_not_hung(bench):
+    """One truth for the caller, the log and the counters."""
+    key, request = suspected(bench)
+    bench.reply(key, request)
+    assert bench.error(request) is None
+    assert bench.machine.instance(key).state == "READY"
+    bench.wait(60.0)
+    assert bench.pressed(key) == [Rung.STACK]
+    assert told(bench, notices.Hung) == told(bench, notices.Crashed) == []
+    assert bench.machine.instance(key).limits.total == 0
+
+
+def test_an_answer_that_came_with_the_kill_is_no_hang_either(bench):
+    key, request = suspected(bench)
+    bench.wait(0.5)
+    assert bench.pressed(key) == [Rung.STACK, Rung.KILL]
+    bench.reply(key, request)
+    bench.die(key, started=request)
+    assert bench.error(request) is None
+    assert bench.questions == []
+    assert told(bench, notices.Hung) == told(bench, notices.Crashed) == []
+    assert bench.machine.instance(key).limits.total == 0
+    assert bench.phase(key) is Phase.STARTING
+
+
+def test_a_worker_that_is_killed_without_an_answer_was_hung(bench):
+    key, request = suspected(bench)
+    bench.wait(0.5)
+    bench.die(key, started=request)
+    bench.judge(RESTART)
+    assert type(bench.error(request)).__name__ == "AgentHung"
+    assert [notice.request for notice in told(bench, notices.Hung)] == [request]
+    assert len(told(bench, notices.Crashed)) == 1

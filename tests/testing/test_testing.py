@@ -435,7 +435,16 @@ def test_a_hung_agent_is_found_by_its_heartbeat_with_its_stack(make: Make) -> No
     assert output(handle) == "again"
 
 
-def test_a_stopped_worker_is_found_hung(make: Make) -> None:
+def test_a_stopped_worker_that_answers_when_it_is_continued_was_not_hung(make: Make) -> None:
+    orch = make()
+    orch.add_agent("a", lambda: lambda x: x, heartbeat_timeout=8)
+    handle = orch.spawn("a")
+    orch.launcher.kill("a", "SIGSTOP")
+    assert handle.deliver("go").result().text == "go"
+    assert (handle.generation, times(orch, notices.Hung)) == (1, [])
+
+
+def test_a_worker_that_hangs_is_found_hung(make: Make) -> None:
     orch = make()
     orch.add_agent("a", lambda: lambda x: x, heartbeat_timeout=8)
     handle = orch.spawn("a")
