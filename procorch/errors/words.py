@@ -44,6 +44,19 @@ def original(exc_type: str, exc_str: str) -> str:
     return "".join(f": {part}" for part in (exc_type.rpartition(".")[2], line) if part)
 
 
+def failed_start(error: BaseException | None) -> str:
+    """`: agent 'a' failed to start in phase factory: ValueError: boom` where a failed start is
+    behind ``error``: for the lines that tell of the consequences."""
+    for _ in range(8):  # a chain of causes may be a circle
+        if error is None:
+            break
+        if getattr(error, "phase", None):
+            line = " ".join(text_of(error).split())
+            return f": {line if len(line) <= 300 else line[:299] + chr(0x2026)}"
+        error = error.__cause__
+    return ""
+
+
 def qualified_name(cls: type) -> str:
     """Qualified name, as tracebacks write it: bare for builtins."""
     module = cls.__module__

@@ -10,6 +10,7 @@ from __future__ import annotations
 from copy import copy
 
 from procorch.errors import Aborted, AgentCrashed, AgentError, AgentStopped
+from procorch.errors.words import failed_start
 from procorch.supervision import events as ev
 from procorch.supervision import groups, notices, tree
 from procorch.supervision.core import Core, Due
@@ -187,7 +188,8 @@ def _left_behind(core: Core, a: Instance, request: Request) -> AgentError:
         return Aborted(agent=a.name)
     when = "before the request was tried again" if request.executed else "before the request ran"
     stopped = AgentStopped(
-        f"agent reply dropped: agent {a.name!r} ended {status.name} {when}", agent=a.name
+        f"agent reply dropped: agent {a.name!r} ended {status.name} {when}{failed_start(error)}",
+        agent=a.name,
     )
     stopped.__cause__ = error
     return stopped

@@ -13,7 +13,7 @@ from procorch.errors import (
     PoisonRequest,
     StartError,
 )
-from procorch.errors.words import text_of
+from procorch.errors.words import failed_start, text_of
 from procorch.supervision import events as ev
 from procorch.supervision import holding, notices, tree
 from procorch.supervision.core import Core, Due
@@ -224,7 +224,8 @@ def _first(fault: BaseException | None, error: AgentError) -> Any:
 
 
 def _stopped(a: Instance, cause: BaseException | None) -> PluginError:
-    stopped = PluginError("orchestrator", f"agent {a.name!r} stopped by supervisor")
+    why = failed_start(cause)
+    stopped = PluginError("orchestrator", f"agent {a.name!r} stopped by supervisor{why}")
     stopped.__cause__ = cause
     return stopped
 

@@ -154,7 +154,9 @@ def test_a_closed_pool_takes_nothing() -> None:
 
 
 @pytest.mark.fault
-def test_an_executor_whose_workers_have_ended_says_why(tmp_path: Path) -> None:
+def test_an_executor_whose_workers_have_ended_says_why(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     flag = tmp_path / "flag"
 
     def initializer() -> None:
@@ -163,7 +165,10 @@ def test_an_executor_whose_workers_have_ended_says_why(tmp_path: Path) -> None:
 
     with AgentExecutor(1, None, initializer, max_restarts=1, backoff=Backoff(initial=0)) as broken:
         flag.touch()
-        assert isinstance(broken.submit(functions.die).exception(), BrokenProcessPool)
+        dead, waiting = broken.submit(functions.die), broken.submit(functions.pid)
+        assert isinstance(dead.exception(), BrokenProcessPool)
+        assert "the licence has expired" in str(waiting.exception())
+        assert "stopped by supervisor: agent 'executor' failed to start" in caplog.text
         error: BaseException | None = None
         while error is None:
             try:
