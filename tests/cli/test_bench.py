@@ -125,6 +125,7 @@ def test_requests_are_json_or_text_or_lines_of_a_file(run: Run, app: str, tmp_pa
         (("APP:number",), "a factory is a function without arguments, not int"),
         (("no_such_module:f",), "does not import: ModuleNotFoundError"),
         (("gone.py:f",), "there is no file 'gone.py'"),
+        (("folder/app:f",), "'folder/app' is no module: write folder/app.py"),
         (("--compare", "APP:quick", "x.json"), "two APPs or two files"),
     ],
     ids=str,
@@ -193,6 +194,17 @@ def test_an_app_may_have_the_name_of_a_module_of_python(run: Run, tmp_path: Path
     (tmp_path / "folder").mkdir()
     (tmp_path / "folder" / "resource.py").write_text("def f(n):\n    return n\n")
     ended = run("bench", "folder/resource.py:f", "-r", "1", "--runs", "1", "--warmup", "0")
+    assert ended.code == 0, ended.stderr
+
+
+def test_a_file_of_a_package_may_import_its_neighbours(run: Run, tmp_path: Path) -> None:
+    package = tmp_path / "package" / "part"
+    package.mkdir(parents=True)
+    for folder in (package.parent, package):
+        (folder / "__init__.py").write_text("")
+    (package.parent / "other.py").write_text("N = 3\n")
+    (package / "app.py").write_text("from ..other import N\ndef f(n):\n    return n * N\n")
+    ended = run("bench", "package/part/app.py:f", "-r", "1", "--runs", "1", "--warmup", "0")
     assert ended.code == 0, ended.stderr
 
 

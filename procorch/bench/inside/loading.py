@@ -37,32 +37,53 @@ def find(app: str) -> object:
 
 
 def _load_file(where: str) -> object:
+    """Import a file: as a script it begins in its own folder, as part of a package in the folder
+    of the outermost one."""
     if not os.path.isfile(where):
-        raise Refused(f"there is no file {where!r}")
-    path = os.path.realpath(where)
-    directory, file = os.path.split(path)
-    if directory not in sys.path:
-        sys.path.insert(0, directory)
-    name = file[: -len(".py")]
-    if name not in sys.modules and "." not in name:
+        raise Refused(f"there is no file {where!r}{_near(os.path.dirname(where) or '.', where)}")
+    path = os.path.abspath(where)
+    root, name = os.path.split(path[: -len(".py")])
+    while os.path.isfile(os.path.join(root, "__init__.py")) and os.path.dirname(root) != root:
+        root, package = os.path.split(root)
+        name = f"{package}.{name}"
+    if root not in sys.path:
+        sys.path.insert(0, root)
+    if name.partition(".")[0] not in sys.modules and "." not in os.path.basename(path)[:-3]:
         module = _import(name)
-        if os.path.realpath(getattr(module, "__file__", None) or "") == path:
+        if _is_of(module, path):
             return module
     # The name belongs to another module, of the standard library for example.
     from importlib.util import module_from_spec, spec_from_file_location
 
-    spec = spec_from_file_location("app_" + name, path)
+    spec = spec_from_file_location("app_" + name.replace(".", "_"), path)
     assert spec is not None and spec.loader is not None  # noqa: PT018
     module = module_from_spec(spec)
     sys.modules[spec.name] = module
     try:
         spec.loader.exec_module(module)
-    except BaseException as error:
+    except (Exception, SystemExit) as error:
         raise _does_not_import(name, error) from error
     return module
 
 
+def _is_of(module: object, path: str) -> bool:
+    origin = getattr(module, "__file__", None)
+    return origin is not None and os.path.samefile(origin, path)
+
+
+def _near(directory: str, where: str) -> str:
+    from difflib import get_close_matches
+
+    try:
+        near = get_close_matches(os.path.basename(where), os.listdir(directory), n=1)
+    except OSError:
+        near = []
+    return f"; did you mean {near[0]!r}?" if near else ""
+
+
 def _load_module(name: str) -> object:
+    if "/" in name:
+        raise Refused(f"{name!r} is no module: write {name}.py")
     directory = os.getcwd()
     if directory not in sys.path:
         sys.path.insert(0, directory)
