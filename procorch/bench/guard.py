@@ -100,7 +100,7 @@ class Guard:
             send(self._socket.fileno(), order)
             self._process.send_signal(signal.SIGCONT)
             why = self._wait(order["timeout"], order["memory_limit"])
-            report = None if why else receive(self._socket.fileno())
+            report = None if why else self._receive()
         except OSError:  # it died while the order was written
             why, report = {}, None
         if report is not None:
@@ -115,6 +115,18 @@ class Guard:
         self._end()
         at = {"phase": phase, "request": None if phase == "start" else request}
         return {"died": {"code": code, "pid": process.pid, **at, **(why or {})}}
+
+    def _receive(self) -> Report | None:
+        """The report; None where the process has died before all of it was written.
+
+        A child that it has forked may hold its end of the socket, which then has no end of file.
+        """
+        fd = self._socket.fileno()
+        os.set_blocking(fd, False)
+        try:
+            return receive(fd, lambda: fd in dict(self._poll.poll()))
+        finally:
+            os.set_blocking(fd, True)
 
     def _wait(self, timeout: float | None, limit: int | None) -> dict[str, Any] | None:
         """Wait for the report or the end; why it has to be killed, where it has to be."""

@@ -64,6 +64,37 @@ def test_a_hang_costs_its_own_run(tmp_path: Path) -> None:
     assert "not answered within 0.5 s" in c.b.failures[0].text
 
 
+def test_a_timeout_is_of_one_call() -> None:
+    def factory():
+        import time
+
+        return lambda x: time.sleep(0.3)
+
+    m = measure(factory, [1, 2, 3, 4, 5], runs=1, warmup=0, timeout=1, loops=1)
+    assert m.success == "ok 1/1"
+
+
+@pytest.mark.timeout(50)
+def test_a_death_is_noticed_while_a_forked_child_lives(tmp_path: Path) -> None:
+    def factory():
+        import os
+        import time
+
+        def handle(x):
+            pid = os.fork()
+            if pid == 0:
+                time.sleep(60)
+                os._exit(0)
+            (tmp_path / "child").write_text(str(pid))
+            os._exit(3)
+
+        return handle
+
+    c = compare(noop, factory, runs=1, warmup=0)
+    assert c.b.success == "ok 0/1, 1 exit 3"
+    assert not Path(f"/proc/{(tmp_path / 'child').read_text()}").exists()
+
+
 def test_an_exception_is_counted_by_its_type_and_keeps_the_process() -> None:
     def factory():
         calls = 0

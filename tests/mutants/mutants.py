@@ -61,6 +61,7 @@ SURROUNDINGS = "tests/process/test_surroundings.py::test_"
 AGENT = "tests/agents/test_agent.py::test_"
 THROTTLE = "tests/supervision/test_throttle.py::test_"
 MEMORY = "tests/process/test_memory.py::test_"
+SESSION = "tests/measure/test_session.py::test_"
 ERROR_MAP = "tests/adapters/test_error_map.py::test_"
 SIGNALS = "tests/cli/test_signals.py::test_"
 
@@ -897,6 +898,42 @@ MUTANTS = (
         "            self._drop(question.request)\n",
         "        self._open.pop(asker, None)\n",
         (ASK + "the_question_of_an_asker_that_died_is_cancelled",),
+    ),
+    # ---- measuring: what fails costs its own run, and each call is measured alone
+    Mutant(
+        "bench-waits-for-the-socket-alone",
+        "bench/guard.py",
+        "for fd in (ours.fileno(), self._death):",
+        "for fd in (ours.fileno(),):",
+        (f"{SESSION}a_death_is_noticed_while_a_forked_child_lives",),
+    ),
+    Mutant(
+        "bench-times-all-calls-together",
+        "bench/guard.py",
+        "if self._page[8:16] != seen:",
+        "if False:",
+        (f"{SESSION}a_timeout_is_of_one_call",),
+    ),
+    Mutant(
+        "bench-lets-idle-programs-run",
+        "bench/guard.py",
+        'if order["pause"]:',
+        "if False:",
+        (f"{SESSION}threads_of_one_program_do_not_disturb_the_runs_of_another",),
+    ),
+    Mutant(
+        "bench-shares-arguments",
+        "bench/inside/program.py",
+        "if self.shared else self._load()",
+        "if True else self._load()",
+        (f"{SESSION}each_call_gets_an_argument_that_no_other_has_changed",),
+    ),
+    Mutant(
+        "bench-goes-on-with-loops",
+        "bench/session.py",
+        "            subject.loops = 1\n",
+        "",
+        (f"{SESSION}one_that_fails_in_inner_loops_is_called_once_a_run_from_then_on",),
     ),
     # ---- the ground
     Mutant(

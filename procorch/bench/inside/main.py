@@ -11,6 +11,7 @@ from .subject import Subject
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
 PAGE = 16
@@ -57,20 +58,28 @@ def send(fd: int, message: dict[str, Any]) -> None:
         rest = rest[os.write(fd, rest) :]
 
 
-def receive(fd: int) -> dict[str, Any] | None:
-    """Read one message; None when the other side is gone."""
-    head = _read(fd, _SIZE)
-    body = None if head is None else _read(fd, int.from_bytes(head, "big"))
+def receive(fd: int, wait: Callable[[], bool] | None = None) -> dict[str, Any] | None:
+    """Read one message; None when the other side is gone.
+
+    Args:
+        wait: for a descriptor that does not block: waits, and says whether there is more to read.
+    """
+    head = _read(fd, _SIZE, wait)
+    body = None if head is None else _read(fd, int.from_bytes(head, "big"), wait)
     return None if body is None else marshal.loads(body)
 
 
-def _read(fd: int, size: int) -> bytes | None:
+def _read(fd: int, size: int, wait: Callable[[], bool] | None) -> bytes | None:
     parts = []
     while size:
         try:
             part = os.read(fd, min(size, 1 << 20))
         except ConnectionResetError:
-            part = b""
+            return None
+        except BlockingIOError:
+            if wait is not None and wait():
+                continue
+            return None
         if not part:
             return None
         parts.append(part)
