@@ -31,6 +31,10 @@ def launcher(
     method: str, max_frame: int, preload: Sequence[str], sys_path: Sequence[str]
 ) -> Launcher:
     """A launcher for ``method``; what it does not need is not imported."""
+    if os.getpid() == 1:
+        from procorch.worker.orphans import reap_as_first
+
+        reap_as_first()
     if method == "zygote":
         from procorch.launch.zygote import ZygoteLauncher
 

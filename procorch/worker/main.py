@@ -110,6 +110,7 @@ def main(sock_fd: int, page_fd: int, out_fd: int, err_fd: int, parent: int) -> N
 
     forked.on_fork(release)
     worker.reaper.install()
+    worker.reaper.handle()
     try:
         if worker.start():
             worker.serve()

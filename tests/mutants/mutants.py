@@ -473,6 +473,27 @@ MUTANTS = (
         "            pass\n",
         ("tests/process/test_orphans.py::test_no_exit_status_is_taken_and_no_zombie_stays",),
     ),
+    Mutant(
+        "orphans: one that was left further below is reaped",
+        "worker/orphans.py",
+        "any(_started(other) <= started for other in self._own)",
+        "False",
+        ("tests/process/test_orphans.py::test_no_exit_status_is_taken_and_no_zombie_stays",),
+    ),
+    Mutant(
+        "orphans: PID 1 reaps them",
+        "launch/choose.py",
+        "        reap_as_first()\n",
+        "        pass\n",
+        ("tests/process/test_orphans.py::test_the_program_as_pid_1_reaps_what_it_adopts",),
+    ),
+    Mutant(
+        "orphans: what was there before is left to its maker",
+        "worker/orphans.py",
+        "            self._own |= _children(os.getpid())\n",
+        "            pass\n",
+        ("tests/process/test_orphans.py::test_the_program_as_pid_1_reaps_what_it_adopts",),
+    ),
     # ---- nothing of a closed orchestrator is kept
     Mutant(
         "kept: the last orchestrator takes its definitions along",
