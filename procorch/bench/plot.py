@@ -10,6 +10,7 @@ from procorch.bench.cases import NotMeasurable
 from procorch.bench.measurement import Measurement
 
 _INSTALL = "a plot needs matplotlib: pip install 'procorch[plots]'"
+NO_SWEEP = "there is no sweep to draw: give a parameter values (-P n=10,100)"
 Points = list[tuple[Any, float, float, float]]
 
 
@@ -41,7 +42,7 @@ def series(measured: Sequence[Measurement]) -> tuple[str, dict[str, Points]]:
         for name, value in _params(one).items():
             values.setdefault(name, set()).add(str(value))
     if not values:
-        raise NotMeasurable("there is no sweep to draw: give a parameter values (-P n=10,100)")
+        raise NotMeasurable(NO_SWEEP)
     axis = max(values, key=lambda name: len(values[name]))
     lines: dict[str, Points] = {}
     for one in measured:
@@ -65,14 +66,18 @@ def draw(measured: Sequence[Measurement], path: Path) -> None:
 
     figure = Figure(figsize=(7, 4.5), layout="constrained")
     axes = figure.add_subplot()
+    xs = {x for points in lines.values() for x, *_ in points}
+    numeric = all(isinstance(x, int | float) and x > 0 for x in xs)
+    if numeric:
+        axes.set_xscale("log")
+        axes.set_xticks(sorted(xs), [f"{x:g}" for x in sorted(xs)])
+        axes.xaxis.minorticks_off()
     for label, points in lines.items():
-        numeric = all(isinstance(x, int | float) and x > 0 for x, *_ in points)
-        points = sorted(points) if numeric else points
-        xs = [x if numeric else str(x) for x, *_ in points]
-        axes.plot(xs, [y for _, y, _, _ in points], marker="o", label=label)
-        axes.fill_between(xs, [p[2] for p in points], [p[3] for p in points], alpha=0.2)
-        if numeric:
-            axes.set_xscale("log")
+        found: list[Any] = sorted(points) if numeric else [(str(x), *times) for x, *times in points]
+        places = [point[0] for point in found]
+        axes.plot(places, [point[1] for point in found], marker="o", label=label)
+        low, high = [point[2] for point in found], [point[3] for point in found]
+        axes.fill_between(places, low, high, alpha=0.2)
     axes.set_yscale("log")
     axes.set_xlabel(axis)
     axes.set_ylabel("seconds of a run (median, quartiles)")

@@ -90,9 +90,11 @@ def _check_files(given: dict[str, Any], sources: list[Path]) -> None:
         if path is not None:
             check_writable(path, sources)
     if given["plot"] is not None:
-        from procorch.bench.plot import check
+        from procorch.bench import plot
 
-        check(given["plot"])
+        if not given["params"] and not sources:
+            raise Misconfigured(plot.NO_SWEEP)
+        plot.check(given["plot"])
 
 
 def _measure(named: Sequence[str], given: dict[str, Any], baseline: Path | None = None) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import signal
 import subprocess
@@ -246,6 +247,22 @@ def test_plain_functions_and_sweeps(run: Run, app: str, tmp_path: Path) -> None:
     assert "comparisons" not in found
     ended = run("bench", f"{app}:picky", "-r", '{"a": {n}}', "-P", "n=1", *few)
     assert ended.code == 0, ended.stderr
+
+
+@pytest.mark.parametrize("values", ["n=1,10", 'n="a","b"'])
+def test_a_sweep_is_drawn_or_the_extra_is_named(
+    run: Run, app: str, tmp_path: Path, values: str
+) -> None:
+    few = ("--runs", "1", "--warmup", "0", "--plot", "x.svg")
+    ended = run("bench", f"{app}:double", "-P", values, *few)
+    if importlib.util.find_spec("matplotlib") is None:
+        assert ended.code == 2
+        assert "pip install 'procorch[plots]'" in ended.stderr
+    else:
+        assert ended.code == 0, ended.stderr
+        assert "<svg" in (tmp_path / "x.svg").read_text()
+    ended = run("bench", f"{app}:quick", *few)
+    assert (ended.code, "there is no sweep to draw" in ended.stderr) == (2, True)
 
 
 def test_names_do_not_wrap_in_a_pipe(run: Run, tmp_path: Path) -> None:

@@ -7,7 +7,9 @@ elsewhere. Python 3.8 and later can run them.
 """
 
 BOOT = (
-    "import sys; package = type(sys)('procorch_inside'); package.__path__ = [sys.argv[1]]; "
+    # The working directory, which `-c` puts first, may have files with names of modules of Python.
+    "import sys; sys.path[:1] = filter(None, sys.path[:1]); "
+    "package = type(sys)('procorch_inside'); package.__path__ = [sys.argv[1]]; "
     "sys.modules['procorch_inside'] = package; from procorch_inside.main import main; main()"
 )
 """For ``python -c``; the argument after it is the directory of this package."""

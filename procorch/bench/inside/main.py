@@ -24,8 +24,6 @@ def main() -> None:
     """Serve the socket and the page whose descriptors are on the command line."""
     sock, memory = int(sys.argv[2]), int(sys.argv[3])
     sys.argv = [""]
-    if sys.path and not sys.path[0]:
-        del sys.path[0]  # the working directory, which `-c` has put there
     os.set_inheritable(sock, False)
     page = mmap.mmap(memory, PAGE)
     os.close(memory)
