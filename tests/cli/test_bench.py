@@ -120,14 +120,14 @@ def test_requests_are_json_or_text_or_lines_of_a_file(run: Run, app: str, tmp_pa
         (("APP:quick", "--python", "no-such-python"), "there is no interpreter 'no-such-python'"),
         (("APP:quick", "--cpu", "99999"), "the processors that may be used are"),
         (("APP:quick", "--export-json", "no/such/folder.json"), "cannot be written"),
-        (("APP:quick", "--plot", "x.xyz"), "plot"),
+        (("APP:double", "-P", "n=1", "--plot", "x.xyz"), "plot"),
         (("APP",), "names no factory or function"),
         (("APP:quik",), "did you mean 'quick'?"),
         (("APP:number",), "a factory is a function without arguments, not int"),
         (("no_such_module:f",), "does not import: ModuleNotFoundError"),
         (("gone.py:f",), "there is no file 'gone.py'"),
         (("folder/app:f",), "'folder/app' is no module: write folder/app.py"),
-        (("--compare", "APP:quick", "x.json"), "two APPs or two files"),
+        (("--compare", "APP:quick", "x.json"), "the file comes first"),
     ],
     ids=str,
 )
@@ -297,7 +297,7 @@ def test_a_file_that_is_read_is_not_overwritten(run: Run, app: str, tmp_path: Pa
     lines.write_text("1\n")
     ended = run("bench", f"{app}:quick", "--requests", str(lines), "--export-json", str(lines))
     assert (ended.code, lines.read_text()) == (2, "1\n")
-    assert "is read and would be overwritten" in ended.stderr
+    assert "it is the same file as" in ended.stderr
 
 
 def interrupted(app: str, out: Path, number: signal.Signals) -> subprocess.Popen[str]:

@@ -49,7 +49,7 @@ def _load_file(where: str) -> object:
     if root not in sys.path:
         sys.path.insert(0, root)
     if name.partition(".")[0] not in sys.modules and "." not in os.path.basename(path)[:-3]:
-        module = _import(name)
+        module = _import(name, where)
         if _is_of(module, path):
             return module
     # The name belongs to another module, of the standard library for example.
@@ -62,7 +62,7 @@ def _load_file(where: str) -> object:
     try:
         spec.loader.exec_module(module)
     except (Exception, SystemExit) as error:
-        raise _does_not_import(name, error) from error
+        raise _does_not_import(where, error) from error
     return module
 
 
@@ -87,19 +87,19 @@ def _load_module(name: str) -> object:
     directory = os.getcwd()
     if directory not in sys.path:
         sys.path.insert(0, directory)
-    return _import(name)
+    return _import(name, name)
 
 
-def _import(name: str) -> object:
+def _import(name: str, shown: str) -> object:
     from importlib import import_module
 
     try:
         return import_module(name)
     except (Exception, SystemExit) as error:
-        raise _does_not_import(name, error) from error
+        raise _does_not_import(shown, error) from error
 
 
-def _does_not_import(name: str, error: BaseException) -> Refused:
+def _does_not_import(shown: str, error: BaseException) -> Refused:
     at, place = "", error.__traceback__
     while place is not None:
         file = place.tb_frame.f_code.co_filename
@@ -109,4 +109,4 @@ def _does_not_import(name: str, error: BaseException) -> Refused:
     if isinstance(error, SyntaxError):
         at = f" ({error.filename}:{error.lineno})"
     kind = type(error).__name__
-    return Refused(f"{name!r} does not import: {kind}: {error}{at}")
+    return Refused(f"{shown!r} does not import: {kind}: {error}{at}")
