@@ -148,15 +148,16 @@ def _show(measured: list[Measurement], verdicts: Verdicts, given: dict[str, Any]
     from procorch.cli.bench_plan import write
 
     text = bench_report.as_json(measured, verdicts)
-    if given["export_json"] is not None:
-        write(given["export_json"], text)
-    for form, path in given["exports"]:
-        write(path, FORMATS[form](measured))
     if given["as_json"]:
         streams.emit(text, nl=False)
     else:
         bench_report.show(measured, verdicts, markdown=given["markdown"], each=given["each"])
     bench_report.tell_failures(measured)
+    # After the table, which must not be lost with a file that cannot be written.
+    if given["export_json"] is not None:
+        write(given["export_json"], text)
+    for form, path in given["exports"]:
+        write(path, FORMATS[form](measured))
     if given["plot"] is not None:
         from procorch.bench.plot import draw
 

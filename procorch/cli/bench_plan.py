@@ -20,6 +20,7 @@ from procorch.bench.machine import read_cpus
 from procorch.bench.process import Conditions
 from procorch.bench.session import OnRun, Session
 from procorch.bench.sweep import combine, read_parameters
+from procorch.cli import streams
 from procorch.cli.exits import Misconfigured
 
 _PAUSE = 0.25
@@ -109,14 +110,20 @@ def write(path: Path, text: str) -> None:
 
 
 def _keeper(path: Path) -> Callable[[Session], None]:
-    last = 0.0
+    last, told = 0.0, False
 
     def keep(session: Session) -> None:
-        nonlocal last
-        if time.monotonic() - last > _PAUSE:
-            data = {"measurements": [each.to_dict() for each in session.measurements()]}
+        nonlocal last, told
+        if time.monotonic() - last < _PAUSE:
+            return
+        data = {"measurements": [each.to_dict() for each in session.measurements()]}
+        try:
             write(path, json.dumps(data, indent=2) + "\n")
-            last = time.monotonic()
+        except click.ClickException as error:  # the measurement goes on: there may be room later
+            if not told:
+                streams.note(error.message)
+            told = True
+        last = time.monotonic()
 
     return keep
 

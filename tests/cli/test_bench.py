@@ -300,6 +300,14 @@ def test_a_file_that_is_read_is_not_overwritten(run: Run, app: str, tmp_path: Pa
     assert "it is the same file as" in ended.stderr
 
 
+def test_a_full_disk_does_not_cost_the_figures(run: Run, app: str) -> None:
+    few = ("--runs", "1", "--warmup", "0", "--export-json", "/dev/full")
+    ended = run("bench", f"{app}:quick", *few)
+    assert ended.code == 1
+    assert f"{app}:quick" in ended.stdout
+    assert "/dev/full cannot be written: No space left on device" in ended.stderr
+
+
 def interrupted(app: str, out: Path, number: signal.Signals) -> subprocess.Popen[str]:
     """A command that was ended by a signal after its first turn."""
     command = [*COMMAND, "bench", f"{app}:slow_to_answer", "--runs", "30", "--processes", "1"]
