@@ -16,6 +16,7 @@ from procorch.errors import AgentStopped, PluginError
 from procorch.handle import OrchestratedHandle
 from procorch.launch import choose
 from procorch.registry import Entry, Registry
+from procorch.runtime.entrance import numbered_apart as numbered_apart
 from procorch.runtime.events import EventStream as EventStream
 from procorch.runtime.events import Hub
 from procorch.runtime.lifetime import close_at_exit, forget_definitions, keep_definitions

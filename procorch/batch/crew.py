@@ -37,6 +37,9 @@ class AtWork:
 class Crew:
     """Starts the workers; all of them are ready when this returns.
 
+    Args:
+        orchestrator: to be used, and closed at the end; None: one of its own.
+
     Raises:
         StartError: they do not start.
         TypeError: an unknown setting.
@@ -46,11 +49,13 @@ class Crew:
     def __init__(
         self, factory: Callable[[], Any], workers: int, name: str, settings: dict[str, Any],
         start_method: str | None = None, seed: int = 0,
+        orchestrator: AgentOrchestrator | None = None,
     ) -> None:  # fmt: skip
         self.workers = workers
-        self._orchestrator = AgentOrchestrator(
-            supervisor=PoolSupervisor(), channel_buffer=_MOST, start_method=start_method, seed=seed
-        )
+        if orchestrator is None:
+            orchestrator = AgentOrchestrator(start_method=start_method, seed=seed)
+        self._orchestrator = orchestrator.with_supervisor(PoolSupervisor())
+        self._orchestrator.with_channel_buffer(_MOST)
         throttle = settings.get("throttle")
         if isinstance(throttle, Throttle):
             # The pause is the workers'; the batch tries an item again, and keeps each attempt.

@@ -12,6 +12,7 @@ import itertools
 import os
 import stat
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -34,7 +35,7 @@ def write_failed(journal: Path) -> Path | None:
         JournalError: the journal cannot be read.
     """
     with Reader(journal) as reader:
-        batch = reader.events()[0][0]
+        batch = _begun(reader)
         earlier = _written_by(reader, journal, batch)
         lines = failed_lines(reader.rows(failed_only=True), batch)
         first = next(lines, None)
@@ -43,6 +44,13 @@ def write_failed(journal: Path) -> Path | None:
         if path != written:
             path.unlink(missing_ok=True)
     return written
+
+
+def _begun(reader: Reader) -> float:
+    """When the batch was begun; of a damaged journal that has lost this, when it went on."""
+    events = reader.events()
+    begun = events[0][0] if events else reader.header().get("at", time.time())
+    return float(begun)
 
 
 def _put(journal: Path, first: str, rest: Iterator[str], earlier: list[Path]) -> Path:

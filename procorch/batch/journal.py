@@ -9,6 +9,7 @@ every transaction first looks whether the number is still its own.
 from __future__ import annotations
 
 import contextlib
+import os
 import sqlite3
 import time
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ import msgspec
 
 from procorch.batch import salvage, schema
 from procorch.batch.destination import with_companions
-from procorch.batch.errors import JournalFenced
+from procorch.batch.errors import JournalError, JournalFenced
 from procorch.batch.items import Attempt, Row
 from procorch.batch.lock import Lock
 from procorch.batch.reader import Reader, seal
@@ -68,6 +69,8 @@ class Journal(Reader):
             schema.create(path)
             self.mended = salvage.mend(path) if mend else None
             super().__init__(path, exact=True)
+            # Closing an ordinary descriptor would drop the locks that SQLite holds on the file.
+            self._file = os.open(path, os.O_CLOEXEC | getattr(os, "O_PATH", os.O_RDONLY))
         except BaseException:
             if new:  # nothing is in it
                 for each in with_companions(path):
@@ -146,7 +149,20 @@ class Journal(Reader):
                 run("ROLLBACK")
             raise
 
+    def must_be_there(self) -> None:
+        """See that the file still has a name: what is written to one without is lost at its end.
+
+        Raises:
+            JournalError: it was removed, or another file was put in its place.
+        """
+        if os.fstat(self._file).st_nlink == 0:
+            raise JournalError(
+                f"{self.path} was removed while the batch ran, and its outcomes with it: run it "
+                "again"
+            )
+
     def _must_be_ours(self) -> None:
+        self.must_be_there()
         now = self.epoch()
         if now != self._epoch:
             raise JournalFenced(
@@ -164,6 +180,7 @@ class Journal(Reader):
         try:
             super().close()
         finally:
+            os.close(self._file)
             self._lock.release()
 
 

@@ -162,6 +162,7 @@ class Loop:
         if self.ended == "running":
             self.ended = "finished"
             try:
+                self._memory.confirm()
                 if self._recheck is not None:
                     self._recheck.confirm(self._memory.find)
             except Exception as error:  # the user's ``id`` may raise anything

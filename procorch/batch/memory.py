@@ -44,6 +44,14 @@ class Memory(Protocol):
         """The whole input has been looked up with `find`; so many of its items have outcomes."""
         ...
 
+    def confirm(self) -> None:
+        """See that what was committed can be found again.
+
+        Raises:
+            JournalError: it cannot.
+        """
+        ...
+
     def close(self, *, at_once: bool = False) -> None:
         """Write what waits; ``at_once``: but do not wait for a full disk."""
         ...
@@ -93,6 +101,10 @@ class Durable:
             gone = [] if same else self._reader.absent(self._seen.has, self.epoch)
             self._writer.put(Gone(gone))
 
+    def confirm(self) -> None:
+        """See `Memory`."""
+        self._writer.confirm()
+
     def close(self, *, at_once: bool = False) -> None:
         """See `Memory`."""
         self._reader.close()
@@ -126,6 +138,9 @@ class Forgetful:
             self._tell(Kept([token]))
 
     def settle(self, outcomes: int) -> None:
+        """See `Memory`."""
+
+    def confirm(self) -> None:
         """See `Memory`."""
 
     def close(self, *, at_once: bool = False) -> None:

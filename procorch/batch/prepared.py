@@ -28,6 +28,7 @@ from procorch.batch.runner import BatchRun
 from procorch.batch.selection import Selection
 from procorch.batch.sources import Source
 from procorch.batch.terms import Terms
+from procorch.orchestrator import AgentOrchestrator
 
 
 @dataclass(frozen=True)
@@ -58,13 +59,18 @@ class Prepared:
     def _name(self) -> str:
         return recipe.name_of(self.factory).rpartition(":")[2]
 
-    def begin(self) -> BatchRun:
-        """Begin it; see `run_batch`."""
+    def begin(self, orchestrator: AgentOrchestrator | None = None) -> BatchRun:
+        """Begin it; see `run_batch`.
+
+        Args:
+            orchestrator: starts the workers; it has the start method and the seed of the batch,
+                and ends with it. None: one is made.
+        """
         inbox: Inbox = queue.SimpleQueue()
         memory: Memory
         terms = self.terms
         if self.path is None:
-            crew = self._crew()
+            crew = self._crew(orchestrator)
             memory = Forgetful(inbox.put)
         else:
             new = not self.path.exists()
@@ -72,7 +78,7 @@ class Prepared:
             try:
                 kind, unmoved = self._check(journal)
                 terms = dataclasses.replace(terms, unmoved=unmoved)
-                crew = self._crew()
+                crew = self._crew(orchestrator)
                 try:
                     begun = journal.begin(self.header, kind, afresh=self.redo)
                     memory = Durable(journal, begun, inbox.put)
@@ -98,10 +104,11 @@ class Prepared:
         total = None if self.found is None else self.found.total
         return BatchRun(loop, crew, memory, inbox, intake, total)
 
-    def _crew(self) -> Crew:
+    def _crew(self, orchestrator: AgentOrchestrator | None) -> Crew:
         return Crew(
-            self.factory, self.count, self._name, self.settings, self.start_method, self.seed
-        )
+            self.factory, self.count, self._name, self.settings, self.start_method, self.seed,
+            orchestrator,
+        )  # fmt: skip
 
     def _check(self, journal: Reader) -> tuple[str, bool]:
         return check(

@@ -11,26 +11,29 @@ from typing import Any
 from procorch.apps import App, AppError, Facts
 from procorch.batch import recipe
 from procorch.errors import AgentCrashed
-from procorch.orchestrator import AgentOrchestrator
+from procorch.orchestrator import AgentOrchestrator, numbered_apart
 
 
-def examine(app: App, *, start_method: str | None = None, bytecode: bool = True) -> App:
+def examine(app: App, orchestrator: AgentOrchestrator, *, bytecode: bool = True) -> App:
     """The app with its facts, without importing it into this process.
 
     Args:
+        orchestrator: starts the worker; nothing is left of it there, except after an error.
         bytecode: Python may write what it has compiled.
 
     Raises:
         AppError: it cannot be had.
         AgentError: there is no worker to look at it.
     """
-    with AgentOrchestrator(start_method=start_method) as orchestrator:
-        orchestrator.add_agent("app", functools.partial(_examiner, app, bytecode))
-        try:
-            found = orchestrator.spawn("app").deliver(None).result().output
-        except AgentCrashed as error:
-            how = error.signal or f"exit code {error.exitcode}"
-            raise AppError(f"{app.text!r} ends the process that imports it: {how}") from error
+    orchestrator.add_agent("app", functools.partial(_examiner, app, bytecode))
+    try:
+        with numbered_apart():
+            reply = orchestrator.spawn("app").deliver(None)
+        found = reply.result().output
+    except AgentCrashed as error:
+        how = error.signal or f"exit code {error.exitcode}"
+        raise AppError(f"{app.text!r} ends the process that imports it: {how}") from error
+    orchestrator.remove("app")
     if isinstance(found, str):
         raise AppError(found)
     return dataclasses.replace(app, facts=found)

@@ -87,6 +87,10 @@ class Writer:
         """Write this; ``token`` (unless None) comes back when it is committed."""
         self._inbox.put((fact, token))
 
+    def confirm(self) -> None:
+        """See that what was committed can be found again; see `Journal.must_be_there`."""
+        self._journal.must_be_there()
+
     def close(self, *, at_once: bool = False, count: bool = False) -> Standing | None:
         """Write what waits, end the thread, close the journal.
 

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import os
+from typing import TYPE_CHECKING
 
 from procorch.apps import App, AppError
 from procorch.cli import streams
 from procorch.cli.exits import Misconfigured
 from procorch.telemetry.quiet import replacements
 
+if TYPE_CHECKING:
+    from procorch.orchestrator import AgentOrchestrator
 
-def load(text: str, *, start_method: str | None = None, bytecode: bool = True) -> App:
+
+def load(text: str, orchestrator: AgentOrchestrator, *, bytecode: bool = True) -> App:
     """The factory that ``text`` names; it was imported once, in a worker, to see that it is there.
 
     Args:
+        orchestrator: starts that worker.
         bytecode: Python may write what it has compiled.
 
     Raises:
@@ -23,8 +28,8 @@ def load(text: str, *, start_method: str | None = None, bytecode: bool = True) -
     from procorch.errors import AgentError
 
     try:
-        with replacements():
-            app = examine(App.parse(text), start_method=start_method, bytecode=bytecode)
+        with replacements(critical=False):  # the error that is raised says all of it
+            app = examine(App.parse(text), orchestrator, bytecode=bytecode)
     except AppError as error:
         raise Misconfigured(str(error)) from None
     except AgentError as error:

@@ -100,11 +100,16 @@ def command(app: str, source: str, out: Path | None, **given: Any) -> int:
     from procorch.cli.app import load
     from procorch.cli.batch_screen import shown
     from procorch.errors import AgentError
+    from procorch.orchestrator import AgentOrchestrator
     from procorch.telemetry.quiet import replacements
 
-    click.get_current_context().with_resource(told_warnings())
-    method = given["start_method"]
-    factory = load(app, start_method=method, bytecode=not given["dry_run"])
+    context = click.get_current_context()
+    context.with_resource(told_warnings())
+    # One for the look at the app and for the run: the process that workers are forked from is
+    # started once.
+    orchestrator = AgentOrchestrator(start_method=given["start_method"], seed=given["seed"])
+    context.call_on_close(lambda: orchestrator.close(drain=False))
+    factory = load(app, orchestrator, bytecode=not given["dry_run"])
     usual = out is None
     out = places.usual_out(app, source, make=not given["dry_run"]) if out is None else out
     again = verb.again(*_GO_ON)
@@ -114,7 +119,7 @@ def command(app: str, source: str, out: Path | None, **given: Any) -> int:
             return _tell(prepared.rehearse(folder_to_come=usual), source, out, given)
         with (
             replacements() as replaced,
-            prepared.begin() as run,
+            prepared.begin(orchestrator) as run,
             signals.draining(lambda now: run.stop(now=now), given["grace"]) as drain,
         ):
             with shown(run, watch=given["watch"], data_flows=given["as_json"]) as view:

@@ -35,9 +35,9 @@ def write_failed(journal: Path) -> Path | None:
     """
     try:
         return failed_items.write_failed(journal)
-    except (OSError, JournalError) as error:
+    except (OSError, JournalError) as error:  # such as a journal that was removed
         why = error.strerror if isinstance(error, OSError) else error
-        streams.note(f"failed items are in the journal, and could not be put into a file: {why}")
+        streams.note(f"failed items could not be put into a file: {why}")
         return None
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Protocol, TypeVar
@@ -27,6 +28,18 @@ from procorch.wire.several import Several
 _Reply = TypeVar("_Reply", bound=Reply[Any])
 
 _numbers = itertools.count(1)
+_own_numbers = itertools.count(1 << 62)
+
+
+@contextlib.contextmanager
+def numbered_apart() -> Iterator[None]:
+    """Number requests of our own apart until the block is left, so that users see theirs from 1."""
+    global _numbers
+    before, _numbers = _numbers, _own_numbers
+    try:
+        yield
+    finally:
+        _numbers = before
 
 
 def next_number() -> int:

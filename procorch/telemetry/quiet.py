@@ -14,22 +14,28 @@ class Replacements(logging.Handler):
     them off it, and hands on only what the outcomes could not tell.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, critical: bool = True) -> None:
         super().__init__(logging.WARNING)
         self.count = 0
+        self._critical = critical
 
     def emit(self, record: logging.LogRecord) -> None:
         """Called on the orchestrator's callback thread."""
         if type(getattr(record, "notice", None)).__name__ == "Restarting":
             self.count += 1
-        if record.levelno >= logging.CRITICAL and logging.lastResort is not None:
+        critical = self._critical and record.levelno >= logging.CRITICAL
+        if critical and logging.lastResort is not None:
             logging.lastResort.handle(record)
 
 
 @contextmanager
-def replacements() -> Iterator[Replacements]:
-    """Keep the library's log off the screen until the block ends, and count."""
-    handler = Replacements()
+def replacements(*, critical: bool = True) -> Iterator[Replacements]:
+    """Keep the library's log off the screen until the block ends, and count.
+
+    Args:
+        critical: what is critical is shown all the same.
+    """
+    handler = Replacements(critical=critical)
     log = logging.getLogger("procorch")
     log.addHandler(handler)
     try:

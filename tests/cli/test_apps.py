@@ -176,3 +176,31 @@ def test_a_batch_needs_no_working_folder(method: str, folder: Path) -> None:
         capture_output=True, text=True, timeout=LIMIT, env=environment({}),
     )  # fmt: skip
     assert (done.returncode, "1 ok" in done.stdout) == (0, True), done.stderr
+
+
+def test_looking_at_an_app_leaves_no_trace(folder: Path, run: Run) -> None:
+    """The look takes no number, and no name: this app is called what the look calls its own."""
+    write(folder / "mine.py", "import os\ndef app():\n    return lambda item: os.abort()\n")
+    ended = run("batch", "mine.py:app", "in.jsonl", "-o", "run.db", "-j", "1")
+    assert ended.code == 1, ended.stderr
+    shown = run("show", "run.db", "1").stdout
+    assert "SIGABRT on request 1\n" in shown
+
+
+def test_an_app_and_its_workers_come_from_one_process(folder: Path, run: Run) -> None:
+    write(folder / "mine.py", "import os\nSEEN = os.getppid()\n")
+    with (folder / "mine.py").open("a") as file:
+        file.write("open('parents', 'a').write(f'{SEEN}\\n')\n")
+        file.write("def app():\n    return lambda item: 1\n")
+    ended = run("batch", "mine.py:app", "in.jsonl", "-o", "run.db", "-j", "2")
+    assert ended.code == 0, ended.stderr
+    parents = (folder / "parents").read_text().split()
+    assert len(parents) == 3
+    assert len(set(parents)) == 1
+
+
+def test_an_app_that_ends_its_process_is_told_of_in_one_line(folder: Path, run: Run) -> None:
+    write(folder / "mine.py", "import os\nos._exit(4)\n")
+    ended = run("batch", "mine.py:app", "in.jsonl", "-o", "run.db")
+    assert ended.code == 2
+    assert ended.stderr == ("Error: 'mine.py:app' ends the process that imports it: exit code 4\n")
