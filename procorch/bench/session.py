@@ -184,8 +184,9 @@ class Session:
             process = self._open(subject, turn=-1)
             for _ in range(self._amounts.warmup):
                 self._run(subject, process, -1)
-        except Lost:
-            subject.process = None  # the runs that count will tell
+        except Lost as lost:  # the runs that count will tell
+            self._spare_loops(subject, lost)
+            self._leave(subject)
         if self._amounts.fresh:
             self._leave(subject)
             subject.next_number = number
@@ -237,17 +238,21 @@ class Session:
         subject.error = subject.error or lost.error
         if lost.over or lost.failure.phase == "start":
             self._leave(subject)
+        self._spare_loops(subject, lost)
+        if not subject.runs and len(subject.failures) >= _GIVE_UP:
+            subject.given_up = True
+            subject.note(f"given up after {_GIVE_UP} runs, which all failed")
+        return lost.failure
+
+    def _spare_loops(self, subject: _Subject, lost: Lost) -> None:
+        """Call a program once a run from now on, if it has failed where it is called very often:
+        one that fails now and then would fail in nearly every run."""
         if lost.in_loops and not self._amounts.loops:
-            # A program that fails now and then would fail in nearly every run of many calls.
             subject.loops = 1
             subject.note(
                 "a call failed in the inner loops: runs after that call each request once, and are "
                 "less exact"
             )
-        if not subject.runs and len(subject.failures) >= _GIVE_UP:
-            subject.given_up = True
-            subject.note(f"given up after {_GIVE_UP} runs, which all failed")
-        return lost.failure
 
     @staticmethod
     def _leave(subject: _Subject) -> None:

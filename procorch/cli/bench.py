@@ -33,11 +33,14 @@ def command(apps: tuple[str, ...], **given: Any) -> int:
     --fail-if was passed, 130 after Ctrl-C, which keeps what is finished.
     """
     from procorch.bench.cases import NotMeasurable
+    from procorch.errors import AgentError
 
     try:
         return _bench(apps, given)
     except NotMeasurable as error:
         raise Misconfigured(str(error)) from error
+    except AgentError as error:  # no process could be started at all
+        raise click.ClickException(str(error)) from error
 
 
 def _bench(apps: tuple[str, ...], given: dict[str, Any]) -> int:
