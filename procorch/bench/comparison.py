@@ -40,7 +40,7 @@ class Comparison:
         if self.in_turn is not None:
             return self.in_turn
         ours, theirs = _when(self.b), _when(self.a)
-        if ours is None or theirs is None or self.a.machine != self.b.machine:
+        if ours is None or theirs is None or _place(self.a) != _place(self.b):
             return False
         return max(ours[0], theirs[0]) < min(ours[1], theirs[1])
 
@@ -250,6 +250,11 @@ def by_process(measured: Measurement, figure: str) -> list[float]:
     if len(groups) < LEAST:
         return [value for values in groups.values() for value in values]
     return [statistics.median(values) for values in groups.values()]
+
+
+def _place(measured: Measurement) -> dict[str, Any]:
+    """The machine, whichever interpreter was measured on it."""
+    return {name: fact for name, fact in measured.machine.items() if name != "python"}
 
 
 def _processes(measured: Measurement) -> int:

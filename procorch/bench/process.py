@@ -167,7 +167,12 @@ class Process:
         began = time.time()
         first, self.used = not self.used, True
         order = {"do": "run", "first": first, "warmup_calls": warmup_calls, "loops": loops}
-        report = self._ask(order, turn, self._conditions.timeout)
+        timeout = self._conditions.timeout
+        report = self._ask(order, turn, timeout)
+        slowest, request = report["slowest"]
+        if timeout is not None and slowest > timeout:  # it ended before it was ended
+            late = {"code": None, "phase": "warm", "request": request, "timeout": timeout}
+            raise self._lost({"died": late}, turn)
         run = Run(
             **{name: report[name] for name in _FIGURES if name in report},
             each=tuple(report["each"]),

@@ -235,3 +235,14 @@ def test_exports_have_the_shapes_of_the_other_tools() -> None:
     assert json.loads(pyperf([failed]))["benchmarks"] == []
     assert json.loads(pytest_benchmark([failed]))["benchmarks"] == []
     assert benchstat([failed]) == ""
+
+
+def test_interpreters_on_one_machine_can_be_measured_in_turn() -> None:
+    def measured(python: str) -> Measurement:
+        runs = tuple(
+            Run(0.1, 0.1, 0.0, 1 << 20, 0, process=turn, turn=turn, began=1000.0 + turn)
+            for turn in range(6)
+        )
+        return Measurement("m", runs, 1, True, {"host": "h", "python": python})
+
+    assert Comparison(measured("cpython 3.11.7"), measured("cpython 3.13.0")).paired

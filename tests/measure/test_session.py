@@ -74,6 +74,18 @@ def test_a_timeout_is_of_one_call() -> None:
     assert m.success == "ok 1/1"
 
 
+@pytest.mark.parametrize("fast", [False, True])
+def test_a_call_that_ends_late_has_failed(fast: bool) -> None:
+    def factory():
+        import time
+
+        return lambda x: time.sleep(x)
+
+    c = compare(noop, factory, [0.0, 0.3], timeout=0.25, fast=fast, runs=1, warmup=0)
+    assert c.b.success == "ok 0/1, 1 timeout"
+    assert "on request 2 of 2" in c.b.failures[0].text
+
+
 @pytest.mark.timeout(50)
 def test_a_death_is_noticed_while_a_forked_child_lives(tmp_path: Path) -> None:
     def factory():

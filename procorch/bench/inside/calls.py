@@ -55,6 +55,8 @@ class Caller:
         self._loop: Any = None
         self._awaits = False
         self.returned = ""
+        self.slowest: tuple[float, int] = (0.0, 0)
+        """Seconds and request of the longest call since somebody set it back."""
         self.net = 1.0
         """The part of the last inner loops that was the calls, and not the loops themselves."""
 
@@ -108,6 +110,7 @@ class Caller:
                     paused = clock() - paused
                 answer = await answer
             taken.append(clock() - began - paused)
+            self.slowest = max(self.slowest, (taken[-1], index))
             self.returned = type(answer).__name__
             del answer, positional, keywords
         return taken

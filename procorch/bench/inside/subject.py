@@ -88,6 +88,7 @@ class Subject:
     def _run(self, order: dict[str, Any]) -> dict[str, Any]:
         """Execute all requests, as the first calls of the process and then as warm ones."""
         caller, metered, report = self._caller, self._meter, {}
+        caller.slowest = (0.0, 0)
         if order["first"]:
             metered.begin()
             cold = caller.once("cold")
@@ -112,6 +113,7 @@ class Subject:
         report["wall"] = sum(report["each"])
         report["rss_after"] = meter.resident()
         report["returned"] = self._caller.returned
+        report["slowest"] = self._caller.slowest
         return report
 
     def _way(self, order: dict[str, Any]) -> dict[str, Any]:
