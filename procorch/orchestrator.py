@@ -20,6 +20,7 @@ from procorch.runtime.entrance import numbered_apart as numbered_apart
 from procorch.runtime.events import EventStream as EventStream
 from procorch.runtime.events import Hub
 from procorch.runtime.lifetime import close_at_exit, forget_definitions, keep_definitions
+from procorch.runtime.lifetime import close_from_task as close_from_task
 from procorch.runtime.link import Link
 from procorch.runtime.mailbox import Mailbox
 from procorch.runtime.monitor import Monitor
@@ -470,11 +471,9 @@ class AgentOrchestrator:
             monitor.await_quiet(timeout)
 
     async def aclose(self, *, drain: bool = True, timeout: float = 30.0) -> None:
-        """Like `close`, without blocking the event loop."""
+        """Like `close`, without blocking the event loop; cancelling it aborts what is left."""
         self.must_be_ours()
-        import asyncio
-
-        await asyncio.to_thread(self.close, drain=drain, timeout=timeout)
+        await close_from_task(self.close, drain=drain, timeout=timeout)
 
     def __enter__(self) -> Self:
         return self

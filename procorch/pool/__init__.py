@@ -10,7 +10,7 @@ from typing import Any, Self
 
 from procorch.errors import AgentStopped
 from procorch.handle import ChunkReply, OrchestratedHandle, ReplyFuture
-from procorch.orchestrator import AgentOrchestrator, EventStream
+from procorch.orchestrator import AgentOrchestrator, EventStream, close_from_task
 from procorch.pool.outcome import Outcome as Outcome
 from procorch.pool.replicas import PoolInfo as PoolInfo
 from procorch.pool.replicas import Replicas
@@ -295,11 +295,9 @@ class AgentPool:
         self._orchestrator.close(drain=drain, timeout=max(0.0, end - time.monotonic()))
 
     async def aclose(self, *, drain: bool = True, timeout: float = 30.0) -> None:
-        """Like `close`, without blocking the event loop."""
+        """Like `close`, without blocking the event loop; cancelling it aborts what is left."""
         self._orchestrator.must_be_ours()
-        import asyncio
-
-        await asyncio.to_thread(self.close, drain=drain, timeout=timeout)
+        await close_from_task(self.close, drain=drain, timeout=timeout)
 
     def __enter__(self) -> Self:
         return self

@@ -10,6 +10,7 @@ from __future__ import annotations
 import atexit
 import os
 import weakref
+from collections.abc import Callable
 from typing import Protocol
 
 from procorch.wire.byvalue import changes
@@ -46,6 +47,26 @@ def forget_definitions(user: object) -> None:
 
 _open: weakref.WeakSet[Closable] = weakref.WeakSet()
 _hooked = False
+
+
+async def close_from_task(close: Callable[..., None], *, drain: bool, timeout: float) -> None:
+    """Call ``close`` without blocking the event loop.
+
+    A task that is cancelled while it waits, as by Ctrl-C, aborts what is left and waits for that.
+    The thread that waits would go on otherwise, and `asyncio.run` waits for it.
+    """
+    import asyncio
+
+    closing = asyncio.ensure_future(asyncio.to_thread(close, drain=drain, timeout=timeout))
+    try:
+        await asyncio.shield(closing)
+    except asyncio.CancelledError:
+        await asyncio.gather(
+            closing,
+            asyncio.to_thread(close, drain=False, timeout=timeout),
+            return_exceptions=True,
+        )
+        raise
 
 
 def close_at_exit(thing: Closable) -> None:

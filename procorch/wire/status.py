@@ -150,10 +150,24 @@ class StatusPage:
 
     def text(self) -> str | None:
         """What the worker's fault handler wrote; None if it did not."""
-        if not self._text[0]:
+        if not self.has_text:
             return None  # as a rule: to look at all of it takes longer than a death
         written = self._text.tobytes().split(b"\0", 1)[0]
         return written.decode("utf-8", "replace")
+
+    @property
+    def has_text(self) -> bool:
+        """Whether there is a text."""
+        return self._text[0] != 0
+
+    def forget_text(self, fd: int) -> None:
+        """In the worker: what was written is not true any more, and the next text begins anew.
+
+        Args:
+            fd: the page's descriptor, whose file position is where text goes.
+        """
+        os.lseek(fd, _NUMBERS, os.SEEK_SET)
+        self._text[:] = bytes(len(self._text))
 
     def detach(self) -> None:
         """In a fork of the worker: from now on this process has a page of its own.

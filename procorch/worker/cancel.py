@@ -23,7 +23,9 @@ blocking call that a signal interrupts. What keeps it from hitting anything else
 
 from __future__ import annotations
 
+import contextlib
 import faulthandler
+import os
 import signal
 import sys
 import types
@@ -71,9 +73,11 @@ class Fence:
         self._raised = 0
         self._told = 0
         self._task: asyncio.Task[Any] | None = None
+        self._page_file: tuple[int, os.stat_result] | None = None
 
     def install(self, page_fd: int) -> None:
         """Take the two signals; stacks go to ``page_fd``, which must stay open."""
+        self._page_file = page_fd, os.fstat(page_fd)
         signal.signal(CANCEL, self.look)
         unraisable = sys.unraisablehook
 
@@ -109,6 +113,16 @@ class Fence:
     def shut(self) -> None:
         """The agent is done with it."""
         self._request = 0
+
+    def forget_stacks(self) -> None:
+        """A request was answered: the stacks that it was asked for, as one that hangs, are not
+        those of a later crash."""
+        if not self._page.has_text or self._page_file is None:
+            return
+        fd, file = self._page_file
+        with contextlib.suppress(OSError):  # the agent may have closed it, and opened another
+            if os.path.samestat(os.fstat(fd), file):
+                self._page.forget_text(fd)
 
     def set_task(self, task: asyncio.Task[Any] | None) -> None:
         """``task`` does the work: cancelling it is the first rung. What was told before there was

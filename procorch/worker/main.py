@@ -291,6 +291,7 @@ class Worker:
         self._line.send(kind, request, answer, payload.pack(body))
         self._context.end()
         self._page.finish(request)
+        self.fence.forget_stacks()
         self.reaper.request_ended()
 
     def _respond(self, request: int, message: Any) -> Any:

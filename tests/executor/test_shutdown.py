@@ -222,6 +222,17 @@ asyncio.run(main())""",
     o.add_agent("a", lambda: time.sleep)
     fs = [o.spawn("a").submit(60) for _ in range(2)]
     ready()""",
+    "leaving a pool in a coroutine": """async def main():
+    async with AgentPool(lambda: time.sleep, 2) as p:
+        fs = [p.submit(60) for _ in range(9)]
+        ready()
+asyncio.run(main())""",
+    "leaving an orchestrator in a coroutine": """async def main():
+    async with AgentOrchestrator() as o:
+        o.add_agent("a", lambda: time.sleep)
+        fs = [o.spawn("a").submit(60) for _ in range(2)]
+        ready()
+asyncio.run(main())""",
 }
 HEAD = """
 import asyncio, concurrent.futures, os, threading, time

@@ -352,6 +352,23 @@ MUTANTS = (
         (MACHINE + "a_worker_that_answers_before_it_is_killed_was_not_hung",),
     ),
     Mutant(
+        "a close in a coroutine: cancelling it aborts the work",
+        "runtime/lifetime.py",
+        "            asyncio.to_thread(close, drain=False, timeout=timeout),\n",
+        "",
+        (SHUTDOWN + "one_ctrl_c_ends_everything_soon[leaving a pool in a coroutine]",),
+    ),
+    Mutant(
+        "a hang: the stack of one that was refuted is not kept",
+        "worker/main.py",
+        "        self.fence.forget_stacks()\n",
+        "",
+        (
+            "tests/process/test_hung.py::test_the_stack_of_a_suspicion_that_was_refuted_is_not"
+            "_that_of_a_later_crash",
+        ),
+    ),
+    Mutant(
         "a hang: an answer before the end refutes it",
         "supervision/failing.py",
         "            a.reason, a.excused = None, True\n",

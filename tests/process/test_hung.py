@@ -292,3 +292,31 @@ def test_a_stopped_worker_that_answers_when_it_is_continued_was_not_hung(
     kinds = {type(notice).__name__ for notice in events}
     assert kinds <= {"RequestStarted", "RequestDone", "Stopped"}
     assert "hung" not in caplog.text
+
+
+def test_the_stack_of_a_suspicion_that_was_refuted_is_not_that_of_a_later_crash(
+    orchestrator: Any, gate: Any
+) -> None:
+    begun, go = gate(), gate()
+
+    def factory() -> Any:
+        def seems_to_hang() -> str:
+            begun.tell("begun")
+            go.wait()
+            return "answer"
+
+        return lambda x: os._exit(3) if x == "die" else seems_to_hang()
+
+    orch = orchestrator()
+    orch.add_agent("a", factory, heartbeat_timeout=0.4)
+    handle = orch.spawn("a")
+    reply = handle.deliver("go")
+    begun.line()
+    assert handle.pid is not None
+    os.kill(handle.pid, signal.SIGSTOP)
+    go.open()
+    assert reply.result(30).text == "answer"
+    with pytest.raises(AgentCrashed) as caught:
+        handle.deliver("die").result(30)
+    assert caught.value.generation == 1
+    assert caught.value.last_stack == ""
