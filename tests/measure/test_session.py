@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -461,3 +462,15 @@ def test_agents_of_all_shapes_are_measured() -> None:
 
     for factory in (lambda: AgentOptions(handler=abs), Handles, lambda: str):
         assert measure(factory, [-1], **FEW).success == "ok 3/3"
+
+
+def test_memory_is_what_the_kernel_tells_of_a_plain_process() -> None:
+    code = "x = bytearray(b'x') * (300 << 20)"
+    pid = os.posix_spawn(sys.executable, [sys.executable, "-c", code], os.environ)
+    _, _, usage = os.wait4(pid, 0)
+
+    def large():
+        return bytearray(b"x") * (300 << 20)
+
+    m = measure(large, function=True, **FEW)
+    assert m.peak_rss.median == pytest.approx(usage.ru_maxrss * 1024, rel=0.1)
