@@ -72,6 +72,8 @@ def answered(core: Core, a: Instance, event: ev.Replied) -> bool:
         if flow.allowed is not None:
             ended(core, a)
         return False
+    # Its key may be the one that is used up: others go first when the pause is over.
+    core.ledger.last(a.mailbox, a.key)
     pause = flow.throttled(event.error, core.now, _busy(core, a.mailbox))
     if pause is not None:
         core.narrow.add(a.mailbox)

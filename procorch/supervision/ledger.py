@@ -48,7 +48,8 @@ class Request:
 
 @dataclass(slots=True)
 class Mailbox:
-    """A queue of request ids and the instances that take from it, in order of joining.
+    """A queue of request ids and the instances that take from it, in the order in which the idle
+    ones are asked.
 
     Args:
         lanes: one queue for each priority in use, the highest first.
@@ -98,6 +99,13 @@ class Ledger:
             return False
         box.members.remove(member)
         return not box.members
+
+    def last(self, mailbox: int, member: int) -> None:
+        """``member`` takes from ``mailbox`` only where no other one is free."""
+        members = self.boxes[mailbox].members
+        if member in members:
+            members.remove(member)
+            members.append(member)
 
     def accept(self, request: Request) -> bool:
         """Put a new request at the end of its queue; False if the mailbox takes none."""

@@ -184,6 +184,16 @@ MUTANTS = (
         (THROTTLE + "a_throttled_service_gets_no_request_in_the_pause_and_none_fails", SIMULATE),
     ),
     Mutant(
+        "who was throttled goes last after a pause",
+        "supervision/holding.py",
+        "    core.ledger.last(a.mailbox, a.key)\n",
+        "",
+        (
+            "tests/supervision/test_throttle.py::"
+            "test_a_replica_that_is_throttled_again_and_again_gets_no_request_while_another_is_free",
+        ),
+    ),
+    Mutant(
         "load comes back step by step after a pause",
         "supervision/throttle.py",
         "        self.allowed, self._answers = 1, 0\n",
@@ -479,8 +489,8 @@ MUTANTS = (
     Mutant(
         "orphans: a child that was spawned is left to its maker",
         "worker/orphans.py",
-        "                self._own.add(pid)\n",
-        "",
+        "                self._own.add(pid)\n                return pid\n",
+        "                return pid\n",
         ("tests/process/test_orphans.py::test_no_exit_status_is_taken_and_no_zombie_stays",),
     ),
     Mutant(

@@ -85,6 +85,8 @@ def greedy() -> Any:
                 procorch.current().checkpoint("kept")
             case "restored":
                 return procorch.current().restored
+            case "pid":
+                return os.getpid()
             case "crash":
                 os.kill(os.getpid(), signal.SIGSEGV)
             case bytes():
@@ -136,4 +138,6 @@ def test_requests_go_on_and_a_death_is_told_exactly(
 def test_the_items_of_a_chunk_are_all_answered(method: str, how: str) -> None:
     with AgentPool(greedy, workers=1) as pool:
         items = ["first", how, *map(str, range(20))]
+        (pid,) = pool.map(["pid"])
         assert list(pool.imap(items, chunksize=11)) == items
+        assert pool.map(["pid"]) == [pid], "it is the same worker"

@@ -25,7 +25,7 @@ class Big:
         self.data = bytearray(1_000_000)
 
 
-BIG, REBOUND = Big(), Big()
+BIG, REBOUND, LISTED = Big(), Big(), [Big()]  # No weak reference to a list is possible.
 
 
 class Model:
@@ -38,7 +38,7 @@ class Message:
 
 
 def use():
-    return len(BIG.data) + len(REBOUND.data)
+    return len(BIG.data) + len(REBOUND.data) + len(LISTED[0].data)
 
 
 def size(big):
@@ -56,7 +56,7 @@ def model_agent():
 
 def main(method):
     global REBOUND
-    kept = {"global": BIG, "attribute": Model.attribute, "class": Model}
+    kept = {"global": BIG, "listed": LISTED[0], "attribute": Model.attribute, "class": Model}
     with AgentPool(model_agent, workers=1, start_method=method) as pool:
         assert list(pool.imap([1, 2]))
         again = weakref.ref(REBOUND)
@@ -86,7 +86,7 @@ def main(method):
 
 
 references = main(sys.argv[1])
-del BIG, REBOUND, Model, model_agent
+del BIG, REBOUND, LISTED, Model, model_agent
 gc.collect()
 print([name for name, reference in references.items() if reference() is not None])
 """

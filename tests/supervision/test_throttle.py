@@ -182,6 +182,22 @@ def test_a_throttled_service_gets_no_request_in_the_pause_and_none_fails(bench: 
     assert [bench.error(request) for request in requests] == [None] * 50
 
 
+def test_a_replica_that_is_throttled_again_and_again_gets_no_request_while_another_is_free(
+    bench: Any,
+) -> None:
+    """Its key is used up, and theirs are not."""
+    keys = pool(bench, 3)
+    requests = [bench.submit(keys[0]) for _ in range(30)]
+    refused = 0
+    while working := at_work(bench, keys):
+        for key, request in working.items():
+            refused += key == keys[0]
+            bench.reply(key, request, busy(0.5) if key == keys[0] else None)
+        bench.wait(1.0)
+    assert [bench.error(request) for request in requests] == [None] * 30
+    assert refused <= 10
+
+
 def test_a_request_that_is_always_throttled_fails_after_its_retries(bench: Any) -> None:
     keys = pool(bench, 2, throttle=Throttle(retries=3))
     request = bench.submit(keys[0])
