@@ -135,8 +135,9 @@ def _interrupted(found: Session, given: dict[str, Any], ended: KeyboardInterrupt
     streams.note("interrupted")
     from procorch.cli import bench_verdicts
 
-    measured = [each for each in found.measurements() if each.tried]
-    if measured:
+    measured = found.measurements()
+    data_wanted = given["as_json"] or given["export_json"] is not None
+    if measured and (data_wanted or any(each.tried for each in measured)):
         _show(measured, bench_verdicts.of_measured(measured, given["min_effect"]), given)
         if given["export_json"] is not None:
             from procorch.cli.verb import again
