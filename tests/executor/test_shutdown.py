@@ -263,6 +263,20 @@ def test_one_ctrl_c_ends_everything_soon(block: str) -> None:
     assert len(errors.splitlines()) < 60
 
 
+def test_cancelling_an_asynchronous_close_aborts_what_is_left() -> None:
+    async def close() -> Any:
+        pool = AgentPool(lambda: time.sleep, 1)
+        future = pool.submit(60)
+        closing = asyncio.ensure_future(pool.aclose(timeout=50))
+        await asyncio.sleep(0)  # it begins
+        closing.cancel()
+        await asyncio.wait([closing], timeout=20)
+        assert closing.cancelled()
+        return future.exception(20)
+
+    assert isinstance(asyncio.run(close()), Aborted)
+
+
 def test_workers_hear_a_ctrl_c(tmp_path: Path) -> None:
     def work() -> None:
         (tmp_path / "begun").touch()

@@ -366,7 +366,7 @@ MUTANTS = (
         "runtime/lifetime.py",
         "            asyncio.to_thread(close, drain=False, timeout=timeout),\n",
         "",
-        (SHUTDOWN + "one_ctrl_c_ends_everything_soon[leaving a pool in a coroutine]",),
+        (SHUTDOWN + "cancelling_an_asynchronous_close_aborts_what_is_left",),
     ),
     Mutant(
         "a hang: the stack of one that was refuted is not kept",
