@@ -79,7 +79,8 @@ class AgentOrchestrator:
             raise ValueError(
                 f"preload works with start_method='zygote', not with {self._start_method!r}"
             )
-        self._seed = str(secrets.randbits(63) if seed is None else whole(seed, "seed"))
+        chosen = secrets.randbits(63) if seed is None else whole(seed, "seed", least=None)
+        self._seed = str(chosen)
         self._monitor: Monitor | None = None
         self._closed = False
         keep_definitions(self)
@@ -410,7 +411,11 @@ class AgentOrchestrator:
                     raise AgentStopped("the orchestrator is closed")
                 if self._monitor is None:
                     self._monitor = monitor
-                    monitor.start()
+                    try:
+                        monitor.start()
+                    except BaseException:  # no memory for a thread: the next call may have some
+                        self._monitor = None
+                        raise
                     close_at_exit(monitor)
             return self._monitor
 

@@ -112,10 +112,10 @@ def share(value: float | str, what: str = "share") -> float:
     return float(number)
 
 
-def whole(value: object, what: str, *, least: int = 0) -> int:
-    """A whole number of at least ``least``, or an error that names ``what``."""
+def whole(value: object, what: str, *, least: int | None = 0) -> int:
+    """A whole number of at least ``least`` (None: any), or an error that names ``what``."""
     if isinstance(value, bool) or not isinstance(value, int):
         raise TypeError(f"{what} must be a whole number, not {type(value).__name__}")
-    if value < least:
+    if least is not None and value < least:
         raise ValueError(f"{what} must be {least} or more, not {value}")
     return value

@@ -104,10 +104,19 @@ class Monitor:
     # ---- from other threads
 
     def start(self) -> None:
-        """Start the threads."""
-        self._performer.start()
-        self._echo.start()
-        self._thread.start()
+        """Start the threads.
+
+        Raises:
+            RuntimeError: the system grants no more; none is left behind.
+        """
+        try:
+            self._performer.start()
+            self._echo.start()
+            self._thread.start()
+        except BaseException:
+            self._performer.close()
+            self._echo.close(timeout=1.0)
+            raise
 
     def post(self, event: ev.Event | _Confirm) -> None:
         """Hand an event to the machine."""

@@ -69,5 +69,7 @@ class SideThread:
         """Let the calls that were made run, and end; wait for it at most ``timeout`` seconds."""
         self._closed = True
         self._calls.put(None)
+        if self._thread.ident is None:  # it could not be started
+            return
         if self._thread is not threading.current_thread():
             self._thread.join(timeout)

@@ -117,7 +117,7 @@ def test_failed_items_can_be_run_as_a_batch_of_their_own(tmp_path: Path) -> None
         failed = [item.id for item in run if item.reason == "error"]
     with Reader(tmp_path / "run.db") as journal:
         kept = [row for row in journal.rows(failed_only=True) if row.reason == "error"]
-        (tmp_path / "failed.jsonl").write_text("".join(failed_lines(kept)))
+        (tmp_path / "failed.jsonl").write_text("".join(failed_lines(kept, 1.0)))
     assert failed
     with run_batch(
         agents.double, tmp_path / "failed.jsonl", out=tmp_path / "again.db", workers=1

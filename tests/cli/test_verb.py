@@ -135,7 +135,8 @@ def test_nothing_but_data_reaches_standard_output(method: str, folder: Path, run
     )
     assert ended.code == 0
     assert len([json.loads(line) for line in ended.stdout.splitlines()]) == 4
-    ended = run("bench", "app.py:echo", "--runs", "1", "--warmup", "0", "--json")
+    words = ("--runs", "1", "--warmup", "0", "--json", "--show-output")
+    ended = run("bench", "app.py:echo", *words)
     assert set(json.loads(ended.stdout)) == {"measurements"}
     for text in ("importing", "making", "raw"):
         assert text in ended.stderr
