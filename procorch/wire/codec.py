@@ -64,7 +64,7 @@ def encode(obj: Any, *, what: str, to_parent: bool | None = None) -> list[Buffer
         upward = mirror.is_worker() if to_parent is None else to_parent
         made = _try(_pickle, obj)
         if made is not None and inherited.MARK in made[0]:
-            _refuse_inherited(obj)
+            made = _pickle_shared(obj)
         if made is not None and (upward or not _is_about_ours(obj, made[0])):
             return _parts(PICKLE, *made)
         if not upward and (made := _try(_pickle_with_pieces, obj)) is not None:
@@ -194,23 +194,31 @@ class _References(pickle.Pickler):
             raise _ByValueNeeded
         elif inherited.refusal(obj) is not None:
             raise _ByValueNeeded  # which says why not
+        elif (proxy := inherited.proxy(obj)) is not None:
+            return proxy
         return NotImplemented
 
     def by_value(self, obj: Any) -> Any:
         raise _ByValueNeeded
 
 
-class _Inherited(pickle.Pickler):
-    """Raises at what only children of ``multiprocessing`` may get, though it pickles."""
+class _Shared(pickle.Pickler):
+    """For messages with objects of ``multiprocessing``. It raises at what only children of that may
+    get, though it pickles, and gives proxies the key of their manager."""
 
     def reducer_override(self, obj: Any) -> Any:
-        if not isinstance(obj, type) and (why := inherited.refusal(obj)) is not None:
+        if isinstance(obj, type):
+            return NotImplemented
+        if (why := inherited.refusal(obj)) is not None:
             raise TypeError(why)
-        return NotImplemented
+        proxy = inherited.proxy(obj)
+        return NotImplemented if proxy is None else proxy
 
 
-def _refuse_inherited(obj: Any) -> None:
-    _Inherited(io.BytesIO(), 5, buffer_callback=lambda buffer: False).dump(obj)
+def _pickle_shared(obj: Any) -> tuple[bytes, list[pickle.PickleBuffer]]:
+    file, buffers = io.BytesIO(), list[pickle.PickleBuffer]()
+    _Shared(file, 5, buffer_callback=_keeper(buffers)).dump(obj)
+    return file.getvalue(), buffers
 
 
 class _Pieces(_References):

@@ -557,7 +557,14 @@ MUTANTS = (
         "wire/surroundings.py",
         "    process.current_process().authkey = given.authkey\n",
         "",
-        (SURROUNDINGS + "proxies_of_a_manager_work_everywhere",),
+        (SURROUNDINGS + "a_manager_may_have_a_key_of_its_own",),
+    ),
+    Mutant(
+        "surroundings: proxies take the key of their manager along",
+        "wire/byvalue/inherited.py",
+        '{**more, "authkey": bytes(obj._authkey)}',
+        "more",
+        (SURROUNDINGS + "a_manager_may_have_a_key_of_its_own",),
     ),
     Mutant(
         "wire: the number of a descriptor is not sent as a connection",

@@ -171,3 +171,76 @@ if __name__ == "__main__":
 def test_proxies_of_a_manager_work_everywhere(method: str, run_python: Callable[..., Any]) -> None:
     done = run_python(MANAGER)
     assert done.stdout == "done\n", done.stderr
+
+
+OWN_KEY = """
+import multiprocessing
+import multiprocessing.managers
+import os
+import signal
+
+from procorch import AgentExecutor, AgentPool
+
+
+class Counter:
+    def __init__(self):
+        self.n = 0
+
+    def add(self):
+        self.n += 1
+        return self.n
+
+
+class Manager(multiprocessing.managers.BaseManager):
+    pass
+
+
+Manager.register("Counter", Counter)
+
+
+def add(counter):
+    return counter.add()
+
+
+def process_key():
+    return bytes(multiprocessing.current_process().authkey)
+
+
+if __name__ == "__main__":
+    key = b"a key of its own"
+    with Manager(authkey=key) as local, Manager(("127.0.0.1", 0), authkey=key) as remote:
+        for counter in (local.Counter(), remote.Counter()):
+
+            def factory():
+                seen = []
+
+                def handle(message):
+                    if message is None:
+                        os.kill(os.getpid(), signal.SIGKILL)
+                    seen.append(counter.add() - message.add())
+                    return message, seen
+
+                return handle
+
+            with AgentPool(factory, workers=1) as pool:
+                for _ in range(2):
+                    back, seen = pool.submit(counter).result(20).output
+                    assert (back.add() % 3, seen) == (0, [-1])
+                    assert pool.submit(None).exception(20) is not None
+        once, again = remote.Counter(), remote.Counter()
+        with AgentExecutor(1, initializer=add, initargs=(once,)) as executor:
+            assert executor.submit(add, once).result(20) == 2
+            shared = (manager := multiprocessing.Manager()).dict()
+            multiprocessing.current_process().authkey = b"another one"
+            assert executor.submit(add, again).result(20) == 1
+            assert executor.submit(shared.update, {1: 2}).result(20) is None
+            assert executor.submit(lambda: shared.copy()).result(20) == {1: 2}
+        with AgentExecutor(1) as executor:
+            assert executor.submit(process_key).result(20) == b"another one"
+    print("done")
+"""
+
+
+def test_a_manager_may_have_a_key_of_its_own(method: str, run_python: Callable[..., Any]) -> None:
+    done = run_python(OWN_KEY)
+    assert done.stdout == "done\n", done.stderr

@@ -2,11 +2,12 @@
 
 A worker is no child of ``multiprocessing``. Most of these objects refuse to be pickled and say so
 in terms of inheritance; a connection does not refuse: its pickle is the number of a descriptor,
-which means something else in a worker.
+which means something else in a worker. The proxies that a manager makes can be sent, with its key.
 """
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 MARK = b"multiprocess"
@@ -39,4 +40,21 @@ def refusal(obj: Any) -> str | None:
             name = _NAMES.get(cls.__name__, cls.__name__.lstrip("_"))
             instead = _INSTEAD[module].format(name=name)
             return f"a {library} {name} reaches only processes that inherit it; {instead}"
+    return None
+
+
+def proxy(obj: Any) -> tuple[Any, ...] | None:
+    """How the proxy that a manager has made is pickled; None: it is none.
+
+    By itself it takes its manager's key to a child of ``multiprocessing`` alone. Others would try
+    the key of their process, which need not be the same.
+    """
+    for library in _LIBRARIES:
+        managers = sys.modules.get(f"{library}.managers")
+        if managers is not None and issubclass(type(obj), managers.BaseProxy):
+            made = obj.__reduce__()
+            if made[0] is not managers.RebuildProxy or not obj._authkey:
+                return None  # It is pickled in a way of its own.
+            make, token, serializer, more = made[1]
+            return made[0], (make, token, serializer, {**more, "authkey": bytes(obj._authkey)})
     return None

@@ -111,6 +111,8 @@ class ByValue(dill.Pickler):  # type: ignore[misc]
             raise TypeError(f"cannot pickle {kind.__name__!r} object")
         if (why := inherited.refusal(obj)) is not None:
             raise TypeError(why)
+        if (proxy := inherited.proxy(obj)) is not None:
+            return proxy
         reducer = self._reducers.get(kind)
         return NotImplemented if reducer is None else reducer(obj)
 
