@@ -11,13 +11,14 @@ from types import TracebackType
 from typing import Any
 
 from procorch.errors import MessageTooLarge, SerializationError, StartError
-from procorch.executor import mapping
+from procorch.executor import feeding, mapping
 from procorch.executor.call import Call, caller
 from procorch.executor.closing import Closing
 from procorch.executor.contexts import initializer_of, start_method
 from procorch.executor.errors import broken_by, translated
 from procorch.executor.future import CallFuture
 from procorch.pool import AgentPool, PoolInfo
+from procorch.pool.reading import AT_HAND
 from procorch.units import whole
 
 _ANY = 1 << 30
@@ -145,7 +146,9 @@ class AgentExecutor(concurrent.futures.Executor):
             timeout: seconds from now on after which waiting for a result is a ``TimeoutError``.
             chunksize: calls that travel as one; each fails alone all the same (``docs/pools.md``).
             buffersize: how many chunks may be under way or wait to be taken; the iterables are then
-                taken as the results are and may be endless. None: all of them are taken now.
+                taken as the results are and may be endless, slow, or wait for results themselves:
+                those that are no lists or the like are read on a thread, and what they raise comes
+                after the results. None: all of them are taken now.
 
         Raises:
             RuntimeError: the executor is shut down.
@@ -163,6 +166,8 @@ class AgentExecutor(concurrent.futures.Executor):
         except SerializationError as error:
             return mapping.failing(error)
         calls = zip(*iterables, strict=False)
+        if window is not None and not all(isinstance(given, AT_HAND) for given in iterables):
+            return feeding.results(calls, sender, chunksize, window, end)
         return mapping.results(calls, sender, chunksize, window, end)
 
     def info(self) -> PoolInfo:

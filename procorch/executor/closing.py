@@ -39,6 +39,7 @@ class Closing:
         self.begun = self.cancelled = self.over = False
         self._pool = pool
         self._pieces: set[Any] = set()
+        self._inputs: set[Any] = set()
         self._quiet: deque[Latch] = deque()
         self._owner = os.getpid()
         _finish_at_exit(self)
@@ -56,7 +57,26 @@ class Closing:
         """That part is finished. It is taken out first and the latches are looked at second;
         who waits leaves a latch first and looks at the parts second."""
         self._pieces.discard(piece)
-        while not self._pieces and self._quiet:
+        self._look()
+
+    def expect_input(self, feed: object) -> None:
+        """The first calls of a ``map`` are still being read: a shutdown waits for them, too."""
+        self._inputs.add(feed)
+
+    def input_came(self, feed: object) -> None:
+        """They have been sent, or are not waited for any more."""
+        self._inputs.discard(feed)
+        self._look()
+
+    def accepts(self, feed: object) -> bool:
+        """Whether what a ``map`` has read is still to be called."""
+        return not self.begun or feed in self._inputs
+
+    def _busy(self) -> bool:
+        return bool(self._pieces or self._inputs)
+
+    def _look(self) -> None:
+        while not self._busy() and self._quiet:
             with contextlib.suppress(IndexError):
                 self._quiet.popleft().open()
 
@@ -65,6 +85,8 @@ class Closing:
         self.begun = True
         if cancel:
             self.cancelled = True
+            self._inputs.clear()
+            self._look()
             self._pool.queue.withdraw_waiting()
         if wait and self._pool.queue.may_wait():
             self.finish()
@@ -78,10 +100,10 @@ class Closing:
         """Wait for the calls, then end the workers; Ctrl-C ends both."""
         self.begun = True
         try:
-            while self._pieces:
+            while self._busy():
                 latch = Latch()
                 self._quiet.append(latch)
-                if self._pieces:
+                if self._busy():
                     latch.wait()
             self._pool.close(timeout=_FOR_EVER)
         except BaseException:

@@ -49,8 +49,19 @@ class Sender:
         self._queue = queue
         self.closing = closing
 
-    def pieces(self, calls: list[tuple[Any, ...]]) -> list[Piece]:
-        """Send calls as one piece; as several where one of them cannot be sent."""
+    def must_be_ours(self) -> None:
+        """See `OrchestratedHandle.must_be_ours`."""
+        self._queue.must_be_ours()
+
+    def pieces(self, calls: list[tuple[Any, ...]], feed: object = None) -> list[Piece]:
+        """Send calls as one piece; as several where one of them cannot be sent.
+
+        Args:
+            feed: what has read them, see `Closing.accepts`.
+
+        Raises:
+            RuntimeError: the executor has been shut down.
+        """
         entries: list[Any] = []
         sent: list[Piece] = []
         for arguments in calls:
@@ -60,7 +71,7 @@ class Sender:
                 sent += self.again(entries)
                 sent.append(Piece(self, [], error=error))
                 entries = []
-        if self.closing.begun:
+        if not self.closing.accepts(feed):
             raise RuntimeError("cannot schedule new futures after shutdown")
         return sent + self.again(entries)
 
@@ -219,7 +230,7 @@ def results(
                 if not sender.closing.begun:
                     fill()
                 while found:
-                    yield _given(found.pop())
+                    yield given(found.pop())
                 if not pieces:
                     fill()  # refused after a shutdown if there is anything left to send
         finally:
@@ -241,7 +252,7 @@ def failing(error: AgentError) -> Iterator[Any]:
     yield
 
 
-def _given(output: Any) -> Any:
+def given(output: Any) -> Any:
     if type(output) is Broken:
         raise translated(output.error)
     return output

@@ -14,7 +14,9 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
-AT_HAND = (list, tuple, range, set, frozenset, dict, str, bytes, deque)
+AT_HAND = (
+    list, tuple, range, set, frozenset, dict, str, bytes, deque, itertools.count, itertools.repeat,
+)  # fmt: skip
 """Inputs that nobody waits for: no thread is needed."""
 
 
@@ -63,6 +65,9 @@ class Reader:
         something: nobody can be made to leave it before."""
         self._closed.set()
         self._orders.put(None)
+
+    def __del__(self) -> None:
+        self._orders.put(None)  # nobody is left to ask for more
 
 
 def _read(

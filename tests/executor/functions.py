@@ -133,6 +133,10 @@ def exhaust(what: str) -> Any:
     return exhaust(what)
 
 
+def double(x: int) -> int:
+    return 2 * x
+
+
 def touch(path: str) -> None:
     time.sleep(0.01)
     open(path, "w").close()

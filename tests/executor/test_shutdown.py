@@ -6,7 +6,9 @@ import asyncio
 import collections
 import concurrent.futures
 import gc
+import itertools
 import os
+import queue
 import signal
 import subprocess
 import sys
@@ -437,3 +439,114 @@ def test_a_cancelled_task_does_not_wait_for_the_calls() -> None:
 def run(code: str) -> tuple[int, str, str]:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=50)
     return done.returncode, done.stdout, done.stderr
+
+
+# map over an input that takes its time
+
+
+def test_an_input_may_wait_for_the_results_of_a_map() -> None:
+    numbers: queue.SimpleQueue[int | None] = queue.SimpleQueue()
+    numbers.put(1)
+    with AgentExecutor(2) as executor:
+        found = []
+        for result in executor.map(functions.double, iter(numbers.get, None), buffersize=4):
+            found.append(result)
+            numbers.put(result if result < 30 else None)
+    assert found == [2, 4, 8, 16, 32]
+
+
+def test_what_a_slow_input_raises_comes_after_the_results() -> None:
+    def numbers() -> Any:
+        yield from (1, 2)
+        raise KeyError("of the input")
+
+    with AgentExecutor(1) as executor:
+        results = executor.map(functions.double, numbers(), buffersize=3)
+        assert [next(results), next(results)] == [2, 4]
+        with pytest.raises(KeyError, match="of the input"):
+            next(results)
+        assert list(results) == []
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_a_buffer_that_nobody_reads_is_done(tmp_path: Path, kept: bool) -> None:
+    taken = []
+    later = threading.Event()  # when the shutdown waits, most likely
+
+    def paths() -> Any:
+        for n in range(9):
+            taken.append(n)
+            later.wait(20)
+            yield str(tmp_path / str(n))
+
+    with AgentExecutor(2) as executor:
+        results: Any = executor.map(functions.touch, paths(), buffersize=4)
+        if not kept:
+            del results
+        threading.Timer(0.3, later.set).start()
+    assert taken == [0, 1, 2, 3]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["0", "1", "2", "3"]
+    if kept:
+        with pytest.raises(RuntimeError, match="after shutdown"):
+            list(results)
+
+
+def test_a_shutdown_waits_for_no_input_that_is_cancelled_or_was_read_from() -> None:
+    never = threading.Event()
+
+    def numbers() -> Any:
+        yield 1
+        never.wait()
+
+    executor = AgentExecutor(1)
+    executor.map(functions.double, numbers(), buffersize=3)
+    executor.shutdown(cancel_futures=True)
+    with AgentExecutor(1) as executor:
+        results = executor.map(functions.double, numbers(), buffersize=3)
+        assert next(results) == 2
+    with AgentExecutor(1) as executor:
+        results = executor.map(functions.double, numbers(), buffersize=3, timeout=0.5)
+        assert next(results) == 2
+        with pytest.raises(TimeoutError):
+            next(results)
+    never.set()
+
+
+def test_what_is_sent_when_its_map_was_left_is_cancelled(tmp_path: Path) -> None:
+    begun, left = threading.Event(), threading.Event()
+
+    class Late:
+        def __reduce__(self) -> Any:
+            begun.set()
+            assert left.wait(20)
+            return str, (str(tmp_path / "called"),)
+
+    with AgentExecutor(1) as executor:
+        results = executor.map(
+            functions.touch, iter([str(tmp_path / "first"), Late()]), buffersize=1
+        )
+        next(results)
+        busy = executor.submit(functions.nap, 60)
+        assert begun.wait(20)
+        readers = [each for each in threading.enumerate() if each.name == "procorch-input"]
+        del results
+        left.set()
+        for thread in readers:
+            thread.join(20)
+        busy.cancel()
+    assert [path.name for path in tmp_path.iterdir()] == ["first"]
+
+
+def test_the_thread_of_an_input_ends_with_its_map() -> None:
+    def readers() -> list[threading.Thread]:
+        return [each for each in threading.enumerate() if each.name == "procorch-input"]
+
+    with AgentExecutor(1) as executor:
+        for read in (0, 1, 9):
+            results = executor.map(functions.double, iter(range(9)), buffersize=2)
+            list(itertools.islice(results, read))
+            left = readers()
+            del results
+            for thread in left:
+                thread.join(20)
+            assert readers() == []
