@@ -195,14 +195,18 @@ def test_map_begins_at_once_and_takes_all_of_its_input(executor: AgentExecutor) 
 
 def test_a_buffersize_takes_the_input_as_the_results_are(executor: AgentExecutor) -> None:
     taken = 0
+    four = threading.Event()
 
     def endless() -> Iterator[int]:
         nonlocal taken
         while True:
             taken += 1
+            if taken == 4:
+                four.set()
             yield taken
 
     mapped = executor.map(functions.power, endless(), buffersize=4)
+    assert four.wait(20)
     assert taken == 4
     for count in range(1, 30):
         assert next(mapped) == count**2
