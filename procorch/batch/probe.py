@@ -6,12 +6,14 @@ import dataclasses
 import functools
 import sys
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from procorch.apps import App, AppError, Facts
 from procorch.batch import recipe
 from procorch.errors import AgentCrashed
-from procorch.orchestrator import AgentOrchestrator, numbered_apart
+
+if TYPE_CHECKING:
+    from procorch.orchestrator import AgentOrchestrator
 
 
 def examine(app: App, orchestrator: AgentOrchestrator, *, bytecode: bool = True) -> App:
@@ -25,6 +27,8 @@ def examine(app: App, orchestrator: AgentOrchestrator, *, bytecode: bool = True)
         AppError: it cannot be had.
         AgentError: there is no worker to look at it.
     """
+    from procorch.orchestrator import numbered_apart  # not in the worker, which needs `_examiner`
+
     orchestrator.add_agent("app", functools.partial(_examiner, app, bytecode))
     try:
         with numbered_apart():

@@ -79,7 +79,12 @@ class Reader:
         self._exact = exact
         self._salvaged = False
         self._unreadable = 0
-        self._connection = self._connect()
+        try:
+            self._connection = self._connect()
+        except JournalDamaged:
+            if exact:
+                raise
+            self._connection = self._salvage()
 
     def _connect(self) -> sqlite3.Connection:
         return schema.connect_to_read(self.path)
@@ -92,16 +97,26 @@ class Reader:
         except JournalDamaged:
             if self._exact or self._salvaged:
                 raise
-        self._salvage()
+        self._replace()
         return self._all(query, *values)
 
-    def _salvage(self) -> None:
-        """Go on with what can be read of a damaged file."""
-        damaged, self._salvaged = self._connection, True
-        self._connection, lost = salvage.readable(self.path)
+    def _salvage(self) -> sqlite3.Connection:
+        """What can be read of a damaged file."""
+        self._salvaged = True
+        connection, lost = salvage.readable(self.path)
         self.lost |= set(lost)
         self._unreadable = len(lost)
+        return connection
+
+    def _replace(self) -> None:
+        damaged, self._connection = self._connection, self._salvage()
         damaged.close()
+
+    @property
+    def incomplete(self) -> bool:
+        """Whether the file is damaged, so that outcomes may be missing that nothing names."""
+        total = self.header().get("total")
+        return self._salvaged and (total is None or self.stored() < total)
 
     def header(self) -> dict[str, Any]:
         """What the batch is, as its runner has described it; empty before the first one."""
@@ -251,7 +266,7 @@ class Reader:
         except JournalDamaged:
             if begun or self._exact or self._salvaged:
                 raise
-        self._salvage()
+        self._replace()
         yield from self._each(query)
 
     def damaged(self) -> list[str]:

@@ -79,12 +79,11 @@ def mend(path: Path) -> str | None:
 
 
 def _is_sound(path: Path) -> bool:
-    connection = schema.connect_to_read(path)
-    with contextlib.closing(connection):
-        try:
+    try:
+        with contextlib.closing(schema.connect_to_read(path)) as connection:
             return connection.execute("PRAGMA quick_check(1)").fetchall() == [("ok",)]
-        except sqlite3.DatabaseError:
-            return False
+    except (sqlite3.DatabaseError, JournalDamaged):
+        return False
 
 
 def _names_for(path: Path) -> Iterator[Path]:
@@ -98,7 +97,7 @@ def _log(path: Path) -> Path:
 
 
 def _fill(path: Path, copy: sqlite3.Connection) -> list[str]:
-    with contextlib.closing(schema.connect_to_read(path)) as source, _nothing_left(path):
+    with _nothing_left(path), contextlib.closing(schema.connect_to_read(path, cut=True)) as source:
         schema.make(copy)
         copy.execute("BEGIN")
         for table, key in _KEYS.items():
@@ -118,9 +117,10 @@ def _fill(path: Path, copy: sqlite3.Connection) -> list[str]:
 def _nothing_left(path: Path) -> Iterator[None]:
     try:
         yield
-    except sqlite3.DatabaseError as error:
+    except (sqlite3.DatabaseError, JournalDamaged) as error:
+        why = error.__cause__ or error
         raise JournalDamaged(
-            f"{path} is damaged: {error}; nothing can be read of it; move it away to start over"
+            f"{path} is damaged: {why}; nothing can be read of it; move it away to start over"
         ) from error
 
 

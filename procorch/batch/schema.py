@@ -99,8 +99,11 @@ def make(connection: sqlite3.Connection, version: int = 0) -> None:
     )
 
 
-def connect_to_read(path: Path) -> sqlite3.Connection:
+def connect_to_read(path: Path, *, cut: bool = False) -> sqlite3.Connection:
     """A connection that only reads; a runner may be writing meanwhile.
+
+    Args:
+        cut: also a file that is shorter than it says, as far as it goes.
 
     Raises:
         JournalError: there is no such file, or it is no journal of this version.
@@ -119,6 +122,8 @@ def connect_to_read(path: Path) -> sqlite3.Connection:
         raise JournalError(f"{path} cannot be read: {error}") from None
     connection.text_factory = _text
     with _named(path, connection):
+        if cut:  # SQLite gives such a file up at its first page, but not with this
+            connection.execute("PRAGMA writable_schema = ON")
         version = _version(path, connection)
         if version < 2:  # it is brought up to date when it is written; until then it has none
             connection.execute("PRAGMA temp_store = MEMORY")

@@ -85,13 +85,16 @@ def tell_lost(journal: Reader) -> ExitCode:
         The exit code of what has read the others.
     """
     lost = sorted(journal.lost)
-    if not lost:
+    if not lost and not journal.incomplete:
         return ExitCode.DONE
     more = f" and {len(lost) - _NAMES} more" if len(lost) > _NAMES else ""
-    streams.note(
-        f"{journal.path} is damaged: {len(lost)} of {journal.outcomes()} outcomes cannot be read: "
-        f"{', '.join(lost[:_NAMES])}{more}"
-    )
+    if not lost:
+        streams.note(f"{journal.path} is damaged: outcomes may be missing, and none can be named")
+    else:
+        streams.note(
+            f"{journal.path} is damaged: {len(lost)} of {journal.outcomes()} outcomes cannot be "
+            f"read: {', '.join(lost[:_NAMES])}{more}"
+        )
     again = journal.header().get("command")
     if again:
         streams.note(f"to run them again:\n  {again} --retry-failed")

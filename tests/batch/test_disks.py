@@ -125,3 +125,24 @@ def test_a_lock_that_is_no_file_is_named(folder: Path) -> None:
     assert ended.stderr == (
         "Error: run.db cannot be written: Is a directory (its lock, run.db.lock)\n"
     )
+
+
+NO_THREADS = """
+import sys, threading
+from procorch.cli.main import main
+start = threading.Thread.start
+def refused(thread):
+    if thread.name == sys.argv[-1]:
+        raise RuntimeError("can't start new thread")
+    start(thread)
+threading.Thread.start = refused
+sys.exit(main(sys.argv[1:-1]))
+"""
+
+
+@pytest.mark.parametrize("name", ["procorch-monitor", "procorch-policy", "procorch-callbacks"])
+def test_a_thread_that_does_not_start_is_said_in_one_line(folder: Path, name: str) -> None:
+    ended = python(NO_THREADS, "batch", "app.py:app", "in.txt", "-o", "run.db", name)
+    assert ended.returncode == 2, ended.stderr
+    assert ended.stderr.startswith("Error: the system grants no more memory, processes or threads")
+    assert ended.stderr.count("\n") == 1

@@ -135,3 +135,24 @@ def test_the_number_of_the_last_runner_is_not_given_out_again(whole: Path, tmp_p
         assert journal.counts() == (108, 12)
     finally:
         journal.close()
+
+
+@pytest.mark.parametrize("share", [0.4, 0.7, 0.95])
+def test_a_file_that_is_cut_off_gives_what_is_left(
+    whole: Path, tmp_path: Path, share: float
+) -> None:
+    path = shutil.copy(whole, tmp_path / "run.db")
+    size = path.stat().st_size
+    os.truncate(path, int(size * share) // PAGE * PAGE + 100)
+    with Reader(path) as journal:
+        left = [row.id for row in journal.rows()]
+        lost = journal.lost
+        assert journal.incomplete
+    assert len(left) >= COUNT * share / 2
+    assert not lost.intersection(left)
+    with Journal(path, mend=True) as mended:
+        assert mended.mended is not None
+    with Reader(path) as journal:
+        assert [row.id for row in journal.rows()] == left
+        assert not journal.incomplete
+    assert (tmp_path / "run.db.damaged").exists()
