@@ -169,6 +169,7 @@ def run_batch(
         "recipe": recipe.describe(factory),
         "folder": recipe.folder_of(factory),
         "input": source.name,
+        "cwd": _here(),
         "fingerprint": None if found is None else found.fingerprint,
         "shard": shard,
         "id": id if isinstance(id, str) else None,
@@ -181,6 +182,14 @@ def run_batch(
         factory, source, selection, found, terms, header, journal_path, count, settings,
         start_method, seed, resume or retry_failed, redo,
     )  # fmt: skip
+
+
+def _here() -> str | None:
+    """What relative paths mean; None where the working folder was deleted."""
+    try:
+        return os.getcwd()
+    except FileNotFoundError:
+        return None
 
 
 prepare_batch: Callable[..., Prepared] = run_batch.__wrapped__  # type: ignore[attr-defined]

@@ -61,7 +61,10 @@ def command(run: str, form: str, out: Path | None, failed: bool, everything: boo
         path = find(run)
         with Reader(path) as journal:
             header = journal.header()
-            read = [*destination.with_companions(path), Path(header.get("input") or path)]
+            read = [
+                *destination.with_companions(path),
+                Path(header.get("cwd") or "", header.get("input") or path.absolute()),
+            ]
             destination.refuse(place, read, stdout=stdout)
             rows = journal.rows(failed_only=failed, gone=everything)
             folder = header.get("folder")

@@ -178,3 +178,15 @@ def test_a_batch_whose_output_has_no_room_is_resumed(done: Path, run: Run) -> No
     ended = run("batch", "app.py:app", "in.jsonl", "-o", "new.db", "--resume")
     assert ended.code == 0, ended.stderr
     assert "5 ok, 0 failed of 5 items" in ended.stdout
+
+
+def test_the_input_is_refused_from_another_folder_too(
+    done: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (done / "elsewhere").mkdir()
+    monkeypatch.chdir(done / "elsewhere")
+    before = (done / "in.jsonl").read_text()
+    ended = run("export", "../run.db", "-o", "../in.jsonl")
+    assert ended.code == 2
+    assert "is the same file" in ended.stderr
+    assert (done / "in.jsonl").read_text() == before
