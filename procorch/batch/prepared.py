@@ -131,7 +131,7 @@ class Prepared:
             if self.path is not None:
                 if self.path.parent.is_dir() or not folder_to_come:
                     _writable(self.path)
-                if self.path.exists():
+                if self.path.exists() and self.path.stat().st_size:  # the run takes an empty one
                     journal = stack.enter_context(Reader(self.path))
                     self._check(journal)
             return dry.plan(

@@ -190,3 +190,10 @@ def test_the_input_is_refused_from_another_folder_too(
     assert ended.code == 2
     assert "is the same file" in ended.stderr
     assert (done / "in.jsonl").read_text() == before
+
+
+def test_a_dry_run_takes_an_empty_file_as_the_run_does(done: Path, run: Run) -> None:
+    (done / "new.db").touch()
+    for more in (["--dry-run"], []):
+        ended = run("batch", "app.py:app", "in.jsonl", "-o", "new.db", *more)
+        assert ended.code == 0, ended.stderr
