@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -67,6 +68,7 @@ class Caller:
 
     def __init__(self) -> None:
         self._function: Callable[..., Any] | None = None
+        self._process = os.getpid()
 
     def __call__(self, payload: Any) -> Any:
         try:
@@ -79,4 +81,6 @@ class Caller:
             assert self._function is not None
             return self._function(*payload)
         except SystemExit as error:
+            if os.getpid() != self._process:
+                raise  # a process that the function has forked ends as it says
             raise Exit(error.code) from None

@@ -6,6 +6,7 @@ import asyncio
 import concurrent.futures
 import os
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -180,3 +181,15 @@ def test_a_ctrl_c_during_a_callback_gets_out(executor: AgentExecutor) -> None:
     with pytest.raises(KeyboardInterrupt):
         future.add_done_callback(lambda _: os.kill(os.getpid(), signal.SIGINT))
     assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_a_process_that_a_function_forks_may_exit() -> None:
+    def fork() -> int:
+        child = os.fork()
+        if child == 0:
+            sys.exit(7)
+        return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+    with AgentExecutor(1) as executor:
+        assert executor.submit(fork).result(20) == 7
+        assert list(executor.map(lambda _: fork(), range(2), chunksize=2)) == [7, 7]
