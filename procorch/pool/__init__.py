@@ -320,7 +320,8 @@ class AgentPool:
             await self.aclose(drain=kind is None)
 
     def __repr__(self) -> str:
-        return f"<AgentPool name={self._name!r} workers={self._replicas.workers}>"
+        workers = 0 if self._closed else self._replicas.workers
+        return f"<AgentPool name={self._name!r} {workers=}>"
 
 
 class _Items:

@@ -121,7 +121,7 @@ def test_a_seed_follows_from_run_agent_generation_and_request() -> None:
     assert len(known) == 24
 
 
-@pytest.mark.parametrize("wrong", ["x", 1.5, True, -1])
+@pytest.mark.parametrize("wrong", ["x", 1.5, True])
 def test_a_seed_is_a_whole_number(wrong: Any) -> None:
     with pytest.raises((TypeError, ValueError), match="seed"):
         AgentOrchestrator(seed=wrong)
