@@ -105,6 +105,8 @@ def command(app: str, source: str, out: Path | None, **given: Any) -> int:
 
     context = click.get_current_context()
     context.with_resource(told_warnings())
+    # Until the orchestrator is closed: it logs on a thread of its own, and may be late.
+    replaced = context.with_resource(replacements())
     # One for the look at the app and for the run: the process that workers are forked from is
     # started once.
     orchestrator = AgentOrchestrator(start_method=given["start_method"], seed=given["seed"])
@@ -118,7 +120,6 @@ def command(app: str, source: str, out: Path | None, **given: Any) -> int:
         if given["dry_run"]:
             return _tell(prepared.rehearse(folder_to_come=usual), source, out, given)
         with (
-            replacements() as replaced,
             prepared.begin(orchestrator) as run,
             signals.draining(lambda now: run.stop(now=now), given["grace"]) as drain,
         ):
