@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -12,8 +12,10 @@ from procorch.batch.items import Attempt, BatchItem, ItemCost, Row, place_of, re
 from procorch.batch.terms import Flight
 from procorch.errors import AgentError, SerializationError
 from procorch.errors.plain import from_plain, to_plain
-from procorch.handle import ReplyFuture
 from procorch.messages import RequestMetrics
+
+if TYPE_CHECKING:
+    from procorch.handle import ReplyFuture
 
 _LARGEST = 900_000_000
 """Bytes of an output: SQLite takes no more than a billion."""

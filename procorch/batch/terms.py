@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from procorch.batch.halt import Halt
 from procorch.batch.items import SourceItem
 from procorch.errors import AgentCrashed
-from procorch.handle import ReplyFuture
-from procorch.supervision.throttle import Throttle
+
+if TYPE_CHECKING:  # `procorch export` reads journals without what runs agents
+    from procorch.handle import ReplyFuture
+    from procorch.supervision.throttle import Throttle
 
 
 @dataclass(frozen=True, slots=True)
