@@ -30,8 +30,8 @@ GUARDED = {
 PATIENCE = 5.0  # seconds
 DESCRIPTORS = Path("/proc/self/fd")
 
-# These need packages that only `tox -e notebook`, `tox -e adapters` and `tox -e llm` install.
-_NEEDED = {"notebook": ("nbclient",), "llm": ("pydantic_ai", "agents")}
+# These need packages that only `tox -e notebook`, `-e adapters`, `-e llm` and `-e peers` install.
+_NEEDED = {"notebook": ("nbclient",), "llm": ("pydantic_ai", "agents"), "peers": ("pyperf",)}
 collect_ignore = [
     room for room, needs in _NEEDED.items() if not all(map(importlib.util.find_spec, needs))
 ]
