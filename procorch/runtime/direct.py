@@ -138,8 +138,7 @@ class Direct:
     def close(self) -> None:
         """All outcomes are fixed; for who has the turn."""
         self.allowed, self._closed = False, True
-        while self._bells:
-            self._bells.pop().close()
+        self._bells.clear()
 
     def _attend(
         self, reply: Reply[Any], process: WorkerProcess, fd: int, quiet: _Quiet, bell: _Bell
@@ -176,12 +175,17 @@ class Direct:
 class _Bell:
     """Wakes the thread that has it out of its waiting.
 
+    Its descriptor is closed with the last reference to it: whoever takes a bell may be interrupted
+    anywhere. One call of C makes and keeps it, one closes it: no signal handler comes in between.
+
     Attributes:
         thread: which one that is.
     """
 
     def __init__(self) -> None:
-        self._fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        self._fds: list[int] = []
+        self._fds.extend(map(os.eventfd, (0,), (os.EFD_CLOEXEC | os.EFD_NONBLOCK,)))
+        self._fd = self._fds[0]
         self._poll = select.poll()
         self._poll.register(self._fd, select.POLLIN)
         self.thread = 0
@@ -201,9 +205,8 @@ class _Bell:
         finally:
             self._poll.unregister(fd)
 
-    def close(self) -> None:
-        """Nobody will ring it any more."""
-        os.close(self._fd)
+    def __del__(self) -> None:
+        deque(map(os.close, self._fds), maxlen=0)
 
 
 class _Quiet:
