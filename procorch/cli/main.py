@@ -80,6 +80,20 @@ def group() -> None:
     """Supervised agents, each in its own operating system process."""
 
 
+def _start_in_lost_folder() -> None:
+    """Begin anew where Python cannot go on: 3.13.0 with ``-c`` or ``-m`` in a deleted folder.
+
+    It fails to import modules of its own then, unless it is told not to look for them there.
+    """
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        try:
+            import socket  # noqa: F401
+        except SystemError:
+            os.execv(sys.executable, [sys.executable, "-P", *sys.orig_argv[1:]])
+
+
 def main(args: Sequence[str] | None = None) -> int:
     """Run the command line.
 
@@ -92,6 +106,8 @@ def main(args: Sequence[str] | None = None) -> int:
     Raises:
         SystemExit: with code 1, by click, when whoever reads our output has had enough.
     """
+    if args is None:
+        _start_in_lost_folder()
     if _COMPLETE in os.environ:
         from procorch.cli import shells
 

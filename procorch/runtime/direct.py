@@ -138,7 +138,8 @@ class Direct:
     def close(self) -> None:
         """All outcomes are fixed; for who has the turn."""
         self.allowed, self._closed = False, True
-        self._bells.clear()
+        while self._bells:
+            self._bells.pop().close()
 
     def _attend(
         self, reply: Reply[Any], process: WorkerProcess, fd: int, quiet: _Quiet, bell: _Bell
@@ -175,8 +176,8 @@ class Direct:
 class _Bell:
     """Wakes the thread that has it out of its waiting.
 
-    Its descriptor is closed with the last reference to it: whoever takes a bell may be interrupted
-    anywhere. One call of C makes and keeps it, one closes it: no signal handler comes in between.
+    Its descriptor is closed with the last reference to it at the latest: whoever takes a bell may
+    be interrupted anywhere. One call of C makes and keeps it, one closes it: nothing divides them.
 
     Attributes:
         thread: which one that is.
@@ -205,8 +206,13 @@ class _Bell:
         finally:
             self._poll.unregister(fd)
 
+    def close(self) -> None:
+        """Nobody will ring it any more."""
+        fds, self._fds = self._fds, []
+        deque(map(os.close, fds), maxlen=0)
+
     def __del__(self) -> None:
-        deque(map(os.close, self._fds), maxlen=0)
+        self.close()
 
 
 class _Quiet:
