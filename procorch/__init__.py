@@ -5,13 +5,22 @@ Names are loaded when they are first used, so ``import procorch`` costs next to 
 
 from __future__ import annotations
 
+import sys
+
 TYPE_CHECKING = False  # as `typing` has it, whose import alone would cost most of ours
 
 if TYPE_CHECKING:
     from typing import Any
 
-    from procorch.agent import Agent as Agent
-    from procorch.agent import AgentOptions as AgentOptions
+    from procorch.agents.agent import Agent as Agent
+    from procorch.agents.agent import AgentOptions as AgentOptions
+    from procorch.agents.context import Context as Context
+    from procorch.agents.context import current as current
+    from procorch.api.children import ChildCounts as ChildCounts
+    from procorch.api.children import ChildInfo as ChildInfo
+    from procorch.api.handle import OrchestratedHandle as OrchestratedHandle
+    from procorch.api.info import AgentInfo as AgentInfo
+    from procorch.api.orchestrator import AgentOrchestrator as AgentOrchestrator
     from procorch.batch.errors import BatchError as BatchError
     from procorch.batch.errors import BatchHalted as BatchHalted
     from procorch.batch.errors import BatchInputChanged as BatchInputChanged
@@ -31,10 +40,6 @@ if TYPE_CHECKING:
     from procorch.bench import Statistics as Statistics
     from procorch.bench import compare as compare
     from procorch.bench import measure as measure
-    from procorch.children import ChildCounts as ChildCounts
-    from procorch.children import ChildInfo as ChildInfo
-    from procorch.context import Context as Context
-    from procorch.context import current as current
     from procorch.errors import Aborted as Aborted
     from procorch.errors import AgentCrashed as AgentCrashed
     from procorch.errors import AgentError as AgentError
@@ -64,8 +69,9 @@ if TYPE_CHECKING:
     from procorch.errors import StreamError as StreamError
     from procorch.errors import StructuredOutputFailed as StructuredOutputFailed
     from procorch.executor import AgentExecutor as AgentExecutor
-    from procorch.handle import OrchestratedHandle as OrchestratedHandle
-    from procorch.info import AgentInfo as AgentInfo
+    from procorch.futures.reply import ReplyFuture as ReplyFuture
+    from procorch.futures.stream import StreamReply as StreamReply
+    from procorch.futures.watch import EventStream as EventStream
     from procorch.messages import AgentMessage as AgentMessage
     from procorch.messages import AgentRequest as AgentRequest
     from procorch.messages import AgentResult as AgentResult
@@ -84,13 +90,9 @@ if TYPE_CHECKING:
     from procorch.messages import ToolResultMessage as ToolResultMessage
     from procorch.messages import Usage as Usage
     from procorch.messages import UserMessage as UserMessage
-    from procorch.orchestrator import AgentOrchestrator as AgentOrchestrator
     from procorch.pool import AgentPool as AgentPool
     from procorch.pool import Outcome as Outcome
     from procorch.pool import PoolInfo as PoolInfo
-    from procorch.runtime.events import EventStream as EventStream
-    from procorch.runtime.reply import ReplyFuture as ReplyFuture
-    from procorch.runtime.stream import StreamReply as StreamReply
     from procorch.supervision.policy import DefaultSupervisor as DefaultSupervisor
     from procorch.supervision.policy import SupervisorAction as SupervisorAction
     from procorch.supervision.policy import SupervisorPolicy as SupervisorPolicy
@@ -104,7 +106,12 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
-    "agent": "Agent AgentOptions",
+    "agents.agent": "Agent AgentOptions",
+    "agents.context": "Context current",
+    "api.children": "ChildCounts ChildInfo",
+    "api.handle": "OrchestratedHandle",
+    "api.info": "AgentInfo",
+    "api.orchestrator": "AgentOrchestrator",
     "batch.errors": (
         "BatchError BatchHalted BatchInputChanged BatchInputError BatchInputWarning JournalBusy "
         "JournalDamaged JournalError JournalFenced JournalMismatch"
@@ -114,8 +121,6 @@ _HOMES = {
     "batch.runner": "BatchRun",
     "batch.start": "run_batch",
     "bench": "Comparison Measurement Statistics compare measure",
-    "children": "ChildCounts ChildInfo",
-    "context": "Context current",
     "errors": (
         "Aborted AgentCrashed AgentError AgentFailure AgentHung AgentStopped AlreadyRunning "
         "AuthError CacheMiss ContentFiltered ContextWindowOverflow InvalidContinue MailboxFull "
@@ -124,18 +129,15 @@ _HOMES = {
         "SerializationError StartError StreamError StructuredOutputFailed"
     ),
     "executor": "AgentExecutor",
-    "handle": "OrchestratedHandle",
-    "info": "AgentInfo",
+    "futures.reply": "ReplyFuture",
+    "futures.stream": "StreamReply",
+    "futures.watch": "EventStream",
     "messages": (
         "AgentMessage AgentRequest AgentResult AssistantMessage ContentBlock Cost CustomMessage "
         "ExtensionBlock ImageBlock LlmMessage RequestMetrics StopReason TextBlock ThinkingBlock "
         "ToolCallBlock ToolResultMessage Usage UserMessage"
     ),
-    "orchestrator": "AgentOrchestrator",
     "pool": "AgentPool Outcome PoolInfo",
-    "runtime.events": "EventStream",
-    "runtime.reply": "ReplyFuture",
-    "runtime.stream": "StreamReply",
     "supervision.policy": "DefaultSupervisor SupervisorAction SupervisorPolicy",
     "supervision.settings": "Backoff Intensity Shutdown",
     "supervision.states": "AgentStatus",
@@ -145,6 +147,51 @@ _HOMES = {
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names.split()}
 
 __all__ = sorted(_HOME_OF)
+
+_MOVED = {
+    "adapters": "agents.adapters",
+    "agent": "agents.agent",
+    "children": "api.children",
+    "context": "agents.context",
+    "handle": "api.handle",
+    "info": "api.info",
+    "orchestrator": "api.orchestrator",
+    "registry": "api.registry",
+    "runtime.chunks": "futures.chunk",
+    "runtime.events": "futures.watch",
+    "runtime.reply": "futures.reply",
+    "runtime.stream": "futures.stream",
+    "turns": "agents.model_turns",
+}
+"""Modules of version 0.1 that have another name now: pickles and imports of then find them."""
+
+
+class _Moved:
+    """Finds modules by their names of version 0.1, with a `DeprecationWarning`."""
+
+    def find_spec(self, name: str, path: object = None, target: object = None) -> Any:
+        package, _, old = name.partition(".")
+        if package != __name__ or old not in _MOVED:
+            return None
+        from importlib.machinery import ModuleSpec
+
+        return ModuleSpec(name, self)  # type: ignore[arg-type]
+
+    def create_module(self, spec: Any) -> None:
+        """Python makes an empty module."""
+
+    def exec_module(self, module: Any) -> None:
+        import importlib
+        import warnings
+
+        old = module.__name__
+        new = f"{__name__}.{_MOVED[old.partition('.')[2]]}"
+        warnings.warn(f"{old} is now {new}", DeprecationWarning, stacklevel=2)
+        real = importlib.import_module(new)
+        module.__getattr__ = lambda name: getattr(real, name)
+
+
+sys.meta_path.append(_Moved())  # behind all others: it is asked for what is not there
 
 
 def __getattr__(name: str) -> Any:

@@ -11,11 +11,11 @@ from typing import IO, Any
 
 import msgspec
 
+from procorch.batch.class_loading import Unreadable, load_anyhow
 from procorch.batch.errors import BatchError
 from procorch.batch.items import BatchItem, ItemCost, Row
-from procorch.batch.loading import Unreadable, load_anyhow
+from procorch.batch.json_form import plain, text
 from procorch.batch.outcomes import cost_of, error_of
-from procorch.batch.plain import plain, text
 from procorch.errors import AgentCrashed, AgentError
 
 FORMATS = ("jsonl", "csv", "joblog", "parquet")

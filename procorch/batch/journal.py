@@ -19,10 +19,10 @@ from typing import Any, TypeAlias
 import msgspec
 
 from procorch.batch import salvage, schema
-from procorch.batch.destination import with_companions
 from procorch.batch.errors import JournalError, JournalFenced
 from procorch.batch.items import Attempt, Row
 from procorch.batch.lock import Lock
+from procorch.batch.output_file import with_companions
 from procorch.batch.reader import Reader, seal
 
 

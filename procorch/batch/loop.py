@@ -22,20 +22,20 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
+from procorch.api.handle import ReplyFuture
 from procorch.batch import outcomes
-from procorch.batch.crew import Crew
+from procorch.batch.admission import Intake
+from procorch.batch.class_loading import Unreadable
 from procorch.batch.errors import BatchError, BatchHalted, JournalError
-from procorch.batch.feed import Arrived
-from procorch.batch.intake import Intake
+from procorch.batch.input_check import Recheck
 from procorch.batch.items import BatchItem, Row, reason_of
-from procorch.batch.loading import Unreadable
-from procorch.batch.memory import Memory
-from procorch.batch.recheck import Recheck
+from procorch.batch.options import Flight, Terms
+from procorch.batch.reader_thread import Arrived
 from procorch.batch.report import Ended, Tally
-from procorch.batch.terms import Flight, Terms
+from procorch.batch.store import Memory
+from procorch.batch.workers import Crew
 from procorch.batch.writer import Broken, Kept, News, Stuck
 from procorch.errors import AgentCrashed, AgentError, AgentStopped, PoisonRequest, RequestCancelled
-from procorch.handle import ReplyFuture
 from procorch.supervision.throttle import Throttle, is_throttled
 
 _UNCOMMITTED = 2000

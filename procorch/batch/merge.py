@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from procorch.batch import schema
-from procorch.batch.destination import refuse, with_companions
 from procorch.batch.errors import JournalError, JournalMismatch
 from procorch.batch.journal import Fact, Journal
-from procorch.batch.memory import remove
+from procorch.batch.output_file import refuse, with_companions
 from procorch.batch.reader import Reader
+from procorch.batch.store import remove
 
 _GROUP = 1000
 

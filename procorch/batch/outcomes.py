@@ -9,13 +9,13 @@ import msgspec
 
 from procorch.batch import values
 from procorch.batch.items import Attempt, BatchItem, ItemCost, Row, place_of, reason_of
-from procorch.batch.terms import Flight
+from procorch.batch.options import Flight
 from procorch.errors import AgentError, SerializationError
-from procorch.errors.plain import from_plain, to_plain
+from procorch.errors.plain_data import from_plain, to_plain
 from procorch.messages import RequestMetrics
 
 if TYPE_CHECKING:
-    from procorch.handle import ReplyFuture
+    from procorch.api.handle import ReplyFuture
 
 _LARGEST = 900_000_000
 """Bytes of an output: SQLite takes no more than a billion."""

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from procorch.batch import recipe, values
+from procorch.batch import identity, values
 from procorch.batch.errors import JournalMismatch
 from procorch.batch.items import SourceItem
 from procorch.batch.reader import Reader
@@ -74,7 +74,7 @@ def _same_factory(journal: Reader, then: dict[str, Any], now: dict[str, Any]) ->
     if then["recipe"] != now["recipe"]:
         raise JournalMismatch(
             f"the factory {now['factory']} has changed since {_when(then)}; {what}\n"
-            + recipe.difference(then["recipe"], now["recipe"])
+            + identity.difference(then["recipe"], now["recipe"])
         )
 
 

@@ -8,14 +8,14 @@ from collections.abc import Iterator
 from types import TracebackType
 from typing import Self
 
-from procorch.batch.crew import Crew
-from procorch.batch.intake import Intake
+from procorch.batch.admission import Intake
 from procorch.batch.items import BatchItem
 from procorch.batch.loop import Inbox, Loop, Stop
-from procorch.batch.memory import Memory
+from procorch.batch.options import Work
 from procorch.batch.reader import Group
 from procorch.batch.report import BatchSummary
-from procorch.batch.terms import Work
+from procorch.batch.store import Memory
+from procorch.batch.workers import Crew
 from procorch.supervision.throttle import Pause
 
 

@@ -10,16 +10,16 @@ from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 from typing import Any, ParamSpec
 
-from procorch.batch import recipe
+from procorch.batch import identity
 from procorch.batch.halt import Halt
+from procorch.batch.input_check import scan
 from procorch.batch.items import REASONS
 from procorch.batch.journal_files import Outputs
-from procorch.batch.prepared import Prepared
-from procorch.batch.recheck import scan
+from procorch.batch.options import Terms
+from procorch.batch.preparation import Prepared
 from procorch.batch.runner import BatchRun
 from procorch.batch.selection import Selection, Shard
 from procorch.batch.sources import IdOf, open_source
-from procorch.batch.terms import Terms
 from procorch.supervision.throttle import Throttle
 from procorch.units import seconds, whole
 
@@ -165,9 +165,9 @@ def run_batch(
     found = scan(source, selection) if source.repeatable else None
     total = None if found is None else found.total
     header = {
-        "factory": recipe.name_of(factory),
-        "recipe": recipe.describe(factory),
-        "folder": recipe.folder_of(factory),
+        "factory": identity.name_of(factory),
+        "recipe": identity.describe(factory),
+        "folder": identity.folder_of(factory),
         "input": source.name,
         "cwd": _here(),
         "fingerprint": None if found is None else found.fingerprint,

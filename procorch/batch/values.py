@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from procorch.batch import loading
+from procorch.batch import class_loading
 
 _DEPTH = 64
 """Nesting up to which a value is looked at; deeper ones are pickled."""
@@ -53,7 +53,7 @@ def unpack(data: str | bytes) -> Any:
     Raises:
         Unreadable: a class that the pickle refers to is not to be found here, as a rule.
     """
-    return msgspec.json.decode(data) if isinstance(data, str) else loading.load(data)
+    return msgspec.json.decode(data) if isinstance(data, str) else class_loading.load(data)
 
 
 def is_plain(value: Any, depth: int = _DEPTH) -> bool:

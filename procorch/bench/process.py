@@ -10,6 +10,8 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from procorch.api.handle import OrchestratedHandle
+from procorch.api.orchestrator import AgentOrchestrator
 from procorch.bench.cases import Case, NotMeasurable
 from procorch.bench.guard import Fork, Guard
 from procorch.bench.records import Failure, Run
@@ -21,8 +23,6 @@ from procorch.errors import (
     RequestTimeout,
     StartError,
 )
-from procorch.handle import OrchestratedHandle
-from procorch.orchestrator import AgentOrchestrator
 
 _SEEDS = 1 << 32
 """Hash seeds are below; 0 would turn the randomisation of hashes off."""

@@ -1,17 +1,17 @@
-"""``APP`` on a command line, see `procorch.apps`."""
+"""``APP`` on a command line, see `procorch.agents.apps`."""
 
 from __future__ import annotations
 
 import os
 from typing import TYPE_CHECKING
 
-from procorch.apps import App, AppError
+from procorch.agents.apps import App, AppError
 from procorch.cli import streams
 from procorch.cli.exits import Misconfigured
 from procorch.telemetry.quiet import replacements
 
 if TYPE_CHECKING:
-    from procorch.orchestrator import AgentOrchestrator
+    from procorch.api.orchestrator import AgentOrchestrator
 
 
 def load(text: str, orchestrator: AgentOrchestrator, *, bytecode: bool = True) -> App:
@@ -24,7 +24,7 @@ def load(text: str, orchestrator: AgentOrchestrator, *, bytecode: bool = True) -
     Raises:
         Misconfigured: it does not import, or names no callable, with the reason.
     """
-    from procorch.batch.probe import examine
+    from procorch.batch.app_check import examine
     from procorch.errors import AgentError
 
     try:

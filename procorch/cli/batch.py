@@ -13,11 +13,11 @@ from procorch.cli.exits import ExitCode, Misconfigured
 from procorch.cli.input_warnings import told_warnings
 from procorch.cli.params import duration, files, rate, size
 from procorch.cli.verb import Verb
-from procorch.launch.choose import METHODS
+from procorch.launch.launchers import METHODS
 
 if TYPE_CHECKING:
-    from procorch.batch.dry import Plan
-    from procorch.batch.prepared import Prepared
+    from procorch.batch.dry_run import Plan
+    from procorch.batch.preparation import Prepared
 
 _TICK = 0.1
 """Seconds between two looks at what has happened."""
@@ -95,12 +95,12 @@ def command(app: str, source: str, out: Path | None, **given: Any) -> int:
     The exit code is 0 when all items succeeded, 1 when some failed, 2 when nothing was begun, 5
     when --halt ended it, 130 after Ctrl-C, 143 after SIGTERM, and 129 after SIGHUP.
     """
+    from procorch.api.orchestrator import AgentOrchestrator
     from procorch.batch.errors import BatchError, BatchHalted, BatchInputChanged, BatchInputError
     from procorch.cli import batch_report, places, screen
     from procorch.cli.app import load
     from procorch.cli.batch_screen import shown
     from procorch.errors import AgentError
-    from procorch.orchestrator import AgentOrchestrator
     from procorch.telemetry.quiet import replacements
 
     context = click.get_current_context()

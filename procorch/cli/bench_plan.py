@@ -12,7 +12,7 @@ from typing import Any
 
 import click
 
-from procorch.batch import destination
+from procorch.batch import output_file
 from procorch.batch.errors import BatchError
 from procorch.bench import Measurement
 from procorch.bench.amounts import Amounts, until_precise
@@ -87,7 +87,7 @@ def check_writable(path: Path, sources: Sequence[Path]) -> None:
         sources: files that are read, and must not be overwritten.
     """
     try:
-        destination.refuse(path, sources)
+        output_file.refuse(path, sources)
         if path.exists():
             with path.open("ab"):
                 pass
@@ -103,7 +103,7 @@ def check_writable(path: Path, sources: Sequence[Path]) -> None:
 def write(path: Path, text: str) -> None:
     """Write the file whole or not at all, whatever ends this process."""
     try:
-        with destination.replacing(path) as file:
+        with output_file.replacing(path) as file:
             file.write(text.encode())
     except OSError as error:
         raise click.ClickException(f"{path} cannot be written: {error.strerror}") from None

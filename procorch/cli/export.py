@@ -46,7 +46,7 @@ def command(run: str, form: str, out: Path | None, failed: bool, everything: boo
     RUN is a journal, or its name in .procorch. One row an item, in the order of the input: id, ok,
     output, reason, place, error, attempts, wall, cpu, peak_rss, pid.
     """
-    from procorch.batch import destination, export
+    from procorch.batch import export, output_file
     from procorch.batch.errors import BatchError
     from procorch.batch.reader import Reader
     from procorch.batch.report import gone_words
@@ -54,7 +54,7 @@ def command(run: str, form: str, out: Path | None, failed: bool, everything: boo
 
     if form == "parquet" and out is None:
         raise Misconfigured("Parquet is no text: say where to put it, -o FILE")
-    place = destination.STDOUT if out is None else out
+    place = output_file.STDOUT if out is None else out
     data = streams.data()
     stdout = 1 if data is None else data.fileno()
     try:
@@ -62,13 +62,13 @@ def command(run: str, form: str, out: Path | None, failed: bool, everything: boo
         with Reader(path) as journal:
             header = journal.header()
             read = [
-                *destination.with_companions(path),
+                *output_file.with_companions(path),
                 Path(header.get("cwd") or "", header.get("input") or path.absolute()),
             ]
-            destination.refuse(place, read, stdout=stdout)
+            output_file.refuse(place, read, stdout=stdout)
             rows = journal.rows(failed_only=failed, gone=everything)
             folder = header.get("folder")
-            with _errors_named(place), destination.replacing(place, stdout=stdout) as file:
+            with _errors_named(place), output_file.replacing(place, stdout=stdout) as file:
                 if form == "parquet":
                     export.write_parquet(rows, file, folder)
                 else:
@@ -107,7 +107,7 @@ def tell_lost(journal: Reader) -> ExitCode:
 @contextlib.contextmanager
 def _errors_named(place: Path) -> Iterator[None]:
     """Say what could not be written; a reader that has had enough is no error of ours."""
-    from procorch.batch.destination import NO_ROOM
+    from procorch.batch.output_file import NO_ROOM
 
     try:
         yield

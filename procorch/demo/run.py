@@ -14,8 +14,8 @@ from typing import Self
 
 from procorch.batch.items import BatchItem
 from procorch.batch.journal import Journal
-from procorch.batch.memory import remove
 from procorch.batch.start import run_batch
+from procorch.batch.store import remove
 from procorch.demo.humaneval import Candidate, Problem, written
 from procorch.demo.rows import Row, row_of, unwritten
 from procorch.demo.solver import solver

@@ -6,7 +6,7 @@ import importlib.util
 from collections.abc import Callable
 from typing import Any
 
-from procorch.agent import Agent, as_agent
+from procorch.agents.agent import Agent, as_agent
 from procorch.demo.humaneval import MissingPackage, Problem
 from procorch.messages import AgentResult
 

@@ -29,7 +29,7 @@ from __future__ import annotations
 from typing import Any, ClassVar, TypeVar, dataclass_transform
 
 from procorch.errors.copying import blank, fill, parts_of
-from procorch.errors.words import executed, numbered, original, signal_name, sized
+from procorch.errors.texts import executed, numbered, original, signal_name, sized
 
 _Class = TypeVar("_Class", bound="type[AgentError]")
 TREE: dict[str, type[AgentError]] = {}  # the classes that cross the wire, by name
@@ -113,7 +113,7 @@ class AgentError(Exception):
         return f"{type(self).__name__}({str(self)!r})"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        from procorch.errors.plain import pack, unpack
+        from procorch.errors.plain_data import pack, unpack
 
         parts = parts_of(self)
         parts["cause"] = pack(parts["cause"])

@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from procorch.wire import codec, several
+from procorch.wire import codec, item_list
 
 
 class Call(NamedTuple):
@@ -33,12 +33,12 @@ def sealed_function(function: Callable[..., Any]) -> Any:
         SerializationError: with the path to what cannot be serialised.
     """
     begin = Begin(b"".join(codec.encode(function, what="function")))
-    return several.seal(begin, what="function")
+    return item_list.seal(begin, what="function")
 
 
 def sealed_arguments(arguments: tuple[Any, ...]) -> Any:
     """The arguments of one call as an entry of a chunk; raises likewise."""
-    return several.seal(arguments, what="arguments")
+    return item_list.seal(arguments, what="arguments")
 
 
 class Exit(Exception):

@@ -15,7 +15,7 @@ from collections import deque
 from functools import cache
 from typing import Any
 
-from procorch.handle import Latch, is_ours
+from procorch.api.handle import Latch, is_ours
 from procorch.pool import AgentPool
 
 _FOR_EVER = 1e9

@@ -18,7 +18,7 @@ from procorch.errors import (
     StartError,
 )
 from procorch.errors.copying import blank, fill, parts_of, set_cause
-from procorch.errors.words import text_of
+from procorch.errors.texts import text_of
 from procorch.executor.call import Exit
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from procorch.api.handle import ValueReply
 from procorch.errors import AgentError
 from procorch.executor.errors import translated
-from procorch.handle import ValueReply
 
 
 class CallFuture(ValueReply):

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from typing import Any
 
+from procorch.api.handle import Broken, ChunkReply, OrchestratedHandle, Several
 from procorch.errors import (
     Aborted,
     AgentCrashed,
@@ -26,7 +27,6 @@ from procorch.errors import (
 from procorch.executor.call import sealed_arguments, sealed_function
 from procorch.executor.closing import Closing
 from procorch.executor.errors import translated
-from procorch.handle import Broken, ChunkReply, OrchestratedHandle, Several
 
 _BLAMELESS_DEATHS = 3
 """Workers that may die before a call begins, until the call gets the error."""

@@ -6,9 +6,9 @@ import os
 import signal
 
 from procorch.launch.base import Caps, Sink, Spec, Watcher
-from procorch.launch.child import Child
-from procorch.launch.ends import Ends
-from procorch.launch.local import LocalProcess
+from procorch.launch.endpoints import Ends
+from procorch.launch.interpreter import Child
+from procorch.launch.process import LocalProcess
 from procorch.wire.frame import Kind
 
 

@@ -8,9 +8,9 @@ from collections.abc import AsyncIterable, Callable, Iterable, Sequence, Sized
 from types import TracebackType
 from typing import Any, Self
 
+from procorch.api.handle import ChunkReply, OrchestratedHandle, ReplyFuture
+from procorch.api.orchestrator import AgentOrchestrator, EventStream, close_from_task
 from procorch.errors import AgentStopped
-from procorch.handle import ChunkReply, OrchestratedHandle, ReplyFuture
-from procorch.orchestrator import AgentOrchestrator, EventStream, close_from_task
 from procorch.pool.outcome import Outcome as Outcome
 from procorch.pool.replicas import PoolInfo as PoolInfo
 from procorch.pool.replicas import Replicas

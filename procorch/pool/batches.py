@@ -17,6 +17,7 @@ from copy import copy
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
+from procorch.api.handle import ChunkReply, Reply
 from procorch.errors import (
     Aborted,
     AgentCrashed,
@@ -25,7 +26,6 @@ from procorch.errors import (
     MessageTooLarge,
     SerializationError,
 )
-from procorch.handle import ChunkReply, Reply
 from procorch.pool.shapes import Shape
 from procorch.pool.sizes import Sizes
 from procorch.supervision.throttle import is_throttled

@@ -5,9 +5,9 @@ from __future__ import annotations
 import threading
 from dataclasses import dataclass
 
-from procorch.handle import OrchestratedHandle
-from procorch.info import AgentInfo
-from procorch.orchestrator import AgentOrchestrator
+from procorch.api.handle import OrchestratedHandle
+from procorch.api.info import AgentInfo
+from procorch.api.orchestrator import AgentOrchestrator
 from procorch.supervision.throttle import Pause
 
 

@@ -17,7 +17,7 @@ from collections import deque
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Self, cast
 
-from procorch.handle import is_ours, must_be_ours
+from procorch.api.handle import is_ours, must_be_ours
 from procorch.pool import batches
 from procorch.pool.batches import Batch, Sender, Taken
 from procorch.pool.reading import AT_HAND, Read, Reader, read

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple, Protocol
 
+from procorch.api.handle import Broken
 from procorch.errors import AgentError
-from procorch.handle import Broken
 from procorch.messages import AgentResult, to_result
 from procorch.pool.outcome import Outcome
 

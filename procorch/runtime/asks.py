@@ -10,18 +10,18 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
+from procorch.clock import Clock
 from procorch.errors import AgentError, PluginError
-from procorch.errors.plain import to_plain
+from procorch.errors.plain_data import to_plain
 from procorch.launch.base import WorkerProcess
-from procorch.runtime.clock import Clock
-from procorch.runtime.entrance import Outgoing, next_number
-from procorch.runtime.link import Link
+from procorch.runtime.instance_runtime import Link
+from procorch.runtime.submit import Outgoing, next_number
 from procorch.supervision.waits import Waits
-from procorch.wire import heads, payload
+from procorch.wire import headers, payload
 from procorch.wire.frame import Frame, Kind
 
 if TYPE_CHECKING:
-    from procorch.runtime.reply import Outcome
+    from procorch.futures.reply import Outcome
 
 
 class _Relay:
@@ -69,7 +69,7 @@ class Switchboard:
 
     def ask(self, process: WorkerProcess, frame: Frame, during: int) -> None:
         """A worker asks another agent while it is busy with request ``during``."""
-        head = heads.decode_ask(frame.head)
+        head = headers.decode_ask(frame.head)
         asker, number = process.spec.key, frame.request
         link = self._find(head.name)
         if link is None:
@@ -117,9 +117,9 @@ class Switchboard:
         if outcome.error is None:
             process.send(Kind.ANSWER, number, b"", payload.again(outcome.body))
         else:
-            head = heads.AnswerErrorHead(to_plain(outcome.error))
+            head = headers.AnswerErrorHead(to_plain(outcome.error))
             body = payload.again(outcome.body) if len(outcome.body) else []
-            process.send(Kind.ANSWER_ERROR, number, heads.encode(head), body)
+            process.send(Kind.ANSWER_ERROR, number, headers.encode(head), body)
 
     def forget(self, process: WorkerProcess, number: int) -> None:
         """The asker does not wait any more: the question is cancelled, and that answered."""
@@ -142,5 +142,5 @@ class Switchboard:
 
 def _refuse(process: WorkerProcess, number: int, why: str) -> None:
     error: AgentError = PluginError("orchestrator", why, agent=process.spec.name)
-    head = heads.AnswerErrorHead(to_plain(error))
-    process.send(Kind.ANSWER_ERROR, number, heads.encode(head), [])
+    head = headers.AnswerErrorHead(to_plain(error))
+    process.send(Kind.ANSWER_ERROR, number, headers.encode(head), [])

@@ -32,10 +32,10 @@ from functools import partial
 from types import FrameType
 from typing import Any, Protocol, TypeAlias, TypeVar
 
+from procorch.futures import socket_readers
+from procorch.futures.reply import Reply
 from procorch.launch.base import WorkerProcess
-from procorch.runtime import loans
-from procorch.runtime.entrance import Outgoing
-from procorch.runtime.reply import Reply
+from procorch.runtime.submit import Outgoing
 from procorch.supervision import events as ev
 
 T = TypeVar("T")
@@ -98,7 +98,7 @@ class Direct:
         """
         if not self.allowed or not _has_room(_FRAMES):
             return
-        loans.give_back()
+        socket_readers.give_back()
         quiet, fd = _Quiet(), -1
         bell = self._bells.pop() if self._bells else _Bell()
 
@@ -110,7 +110,9 @@ class Direct:
                 fd = request.process.lend()
                 if fd >= 0:
                     bell.thread = threading.get_ident()
-                    loans.holders[bell.thread] = partial(self._return, request.process, bell)
+                    socket_readers.holders[bell.thread] = partial(
+                        self._return, request.process, bell
+                    )
 
         try:
             with quiet:
@@ -121,7 +123,7 @@ class Direct:
                 self._attend(reply, request.process, fd, quiet, bell)
                 fd = -1
         finally:
-            loans.holders.pop(threading.get_ident(), None)
+            socket_readers.holders.pop(threading.get_ident(), None)
             if fd >= 0 and request.process is not None:  # It is left by an interrupt (Ctrl-C).
                 self._return(request.process, bell)
             self._bells.append(bell)

@@ -29,7 +29,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
-from procorch.runtime.clock import Clock, Ready
+from procorch.clock import Clock, Ready
 from procorch.supervision.timers import Timers
 
 T = TypeVar("T")

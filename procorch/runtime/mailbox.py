@@ -6,7 +6,7 @@ import contextlib
 import time
 from collections import deque
 
-from procorch.runtime.latch import Latch
+from procorch.futures.latch import Latch
 
 
 class Mailbox:

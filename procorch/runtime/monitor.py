@@ -22,21 +22,21 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from typing import Any, NamedTuple
 
+from procorch.clock import Clock
+from procorch.futures.fork_guard import must_be_ours
+from procorch.futures.latch import Latch
+from procorch.futures.reply import Reply
+from procorch.futures.watch import Hub
 from procorch.launch.base import Launcher, WorkerProcess
 from procorch.runtime.asks import Switchboard
-from procorch.runtime.clock import Clock
 from procorch.runtime.direct import Direct
-from procorch.runtime.entrance import Outgoing
-from procorch.runtime.events import Hub
-from procorch.runtime.latch import Latch
-from procorch.runtime.link import Link
+from procorch.runtime.effects import Performer, release
+from procorch.runtime.instance_runtime import Link
 from procorch.runtime.loop import Loop
-from procorch.runtime.ours import must_be_ours
 from procorch.runtime.output import Echo
-from procorch.runtime.performer import Performer, release
-from procorch.runtime.reply import Reply
 from procorch.runtime.reports import Reports
 from procorch.runtime.sampler import Sampler
+from procorch.runtime.submit import Outgoing
 from procorch.supervision import events as ev
 from procorch.supervision.machine import Machine
 from procorch.supervision.throttle import Pause

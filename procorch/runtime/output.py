@@ -22,9 +22,9 @@ import time
 from collections import deque
 from typing import TypeAlias, get_args
 
+from procorch.clock import Clock
 from procorch.launch.base import Stream
-from procorch.runtime.clock import Clock
-from procorch.runtime.side import SideThread
+from procorch.runtime.serial_executor import SideThread
 
 _log = logging.getLogger("procorch")
 

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from procorch.errors import AgentError, ProtocolError
+from procorch.futures.stream import StreamReply
 from procorch.launch.base import Cause, ExitInfo, Launcher, Stream, Where, WorkerProcess
 from procorch.runtime.asks import Switchboard
-from procorch.runtime.frames import event_of
+from procorch.runtime.effects import Performer, no_process
+from procorch.runtime.frame_events import event_of
 from procorch.runtime.output import Echo
-from procorch.runtime.performer import Performer, no_process
 from procorch.runtime.sampler import Sampler
-from procorch.runtime.stream import StreamReply
 from procorch.supervision import events as ev
-from procorch.wire import heads
+from procorch.wire import headers
 from procorch.wire.frame import Frame, Kind
 from procorch.wire.payload import unpack
 
@@ -87,7 +87,7 @@ class Reports:
 
     def _piece(self, process: WorkerProcess, frame: Frame) -> None:
         """A piece of an answer goes to who reads it; it decides nothing."""
-        number = heads.decode_delta(frame.head).confirm
+        number = headers.decode_delta(frame.head).confirm
         request = self._requests.get(frame.request)
         reply = None if request is None or request.process is not process else request.reply
         if isinstance(reply, StreamReply):

@@ -10,7 +10,7 @@ from __future__ import annotations
 from copy import copy
 
 from procorch.errors import Aborted, AgentCrashed, AgentError, AgentStopped
-from procorch.errors.words import failed_start
+from procorch.errors.texts import failed_start
 from procorch.supervision import events as ev
 from procorch.supervision import groups, notices, tree
 from procorch.supervision.core import Core, Due

@@ -13,7 +13,7 @@ from procorch.errors import (
     PoisonRequest,
     StartError,
 )
-from procorch.errors.words import failed_start, text_of
+from procorch.errors.texts import failed_start, text_of
 from procorch.supervision import events as ev
 from procorch.supervision import holding, notices, tree
 from procorch.supervision.core import Core, Due

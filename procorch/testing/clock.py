@@ -11,8 +11,8 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any
 
-from procorch.runtime.clock import Clock, Poll, Ready
-from procorch.testing.turns import Guest, Sleeper, Turns
+from procorch.clock import Clock, Poll, Ready
+from procorch.testing.virtual_scheduler import Guest, Sleeper, Turns
 from procorch.units import seconds as in_seconds
 
 

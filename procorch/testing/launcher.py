@@ -11,8 +11,8 @@ from collections.abc import Callable
 
 from procorch.launch.base import Caps, ExitInfo, Sink, Spec, Watcher, Where, WorkerProcess
 from procorch.testing.clock import FakeClock
-from procorch.testing.process import FakeProcess
-from procorch.testing.worker import live
+from procorch.testing.fake_process import FakeProcess
+from procorch.testing.fake_worker import live
 from procorch.wire.frame import Kind
 
 _FIRST_PID = 1 << 30

@@ -6,10 +6,10 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any, TypeVar
 
-from procorch.orchestrator import AgentOrchestrator
-from procorch.registry import Entry
-from procorch.runtime.events import Hub
-from procorch.runtime.link import Link
+from procorch.api.orchestrator import AgentOrchestrator
+from procorch.api.registry import Entry
+from procorch.futures.watch import Hub
+from procorch.runtime.instance_runtime import Link
 from procorch.runtime.mailbox import Mailbox
 from procorch.runtime.monitor import Monitor
 from procorch.supervision.notices import Notice

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from procorch.testing.worker import die, hang, sleep
+from procorch.testing.fake_worker import die, hang, sleep
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,10 +25,10 @@ from types import FunctionType
 from typing import Any, NoReturn
 
 from procorch.errors import Aborted, RequestTimeout, SerializationError
-from procorch.wire.byvalue import inherited, mirror, travel
-from procorch.wire.byvalue.mirror import set_role
-from procorch.wire.culprit import find_culprit, say
+from procorch.wire.byvalue import inherited, module_replica, selection
+from procorch.wire.byvalue.module_replica import set_role
 from procorch.wire.payload import LOST, Buffer
+from procorch.wire.pickle_diagnostics import find_culprit, say
 
 __all__ = ["decode", "dump_factory", "encode", "load_factory", "set_role"]
 
@@ -61,7 +61,7 @@ def encode(obj: Any, *, what: str, to_parent: bool | None = None) -> list[Buffer
     try:
         if type(obj) in _SIMPLE:
             return [_PREFIX[PICKLE], pickle.dumps(obj, 5)]
-        upward = mirror.is_worker() if to_parent is None else to_parent
+        upward = module_replica.is_worker() if to_parent is None else to_parent
         made = _try(_pickle, obj)
         if made is not None and inherited.MARK in made[0]:
             made = _pickle_shared(obj)
@@ -186,11 +186,11 @@ class _References(pickle.Pickler):
     def reducer_override(self, obj: Any) -> Any:
         kind = type(obj)
         if kind is FunctionType or issubclass(kind, type):
-            if not travel.by_reference(obj) and (
-                kind is FunctionType or travel.can_be_rebuilt(obj)
+            if not selection.by_reference(obj) and (
+                kind is FunctionType or selection.can_be_rebuilt(obj)
             ):
                 return self.by_value(obj)
-        elif kind in travel.NAMED_ONLY and not travel.by_reference(obj):
+        elif kind in selection.NAMED_ONLY and not selection.by_reference(obj):
             raise _ByValueNeeded
         elif inherited.refusal(obj) is not None:
             raise _ByValueNeeded  # which says why not
@@ -225,11 +225,11 @@ class _Pieces(_References):
     """The same; classes and named functions that workers cannot import become pieces."""
 
     def by_value(self, obj: Any) -> Any:
-        if isinstance(obj, FunctionType) and not travel.is_named(obj):
+        if isinstance(obj, FunctionType) and not selection.is_named(obj):
             raise _ByValueNeeded
-        from procorch.wire.byvalue import pieces
+        from procorch.wire.byvalue import definition_cache
 
-        return pieces.reduce_piece(obj)
+        return definition_cache.reduce_piece(obj)
 
 
 def _pickle_references(obj: Any, keep: _Keep) -> bytes:
@@ -245,16 +245,16 @@ def _pickle_with_pieces(obj: Any, keep: _Keep) -> bytes:
 
 
 def _pickle_with_dill(obj: Any, keep: _Keep, *, upward: bool) -> bytes:
-    from procorch.wire.byvalue import pieces
+    from procorch.wire.byvalue import definition_cache
 
-    mode = pieces.Mode.UP if upward else pieces.Mode.DOWN
-    return pieces.dumps(obj, mode, buffer_callback=keep)
+    mode = definition_cache.Mode.UP if upward else definition_cache.Mode.DOWN
+    return definition_cache.dumps(obj, mode, buffer_callback=keep)
 
 
 def _pickle_definition(obj: Any) -> bytes:
-    from procorch.wire.byvalue import pieces
+    from procorch.wire.byvalue import definition_cache
 
-    return pieces.dumps(obj, pieces.Mode.DEFINITION)
+    return definition_cache.dumps(obj, definition_cache.Mode.DEFINITION)
 
 
 def _is_about_ours(obj: Any, data: bytes) -> bool:
@@ -263,7 +263,7 @@ def _is_about_ours(obj: Any, data: bytes) -> bool:
     if (kind is list or kind is tuple) and obj:
         kind = type(obj[0])
     # Asked for its effect too: a module seen for the first time is one that `refers` looks for.
-    return not travel.importable(kind.__module__) or travel.refers(data)
+    return not selection.importable(kind.__module__) or selection.refers(data)
 
 
 # Layout.
@@ -314,8 +314,8 @@ class _Unpickler(pickle.Unpickler):
     """Finds names of a ``__main__`` that is not the one in ``sys.modules``: see `mirror.homes`."""
 
     def find_class(self, module: str, name: str) -> Any:
-        if travel.travels(module):
-            return mirror.look_up(module, name)
+        if selection.travels(module):
+            return module_replica.look_up(module, name)
         return super().find_class(module, name)
 
 
@@ -323,7 +323,7 @@ def _loads(data: memoryview, buffers: Sequence[Buffer]) -> Any:
     try:
         return pickle.loads(data, buffers=buffers)
     except (AttributeError, ImportError):
-        if not mirror.has_other_homes():
+        if not module_replica.has_other_homes():
             raise
     return _Unpickler(io.BytesIO(data), buffers=buffers).load()
 

@@ -21,12 +21,12 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
-from procorch.context import Context
+from procorch.agents.context import Context
 from procorch.errors import MessageTooLarge
-from procorch.wire import several
-from procorch.wire.several import Several
+from procorch.wire import item_list
+from procorch.wire.item_list import Several
 from procorch.wire.status import StatusPage
-from procorch.worker.cancel import Interrupted
+from procorch.worker.interrupts import Interrupted
 
 HOLD = 0.001
 """Seconds for which a result may wait for others to be sent with it."""
@@ -89,7 +89,7 @@ class Run:
         Raises:
             BaseException: what an item raised; all results before it have been sent.
         """
-        clock, simple, held = self._clock, several.SIMPLE, self._held
+        clock, simple, held = self._clock, item_list.SIMPLE, self._held
         now = clock()
         due, end = now + HOLD, now + self.longest
         cell, sealed = self._page.item_cell, not chunk.simple
@@ -97,12 +97,12 @@ class Run:
             # Each line of this loop is paid for by every one of very many items.
             for cell[0], item in enumerate(chunk.entries, 1):
                 if sealed:
-                    item = several.opened(item, what="request")
+                    item = item_list.opened(item, what="request")
                 output = respond(item)
                 if type(output) not in simple:
                     if inspect.isawaitable(output):
                         output = finish(output)
-                    output = several.seal(output, what="reply")
+                    output = item_list.seal(output, what="reply")
                     self._simple = False
                 held.append(output)
                 if (now := clock()) > due:

@@ -24,26 +24,27 @@ from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from procorch import context, memory, paths
-from procorch.agent import Agent, as_agent
+from procorch import memory
+from procorch.agents import context, import_path
+from procorch.agents.agent import Agent, as_agent
 from procorch.errors import (
     RequestCancelled,
     SerializationError,
     StartError,
 )
-from procorch.errors.plain import describe_failure, to_plain
+from procorch.errors.plain_data import describe_failure, to_plain
 from procorch.messages import user_text
-from procorch.wire import codec, heads, payload, surroundings
+from procorch.wire import codec, environment, headers, payload
 from procorch.wire.channel import Channel
 from procorch.wire.frame import Frame, Kind
+from procorch.wire.item_list import Several
 from procorch.wire.payload import Buffer
-from procorch.wire.several import Several
 from procorch.wire.status import StatusPage
-from procorch.worker import forked, limits, randomness, streams, title
-from procorch.worker.cancel import Fence, Interrupted, interruptible
+from procorch.worker import fork_guard, limits, process_title, randomness, stdio
 from procorch.worker.chunk import Run
-from procorch.worker.failures import HEAD_LIMIT, describe, error_head, refuse_too_large
-from procorch.worker.forked import leave_if_forked
+from procorch.worker.error_reply import HEAD_LIMIT, describe, error_head, refuse_too_large
+from procorch.worker.fork_guard import leave_if_forked
+from procorch.worker.interrupts import Fence, Interrupted, interruptible
 from procorch.worker.limits import (
     Meter,
     adopt_orphans,
@@ -52,7 +53,7 @@ from procorch.worker.limits import (
     own_signals,
 )
 from procorch.worker.orphans import Reaper
-from procorch.worker.parent import Line
+from procorch.worker.parent_link import Line
 from procorch.worker.services import Services
 
 if TYPE_CHECKING:
@@ -79,10 +80,8 @@ def main(sock_fd: int, page_fd: int, out_fd: int, err_fd: int, parent: int) -> N
     own_group()
     own_signals()
     adopt_orphans()
-    sock_fd, page_fd, out_fd, err_fd = map(
-        streams.above_standard, (sock_fd, page_fd, out_fd, err_fd)
-    )
-    streams.install(out_fd, err_fd)
+    sock_fd, page_fd, out_fd, err_fd = map(stdio.above_standard, (sock_fd, page_fd, out_fd, err_fd))
+    stdio.install(out_fd, err_fd)
     # What the agent starts must not hold our end of the socket when this process has died.
     os.set_inheritable(sock_fd, False)
     os.set_inheritable(page_fd, False)
@@ -94,8 +93,8 @@ def main(sock_fd: int, page_fd: int, out_fd: int, err_fd: int, parent: int) -> N
     first = channel.receive_one()
     if first is None or channel.is_cut_off():  # it was given up before it came to life
         return
-    head = heads.decode_init(first.head)
-    title.of_worker(head.name, head.instance, head.generation)
+    head = headers.decode_init(first.head)
+    process_title.of_worker(head.name, head.instance, head.generation)
     channel.limit(head.max_message + _HEAD_ROOM)
     worker = Worker(Line(channel, first.generation), StatusPage(page_fd), Meter(), first)
     worker.fence.install(page_fd)
@@ -108,7 +107,7 @@ def main(sock_fd: int, page_fd: int, out_fd: int, err_fd: int, parent: int) -> N
             if _identity(fd) == identity:  # the agent may have closed it, and opened another
                 os.close(fd)
 
-    forked.on_fork(release)
+    fork_guard.on_fork(release)
     worker.reaper.install()
     worker.reaper.handle()
     try:
@@ -142,7 +141,7 @@ class Worker:
         first: Frame,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._head = head = heads.decode_init(first.head)
+        self._head = head = headers.decode_init(first.head)
         self._body = memoryview(payload.unpack(first.body))
         self._page = page
         self._line = line
@@ -203,9 +202,9 @@ class Worker:
 
     def _settle_in(self) -> None:
         head = self._head
-        paths.use(head.sys_path)
+        import_path.use(head.sys_path)
         if head.surroundings is not None:
-            surroundings.adopt(head.surroundings)
+            environment.adopt(head.surroundings)
         limits.own_environment()
         randomness.reseed()
         context.install(self._context)
@@ -253,7 +252,7 @@ class Worker:
         return self._ahead.popleft() if self._ahead else self._line.next_request()
 
     def _answer(self, frame: Frame) -> None:
-        head = heads.decode_request(frame.head)
+        head = headers.decode_request(frame.head)
         request = frame.request
         self._page.start(request)
         before, began = self._meter.begin(), self._clock()
@@ -284,7 +283,7 @@ class Worker:
             # Before the reply: nothing may be sent here between the two.
             self._line.send(Kind.BYE, 0, b"")
         if failure is None:
-            kind, answer = Kind.REPLY, heads.encode(heads.ReplyHead(cost))
+            kind, answer = Kind.REPLY, headers.encode(headers.ReplyHead(cost))
         else:
             kind, answer = Kind.ERROR, error_head(failure, cost)
             self._waits = self._head.waits
@@ -317,10 +316,10 @@ class Worker:
             leave_if_forked()
             self.fence.shut()
 
-    def _cost(self, before: Any, began: float) -> heads.Cost:
+    def _cost(self, before: Any, began: float) -> headers.Cost:
         after = self._meter.usage()
         wall, peak, limit = self._clock() - began, self._meter.peak_rss(after), self._head.weigh
-        return heads.Cost(
+        return headers.Cost(
             wall,
             after.ru_utime - before.ru_utime,
             after.ru_stime - before.ru_stime,

@@ -6,11 +6,11 @@ from typing import Any
 
 from procorch.errors import AgentError, AgentStopped, MessageTooLarge, SerializationError
 from procorch.errors.copying import add_note, set_cause
-from procorch.errors.plain import from_plain
-from procorch.wire import codec, heads, payload
+from procorch.errors.plain_data import from_plain
+from procorch.wire import codec, headers, payload
 from procorch.wire.frame import Frame, Kind
 from procorch.wire.payload import Parts
-from procorch.worker.parent import Line
+from procorch.worker.parent_link import Line
 
 CHECKPOINT_LIMIT = 64 << 20
 """The largest checkpoint, in bytes: the parent keeps one for each agent."""
@@ -55,8 +55,8 @@ class Services:
     ) -> tuple[bytes, Parts]:
         body = codec.encode(message, what=f"question to agent {name!r}")
         self._check(agent, "question", sum(map(len, body)), self._limit)
-        head = heads.AskHead(name, isinstance(message, str), remaining)
-        return heads.encode(head), payload.pack(body)
+        head = headers.AskHead(name, isinstance(message, str), remaining)
+        return headers.encode(head), payload.pack(body)
 
     @staticmethod
     def _open(answer: Frame | None, agent: str) -> Any:
@@ -64,7 +64,7 @@ class Services:
             raise AgentStopped("the orchestrator is gone", agent=agent)
         if answer.kind is Kind.ANSWER:
             return codec.decode(payload.unpack(answer.body))
-        error = from_plain(heads.decode_answer_error(answer.head).error)
+        error = from_plain(headers.decode_answer_error(answer.head).error)
         if len(answer.body):
             try:
                 original = codec.decode(payload.unpack(answer.body), what="exception")

@@ -21,7 +21,7 @@ from procorch import (
     StreamError,
     StructuredOutputFailed,
 )
-from procorch.adapters.error_map import service_error
+from procorch.agents.adapters.error_map import service_error
 
 
 def raised(
@@ -206,7 +206,7 @@ def test_an_exception_that_cannot_be_read_still_has_a_meaning() -> None:
 
 def test_the_map_imports_no_sdk() -> None:
     code = (
-        "import sys, procorch.adapters.error_map\n"
+        "import sys, procorch.agents.adapters.error_map\n"
         "print({'openai', 'pydantic_ai', 'agents', 'httpx', 'httpx2'} & set(sys.modules))"
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -12,8 +12,9 @@ from typing import Any
 
 import pytest
 
-from procorch.agent import Agent, AgentOptions, as_agent
-from procorch.context import Context, install, uninstall
+from procorch.agents.agent import Agent, AgentOptions, as_agent
+from procorch.agents.context import Context, install, uninstall
+from procorch.agents.model_turns import TurnContext
 from procorch.errors import NoMessages, RequestCancelled, StartError, StreamError
 from procorch.messages import (
     AgentResult,
@@ -30,7 +31,6 @@ from procorch.messages import (
     UserMessage,
     user_text,
 )
-from procorch.turns import TurnContext
 
 
 def ask(agent: Agent, payload: Any = "hi") -> AgentResult:
@@ -182,7 +182,8 @@ def test_an_async_factory_is_refused_with_where_async_work_belongs() -> None:
 @pytest.fixture
 def without_library(monkeypatch: pytest.MonkeyPatch) -> None:
     """An environment that lacks pydantic_ai, whatever this one has."""
-    for name in [name for name in sys.modules if name.startswith("procorch.adapters.pydantic")]:
+    loaded = [name for name in sys.modules if name.startswith("procorch.agents.adapters.py")]
+    for name in loaded:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "pydantic_ai", None)
     monkeypatch.setitem(sys.modules, "pydantic", None)
@@ -241,7 +242,7 @@ def test_an_agent_of_a_library_is_recognised_by_its_module_subclasses_too(
     library = types.ModuleType("agents")
     library.function_tool = object  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "agents", library)  # imported by the user
-    monkeypatch.delitem(sys.modules, "procorch.adapters.openai_agents", raising=False)
+    monkeypatch.delitem(sys.modules, "procorch.agents.adapters.openai_agents", raising=False)
     base = type("Agent", (), {"__module__": "agents.agent", "prompt": lambda *a: None})
     for cls in (base, type("Mine", (base,), {"__module__": "my.app"})):
         with pytest.raises(StartError) as caught:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from procorch.context import Context, current, install, installed, uninstall
+from procorch.agents.context import Context, current, install, installed, uninstall
 
 
 @pytest.fixture(autouse=True)

@@ -38,7 +38,7 @@ from procorch.errors import (
     StartError,
     signal_name,
 )
-from procorch.errors.plain import describe_failure, from_plain, to_plain
+from procorch.errors.plain_data import describe_failure, from_plain, to_plain
 
 EVERY = [
     cls

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from procorch import BatchInputError, BatchInputWarning, run_batch
-from procorch.batch.recheck import scan
+from procorch.batch.input_check import scan
 from procorch.batch.selection import Selection, Shard
 from procorch.batch.sources import open_source
 from tests.batch import agents

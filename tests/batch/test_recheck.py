@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from procorch import BatchInputChanged, BatchInputWarning, BatchRun, run_batch
-from procorch.batch import recheck
+from procorch.batch import input_check
 from tests.batch import agents
 
 COUNT = 300  # more than is read ahead
@@ -189,7 +189,7 @@ def test_of_very_many_items_the_outcomes_are_compared(
     path: Path, tmp_path: Path, change: Change, says: str, named: str, journal: bool,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    monkeypatch.setattr(recheck, "_KNOWN", 100)
+    monkeypatch.setattr(input_check, "_KNOWN", 100)
     out = tmp_path / "run.db" if journal else None
     text = says + (named if journal else "") + r"\. The outcomes"
     with (
@@ -203,7 +203,7 @@ def test_of_very_many_items_the_outcomes_are_compared(
 def test_of_very_many_items_none_is_run_that_is_new(
     path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(recheck, "_KNOWN", 100)
+    monkeypatch.setattr(input_check, "_KNOWN", 100)
     with (
         run_batch(agents.echo, path, out=tmp_path / "run.db", workers=1) as run,
         pytest.raises(BatchInputChanged, match="1 item new, not run: q900"),

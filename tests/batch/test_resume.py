@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from procorch import JournalMismatch, run_batch
-from procorch.batch import recipe
+from procorch.batch import identity
 from procorch.batch.reader import Reader
 from procorch.batch.report import failed_lines
 from tests.batch import agents
@@ -126,7 +126,7 @@ def test_failed_items_can_be_run_as_a_batch_of_their_own(tmp_path: Path) -> None
 
 
 def test_a_recipe_is_the_same_in_every_process() -> None:
-    assert recipe.name_of(functools.partial(agents.double)) == "tests.batch.agents:double"
-    assert "return item * 2" in recipe.describe(agents.double)
-    assert recipe.describe(functools.partial(agents.double, 1)).startswith("# partial: (1) {}")
-    assert recipe.describe(object) == recipe.describe(object)
+    assert identity.name_of(functools.partial(agents.double)) == "tests.batch.agents:double"
+    assert "return item * 2" in identity.describe(agents.double)
+    assert identity.describe(functools.partial(agents.double, 1)).startswith("# partial: (1) {}")
+    assert identity.describe(object) == identity.describe(object)

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from procorch import BatchInputError
-from procorch.batch import names
-from procorch.batch.recheck import scan
+from procorch.batch import duplicate_names
+from procorch.batch.input_check import scan
 from procorch.batch.selection import Selection, Shard, shuffled
 from procorch.batch.sources import open_source
 
@@ -168,7 +168,7 @@ def test_a_name_that_is_there_twice_is_found_and_no_other(
     bits: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Also where the field is so small that nearly every name is suspect."""
-    monkeypatch.setattr(names, "_BITS", bits)
+    monkeypatch.setattr(duplicate_names, "_BITS", bits)
     path = tmp_path / "in.txt"
     lines = [f"line {n}\n" for n in range(2000)]
     path.write_text("".join(lines))

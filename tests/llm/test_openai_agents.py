@@ -32,10 +32,10 @@ from procorch import (
     Usage,
     UserMessage,
 )
-from procorch.adapters.error_map import service_error
-from procorch.adapters.openai_items import from_items, to_items
-from procorch.agent import Agent, as_agent
-from procorch.context import enter
+from procorch.agents.adapters.error_map import service_error
+from procorch.agents.adapters.openai_items import from_items, to_items
+from procorch.agents.agent import Agent, as_agent
+from procorch.agents.context import enter
 from tests.llm.server import Provider
 
 Start = Callable[..., OrchestratedHandle]

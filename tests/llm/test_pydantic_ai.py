@@ -39,9 +39,9 @@ from procorch import (
     UserMessage,
     current,
 )
-from procorch.adapters.error_map import service_error
-from procorch.agent import Agent, as_agent
-from procorch.context import Context, enter, install, uninstall
+from procorch.agents.adapters.error_map import service_error
+from procorch.agents.agent import Agent, as_agent
+from procorch.agents.context import Context, enter, install, uninstall
 from tests.llm.server import Provider
 from tests.process.conftest import PATIENCE, Gate
 

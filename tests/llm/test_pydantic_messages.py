@@ -25,7 +25,7 @@ from procorch import (
     Usage,
     UserMessage,
 )
-from procorch.adapters.pydantic_messages import cost_of, from_theirs, to_theirs, usage_of
+from procorch.agents.adapters.pydantic_messages import cost_of, from_theirs, to_theirs, usage_of
 
 CONVERSATION = [
     UserMessage("hi", 1.0),

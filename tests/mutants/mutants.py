@@ -299,14 +299,14 @@ MUTANTS = (
     # ---- N3: requests over a death
     Mutant(
         "draining before failing: what was written is read",
-        "launch/local.py",
+        "launch/process.py",
         "            for frame in self._channel.drain():\n",
         "            for frame in ():\n",
         (GUARDS + "what_a_worker_wrote_is_read_before_its_death_is_told",),
     ),
     Mutant(
         "draining before failing: in this order",
-        "launch/local.py",
+        "launch/process.py",
         "        try:\n            for frame in self._channel.drain():\n",
         "        self._sink.on_exit(self, ExitInfo(Cause.EXIT, code=code))\n"
         "        try:\n            for frame in self._channel.drain():\n",
@@ -321,14 +321,14 @@ MUTANTS = (
     ),
     Mutant(
         "end of the stream is a hint and no death",
-        "launch/local.py",
+        "launch/process.py",
         "            self._loop.call_later(_EOF_PATIENCE, self._still_there)\n",
         "            self._still_there()\n",
         (DEATHS + "a_death_in_a_request_is_named_and_the_queue_survives_it",),
     ),
     Mutant(
         "end of the stream is a hint, and not nothing",
-        "launch/local.py",
+        "launch/process.py",
         "            self._loop.call_later(_EOF_PATIENCE, self._still_there)\n",
         "            pass\n",
         (DEATHS + "a_worker_that_closes_all_its_descriptors_and_lives_on_is_replaced",),
@@ -394,7 +394,7 @@ MUTANTS = (
     ),
     Mutant(
         "a pause: it does not count",
-        "runtime/clock.py",
+        "clock.py",
         "                self._missed += at - self._awake_by\n",
         "",
         (
@@ -404,7 +404,7 @@ MUTANTS = (
     ),
     Mutant(
         "a pause: ordinary delays count",
-        "runtime/clock.py",
+        "clock.py",
         "_LATE = 0.2\n",
         "_LATE = 0.0\n",
         (PAUSES + "ordinary_delays_count",),
@@ -435,7 +435,7 @@ MUTANTS = (
     ),
     Mutant(
         "may_have_executed: told first and looked at second",
-        "runtime/performer.py",
+        "runtime/effects.py",
         "        process.revoke(request.id)\n"
         "        started, item = process.started, process.item\n",
         "        started, item = process.started, process.item\n"
@@ -452,7 +452,7 @@ MUTANTS = (
     # ---- N21: a fork is not a worker
     Mutant(
         "fork: it ends where the agent's code returns",
-        "worker/forked.py",
+        "worker/fork_guard.py",
         "    if _worker in (0, os.getpid()):\n",
         "    if True:\n",
         (WORKER_FORKS + "only_the_worker_answers",),
@@ -473,7 +473,7 @@ MUTANTS = (
     ),
     Mutant(
         "fork: the context refuses it",
-        "context.py",
+        "agents/context.py",
         "        if os.getpid() != self._pid:\n",
         "        if False:\n",
         (WORKER_FORKS + "only_the_worker_answers",),
@@ -509,7 +509,7 @@ MUTANTS = (
     ),
     Mutant(
         "orphans: PID 1 reaps them",
-        "launch/choose.py",
+        "launch/launchers.py",
         "        reap_as_first()\n",
         "        pass\n",
         ("tests/process/test_orphans.py::test_the_program_as_pid_1_reaps_what_it_adopts",),
@@ -540,21 +540,21 @@ MUTANTS = (
     # ---- a worker's surroundings
     Mutant(
         "descriptors: a refused poll is no crash",
-        "worker/parent.py",
+        "worker/parent_link.py",
         "        if error.errno != errno.EINVAL:\n",
         "        if True:\n",
         (DESCRIPTORS + "the_items_of_a_chunk_are_all_answered",),
     ),
     Mutant(
         "surroundings: those of today",
-        "wire/surroundings.py",
+        "wire/environment.py",
         "        if before.get(name) != value:\n",
         "        if False:\n",
         (SURROUNDINGS + "a_worker_has_todays_surroundings_at_the_first_start_and_at_a_restart",),
     ),
     Mutant(
         "surroundings: the key of multiprocessing",
-        "wire/surroundings.py",
+        "wire/environment.py",
         "    process.current_process().authkey = given.authkey\n",
         "",
         (SURROUNDINGS + "a_manager_may_have_a_key_of_its_own",),
@@ -869,7 +869,7 @@ MUTANTS = (
     ),
     Mutant(
         "fence: the request check",
-        "worker/cancel.py",
+        "worker/interrupts.py",
         "        request = self._request\n        force = ",
         "        request = self._page.started\n        force = ",
         (CANCEL + "requests_cancelled_around_their_end_have_one_outcome_and_never_hit_the_next",),
@@ -883,21 +883,21 @@ MUTANTS = (
     ),
     Mutant(
         "fence: it shuts itself before it raises",
-        "worker/cancel.py",
+        "worker/interrupts.py",
         "            self._raised, self._request = request, 0\n",
         "            self._raised = request\n",
         (CANCEL + "code_may_notice_and_tidy_up",),
     ),
     Mutant(
         "fence: no exception into an import",
-        "worker/cancel.py",
+        "worker/interrupts.py",
         '    "importlib._bootstrap",\n',
         "",
         (CANCEL + "an_import_is_never_interrupted",),
     ),
     Mutant(
         "fence: no exception into its own handler, nor into the event loop",
-        "worker/cancel.py",
+        "worker/interrupts.py",
         "if _in_event_loop(frame):",
         'if _module(frame).startswith("asyncio."):',
         (CANCEL + "a_hail_of_signals_costs_neither_the_worker_nor_its_event_loop",),
@@ -1068,7 +1068,7 @@ MUTANTS = (
     # ---- streaming: pieces first, then the end; nobody runs ahead, and nobody waits for nothing
     Mutant(
         "futures: a handler finds the socket that its thread reads given back",
-        "runtime/loans.py",
+        "futures/socket_readers.py",
         "            back()\n",
         "            pass\n",
         (REENTRANCE + "a_pool_and_handles_in_signal_handlers",),
@@ -1132,7 +1132,7 @@ MUTANTS = (
     # ---- streaming
     Mutant(
         "streaming: the pieces come before the end",
-        "runtime/stream.py",
+        "futures/stream.py",
         "            piece = self._take(came.open)\n",
         "            piece = None if over else self._take(came.open)\n",
         (
@@ -1142,9 +1142,9 @@ MUTANTS = (
     ),
     Mutant(
         "streaming: the end is its error",
-        "runtime/stream.py",
-        "            if over:\n                break\n            loans",
-        "            if over:\n                raise StopIteration\n            loans",
+        "futures/stream.py",
+        "            if over:\n                break\n            socket_readers",
+        "            if over:\n                raise StopIteration\n            socket_readers",
         (
             STREAM + "a_death_in_mid_stream_is_named_after_the_pieces_that_arrived",
             STREAM + "an_error_in_mid_stream_comes_after_the_pieces_too",
@@ -1159,56 +1159,56 @@ MUTANTS = (
     ),
     Mutant(
         "streaming: a piece is confirmed when it is read, and not before",
-        "runtime/stream.py",
+        "futures/stream.py",
         "        if self._over or self._free:\n            self._confirm_all()\n",
         "        self._confirm_all()\n",
         (STREAM + "a_piece_is_confirmed_once_and_not_before_it_is_read_or_nobody_will",),
     ),
     Mutant(
         "streaming: what nobody will read is confirmed",
-        "runtime/stream.py",
+        "futures/stream.py",
         "        self._over = True\n        self._confirm_all()\n",
         "        self._over = True\n",
         (STREAM + "a_piece_is_confirmed_once_and_not_before_it_is_read_or_nobody_will",),
     ),
     Mutant(
         "streaming: what is read is confirmed",
-        "runtime/stream.py",
+        "futures/stream.py",
         "            self._confirm_to(number)\n",
         "            pass\n",
         (STREAM + "a_piece_is_confirmed_once_and_not_before_it_is_read_or_nobody_will",),
     ),
     Mutant(
         "streaming: who wants the whole answer lets the rest come",
-        "runtime/stream.py",
+        "futures/stream.py",
         "        self._free = True\n        self._confirm_all()\n",
         "        self._free = True\n",
         (STREAM + "a_slow_reader_slows_the_agent_down",),
     ),
     Mutant(
         "streaming: leaving the block cancels",
-        "runtime/stream.py",
+        "futures/stream.py",
         "else a fork's SystemExit goes on\n            self.cancel()\n",
         "else a fork's SystemExit goes on\n            pass\n",
         (STREAM + "leaving_in_mid_stream_cancels_the_request_and_the_agent_goes_on",),
     ),
     Mutant(
         "streaming: what was read is not sent again",
-        "handle.py",
+        "api/handle.py",
         "            retries=0,\n            wait=wait,\n            kind=partial(StreamReply",
         "            wait=wait,\n            kind=partial(StreamReply",
         (STREAM + "a_death_in_mid_stream_is_named_after_the_pieces_that_arrived",),
     ),
     Mutant(
         "streaming: nothing is sent where nobody reads",
-        "context.py",
+        "agents/context.py",
         "        self._streaming = streaming\n",
         "        self._streaming = True\n",
         (STREAM + "nothing_is_sent_where_nobody_reads",),
     ),
     Mutant(
         "streaming: a turn of a model is sent while it comes",
-        "turns.py",
+        "agents/model_turns.py",
         "                    await worker.emit_async(piece)\n",
         "                    pass\n",
         (STREAM + "the_pieces_come_in_order_and_make_up_the_answer",),
@@ -1230,21 +1230,21 @@ MUTANTS = (
     ),
     Mutant(
         "retry_after: it is found on the cause",
-        "adapters/error_map.py",
+        "agents/adapters/error_map.py",
         "    found.retry_after = _first(_wait(link) for link in chain)\n",
         "    found.retry_after = _wait(error)\n",
         (ERROR_MAP + "what_caused_it_tells_where_the_exception_does_not",),
     ),
     Mutant(
         "retry_after: milliseconds are thousandths",
-        "adapters/error_map.py",
+        "agents/adapters/error_map.py",
         "                return milliseconds / 1000\n",
         "                return milliseconds\n",
         (ERROR_MAP + "the_wait_is_read_from_the_headers",),
     ),
     Mutant(
         "retry_after: a wait without end is none",
-        "adapters/error_map.py",
+        "agents/adapters/error_map.py",
         '    return seconds if 0 <= seconds < float("inf") else None\n',
         "    return seconds\n",
         (ERROR_MAP + "a_wait_that_is_none_is_none",),
@@ -1252,42 +1252,42 @@ MUTANTS = (
     # ---- checkpoint: what was answered is remembered, nothing else is
     Mutant(
         "checkpoint: a conversation is stored with its answer",
-        "agent.py",
+        "agents/agent.py",
         "        if self.options.checkpoint and worker is not None:\n",
         "        if False:\n",
         (AGENT + "a_stored_conversation_goes_on_in_the_next_generation",),
     ),
     Mutant(
         "checkpoint: only where it was asked for",
-        "agent.py",
+        "agents/agent.py",
         "        if self.options.checkpoint and worker is not None:\n",
         "        if worker is not None:\n",
         (AGENT + "a_stored_conversation_goes_on_in_the_next_generation",),
     ),
     Mutant(
         "checkpoint: a conversation goes on where it was",
-        "agent.py",
+        "agents/agent.py",
         '        self._talk.load(state["saved"])\n',
         "        pass\n",
         (AGENT + "a_stored_conversation_goes_on_in_the_next_generation",),
     ),
     Mutant(
         "checkpoint: no other state is taken for a conversation",
-        "agent.py",
+        "agents/agent.py",
         "        if not isinstance(state, Mapping) or state.get(_STATE) != self._kind:\n",
         "        if not isinstance(state, Mapping):\n",
         (AGENT + "a_checkpoint_that_is_no_conversation_is_refused",),
     ),
     Mutant(
         "checkpoint: a request that fails leaves the conversation as it was",
-        "turns.py",
+        "agents/model_turns.py",
         "        history = [*self.messages, *messages]\n",
         "        history = self.messages = [*self.messages, *messages]\n",
         (AGENT + "a_failed_request_leaves_the_conversation_as_it_was",),
     ),
     Mutant(
         "checkpoint: without history every request begins anew",
-        "agent.py",
+        "agents/agent.py",
         "            self._talk.load(self._blank)\n",
         "            pass\n",
         (AGENT + "without_history_every_request_begins_anew",),
@@ -1313,63 +1313,63 @@ MUTANTS = (
     # ---- error map: the most telling sign first, and nothing that is not about a model's service
     Mutant(
         "error map: quota comes before the rate limit",
-        "adapters/error_map.py",
+        "agents/adapters/error_map.py",
         "    if any(_out_of_quota(link) for link in links):\n",
         "    if False:\n",
         (ERROR_MAP + "the_code_of_the_provider_comes_before_the_class",),
     ),
     Mutant(
         "error map: a quota that names a wait is a rate limit",
-        "adapters/error_map.py",
+        "agents/adapters/error_map.py",
         "    return _wait(error) is None and _QUOTA_TEXT",
         "    return _QUOTA_TEXT",
         (ERROR_MAP + "quota_is_believed_from_the_text_only_where_no_wait_is_named",),
     ),
     Mutant(
         "error map: the code comes before the class",
-        "adapters/error_map.py",
+        "agents/adapters/error_map.py",
         "_by_code(link) or _by_name(link) or _by_status(link)",
         "_by_name(link) or _by_code(link) or _by_status(link)",
         (ERROR_MAP + "the_code_of_the_provider_comes_before_the_class",),
     ),
     Mutant(
         "error map: base classes count",
-        "adapters/error_map.py",
+        "agents/adapters/error_map.py",
         "    return [cls.__name__ for cls in type(error).__mro__]\n",
         "    return [type(error).__name__]\n",
         (ERROR_MAP + "the_name_of_a_base_class_tells_as_well",),
     ),
     Mutant(
         "error map: the text comes last",
-        "adapters/error_map.py",
+        "agents/adapters/error_map.py",
         "_by_code(link) or _by_name(link) or _by_status(link)",
         "_by_code(link) or _by_name(link) or _by_text(link) or _by_status(link)",
         (ERROR_MAP + "the_status_comes_before_the_text",),
     ),
     Mutant(
         "error map: the cause tells, too",
-        "adapters/error_map.py",
+        "agents/adapters/error_map.py",
         "        link = group[-1] if group else link.__cause__\n",
         "        link = group[-1] if group else None\n",
         (ERROR_MAP + "what_caused_it_tells_where_the_exception_does_not",),
     ),
     Mutant(
         "error map: only exceptions of the libraries it knows",
-        "adapters/error_map.py",
+        "agents/adapters/error_map.py",
         "    links = [link for link in chain if _comes_from(link, LIBRARIES)]\n",
         "    links = chain\n",
         (ERROR_MAP + "what_is_not_about_a_models_service_means_nothing_here",),
     ),
     Mutant(
         "error map: a library is its whole name",
-        "adapters/error_map.py",
+        "agents/adapters/error_map.py",
         'f"{cls.__module__}.".startswith(f"{m}.")',
         "cls.__module__.startswith(m)",
         (ERROR_MAP + "what_is_not_about_a_models_service_means_nothing_here",),
     ),
     Mutant(
         "error map: every status of 500 and more",
-        "adapters/error_map.py",
+        "agents/adapters/error_map.py",
         "500 <= status < 600",
         "500 == status",
         (ERROR_MAP + "the_status_tells_wherever_it_is_kept",),
@@ -1399,14 +1399,14 @@ MUTANTS = (
     # ---- what others have used for an answer
     Mutant(
         "account: what a tool has asked for is counted",
-        "context.py",
+        "agents/context.py",
         "    if noted is not None and isinstance(answer, AgentResult):\n",
         "    if False:\n",
         (ASK + "usage_and_cost_of_the_agents_that_tools_ask_are_summed_up_the_tree",),
     ),
     Mutant(
         "account: each conversation has its own",
-        "context.py",
+        "agents/context.py",
         "            _account.reset(token)\n",
         "            pass\n",
         (ASK + "usage_and_cost_of_the_agents_that_tools_ask_are_summed_up_the_tree",),
@@ -1421,14 +1421,14 @@ MUTANTS = (
     ),
     Mutant(
         "input: whatever ends the reading thread is told",
-        "batch/feed.py",
+        "batch/reader_thread.py",
         "        except BaseException as error:  # whatever it is, the batch must hear of it\n",
         "        except OSError as error:\n",
         (PIPES + "whatever_the_input_raises_ends_the_batch_with_it",),
     ),
     Mutant(
         "input: compared at the end with what it was",
-        "batch/recheck.py",
+        "batch/input_check.py",
         "        if self._same and now is not None and now == self._scan.state "
         "and not self._found.any():\n",
         "        if not self._found.any():\n",
@@ -1439,21 +1439,21 @@ MUTANTS = (
     ),
     Mutant(
         "input: compared while it is read as well",
-        "batch/recheck.py",
+        "batch/input_check.py",
         "                if self._found.look(item, self._scan.digests, missing):\n",
         "                if True:\n",
         (RECHECK + "a_file_that_changed_and_changed_back_is_noticed",),
     ),
     Mutant(
         "input: no more is run than was checked",
-        "batch/recheck.py",
+        "batch/input_check.py",
         "itertools.islice(everything, self._scan.read)",
         "everything",
         (RECHECK + "of_very_many_items_none_is_run_that_is_new",),
     ),
     Mutant(
         "input: the reading thread finds room when the batch has ended",
-        "batch/feed.py",
+        "batch/reader_thread.py",
         "                self._waiting.get_nowait()\n\n",
         "                break\n\n",
         (PIPES + "a_batch_that_ends_early_reads_no_more",),
@@ -1487,7 +1487,7 @@ MUTANTS = (
     Mutant(
         "export: the journal is written over",
         "cli/export.py",
-        "            destination.refuse(place, read, stdout=stdout)\n",
+        "            output_file.refuse(place, read, stdout=stdout)\n",
         "",
         ("tests/cli/test_outputs.py::test_stdout_that_is_the_journal_is_refused",),
     ),
@@ -1536,7 +1536,7 @@ MUTANTS = (
     ),
     Mutant(
         "ahead: one that is cancelled is not begun",
-        "launch/local.py",
+        "launch/process.py",
         "        if not self._gone:\n            self._page.aim(request, FLAG)\n",
         "        pass\n",
         (PREFETCH + "one_that_is_cancelled_in_time_never_begins",),
@@ -1586,7 +1586,7 @@ MUTANTS = (
     ),
     Mutant(
         "a dropped interrupt comes again",
-        "worker/cancel.py",
+        "worker/interrupts.py",
         "                self._told = 0  # All",
         "                pass  # All",
         (CANCEL + "an_interrupt_that_comes_to_nothing_comes_again_where_the_agent_waits",),

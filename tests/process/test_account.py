@@ -27,7 +27,7 @@ from procorch import (
     RequestTimeout,
     SerializationError,
 )
-from procorch.runtime.performer import Performer
+from procorch.runtime.effects import Performer
 from procorch.supervision import notices
 from tests.process.scenes import until
 

@@ -25,7 +25,7 @@ from procorch import (
     RequestTimeout,
     Shutdown,
 )
-from procorch.worker.cancel import CANCEL
+from procorch.worker.interrupts import CANCEL
 
 Start = Callable[..., OrchestratedHandle]
 Orchestrator = Callable[..., AgentOrchestrator]
@@ -344,7 +344,7 @@ def test_an_interrupt_that_comes_to_nothing_comes_again_where_the_agent_waits(
     tell, path = begun.tell, str(tmp_path)
     (tmp_path / "imported_until_interrupted.py").write_text(
         "import signal\n"
-        "from procorch.worker.cancel import CANCEL, RAISE\n"
+        "from procorch.worker.interrupts import CANCEL, RAISE\n"
         "while signal.getsignal(CANCEL).__self__._told < RAISE:\n"
         "    pass\n"
     )
@@ -357,7 +357,7 @@ def test_an_interrupt_that_comes_to_nothing_comes_again_where_the_agent_waits(
         import sys
         import types
 
-        from procorch.worker.cancel import CANCEL, RAISE
+        from procorch.worker.interrupts import CANCEL, RAISE
 
         class Last:
             def __del__(self):
@@ -519,7 +519,7 @@ def test_an_import_is_never_interrupted(
     monkeypatch.syspath_prepend(tmp_path)
     (tmp_path / "takes_long_to_import.py").write_text(
         "import builtins, signal\n"
-        "from procorch.worker.cancel import CANCEL\n"
+        "from procorch.worker.interrupts import CANCEL\n"
         "seen = []\n"
         "usual = signal.getsignal(CANCEL)\n"
         "def count(signum, frame):\n"

@@ -23,7 +23,7 @@ from procorch import (
     RequestTimeout,
 )
 from procorch.runtime.direct import Direct
-from procorch.runtime.entrance import Outgoing
+from procorch.runtime.submit import Outgoing
 
 Start = Callable[..., OrchestratedHandle]
 

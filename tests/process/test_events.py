@@ -27,7 +27,7 @@ from procorch import (
     Shutdown,
     SupervisorAction,
 )
-from procorch.runtime.events import BACKLOG
+from procorch.futures.watch import BACKLOG
 from procorch.supervision import notices
 from procorch.supervision.notices import (
     BackingOff,

@@ -12,14 +12,14 @@ from typing import Any
 
 import pytest
 
+from procorch.clock import REAL
 from procorch.errors import AgentError
-from procorch.errors.plain import from_plain
+from procorch.errors.plain_data import from_plain
 from procorch.launch.base import Cause, ExitInfo, Launcher, Spec, Stream, Where, WorkerProcess
+from procorch.launch.forkserver.client import ZygoteLauncher
 from procorch.launch.spawn import SpawnLauncher
-from procorch.launch.zygote import ZygoteLauncher
-from procorch.runtime.clock import REAL
 from procorch.runtime.loop import Loop
-from procorch.wire import codec, heads
+from procorch.wire import codec, headers
 from procorch.wire.frame import Frame, Kind
 from procorch.wire.payload import unpack
 
@@ -65,12 +65,12 @@ class Told:
         self, factory: Callable[[], Any], *, generation: int = 1, capture: bool = False
     ) -> WorkerProcess:
         self._keys += 1
-        head = heads.InitHead(f"agent-{self._keys}", generation, sys.path, MAX_FRAME)
+        head = headers.InitHead(f"agent-{self._keys}", generation, sys.path, MAX_FRAME)
         spec = Spec(
             self._keys,
             generation,
             f"agent-{self._keys}",
-            heads.encode(head),
+            headers.encode(head),
             codec.dump_factory(factory),
             capture,
         )
@@ -84,7 +84,7 @@ class Told:
         return process
 
     def request(self, process: WorkerProcess, number: int, value: Any) -> None:
-        head = heads.encode(heads.RequestHead(False, None))
+        head = headers.encode(headers.RequestHead(False, None))
         process.send(Kind.REQUEST, number, head, codec.encode(value, what="request"))
 
     def until(self, kind: str, process: WorkerProcess) -> tuple[Any, ...]:
@@ -190,7 +190,7 @@ def test_a_factory_that_fails_is_told_and_then_the_exit(told: Told) -> None:
     process = told.start(lambda: 1 / 0)
     frame = told.frame(process)
     assert frame.kind is Kind.FAILED_START
-    assert "ZeroDivisionError" in str(from_plain(heads.decode_error(frame.head).error))
+    assert "ZeroDivisionError" in str(from_plain(headers.decode_error(frame.head).error))
     assert told.exit(process).cause is Cause.EXIT
 
 

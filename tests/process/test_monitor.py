@@ -23,7 +23,7 @@ from procorch import (
     StartError,
     SupervisorAction,
 )
-from procorch.runtime.clock import REAL
+from procorch.clock import REAL
 from procorch.runtime.loop import Loop
 from procorch.runtime.mailbox import Mailbox
 
@@ -129,7 +129,7 @@ def test_a_request_for_which_nobody_is_woken_is_found_by_the_turn_that_makes_roo
 
         return handle
 
-    monkeypatch.setattr("procorch.orchestrator.Mailbox", Late)
+    monkeypatch.setattr("procorch.api.orchestrator.Mailbox", Late)
     handle = start(factory)
     mailbox, loop = handle._link.mailbox, handle._monitor._loop
     assert isinstance(mailbox, Late)

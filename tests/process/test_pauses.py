@@ -16,8 +16,8 @@ from typing import Any
 
 import pytest
 
-from procorch.runtime import clock as clocks
-from procorch.runtime.clock import Clock
+from procorch import clock as clocks
+from procorch.clock import Clock
 from procorch.runtime.loop import Loop
 
 PATIENCE = 30.0

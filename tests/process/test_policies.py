@@ -23,7 +23,7 @@ from procorch import (
     PluginError,
     SupervisorAction,
 )
-from procorch.runtime import judge
+from procorch.runtime import policy_call
 from procorch.supervision import notices
 from tests.process.scenes import Aside, about, until
 
@@ -231,7 +231,7 @@ def test_a_policy_that_thinks_holds_up_its_own_agent_only(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     """N13: meanwhile others work, and the one in question can be looked at. It is logged."""
-    monkeypatch.setattr(judge, "SLOW", 0.0)
+    monkeypatch.setattr(policy_call, "SLOW", 0.0)
     asked, go = threading.Event(), threading.Event()
 
     def think(name: str, error: AgentError) -> SupervisorAction:

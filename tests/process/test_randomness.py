@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from procorch import AgentExecutor, AgentOrchestrator, AgentPool, DefaultSupervisor, current
-from procorch.context import Seed
+from procorch.agents.context import Seed
 
 PATIENCE = 30.0
 

@@ -20,7 +20,7 @@ from procorch import (
     RequestTimeout,
     current,
 )
-from procorch.runtime.stream import StreamReply
+from procorch.futures.stream import StreamReply
 from tests.process.conftest import PATIENCE, Gate
 
 Start = Callable[..., OrchestratedHandle]

@@ -12,6 +12,7 @@ import threading
 
 import pytest
 
+from procorch.clock import REAL
 from procorch.errors import (
     Aborted,
     AgentCrashed,
@@ -23,9 +24,8 @@ from procorch.errors import (
     StartError,
 )
 from procorch.launch.base import Spec
-from procorch.launch.ends import Ends
-from procorch.launch.local import LocalProcess
-from procorch.runtime.clock import REAL
+from procorch.launch.endpoints import Ends
+from procorch.launch.process import LocalProcess
 from procorch.runtime.loop import Loop
 from procorch.supervision import events as ev
 from procorch.supervision import notices

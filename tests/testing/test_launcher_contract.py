@@ -14,13 +14,13 @@ from typing import Any
 
 import pytest
 
-from procorch.context import current
+from procorch.agents.context import current
 from procorch.errors import RequestCancelled
-from procorch.errors.plain import from_plain
+from procorch.errors.plain_data import from_plain
 from procorch.launch.base import Cause, Launcher
 from procorch.launch.spawn import SpawnLauncher
 from procorch.testing import FakeClock, FakeLauncher, die, sleep
-from procorch.wire import codec, heads
+from procorch.wire import codec, headers
 from procorch.wire.frame import Kind
 from procorch.wire.payload import unpack
 from tests.process.test_launchers import MAX_FRAME, Told
@@ -95,7 +95,7 @@ def test_a_factory_that_fails_is_told_and_then_the_exit(told: Told) -> None:
     process = told.start(lambda: 1 / 0)
     frame = told.frame(process)
     assert frame.kind is Kind.FAILED_START
-    assert "ZeroDivisionError" in str(from_plain(heads.decode_error(frame.head).error))
+    assert "ZeroDivisionError" in str(from_plain(headers.decode_error(frame.head).error))
     assert told.exit(process).cause is Cause.EXIT
 
 
@@ -167,7 +167,7 @@ def test_a_request_can_be_ended_and_the_worker_live(told: Told, obeying: Any) ->
     process.cancel(1, force=True)
     frame = told.frame(process)
     assert (frame.kind, frame.request) == (Kind.ERROR, 1)
-    error = from_plain(heads.decode_error(frame.head).error)
+    error = from_plain(headers.decode_error(frame.head).error)
     assert isinstance(error, RequestCancelled)
     told.request(process, 2, "next")
     assert told.frame(process).kind is Kind.REPLY

@@ -18,7 +18,7 @@ import pytest
 
 from procorch.errors import SerializationError
 from procorch.wire import codec
-from procorch.wire.byvalue import mirror, pieces, travel
+from procorch.wire.byvalue import definition_cache, module_replica, selection
 from tests.wire.peer import Refused, Worker
 
 SCRIPTS = Path(__file__).parent / "scripts"
@@ -145,7 +145,7 @@ def test_what_the_import_system_finds_is_importable() -> None:
     )
     for name in (*names, "procorch.wire.codec", "_thread", __name__):
         importlib.import_module(name)
-        assert travel.importable(name), name
+        assert selection.importable(name), name
 
 
 def test_what_only_sys_modules_has_is_not_importable(tmp_path: Path) -> None:
@@ -157,9 +157,9 @@ def test_what_only_sys_modules_has_is_not_importable(tmp_path: Path) -> None:
     module = sys.modules["only_by_path"] = importlib.util.module_from_spec(spec)
     try:
         spec.loader.exec_module(module)
-        assert not travel.importable("only_by_path")
-        assert not travel.importable("__main__")
-        assert not travel.importable("no_such_module")
+        assert not selection.importable("only_by_path")
+        assert not selection.importable("__main__")
+        assert not selection.importable("no_such_module")
         with Worker(module.agent) as worker:
             assert worker.ask(1) == [1, 3]
     finally:
@@ -177,7 +177,7 @@ def test_a_module_of_the_same_name_elsewhere_is_another(tmp_path: Path) -> None:
     sys.path.append(str(tmp_path / "found"))
     try:
         assert module.__file__ == str(file)
-        assert not travel.importable("colorsys_user")
+        assert not selection.importable("colorsys_user")
     finally:
         sys.path.remove(str(tmp_path / "found"))
         del sys.modules["colorsys_user"]
@@ -208,12 +208,12 @@ def test_a_worker_takes_the_main_of_its_parent_and_gives_it_back() -> None:
     real = sys.modules["__main__"]
     codec.set_role("worker")
     try:
-        theirs = mirror.make_module("__main__", "another process")
+        theirs = module_replica.make_module("__main__", "another process")
         assert sys.modules["__main__"] is theirs
         assert theirs is not real
     finally:
         codec.set_role("parent")
-        mirror._mirrors.clear()
+        module_replica._mirrors.clear()
     assert sys.modules["__main__"] is real
 
 
@@ -222,13 +222,13 @@ def test_a_module_that_is_loaded_already_is_never_replaced() -> None:
 
     codec.set_role("worker")
     try:
-        assert mirror.make_module("json", "another process") is not json
-        theirs = mirror.make_module("not_loaded_here", "another process")
+        assert module_replica.make_module("json", "another process") is not json
+        theirs = module_replica.make_module("not_loaded_here", "another process")
         assert sys.modules["not_loaded_here"] is theirs
         assert sys.modules["json"] is json
     finally:
         codec.set_role("parent")
-        mirror._mirrors.clear()
+        module_replica._mirrors.clear()
     assert "not_loaded_here" not in sys.modules
 
 
@@ -303,40 +303,40 @@ def test_processes_forked_from_one_give_different_tokens() -> None:
     run(
         "-c",
         "import os\n"
-        "from procorch.wire.byvalue import mirror\n"
-        "first = mirror.give_token(type('A', (), {}))\n"
+        "from procorch.wire.byvalue import module_replica\n"
+        "first = module_replica.give_token(type('A', (), {}))\n"
         "reader, writer = os.pipe()\n"
         "if os.fork() == 0:\n"
-        "    os.write(writer, mirror.give_token(type('B', (), {})).encode())\n"
+        "    os.write(writer, module_replica.give_token(type('B', (), {})).encode())\n"
         "    os._exit(0)\n"
         "os.wait()\n"
         "theirs = os.read(reader, 100).decode()\n"
         "assert theirs.split('.')[0] != first.split('.')[0]\n"
-        "assert mirror.is_ours(first) and not mirror.is_ours(theirs)\n",
+        "assert module_replica.is_ours(first) and not module_replica.is_ours(theirs)\n",
     )
 
 
 def test_a_reference_of_a_worker_outlives_what_it_refers_to() -> None:
-    assert mirror.by_token("0.1", __name__, "SCRIPTS") is SCRIPTS
-    assert mirror.by_token("0.1", __name__, "Worker.close") is Worker.close
+    assert module_replica.by_token("0.1", __name__, "SCRIPTS") is SCRIPTS
+    assert module_replica.by_token("0.1", __name__, "Worker.close") is Worker.close
     with pytest.raises(LookupError, match="exists no longer"):
-        mirror.by_token("0.1", __name__, "f.<locals>.Gone")
+        module_replica.by_token("0.1", __name__, "f.<locals>.Gone")
     with pytest.raises(AttributeError, match="has no attribute 'gone'"):
-        mirror.look_up(__name__, "gone")
+        module_replica.look_up(__name__, "gone")
     with pytest.raises(ModuleNotFoundError):
-        mirror.look_up("no_such_module", "gone")
+        module_replica.look_up("no_such_module", "gone")
 
 
 def test_pieces_are_not_kept_without_limit(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pieces, "_MOST_PIECES", 3)
+    monkeypatch.setattr(definition_cache, "_MOST_PIECES", 3)
     classes = [type(f"Local{number}", (), {}) for number in range(10)]
     assert codec.decode(b"".join(codec.encode(classes, what="request"))) == classes
-    assert len(pieces._pieces) <= 3
+    assert len(definition_cache._pieces) <= 3
 
 
 def test_two_may_need_room_for_recursion_at_once() -> None:
     limit = sys.getrecursionlimit()
-    room = pieces._RoomForRecursion()
+    room = definition_cache._RoomForRecursion()
     with room:
         raised = sys.getrecursionlimit()
         with room:

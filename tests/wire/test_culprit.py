@@ -14,7 +14,7 @@ import pytest
 
 from procorch.errors import SerializationError
 from procorch.wire.codec import dump_factory, encode
-from procorch.wire.culprit import find_culprit
+from procorch.wire.pickle_diagnostics import find_culprit
 
 REFUSED = "cannot pickle 'socket' object"
 

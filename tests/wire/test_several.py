@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from procorch.errors import SerializationError
-from procorch.wire.several import Broken, Several
+from procorch.wire.item_list import Broken, Several
 
 
 class Loadless:

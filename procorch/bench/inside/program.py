@@ -91,7 +91,7 @@ class Program:
         if isinstance(product, _PLAIN):
             return product
         try:
-            from procorch.agent import as_agent
+            from procorch.agents.agent import as_agent
         except ImportError:
             for name in ("prompt", "handle", "__call__"):
                 if callable(getattr(product, name, None)):

@@ -143,7 +143,7 @@ class _Lender:
 
     def __init__(self, agent: str) -> None:
         self._agent = agent
-        context = sys.modules.get("procorch.context")
+        context = sys.modules.get("procorch.agents.context")
         if context is None:
             sys.meta_path.insert(0, self)
         elif context.installed() is None:
@@ -153,8 +153,8 @@ class _Lender:
         context.install(context.Context(self._agent))
 
     def find_spec(self, name: str, path: Any = None, target: Any = None) -> Any:
-        """Find `procorch.context` as always, and install a context once it is loaded."""
-        if name != "procorch.context":
+        """Find `procorch.agents.context` as always, and install a context once it is loaded."""
+        if name != "procorch.agents.context":
             return None
         sys.meta_path.remove(self)
         from importlib.util import find_spec

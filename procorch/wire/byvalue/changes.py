@@ -10,7 +10,7 @@ import weakref
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, TypeAlias
 
-from procorch.wire.byvalue import mirror
+from procorch.wire.byvalue import module_replica
 
 ABSENT: Any = object()
 """What a name that is not bound is compared with."""
@@ -66,13 +66,13 @@ def cache(entries: dict[Any, Any]) -> None:
 
 def use(user: Any) -> None:
     """Keep what is known until `leave` is called by ``user``."""
-    with mirror.lock:
+    with module_replica.lock:
         _users.add(user)
 
 
 def leave(user: Any) -> None:
     """Forget everything if ``user`` was the last one: there is no worker that knows a version."""
-    with mirror.lock:
+    with module_replica.lock:
         _users.discard(user)
         if not _users:
             for entries in _caches:
@@ -87,7 +87,7 @@ def count() -> int:
 def version(space: str, name: str, value: Any) -> int:
     """Return the count at which ``name`` in ``space`` was first seen to be this very object."""
     global _count
-    with mirror.lock:
+    with module_replica.lock:
         known = _bindings.get((space, name))
         if known is not None and known[0]() is value:
             return known[1]

@@ -29,9 +29,17 @@ from typing import Any
 
 import dill
 
-from procorch.wire.byvalue import anatomy, changes, inherited, mirror, rebuild, reducers, travel
+from procorch.wire.byvalue import (
+    changes,
+    inherited,
+    introspection,
+    module_replica,
+    rebuild,
+    reducers,
+    selection,
+)
 from procorch.wire.byvalue.changes import ABSENT, Check, Extent, bound
-from procorch.wire.byvalue.mirror import Names, Space, Stamped
+from procorch.wire.byvalue.module_replica import Names, Space, Stamped
 from procorch.wire.byvalue.rebuild import ClassState, FunctionState
 
 BufferCallback = Callable[[pickle.PickleBuffer], Any]
@@ -95,7 +103,7 @@ class ByValue(dill.Pickler):  # type: ignore[misc]
         kind = type(obj)
         if kind in _PLAIN:
             if kind is dict and id(obj) in self._kept:
-                return mirror.fresh_globals, (obj.get("__name__"),)
+                return module_replica.fresh_globals, (obj.get("__name__"),)
             return NotImplemented
         if kind is FunctionType:
             return self._function(obj)
@@ -105,9 +113,9 @@ class ByValue(dill.Pickler):  # type: ignore[misc]
             return self._module(obj)
         if kind is CellType:
             return self._cell(obj)
-        if kind in travel.NAMED_ONLY:
+        if kind in selection.NAMED_ONLY:
             return self._named_only(obj)
-        if travel.is_alive(obj):
+        if selection.is_alive(obj):
             raise TypeError(f"cannot pickle {kind.__name__!r} object")
         if (why := inherited.refusal(obj)) is not None:
             raise TypeError(why)
@@ -119,9 +127,9 @@ class ByValue(dill.Pickler):  # type: ignore[misc]
     def save_global(self, obj: Any, name: str | None = None) -> None:
         """Save a reference, unless nobody else has what it refers to."""
         if self._mode is not Mode.UP:
-            name = name or travel.name_of(obj)
+            name = name or selection.name_of(obj)
             module = pickle.whichmodule(obj, name)  # type: ignore[attr-defined]
-            if travel.travels(module):
+            if selection.travels(module):
                 raise pickle.PicklingError(f"cannot pickle {module}.{name}, known by name only")
         super().save_global(obj, name)
 
@@ -137,22 +145,22 @@ class ByValue(dill.Pickler):  # type: ignore[misc]
             return None
         if self._mode is Mode.UP and (reference := _reference_up(obj)) is not None:
             return reference
-        return self._reduce_piece(obj) if isinstance(obj, type) or travel.is_named(obj) else None
+        return self._reduce_piece(obj) if isinstance(obj, type) or selection.is_named(obj) else None
 
     def _named_only(self, obj: Any) -> Any:
         if self._mode is Mode.UP and (reference := _reference_up(obj)) is not None:
             return reference
-        if travel.by_reference(obj):
+        if selection.by_reference(obj):
             return NotImplemented
-        token = mirror.give_token(obj)
+        token = module_replica.give_token(obj)
         return rebuild.make_once, (token, changes.count(), *reducers.named_only(obj))
 
     def _module(self, module: ModuleType) -> Any:
         name = module.__name__
-        if sys.modules.get(name) is module and travel.importable(name):
-            return mirror.import_module, (name,)
-        if name in mirror.MAINS or mirror.is_mirror(name):
-            return mirror.make_module, (name, mirror.origin_of(name))
+        if sys.modules.get(name) is module and selection.importable(name):
+            return module_replica.import_module, (name,)
+        if name in module_replica.MAINS or module_replica.is_mirror(name):
+            return module_replica.make_module, (name, module_replica.origin_of(name))
         raise pickle.PicklingError(f"cannot pickle module {name!r}, which cannot be imported")
 
     # Globals.
@@ -164,13 +172,13 @@ class ByValue(dill.Pickler):  # type: ignore[misc]
             return None
         module = sys.modules.get(name)
         if module is not None and module.__dict__ is where:
-            if travel.importable(name):
+            if selection.importable(name):
                 return Space(name, "", needed)
-        elif not travel.travels(name):
+        elif not selection.travels(name):
             return None
-        origin = mirror.origin_of(name)
-        if origin == mirror.origin():
-            mirror.remember_home(name, where)
+        origin = module_replica.origin_of(name)
+        if origin == module_replica.origin():
+            module_replica.remember_home(name, where)
         return Space(name, origin)
 
     def _values(self, space: Space | None, where: dict[str, Any], used: set[str]) -> Stamped:
@@ -178,7 +186,7 @@ class ByValue(dill.Pickler):  # type: ignore[misc]
         if space is not None and not space.origin:
             # A test module that pytest rewrote has names that its source has not.
             return {name: (0, where[name]) for name in used if name[0] == "@" and name in where}
-        if space is not None and self._mode is Mode.UP and space.origin != mirror.origin():
+        if space is not None and self._mode is Mode.UP and space.origin != module_replica.origin():
             return {}
         if where.get("__package__"):
             used.add("__package__")  # for relative imports inside functions
@@ -208,28 +216,30 @@ class ByValue(dill.Pickler):  # type: ignore[misc]
     # Functions.
 
     def _function(self, function: FunctionType) -> Any:
-        if travel.by_reference(function):
+        if selection.by_reference(function):
             return function.__qualname__
         if (shortcut := self._shortcut(function)) is not None:
             return shortcut
         code, where = function.__code__, function.__globals__
-        used = anatomy.names_used(function)
+        used = introspection.names_used(function)
         space = self._space(where, any(name in where for name in used))
         if space is None:
             self._kept[id(where)] = where
         values = self._values(space, where, used)
-        token = mirror.give_token(function) if travel.is_named(function) else ""
+        token = module_replica.give_token(function) if selection.is_named(function) else ""
         if token:
             self._add_own_name(function, space, where, values)
         cells = function.__closure__ or ()
-        contents = tuple(anatomy.cell_contents(self._unmet(cells)))
+        contents = tuple(introspection.cell_contents(self._unmet(cells)))
         met = [value for _, value in (*values.values(), *contents)]
         modules = [value for value in met if isinstance(value, ModuleType)]
-        submodules = tuple(name for each in modules for name in anatomy.submodules(code, each))
+        submodules = tuple(
+            name for each in modules for name in introspection.submodules(code, each)
+        )
         names = Names(space or where, values, submodules) if values or submodules else None
         attributes = {
             name: value
-            for name in anatomy.FUNCTION_ATTRIBUTES
+            for name in introspection.FUNCTION_ATTRIBUTES
             if (value := getattr(function, name, None)) is not None
         }
         made = (token, marshal.dumps(code), space or where, cells, function.__name__)
@@ -249,19 +259,19 @@ class ByValue(dill.Pickler):  # type: ignore[misc]
     def _cell(self, cell: CellType) -> Any:
         if id(cell) in self._kept:
             return rebuild.make_cell, ()  # its function fills it: the content may be that function
-        content = tuple(value for _, value in anatomy.cell_contents((cell,)))
+        content = tuple(value for _, value in introspection.cell_contents((cell,)))
         return rebuild.make_cell, (), content, None, None, rebuild.set_cell
 
     # Classes.
 
     def _class(self, cls: type) -> Any:
-        if travel.by_reference(cls):
+        if selection.by_reference(cls):
             return cls.__qualname__
-        if not travel.can_be_rebuilt(cls):
+        if not selection.can_be_rebuilt(cls):
             return reducers.reduce_builtin_type(cls)
         if (shortcut := self._shortcut(cls)) is not None:
             return shortcut
-        token = mirror.give_token(cls)
+        token = module_replica.give_token(cls)
         namespace = {"__module__": cls.__module__, "__qualname__": cls.__qualname__}
         for name in ("__doc__", "__slots__"):
             if name in cls.__dict__:
@@ -269,17 +279,17 @@ class ByValue(dill.Pickler):  # type: ignore[misc]
         made: tuple[Any, ...] = (token, type(cls), cls.__name__, cls.__bases__, namespace)
         maker: Any = rebuild.make_class
         if isinstance(cls, EnumMeta):
-            values = {name: member.value for name, member in anatomy.members(cls).items()}
+            values = {name: member.value for name, member in introspection.members(cls).items()}
             made = (*made, values, getattr(cls, "_boundary_", None))
             maker = rebuild.make_enum
         # The versions of a class belong to its name: a local class never changes, for our purpose.
-        key = f"{cls.__module__}:{cls.__qualname__}" if travel.is_named(cls) else ""
+        key = f"{cls.__module__}:{cls.__qualname__}" if selection.is_named(cls) else ""
         if key and self._checks is not None:
             self._checks.append(Extent(cls.__dict__, len(cls.__dict__)))
             self._checks += [bound(cls.__dict__, *item) for item in cls.__dict__.items()]
         attributes = {
             name: (changes.version(key, name, value) if key else 0, value)
-            for name, value in anatomy.class_attributes(cls)
+            for name, value in introspection.class_attributes(cls)
         }
         state = ClassState(
             token,
@@ -287,15 +297,15 @@ class ByValue(dill.Pickler):  # type: ignore[misc]
             key,
             self._class_names(cls),
             attributes,
-            anatomy.registered(cls),
-            anatomy.added_to_members(cls),
+            introspection.registered(cls),
+            introspection.added_to_members(cls),
         )
         return maker, made, state, None, None, rebuild.set_class
 
     def _class_names(self, cls: type) -> Names | None:
         """Return the globals that text annotations of the class speak of, and its own name."""
-        used = set(anatomy.annotation_names(cls))
-        for where in mirror.homes(cls.__module__):
+        used = set(introspection.annotation_names(cls))
+        for where in module_replica.homes(cls.__module__):
             if used or where.get(cls.__qualname__) is cls:
                 space = self._space(where)
                 values = self._values(space, where, used)
@@ -313,10 +323,10 @@ _NOT_SENT = frozenset({"__builtins__", "__name__", "__loader__", "__spec__", "__
 
 def _reference_up(obj: Any) -> Any:
     """Return a reference for the parent: to what came from there, or to a name that it has."""
-    qualname = travel.name_of(obj)
-    token = mirror.token_of(obj)
-    if token and not mirror.is_ours(token):
-        return mirror.by_token, (token, obj.__module__, qualname)
-    if "<" not in qualname and travel.travels(obj.__module__):
-        return mirror.look_up, (obj.__module__, qualname)
+    qualname = selection.name_of(obj)
+    token = module_replica.token_of(obj)
+    if token and not module_replica.is_ours(token):
+        return module_replica.by_token, (token, obj.__module__, qualname)
+    if "<" not in qualname and selection.travels(obj.__module__):
+        return module_replica.look_up, (obj.__module__, qualname)
     return None

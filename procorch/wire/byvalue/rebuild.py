@@ -14,7 +14,7 @@ from enum import Enum, EnumMeta, Flag
 from types import CellType, FunctionType
 from typing import Any, NamedTuple
 
-from procorch.wire.byvalue.mirror import (
+from procorch.wire.byvalue.module_replica import (
     Globals,
     Names,
     Space,

@@ -22,7 +22,7 @@ from typing import Any
 
 import dill
 
-from procorch.wire.byvalue import mirror, rebuild, travel
+from procorch.wire.byvalue import module_replica, rebuild, selection
 
 Reducer = Callable[[Any], Any]
 
@@ -46,7 +46,7 @@ def named_only(obj: Any) -> tuple[Callable[..., Any], tuple[Any, ...]]:
 def _reduce_method(obj: Any) -> Any:
     # Not by its name in its class: that class may be in the making, without attributes yet.
     owner = obj.__self__ if isinstance(obj.__self__, type) else type(obj.__self__)
-    if travel.by_reference(owner):
+    if selection.by_reference(owner):
         return NotImplemented
     return types.MethodType, (obj.__func__, obj.__self__)
 
@@ -58,7 +58,7 @@ def _reduce_stream(obj: Any) -> Any:
     """A standard stream is the worker's own; any other file is refused."""
     for name in _STREAMS:
         if getattr(sys, name, None) is obj:
-            return mirror.look_up, ("sys", name)
+            return module_replica.look_up, ("sys", name)
     return NotImplemented
 
 
@@ -98,7 +98,7 @@ _TYPE_NAMES = {cls: name for name, cls in vars(types).items() if isinstance(cls,
 def reduce_builtin_type(cls: type) -> Any:
     """Save a class of the interpreter that has no name of its own (the type of functions)."""
     name = _TYPE_NAMES.get(cls)
-    return NotImplemented if name is None else (mirror.look_up, ("types", name))
+    return NotImplemented if name is None else (module_replica.look_up, ("types", name))
 
 
 def _dispatch(*names: str) -> dict[type, Callable[[Any, Any], None]]:

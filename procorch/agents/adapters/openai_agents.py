@@ -1,0 +1,164 @@
+"""Agents of openai-agents (extra `procorch[openai-agents]`), thinly.
+
+The conversation is kept as the library's input items: plain data, what a provider is sent. Each
+request begins with the agent that was given, also where an earlier one was handed over to another.
+What differs from agents of pydantic-ai: plain tools run in threads of the library's, which no
+cancellation interrupts, and no cost is known.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from typing import Any
+
+from agents import (
+    Agent,
+    ModelSettings,
+    RunConfig,
+    Runner,
+    RunResult,
+    RunResultStreaming,
+    function_tool,
+)
+from agents.models.interface import Model
+from agents.stream_events import RawResponsesStreamEvent
+from openai.types.responses import ResponseTextDeltaEvent
+
+from procorch.agents.adapters.openai_items import from_items, to_items
+from procorch.agents.agent import AgentOptions
+from procorch.agents.context import Context, installed
+from procorch.errors import InvalidContinue, NoMessages
+from procorch.messages import (
+    AgentMessage,
+    AgentResult,
+    AssistantMessage,
+    CustomMessage,
+    StopReason,
+    Usage,
+)
+
+
+def open_conversation(options: AgentOptions) -> OpenAIConversation:
+    """An agent that runs `options.model`: a model of the library, or a whole agent.
+
+    Raises:
+        TypeError, ValueError: the options do not go together with the model.
+    """
+    model = options.model
+    if options.usage_limits is not None:
+        raise ValueError("openai-agents has no usage_limits, only max_turns")
+    if isinstance(model, Agent):
+        for name in ("system_prompt", "tools", "output_type"):
+            if getattr(options, name):
+                raise ValueError(f"AgentOptions.{name} belongs to the agent given as the model")
+        return OpenAIConversation(model, options)
+    if not isinstance(model, Model):
+        raise TypeError(f"AgentOptions.model is no model of openai-agents: {model!r}")
+    agent: Agent[Any] = Agent(
+        name="agent",
+        instructions=options.system_prompt or None,
+        model=model,
+        tools=[function_tool(tool) for tool in options.tools],
+        output_type=options.output_type,
+    )
+    return OpenAIConversation(agent, options)
+
+
+class OpenAIConversation:
+    """What an agent and its model have said so far; see `procorch.agents.agent.Conversation`."""
+
+    def __init__(self, agent: Agent[Any], options: AgentOptions) -> None:
+        self._agent = agent
+        self._deps = options.deps
+        self._max_turns = options.max_turns
+        self._config = RunConfig(model_settings=_settings(options.model_settings))
+        self._items: list[Any] = []
+
+    @property
+    def messages(self) -> list[AgentMessage]:
+        """The conversation."""
+        return from_items(self._items)
+
+    async def respond(self, messages: list[AgentMessage]) -> AgentResult:
+        """Run the agent on new messages, until it has its output.
+
+        Returns:
+            The new messages, the agent's output, the usage of all turns.
+
+        Raises:
+            NoMessages: there are only custom ones.
+            InvalidContinue: the last message is an assistant's.
+            Exception: what the library raises; the conversation stays as it was.
+        """
+        said = [message for message in messages if not isinstance(message, CustomMessage)]
+        if not said:
+            raise NoMessages
+        if isinstance(said[-1], AssistantMessage):
+            raise InvalidContinue
+        how: dict[str, Any] = {
+            "starting_agent": self._agent,
+            "input": [*self._items, *to_items(said)],
+            "context": self._deps,
+            "max_turns": self._max_turns,
+            "run_config": self._config,
+        }
+        worker = installed()
+        run: RunResult | RunResultStreaming
+        if worker is not None and worker.streaming:
+            run = Runner.run_streamed(**how)
+            await _pass_on(run, worker)
+        else:
+            run = await Runner.run(**how)
+        self._items = run.to_input_list()
+        new = from_items(item.to_input_item() for item in run.new_items)
+        usages = [_usage(response.usage) for response in run.raw_responses]
+        return AgentResult(
+            tuple(_with_usage(new, usages)),
+            StopReason.STOP,
+            sum(usages, Usage()),
+            output=run.final_output,
+        )
+
+    def save(self) -> str:
+        """The conversation as JSON."""
+        return json.dumps(self._items)
+
+    def load(self, state: Any) -> None:
+        """Go on with what `save` gave."""
+        self._items = json.loads(state)
+
+
+async def _pass_on(run: RunResultStreaming, worker: Context) -> None:
+    """Hand the text to who reads it, until the run is done."""
+    try:
+        async for event in run.stream_events():
+            data = event.data if isinstance(event, RawResponsesStreamEvent) else None
+            if isinstance(data, ResponseTextDeltaEvent):
+                await worker.emit_async(data.delta)
+    except BaseException:
+        run.cancel()  # it is a task of its own
+        raise
+
+
+def _settings(given: Any) -> ModelSettings | None:
+    return ModelSettings(**given) if isinstance(given, dict) else given
+
+
+def _usage(told: Any) -> Usage:
+    details = told.input_tokens_details
+    read, written = details.cached_tokens or 0, details.cache_write_tokens or 0
+    return Usage(max(0, told.input_tokens - read - written), told.output_tokens, read, written)
+
+
+def _with_usage(
+    messages: Iterable[AgentMessage], usages: Iterable[Usage]
+) -> Iterator[AgentMessage]:
+    """Each turn with what it took: there is one answer of a model for each message of it."""
+    turns = iter(usages)
+    for message in messages:
+        if isinstance(message, AssistantMessage):
+            yield replace(message, usage=next(turns, Usage()))
+        else:
+            yield message

@@ -1,0 +1,186 @@
+"""Agents of pydantic-ai (extra `procorch[llm]`), the library that `AgentOptions.model` works with.
+
+The conversation is kept as the library's own messages: they hold what a provider wants to have back
+(signatures, ids of its own) and ours have no place for. `messages` and the results show it as ours.
+
+Everything runs on the worker's main thread, the one that a cancellation can interrupt (N8):
+coroutines on the worker's event loop, plain tools between its steps in place of the threads that
+the library would start for them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterable, Callable, Mapping
+from concurrent.futures import Executor, Future
+from typing import Any
+
+from pydantic_ai import Agent, UsageLimits
+from pydantic_ai import messages as theirs
+from pydantic_ai.agent import AbstractAgent, AgentRunResult
+from pydantic_ai.models import Model
+
+from procorch.agents.adapters.pydantic_messages import (
+    cost_of,
+    from_theirs,
+    prompt,
+    to_theirs,
+    usage_of,
+)
+from procorch.agents.agent import AgentOptions
+from procorch.agents.context import Context, installed
+from procorch.agents.model_turns import step
+from procorch.errors import InvalidContinue, NoMessages
+from procorch.messages import (
+    AgentMessage,
+    AgentResult,
+    AssistantMessage,
+    Cost,
+    CustomMessage,
+    StopReason,
+    UserMessage,
+)
+
+
+def open_conversation(options: AgentOptions) -> PydanticConversation:
+    """An agent that runs `options.model`: a name, a model of the library, or a whole agent.
+
+    Raises:
+        TypeError, ValueError: the options do not go together with the model.
+        Exception: what the library says of a model that it does not know or cannot reach.
+    """
+    model = options.model
+    if isinstance(model, AbstractAgent):
+        for name in ("system_prompt", "tools", "output_type"):
+            if getattr(options, name):
+                raise ValueError(f"AgentOptions.{name} belongs to the agent given as the model")
+        return PydanticConversation(model, options)
+    if not isinstance(model, str | Model):
+        raise TypeError(f"AgentOptions.model is no model of pydantic-ai: {model!r}")
+    agent: AbstractAgent[Any, Any] = Agent(
+        model,
+        instructions=options.system_prompt or None,
+        tools=list(options.tools),
+        output_type=str if options.output_type is None else options.output_type,
+        deps_type=type(options.deps),
+    )
+    return PydanticConversation(agent, options)
+
+
+class PydanticConversation:
+    """What an agent and its model have said so far; see `procorch.agents.agent.Conversation`."""
+
+    def __init__(self, agent: AbstractAgent[Any, Any], options: AgentOptions) -> None:
+        self._agent = agent
+        self._deps = options.deps
+        self._settings = options.model_settings
+        self._limits = _limits(options)
+        self._history: list[theirs.ModelMessage] = []
+
+    @property
+    def messages(self) -> list[AgentMessage]:
+        """The conversation."""
+        return from_theirs(self._history)
+
+    async def respond(self, messages: list[AgentMessage]) -> AgentResult:
+        """Run the agent on new messages, until it has its output.
+
+        Returns:
+            The new messages, the agent's output, usage and cost of all turns.
+
+        Raises:
+            NoMessages: there are only custom ones.
+            InvalidContinue: the last message is an assistant's.
+            Exception: what the library raises; the conversation stays as it was.
+        """
+        said = [message for message in messages if not isinstance(message, CustomMessage)]
+        if not said:
+            raise NoMessages
+        last = said[-1]
+        if isinstance(last, AssistantMessage):
+            raise InvalidContinue
+        asked = None
+        if isinstance(last, UserMessage):
+            asked = prompt(last)
+            said.pop()
+        history = [*self._history, *to_theirs(said, self._history)]
+        worker = installed()
+        with Agent.using_thread_executor(_Here()):
+            run = self._agent.iter(
+                asked,
+                message_history=history or None,
+                deps=self._deps,
+                model_settings=self._settings,
+                usage_limits=self._limits,
+                infer_name=False,
+            )
+            async with run as steps:
+                async for node in steps:
+                    step()
+                    if (
+                        worker is not None
+                        and worker.streaming
+                        and Agent.is_model_request_node(node)
+                    ):
+                        async with node.stream(steps.ctx) as events:
+                            await _pass_on(events, worker)
+        assert steps.result is not None
+        self._history = steps.result.all_messages()
+        return _result(steps.result)
+
+    def save(self) -> bytes:
+        """The conversation as JSON."""
+        state: bytes = theirs.ModelMessagesTypeAdapter.dump_json(self._history)
+        return state
+
+    def load(self, state: Any) -> None:
+        """Go on with what `save` gave."""
+        self._history = theirs.ModelMessagesTypeAdapter.validate_json(state)
+
+
+def _limits(options: AgentOptions) -> UsageLimits:
+    given = options.usage_limits
+    if isinstance(given, UsageLimits):
+        return given
+    if given is not None and not isinstance(given, Mapping):
+        raise TypeError(f"AgentOptions.usage_limits is no UsageLimits and no mapping: {given!r}")
+    return UsageLimits(**{"request_limit": options.max_turns, **(given or {})})
+
+
+def _result(run: AgentRunResult[Any]) -> AgentResult:
+    new = run.new_messages()
+    responses = [message for message in new if isinstance(message, theirs.ModelResponse)]
+    answers = from_theirs(new)
+    while answers and isinstance(answers[0], UserMessage):
+        del answers[0]  # the question
+    said = [message for message in answers if isinstance(message, AssistantMessage)]
+    return AgentResult(
+        tuple(answers),
+        # With an output from a tool the last turn called it: there is nothing left to do.
+        said[-1].stop_reason if said and not said[-1].tool_calls else StopReason.STOP,
+        usage_of(run.usage),
+        sum((cost_of(response) for response in responses), Cost()),
+        said[-1].error if said else None,
+        output=run.output,
+    )
+
+
+async def _pass_on(events: AsyncIterable[Any], worker: Context) -> None:
+    """Hand the text of a turn to who reads it."""
+    async for event in events:
+        match event:
+            case theirs.PartStartEvent(part=theirs.TextPart(content=text)):
+                await worker.emit_async(text)
+            case theirs.PartDeltaEvent(delta=theirs.TextPartDelta(content_delta=text)):
+                await worker.emit_async(text)
+
+
+class _Here(Executor):
+    """Runs what it is given here and now."""
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        done: Future[Any] = Future()
+        try:
+            done.set_result(fn(*args, **kwargs))
+        except Exception as error:  # what interrupts a request goes on up, through the caller
+            done.set_exception(error)
+        return done

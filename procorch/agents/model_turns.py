@@ -1,0 +1,288 @@
+"""A conversation with a model: turns of the user's `stream_fn`, tool calls in between.
+
+`converse` makes one model turn, runs the tools that it asks for, and goes on until a turn asks for
+none. It works on a list of its own, so a request that fails leaves the conversation untouched.
+Between its steps it tells the watchdog that work goes on, and looks whether it has been cancelled.
+"""
+
+from __future__ import annotations
+
+from collections.abc import (
+    AsyncGenerator,
+    Awaitable,
+    Callable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
+from contextlib import aclosing
+from dataclasses import dataclass, replace
+from typing import Any, cast
+
+from procorch.agents.context import installed
+from procorch.errors import Aborted, NoMessages, RequestCancelled, RequestTimeout, StreamError
+from procorch.messages import (
+    AgentMessage,
+    AgentResult,
+    AssistantMessage,
+    ContentBlock,
+    Cost,
+    CustomMessage,
+    LlmMessage,
+    StopReason,
+    TextBlock,
+    ToolCallBlock,
+    ToolResultMessage,
+    Usage,
+    user_text,
+)
+
+# A turn that ended so has no answer to come, or was cut off in the middle of a call.
+_CUT_OFF = (StopReason.LENGTH, StopReason.ABORTED, StopReason.ERROR)
+
+
+@dataclass(frozen=True, slots=True)
+class TurnContext:
+    """What a `stream_fn` is given: all it needs to ask a model for one turn."""
+
+    system_prompt: str
+    messages: Sequence[LlmMessage]
+    tools: Sequence[Callable[..., Any]] = ()
+    model: Any = None
+
+
+def as_messages(payload: Any) -> list[AgentMessage]:
+    """The messages of a request: text, a message, a list of both, or a mapping with `prompt` or
+    `messages`.
+
+    Raises:
+        NoMessages: there is none.
+        TypeError: the payload is something else.
+    """
+    if isinstance(payload, Mapping):
+        payload = payload["prompt"] if "prompt" in payload else payload.get("messages", payload)
+    if isinstance(payload, str | AgentMessage):
+        payload = [payload]
+    if not isinstance(payload, list | tuple):
+        raise TypeError(
+            "this agent talks to a model: it takes text, messages, or a mapping with 'prompt' or "
+            f"'messages', not {type(payload).__name__}"
+        )
+    messages = [user_text(it) if isinstance(it, str) else it for it in payload]
+    for message in messages:
+        if not isinstance(message, AgentMessage):
+            raise TypeError(f"{type(message).__name__} is no message")
+    if not messages:
+        raise NoMessages
+    return messages
+
+
+class Turns:
+    """The conversation of an agent whose model is a `stream_fn`.
+
+    Args:
+        stream_fn: makes one turn, see `_turn`.
+        context: what `stream_fn` gets, its messages replaced in every turn.
+        tools: what may be called, by name.
+        max_turns: how many turns one request may take.
+    """
+
+    def __init__(
+        self,
+        stream_fn: Callable[[TurnContext], Any],
+        context: TurnContext,
+        tools: Mapping[str, Callable[..., Any]],
+        max_turns: int,
+    ) -> None:
+        self.messages: list[AgentMessage] = []
+        self._how = (stream_fn, context, tools)
+        self._max_turns = max_turns
+
+    async def respond(self, messages: list[AgentMessage]) -> AgentResult:
+        """Say them, and take turns until there is an answer; see `converse`."""
+        history = [*self.messages, *messages]
+        result = await converse(*self._how, history, self._max_turns)
+        # Only now: a request that fails or is cancelled leaves the conversation as it was.
+        self.messages = [*history, *result.messages]
+        return result
+
+    def save(self) -> list[AgentMessage]:
+        """The conversation."""
+        return self.messages
+
+    def load(self, state: Any) -> None:
+        """Go on with what `save` gave."""
+        self.messages = list(state)
+
+
+async def converse(
+    stream_fn: Callable[[TurnContext], Any],
+    context: TurnContext,
+    tools: Mapping[str, Callable[..., Any]],
+    history: Sequence[AgentMessage],
+    max_turns: int,
+) -> AgentResult:
+    """Run turns until one asks for no tool.
+
+    Args:
+        stream_fn: makes one turn, see `_turn`.
+        context: what `stream_fn` gets, its messages replaced in every turn.
+        tools: what may be called, by name.
+        history: the conversation up to the new request, that included.
+        max_turns: how many turns there may be.
+
+    Returns:
+        The new messages, the answer of the last turn as output, usage and cost of all turns.
+
+    Raises:
+        StreamError: no answer after `max_turns`, or the turn yielded what is no content.
+        RequestCancelled: the request was cancelled between two steps.
+    """
+    new: list[AgentMessage] = []
+    usage, cost = Usage(), Cost()
+    for _ in range(max_turns):
+        step()
+        seen = tuple(m for m in (*history, *new) if not isinstance(m, CustomMessage))
+        message = await _turn(stream_fn, replace(context, messages=seen))
+        new.append(message)
+        usage, cost = usage + message.usage, cost + message.cost
+        for call in message.tool_calls:
+            step()
+            new.append(await _run_tool(call, tools, message.stop_reason))
+        if not message.tool_calls or message.stop_reason in _CUT_OFF:
+            return AgentResult(
+                tuple(new), message.stop_reason, usage, cost, message.error, output=message.text
+            )
+    raise StreamError(f"the model asked for tools {max_turns} turns long and gave no answer")
+
+
+def step() -> None:
+    """Between two steps of a run: tell the watchdog, and look whether it is to go on.
+
+    Raises:
+        RequestCancelled: it is not.
+    """
+    worker = installed()
+    if worker is not None:
+        worker.progress()
+        if worker.cancelled:
+            raise RequestCancelled(agent=worker.agent, request=worker.request)
+
+
+async def _turn(stream_fn: Callable[[TurnContext], Any], context: TurnContext) -> AssistantMessage:
+    """One turn: the pieces that `stream_fn` yields or returns, put together to a message.
+
+    Pieces of text are joined to a block, blocks are taken as they are, `Usage` and `Cost` are added
+    up. An `AssistantMessage` gives usage, cost and stop reason; if it has content, that is the
+    whole turn and takes the place of what was streamed before.
+    """
+    blocks: list[ContentBlock] = []
+    text: list[str] = []
+    usage, cost = Usage(), Cost()
+    last = AssistantMessage()
+    worker = installed()
+
+    def flush() -> None:
+        if text:
+            blocks.append(TextBlock("".join(text)))
+            text.clear()
+
+    async with aclosing(_pieces(stream_fn(context))) as pieces:
+        async for piece in pieces:
+            if worker is not None:
+                worker.progress()
+            if isinstance(piece, str):
+                text.append(piece)
+                if worker is not None:
+                    await worker.emit_async(piece)
+            elif isinstance(piece, ContentBlock):
+                flush()
+                blocks.append(piece)
+            elif isinstance(piece, AssistantMessage):
+                last = piece
+                usage, cost = usage + piece.usage, cost + piece.cost
+                if piece.content:
+                    text.clear()
+                    blocks[:] = piece.content
+            elif isinstance(piece, Usage):
+                usage += piece
+            elif isinstance(piece, Cost):
+                cost += piece
+            elif isinstance(piece, StopReason):
+                last = replace(last, stop_reason=piece)
+            elif piece is not None:
+                raise StreamError(
+                    "stream_fn gives text, content blocks or an AssistantMessage, not "
+                    f"{type(piece).__name__}"
+                )
+    flush()
+    return replace(last, content=tuple(blocks), usage=usage, cost=cost)
+
+
+async def _pieces(product: Any) -> AsyncGenerator[Any, None]:
+    """What an (async) function or generator gives, one piece after the other.
+
+    A generator is closed at once where the turn ends early, not when it happens to be collected.
+    """
+    while hasattr(product, "__await__"):
+        product = await cast("Awaitable[Any]", product)
+    if hasattr(product, "__aiter__"):
+        try:
+            async for piece in product:
+                yield piece
+        finally:
+            close = getattr(product, "aclose", None)
+            if close is not None:
+                await close()
+    elif isinstance(product, Iterator | list | tuple):
+        for piece in _to_the_end(product):
+            yield piece
+    else:
+        yield product
+
+
+def _to_the_end(pieces: Any) -> Iterator[Any]:
+    """All that is yielded, then what a generator returns."""
+    yield (yield from pieces)
+
+
+async def _run_tool(
+    call: ToolCallBlock, tools: Mapping[str, Callable[..., Any]], reason: StopReason
+) -> ToolResultMessage:
+    """Answer one call. What goes wrong is told to the model; only an end of the request raises."""
+    tool = tools.get(call.name)
+    if reason in _CUT_OFF:
+        return _failed(call, f"not run: the turn ended early ({reason.value})")
+    if tool is None:
+        return _failed(call, f"unknown tool {call.name!r}; there is: {', '.join(tools) or 'none'}")
+    try:
+        value = tool(**call.arguments)
+        while hasattr(value, "__await__"):
+            value = await value
+        return _answer(call, value)
+    except (Aborted, RequestTimeout):
+        raise
+    except Exception as error:
+        text = str(error)
+        return _failed(call, f"{type(error).__name__}: {text}" if text else type(error).__name__)
+
+
+def _failed(call: ToolCallBlock, text: str) -> ToolResultMessage:
+    return ToolResultMessage(call.id, (TextBlock(text),), is_error=True)
+
+
+def _answer(call: ToolCallBlock, value: Any) -> ToolResultMessage:
+    """What a tool returned, for the model: text and blocks as they are, all else as JSON."""
+    if isinstance(value, ToolResultMessage):
+        return replace(value, tool_call_id=call.id)
+    if isinstance(value, str | ContentBlock):
+        return ToolResultMessage(call.id, cast("Any", value))
+    if (
+        isinstance(value, list | tuple)
+        and value
+        and all(isinstance(v, ContentBlock) for v in value)
+    ):
+        return ToolResultMessage(call.id, value)
+    import json
+
+    return ToolResultMessage(call.id, (TextBlock(json.dumps(value, default=repr)),))

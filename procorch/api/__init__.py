@@ -1,0 +1,1 @@
+"""The public face: it checks what the user gives and posts events to the runtime."""

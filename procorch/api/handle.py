@@ -1,0 +1,417 @@
+"""What a caller holds of a running agent."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from functools import partial
+from typing import Any, TypeVar, get_args
+
+from procorch.api.info import AgentInfo, inspect
+from procorch.errors import AgentError
+from procorch.futures.chunk import Broken as Broken
+from procorch.futures.chunk import ChunkReply as ChunkReply
+from procorch.futures.chunk import Several as Several
+from procorch.futures.fork_guard import is_ours as is_ours
+from procorch.futures.fork_guard import must_be_ours as must_be_ours
+from procorch.futures.latch import Latch as Latch
+from procorch.futures.reply import Reply as Reply
+from procorch.futures.reply import ReplyFuture as ReplyFuture
+from procorch.futures.reply import ValueReply as ValueReply
+from procorch.futures.stream import StreamReply as StreamReply
+from procorch.launch.base import Stream
+from procorch.messages import AgentMessage, AgentResult
+from procorch.runtime.instance_runtime import Link
+from procorch.runtime.mailbox import Mailbox
+from procorch.runtime.monitor import Monitor
+from procorch.runtime.submit import Entrance
+from procorch.supervision import events as ev
+from procorch.supervision.states import AgentStatus
+from procorch.supervision.throttle import Pause
+from procorch.units import seconds
+from procorch.units import whole as whole_number
+
+_Reply = TypeVar("_Reply", bound=Reply[Any])
+
+
+class OrchestratedHandle:
+    """One instance of an agent; safe to use from any thread and any asyncio task.
+
+    A handle stays valid over restarts: the process behind it changes, requests in the queue wait
+    for the next one. Made by `AgentOrchestrator.spawn`.
+    """
+
+    def __init__(self, link: Link, monitor: Monitor, max_message: int) -> None:
+        self._link = link
+        self._monitor = monitor
+        self._entrance = Entrance(
+            link,
+            max_message,
+            monitor.submit,
+            monitor.call,
+            monitor.drop,
+            monitor.run_callback,
+            monitor.clock,
+        )
+
+    @property
+    def name(self) -> str:
+        """The name it was registered under."""
+        return self._link.name
+
+    @property
+    def instance(self) -> int:
+        """Tells two spawns of one name apart."""
+        return self._link.key
+
+    @property
+    def pid(self) -> int | None:
+        """Process id of the present generation; None before the first start."""
+        return self._link.pid
+
+    @property
+    def mailbox(self) -> Mailbox:
+        """The door of its queue, which replicas share."""
+        return self._link.mailbox
+
+    @property
+    def generation(self) -> int:
+        """How many processes this instance has had; 0 before the first start."""
+        return self._link.generation
+
+    def send_message(self, text: str, *, timeout: float | str | None = None) -> AgentResult:
+        """Send ``text`` as a user message and wait for the answer.
+
+        Args:
+            timeout: seconds for the request, waiting in the queue included.
+
+        Raises:
+            AgentError: what the request failed with; the tree is in `procorch.errors`.
+        """
+        if not isinstance(text, str):
+            raise TypeError(f"send_message() takes text, not {type(text).__name__}")
+        return self._call(text, timeout)
+
+    def send_messages(
+        self, messages: Sequence[AgentMessage], *, timeout: float | str | None = None
+    ) -> AgentResult:
+        """Send a list of messages as it is and wait for the answer; else like `send_message`."""
+        if isinstance(messages, str | bytes) or not isinstance(messages, Iterable):
+            raise TypeError(
+                f"send_messages() takes a list of messages, not {type(messages).__name__}; "
+                "send_message() takes text"
+            )
+        return self._call(list(messages), timeout)
+
+    def _call(self, request: Any, timeout: float | str | None) -> AgentResult:
+        self._monitor.must_be_ours()
+        reply = self._entrance.send(
+            request,
+            text=isinstance(request, str),
+            timeout=_timeout(timeout),
+            from_dispatch=False,
+            retries=None,
+            wait=True,
+            kind=ReplyFuture,
+            attend=True,
+        )
+        return reply.result()
+
+    def submit(
+        self,
+        request: Any,
+        *,
+        timeout: float | str | None = None,
+        retries: int | None = None,
+        wait: bool = True,
+    ) -> ReplyFuture:
+        """Send a request without waiting for the answer.
+
+        Text is delivered as ``[UserMessage]``, anything else unchanged. A full channel makes the
+        sender wait (seed): a thread waits here, an asyncio task where it awaits the future.
+
+        Args:
+            timeout: seconds for the request, waiting in the queue included; default: the agent's
+                ``request_timeout``.
+            retries: how often it is tried again after its worker died; default: the agent's.
+            wait: False raises `MailboxFull` where the sender would have to wait.
+
+        Returns:
+            A future that can be awaited, too. An agent that has ended fails it (`AgentStopped`).
+
+        Raises:
+            SerializationError: the request cannot be serialised, with the path inside it.
+            MessageTooLarge: it is larger than ``max_message``.
+            MailboxFull: the channel is full, and ``wait`` is False.
+        """
+        self._monitor.must_be_ours()
+        return self._entrance.send(
+            request,
+            text=isinstance(request, str),
+            timeout=_timeout(timeout),
+            from_dispatch=False,
+            retries=_retries(retries),
+            wait=wait,
+            kind=ReplyFuture,
+        )
+
+    def stream(
+        self, request: Any, *, timeout: float | str | None = None, wait: bool = True
+    ) -> StreamReply:
+        """Send a request and read the answer while it comes.
+
+        What comes is what the agent gives as text before it is done: the pieces of a model's turns,
+        or what a handler hands to ``current().emit``. A reader that is slow slows the agent down.
+        The request is never tried again: pieces of it have been read.
+
+        Args:
+            request: as for `submit`.
+            timeout: seconds for the whole request; ``wait`` as for `submit`.
+
+        Returns:
+            An iterator of text, sync and async, and a future of the whole answer. Leaving it as a
+            context manager in the middle cancels the request.
+
+        Raises:
+            as `submit` does.
+        """
+        self._monitor.must_be_ours()
+        return self._entrance.send(
+            request,
+            text=isinstance(request, str),
+            timeout=_timeout(timeout),
+            from_dispatch=False,
+            retries=0,
+            wait=wait,
+            kind=partial(StreamReply, confirm=self._monitor.confirm),
+        )
+
+    def deliver(
+        self,
+        request: Any,
+        *,
+        timeout: float | str | None = None,
+        retries: int | None = None,
+        priority: int = 0,
+    ) -> ReplyFuture:
+        """Like `submit` for work that is queued in bulk (pools, executors, batches).
+
+        Text arrives as text, and the timeout counts from the moment the agent gets the request:
+        how long it had to wait behind others is no fault of its own.
+
+        Args:
+            priority: of the requests that wait the highest goes first; equals in their order.
+        """
+        return self.deliver_as(
+            ReplyFuture, request, timeout=timeout, retries=retries, priority=priority
+        )
+
+    def deliver_as(
+        self,
+        kind: type[_Reply],
+        request: Any,
+        *,
+        timeout: float | str | None = None,
+        retries: int | None = None,
+        priority: int = 0,
+    ) -> _Reply:
+        """Like `deliver`, with a future of another class (executors)."""
+        if isinstance(priority, bool) or not isinstance(priority, int):
+            raise TypeError(f"priority must be a whole number, not {type(priority).__name__}")
+        self._monitor.must_be_ours()
+        return self._entrance.send(
+            request,
+            text=False,
+            timeout=_timeout(timeout),
+            from_dispatch=True,
+            retries=_retries(retries),
+            wait=True,
+            kind=kind,
+            priority=priority,
+        )
+
+    def must_be_ours(self) -> None:
+        """Refuse callers in the child of a fork; every other method does so by itself.
+
+        Raises:
+            AgentStopped: the agents belong to another process.
+        """
+        self._monitor.must_be_ours()
+
+    def may_wait(self) -> bool:
+        """Whether its outcomes can come while this thread waits (executors)."""
+        self._monitor.must_be_ours()
+        return self._monitor.may_wait()
+
+    def failed_as(self, kind: type[_Reply], error: AgentError) -> _Reply:
+        """The future of a request that could not be sent (executors)."""
+        self._monitor.must_be_ours()
+        return self._entrance.failed(kind, error)
+
+    def withdraw_waiting(self) -> None:
+        """Cancel the futures of all requests that no agent has got; of all its orchestrator's."""
+        self._monitor.must_be_ours()
+        self._monitor.withdraw_waiting()
+
+    def deliver_chunk(
+        self,
+        items: list[Any] | Several,
+        *,
+        priority: int = 0,
+        lead: int = 0,
+        whole: bool = False,
+    ) -> ChunkReply:
+        """Send many small items as one request, without timeout and retries (pools, executors).
+
+        Args:
+            lead: the first so many items prepare the others; nobody asks what they came to.
+            whole: have the agent do all of them, however long that takes; else it may give those
+                that it has not begun back, for others to do.
+
+        Raises:
+            SerializationError: one of them cannot be serialised.
+            MessageTooLarge: together they are larger than ``max_message``.
+        """
+        self._monitor.must_be_ours()
+        return self._entrance.send_chunk(items, priority=priority, lead=lead, whole=whole)
+
+    def await_result(self) -> AgentResult:
+        """Close the channel, let the queue drain, and wait for the agent's end (seed).
+
+        Returns:
+            The final empty result.
+
+        Raises:
+            AgentError: what ended the agent: `Aborted` after a cancel, `PluginError` when its
+                supervisor stopped it, its last error where it had none.
+        """
+        self._monitor.must_be_ours()
+        self._monitor.post(ev.Drain(self._link.key))
+        return self._link.ended.result()
+
+    def drain(self) -> None:
+        """Have the instance finish what it works on, and what waits if nobody else takes from its
+        queue, and end. Returns at once."""
+        self._monitor.must_be_ours()
+        self._monitor.post(ev.Drain(self._link.key))
+
+    def set_width(self, width: int) -> None:
+        """Have at most so many of the instances behind its queue busy at once; those beyond are
+        warm spares, which take over at once from one that dies or is recycled."""
+        self._monitor.must_be_ours()
+        self._monitor.post(ev.SetWidth(self._link.mailbox.key, width))
+
+    def pause(self) -> Pause | None:
+        """What a throttled service holds its queue back for now (N23); None: nothing."""
+        self._monitor.must_be_ours()
+        return self._monitor.pause(self._link)
+
+    def allowed(self) -> int | None:
+        """How many requests of its queue may be under way while load comes back after a pause;
+        None: as many as there are instances."""
+        self._monitor.must_be_ours()
+        return self._monitor.allowed(self._link)
+
+    def stop(self, *, grace: float | str | None = None) -> None:
+        """Stop the agent: finish what was accepted, then up the ladder; wait for the end (N8).
+
+        Args:
+            grace: seconds to finish in; default: the agent's ``shutdown.grace``.
+        """
+        self._monitor.must_be_ours()
+        wait = self._link.settings.shutdown.grace if grace is None else seconds(grace, "grace")
+        self._monitor.post(ev.Stop(self._link.key, wait))
+        self.wait()
+
+    def restart(self) -> None:
+        """Give the agent a fresh process and wait until it is ready; not counted (N1).
+
+        Raises:
+            AgentError: it ended instead.
+        """
+        self._monitor.must_be_ours()
+        self._monitor.restart(self._link).result()
+
+    def wait(self) -> None:
+        """Wait until the agent has ended, however it ends."""
+        self._monitor.must_be_ours()
+        self._link.ended.exception()
+
+    def info(self) -> AgentInfo:
+        """The agent as it is now; its process is looked up by psutil."""
+        self._monitor.must_be_ours()
+        link = self._link
+        state, restarts, last_exit, request = self._monitor.look(link)
+        return inspect(
+            None if self.is_done() else link.pid,
+            name=link.name,
+            instance=link.key,
+            generation=link.generation,
+            state=state,
+            queue=len(link.mailbox),
+            restarts=restarts,
+            last_exit=last_exit,
+            request=request,
+        )
+
+    def output(self, stream: Stream = "stderr") -> str:
+        """The last 64 KiB that its processes have written on a stream, whatever wrote it.
+
+        What was written before an answer is there when you have the answer.
+
+        Raises:
+            ValueError: no such stream, or one that is not captured (``output="inherit"`` leaves
+                standard output to your program's own).
+        """
+        self._monitor.must_be_ours()
+        if stream not in get_args(Stream):
+            raise ValueError(f"stream={stream!r}; known: {', '.join(get_args(Stream))}")
+        kept = self._link.output
+        if stream == "stdout" and not kept.captures_stdout:
+            raise ValueError(
+                f"agent {self.name!r} writes on this program's own standard output; to have it "
+                "captured, register it with output='capture' or a path"
+            )
+        return kept.text(stream)
+
+    def running_state(self) -> str:
+        """One word for it (OTP): running, restarting or stopped."""
+        self._monitor.must_be_ours()
+        if self.is_done():
+            return "stopped"
+        state = self._monitor.look(self._link)[0]
+        return "running" if state in ("READY", "BUSY", "PAUSED", "DRAINING") else "restarting"
+
+    def cancel(self) -> None:
+        """End the agent now (N14): its request in flight gets `Aborted`, it ends CANCELLED.
+
+        Returns at once; `await_result` waits for the end. Calling it again changes nothing.
+        """
+        self._monitor.must_be_ours()
+        self._monitor.post(ev.Cancel(self._link.key))
+
+    def status(self) -> AgentStatus:
+        """RUNNING until the agent, its process included, has ended; then how it ended."""
+        self._monitor.must_be_ours()
+        return self._link.status
+
+    def is_done(self) -> bool:
+        """Whether the agent has ended."""
+        self._monitor.must_be_ours()
+        return self._link.status is not AgentStatus.RUNNING
+
+    def failure(self) -> BaseException | None:
+        """What it has ended with; None while it runs, and where nothing was wrong."""
+        self._monitor.must_be_ours()
+        ended = self._link.ended
+        return ended.exception() if ended.done() else None
+
+    def __repr__(self) -> str:
+        return f"<OrchestratedHandle name={self.name!r} status={self._link.status.name}>"
+
+
+def _timeout(given: float | str | None) -> float | None:
+    return None if given is None else seconds(given, "timeout")
+
+
+def _retries(given: int | None) -> int | None:
+    return None if given is None else whole_number(given, "retries")

@@ -1,0 +1,146 @@
+"""What is registered: names, factories, settings, and who is whose child. Nothing runs here."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from procorch.errors import AgentError, PluginError
+from procorch.runtime.submit import seal
+from procorch.supervision.settings import AgentSettings
+
+
+@dataclass(slots=True)
+class Entry:
+    """One registered agent.
+
+    Args:
+        factory: sealed at registration.
+        given: the settings as they were given; what was left out is filled in when it is spawned.
+        max_restarts: the orchestrator's budget at the time of registration (seed).
+    """
+
+    name: str
+    factory: bytes = field(repr=False)
+    parent: str | None
+    given: dict[str, Any]
+    max_restarts: int | None
+    children: list[str] = field(default_factory=list)
+
+    def settings(self, channel_buffer: int, policy: object) -> AgentSettings:
+        """The settings in force: its own, then the orchestrator's, then the policy's, then 3."""
+        given = {"channel_buffer": channel_buffer, **self.given}
+        if "max_restarts" not in given and given.get("restart") != "temporary":
+            budget = self.max_restarts
+            if budget is None:
+                budget = getattr(policy, "max_restarts", None)
+            if isinstance(budget, int):
+                given["max_restarts"] = budget
+        return AgentSettings.of(given)
+
+
+class Registry:
+    """Agents by name, in order of registration. A call that is refused changes nothing."""
+
+    def __init__(self) -> None:
+        self._entries: dict[str, Entry] = {}
+        self._lock = threading.RLock()
+
+    def add(
+        self,
+        name: str,
+        parent: str | None,
+        factory: Callable[[], Any],
+        given: dict[str, Any],
+        max_restarts: int | None,
+    ) -> None:
+        """See `AgentOrchestrator.add_agent` and `AgentOrchestrator.add_child`."""
+        if not isinstance(name, str) or not name:
+            raise TypeError(f"an agent's name must be a non-empty string, not {name!r}")
+        if name != name.encode(errors="ignore").decode():
+            raise ValueError(f"an agent's name must be text that UTF-8 can carry, not {name!r}")
+        settings = AgentSettings.of(given)
+        if parent is None and given.get("link", "record") != "record":
+            raise ValueError(f"link={given['link']!r}: agent {name!r} has no parent to link to")
+        self._check(name, parent)
+        if parent is not None:
+            _check_group(self._entries[parent], name, settings)
+        try:
+            data = seal(factory)
+        except AgentError as error:
+            error.agent = name
+            raise
+        with self._lock:
+            self._check(name, parent)  # again: another thread may have been faster
+            if parent is not None:
+                self._entries[parent].children.append(name)
+            self._entries[name] = Entry(name, data, parent, dict(given), max_restarts)
+
+    def _check(self, name: str, parent: str | None) -> None:
+        if parent is not None and parent not in self._entries:
+            raise ValueError(f"parent agent '{parent}' not registered")
+        if name in self._entries:
+            raise ValueError(f"agent '{name}' already registered")
+
+    def remove(self, name: str) -> None:
+        """Forget an agent.
+
+        Raises:
+            PluginError: no such agent.
+            ValueError: it has children.
+        """
+        with self._lock:
+            entry = self.must_be_childless(name)
+            if entry.parent is not None:
+                self._entries[entry.parent].children.remove(name)
+            del self._entries[name]
+
+    def must_be_childless(self, name: str) -> Entry:
+        """The entry of an agent that may be removed; raises like `remove`."""
+        entry = self[name]
+        if entry.children:
+            raise ValueError(
+                f"agent {name!r} has children ({', '.join(entry.children)}): remove them first"
+            )
+        return entry
+
+    def __getitem__(self, name: str) -> Entry:
+        entry = self._entries.get(name)
+        if entry is None:
+            raise PluginError("orchestrator", f"agent not registered: {name}")
+        return entry
+
+    def get(self, name: str) -> Entry | None:
+        """The entry of a name, or None."""
+        return self._entries.get(name)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._entries
+
+    def names(self) -> list[str]:
+        """All names in order of registration."""
+        return list(self._entries)
+
+    def subtree(self, root: str) -> Iterator[Entry]:
+        """``root`` and everything below it: parents first, siblings in order of registration."""
+        stack = [root]
+        while stack:
+            entry = self[stack.pop()]
+            yield entry
+            stack += reversed(entry.children)
+
+    def tops(self) -> list[str]:
+        """The agents without a parent."""
+        return [name for name, entry in self._entries.items() if entry.parent is None]
+
+
+def _check_group(parent: Entry, name: str, settings: AgentSettings) -> None:
+    """The parent's intensity must be one that the child's backoff can exceed (N2)."""
+    intensity = parent.given.get("intensity")
+    if intensity is not None:
+        try:
+            intensity.check_against(settings.backoff)
+        except ValueError as error:
+            raise ValueError(f"agent {name!r} in the group of {parent.name!r}: {error}") from None

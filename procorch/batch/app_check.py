@@ -1,0 +1,58 @@
+"""An app looked at in a worker: whether it can be had, and what a journal keeps of it."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from procorch.agents.apps import App, AppError, Facts
+from procorch.batch import identity
+from procorch.errors import AgentCrashed
+
+if TYPE_CHECKING:
+    from procorch.api.orchestrator import AgentOrchestrator
+
+
+def examine(app: App, orchestrator: AgentOrchestrator, *, bytecode: bool = True) -> App:
+    """The app with its facts, without importing it into this process.
+
+    Args:
+        orchestrator: starts the worker; nothing is left of it there, except after an error.
+        bytecode: Python may write what it has compiled.
+
+    Raises:
+        AppError: it cannot be had.
+        AgentError: there is no worker to look at it.
+    """
+    from procorch.api.orchestrator import (
+        numbered_apart,  # not in the worker, which needs `_examiner`
+    )
+
+    orchestrator.add_agent("app", functools.partial(_examiner, app, bytecode))
+    try:
+        with numbered_apart():
+            reply = orchestrator.spawn("app").deliver(None)
+        found = reply.result().output
+    except AgentCrashed as error:
+        how = error.signal or f"exit code {error.exitcode}"
+        raise AppError(f"{app.text!r} ends the process that imports it: {how}") from error
+    orchestrator.remove("app")
+    if isinstance(found, str):
+        raise AppError(found)
+    return dataclasses.replace(app, facts=found)
+
+
+def _examiner(app: App, bytecode: bool) -> Callable[[Any], Facts | str]:
+    def look(message: Any) -> Facts | str:
+        sys.dont_write_bytecode |= not bytecode
+        try:
+            factory = app.load()
+        except AppError as error:
+            return str(error)
+        name, folder = identity.name_of(factory), identity.folder_of(factory)
+        return Facts(app.module(), name, identity.describe(factory), folder)
+
+    return look

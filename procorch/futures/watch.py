@@ -1,0 +1,178 @@
+"""Events for whoever watches (N18): bounded for each reader, never a burden to the monitor."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Iterator
+from typing import TYPE_CHECKING
+
+from procorch.futures.fork_guard import must_be_ours
+from procorch.supervision import notices
+from procorch.supervision.notices import Notice
+
+if TYPE_CHECKING:
+    import asyncio
+
+BACKLOG = 1024
+"""Events kept for a reader that is behind; older ones are dropped, and it is told how many."""
+
+
+class EventStream(Iterator[Notice], AsyncIterator[Notice]):
+    """Events as they come; iterate with ``for`` or ``async for``.
+
+    The stream of one agent ends after the agent's end, that of an orchestrator when it is closed. A
+    reader that falls behind gets a ``Lost`` event in place of those that were dropped.
+    """
+
+    def __init__(self, agent: str | None, forget: Callable[[EventStream], None]) -> None:
+        self.agent = agent
+        self._forget = forget
+        self._backlog: deque[Notice] = deque()
+        self._lost = 0
+        self._over = False
+        self._owner = os.getpid()
+        self._changed = threading.Condition(threading.Lock())
+        self._wakers: list[Callable[[], None]] = []
+
+    def put(self, notice: Notice) -> None:
+        """The monitor's part: one more event."""
+        with self._changed:
+            if len(self._backlog) >= BACKLOG:
+                self._backlog.popleft()
+                self._lost += 1
+            self._backlog.append(notice)
+            self._wake()
+
+    def end(self) -> None:
+        """The monitor's part: nothing more will come."""
+        with self._changed:
+            self._over = True
+            self._wake()
+
+    def close(self) -> None:
+        """Stop watching; iteration ends."""
+        must_be_ours(self._owner)
+        self._forget(self)
+        self.end()
+
+    def _wake(self) -> None:
+        self._changed.notify_all()
+        wakers, self._wakers = self._wakers, []
+        for waker in wakers:
+            waker()
+
+    def _take(self) -> Notice | None:
+        if self._lost and self._backlog:
+            first = self._backlog[0]
+            lost = notices.Lost(
+                agent=first.agent, generation=first.generation, at=first.at, count=self._lost
+            )
+            self._lost = 0
+            return lost
+        return self._backlog.popleft() if self._backlog else None
+
+    def __iter__(self) -> EventStream:
+        return self
+
+    def __next__(self) -> Notice:
+        must_be_ours(self._owner)
+        with self._changed:
+            while (notice := self._take()) is None:
+                if self._over:
+                    raise StopIteration
+                self._changed.wait()
+            return notice
+
+    def __aiter__(self) -> EventStream:
+        return self
+
+    async def __anext__(self) -> Notice:
+        must_be_ours(self._owner)
+        import asyncio
+
+        loop = asyncio.get_running_loop()
+        while True:
+            arrived: asyncio.Future[None] = loop.create_future()
+            with self._changed:
+                if (notice := self._take()) is not None:
+                    return notice
+                if self._over:
+                    raise StopAsyncIteration
+                self._wakers.append(_waker(loop, arrived))
+            await arrived
+
+
+def _waker(loop: asyncio.AbstractEventLoop, arrived: asyncio.Future[None]) -> Callable[[], None]:
+    def settle() -> None:
+        if not arrived.done():
+            arrived.set_result(None)
+
+    def wake() -> None:
+        with contextlib.suppress(RuntimeError):  # the loop was closed: nobody waits any more
+            loop.call_soon_threadsafe(settle)
+
+    return wake
+
+
+class Hub:
+    """Hands each event to those who watch. Written by the monitor, read from any thread."""
+
+    def __init__(self) -> None:
+        self._streams: list[EventStream] = []
+        self._running: dict[str, int] = {}
+        self._last: dict[str, Notice] = {}
+        self._over = False
+        self._lock = threading.Lock()
+
+    @property
+    def watched(self) -> bool:
+        """Whether anybody watches."""
+        return bool(self._streams)
+
+    def watch(self, agent: str | None) -> EventStream:
+        """A stream of the events of one agent, or of all; of one that has ended, its end."""
+        stream = EventStream(agent, self._forget)
+        with self._lock:
+            if agent is not None and not self._running.get(agent) and agent in self._last:
+                stream.put(self._last[agent])
+                stream.end()
+            elif self._over:
+                stream.end()
+            else:
+                self._streams.append(stream)
+        return stream
+
+    def began(self, agent: str) -> None:
+        """One more instance of ``agent`` runs."""
+        with self._lock:
+            self._running[agent] = self._running.get(agent, 0) + 1
+
+    def publish(self, notice: Notice) -> None:
+        """One event happened."""
+        ended = isinstance(notice, notices.Stopped)
+        with self._lock:
+            if ended:
+                self._last[notice.agent] = notice
+                self._running[notice.agent] = self._running.get(notice.agent, 1) - 1
+            for stream in self._streams[:]:
+                if stream.agent is None or stream.agent == notice.agent:
+                    stream.put(notice)
+                    if ended and stream.agent and not self._running.get(notice.agent):
+                        stream.end()
+                        self._streams.remove(stream)
+
+    def close(self) -> None:
+        """The orchestrator is closed: all streams end."""
+        with self._lock:
+            self._over = True
+            for stream in self._streams:
+                stream.end()
+            self._streams.clear()
+
+    def _forget(self, stream: EventStream) -> None:
+        with self._lock:
+            if stream in self._streams:
+                self._streams.remove(stream)

@@ -1,0 +1,75 @@
+"""What a worker and its parent have in common, before either of them uses it."""
+
+from __future__ import annotations
+
+import os
+import socket
+from types import TracebackType
+from typing import Self
+
+from procorch.launch.base import Stream
+from procorch.launch.output_pipes import standard_output
+from procorch.wire.status import StatusPage
+
+
+class Ends:
+    """What a worker and its parent share: a socket pair, a status page, pipes for its output.
+
+    A context manager: the worker's ends are closed when the block is left, the parent's as well if
+    that was by an exception.
+
+    Args:
+        capture: its standard output gets a pipe, too, and is not this process's own.
+
+    Attributes:
+        passed: the worker's descriptors: socket, status page, standard output, standard error.
+        pipes: the parent's ends of its output.
+    """
+
+    def __init__(self, *, capture: bool) -> None:
+        self.passed: list[int] = []
+        self.pipes: dict[Stream, int] = {}
+        self.ours, theirs = socket.socketpair()
+        self.passed.append(theirs.detach())
+        try:
+            self.passed.append(StatusPage.create())
+            self.page = StatusPage(self.passed[1])
+        except OSError:
+            self.ours.close()
+            self._close_theirs()
+            raise
+        try:
+            if capture:
+                self._pipe("stdout")
+            else:
+                self.passed.append(standard_output())
+            self._pipe("stderr")
+        except OSError:
+            self._close_ours()
+            self._close_theirs()
+            raise
+
+    def _pipe(self, stream: Stream) -> None:
+        self.pipes[stream], theirs = os.pipe2(os.O_CLOEXEC)
+        self.passed.append(theirs)
+
+    def _close_theirs(self) -> None:
+        for fd in self.passed:
+            os.close(fd)
+
+    def _close_ours(self) -> None:
+        self.ours.close()
+        self.page.close()
+        for fd in self.pipes.values():
+            os.close(fd)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:  # fmt: skip
+        self._close_theirs()
+        if error is not None:
+            self._close_ours()

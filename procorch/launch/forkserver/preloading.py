@@ -1,0 +1,81 @@
+"""In the zygote, before the first fork: load what the user wants preloaded.
+
+A process that has threads must never be forked (architecture, rule 10): a lock that one of them
+holds at that moment stays locked in the worker for ever. A thread cannot be taken back, either. So
+when a module turns out to start one, the zygote begins anew in the same process (exec), without
+that module: the workers that need it import it themselves.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import sys
+import threading
+import traceback
+from collections.abc import Callable, Sequence
+from typing import Any, NoReturn
+
+from multiprocess import util
+
+from procorch.agents.import_path import own_first
+
+_LONGEST = 1000
+"""Characters of an error that are passed on."""
+
+_AGAIN = """\
+import json, sys
+with open(int(sys.argv[1]), encoding="ascii") as file:
+    sys.argv, sys.path, args = json.load(file)
+from procorch.launch.forkserver.server import main
+main(*args)
+"""
+
+
+def load(modules: Sequence[str], warn: Callable[[str, str], None]) -> list[str] | None:
+    """Import the modules.
+
+    Args:
+        warn: called with the name of a module that is left out, and why.
+
+    Returns:
+        None; or, if one of them has started a thread, those to try again without it.
+    """
+    own = set(threading.enumerate())
+    good: list[str] = []
+    for index, module in enumerate(modules):
+        try:
+            importlib.import_module(module)
+            good.append(module)
+        except BaseException as error:  # the user's module: whatever it raises
+            warn(module, _in_words(error))
+        new = set(threading.enumerate()) - own
+        if new:
+            names = ", ".join(sorted(repr(thread.name) for thread in new))
+            if module in good:
+                good.remove(module)
+                warn(module, f"it starts a thread ({names}), which no fork copies")
+            return [*good, *modules[index + 1 :]]
+    return None
+
+
+def _in_words(error: BaseException) -> str:
+    """Safe to send, whatever the error's own methods do."""
+    text = "".join(traceback.format_exception_only(error)).strip()[:_LONGEST]
+    return text.encode("utf-8", "replace").decode()
+
+
+def begin_again(control_fd: int, *args: Any) -> NoReturn:
+    """Become a fresh zygote: same process, socket and place below the supervisor, no threads.
+
+    Args:
+        control_fd: like the other arguments, for `nursery.main`; stays open.
+    """
+    memory = os.memfd_create("procorch-start", 0)
+    with open(os.dup(memory), "w", encoding="ascii") as file:
+        json.dump([sys.argv, own_first(sys.path), [control_fd, *args]], file)
+    os.lseek(memory, 0, os.SEEK_SET)
+    os.set_inheritable(control_fd, True)
+    flags = util._args_from_interpreter_flags()
+    os.execv(sys.executable, [sys.executable, *flags, "-c", _AGAIN, str(memory)])

@@ -1,0 +1,303 @@
+"""What runs in the zygote: fork a worker a command, reap it, say so; nothing else, and never fail.
+
+The zygote is a process of one thread, started clean, with the modules that workers need already
+loaded, so a worker is one ``fork`` away. It is the parent of all workers, and the *subreaper* of
+whatever they start: what outlives a worker, however often it forked, comes here and not to init.
+
+What it promises:
+
+* A command that fails (no descriptor left, fork refused) is answered with why, and harms no other.
+* The group of a worker that has died is killed while its zombie still holds the number: after that
+  the number may be somebody else's.
+* It ends when its control socket closes, which the kernel does when the supervisor dies of whatever
+  cause, and takes every descendant with it. A child that the supervisor's program has forked may
+  hold that socket open, so the supervisor's own end counts as well (a pidfd). Workers have armed a
+  death signal against the zygote, so they end as well when it is itself killed.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import ctypes
+import gc
+import importlib
+import os
+import select
+import signal
+import socket
+import sys
+import threading
+import time
+import traceback
+from array import array
+from collections.abc import Sequence
+from typing import NoReturn
+
+import msgspec
+from msgspec import Struct
+
+_PR_SET_PDEATHSIG = 1
+_PR_SET_CHILD_SUBREAPER = 36
+_ENDING = (signal.SIGTERM, signal.SIGHUP)
+LAST_WAIT = 5.0
+"""Seconds that killed descendants get to go; one in uninterruptible sleep may take for ever."""
+MESSAGE = 65536
+_PASSED = 4
+"""Descriptors of a worker: socket, status page, standard output, standard error."""
+
+
+class Start(Struct, frozen=True, tag="start"):
+    """To the zygote, with the worker's descriptors (`_PASSED`): fork a worker."""
+
+    worker: int
+
+
+class Born(Struct, frozen=True, tag="born"):
+    """From the zygote, with a pidfd: the worker exists."""
+
+    worker: int
+    pid: int
+
+
+class Refused(Struct, frozen=True, tag="refused"):
+    """From the zygote: there is no worker, and why."""
+
+    worker: int
+    why: str
+
+
+class Ended(Struct, frozen=True, tag="ended"):
+    """From the zygote: the worker has ended; ``status`` like ``Popen.returncode``, ``peak_rss`` the
+    most memory in bytes that it held at a time since its last request began."""
+
+    worker: int
+    status: int
+    peak_rss: int
+
+
+class Warned(Struct, frozen=True, tag="warned"):
+    """From the zygote: a module of ``preload`` is left out, and why; workers start without it."""
+
+    module: str
+    why: str
+
+
+Report = Born | Refused | Ended | Warned
+encode = msgspec.msgpack.Encoder().encode
+decode_start = msgspec.msgpack.Decoder(Start).decode
+decode_report: msgspec.msgpack.Decoder[Report] = msgspec.msgpack.Decoder(Report)
+
+
+def main(control_fd: int, preload: list[str], sys_path: list[str], supervisor: int) -> None:
+    """Serve until the control socket closes or the supervisor is gone.
+
+    Args:
+        control_fd: a connected SOCK_SEQPACKET socket.
+        preload: modules to import before the first fork.
+        supervisor: pid of the process that made this one.
+    """
+    libc = ctypes.CDLL(None)
+    # While it loads modules it looks at nothing else.
+    libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    try:
+        supervisor_fd = os.pidfd_open(supervisor)
+    except ProcessLookupError:
+        return
+    if os.getppid() != supervisor:  # it died before, and the number is somebody else's by now
+        return
+    if os.getsid(0) != os.getpid():  # not if it has begun again
+        os.setsid()
+    for signum in (signal.SIGINT, *_ENDING):
+        signal.signal(signum, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+    libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    control = socket.socket(fileno=control_fd)
+    os.set_inheritable(control_fd, False)
+    # Imported here, before the first fork, and not at the head of this module, which the parent
+    # imports for the messages alone.
+    importlib.import_module("procorch.worker.main")
+    from procorch.agents import import_path
+    from procorch.launch.forkserver import preloading
+
+    import_path.use(sys_path)
+
+    again = preloading.load(preload, lambda name, why: _warn(control, name, why))
+    if again is not None:
+        preloading.begin_again(control_fd, again, sys_path, supervisor)
+    from procorch.worker import process_title
+
+    process_title.show(b"procorch-zygote", f"procorch: zygote of process {supervisor}")
+    gc.collect()
+    gc.freeze()  # a collection in a worker need not touch, and so copy, what all share
+    # From here on the loop notices the supervisor's death and takes all descendants along; this
+    # has it go on if somebody has stopped it.
+    libc.prctl(_PR_SET_PDEATHSIG, signal.SIGCONT, 0, 0, 0)
+    with control:
+        Nursery(control, supervisor_fd).serve()
+
+
+def _warn(control: socket.socket, module: str, why: str) -> None:
+    with contextlib.suppress(OSError):  # nobody listens; the loop will see that
+        control.send(encode(Warned(module, why)))
+
+
+class Nursery:
+    """The zygote's loop.
+
+    Args:
+        control: the socket to the supervisor.
+        supervisor_fd: the supervisor's pidfd.
+    """
+
+    def __init__(self, control: socket.socket, supervisor_fd: int) -> None:
+        self._control = control
+        self._supervisor = supervisor_fd
+        self._workers: dict[int, int] = {}
+        self._pid = os.getpid()
+        self._woken, self._wake = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        # Kept open: reaping must not depend on there being a descriptor left.
+        self._below = os.open(f"/proc/self/task/{self._pid}/children", os.O_RDONLY | os.O_CLOEXEC)
+        signal.signal(signal.SIGCHLD, lambda signum, frame: None)
+        signal.set_wakeup_fd(self._wake, warn_on_full_buffer=False)
+
+    def serve(self) -> None:
+        """Fork and reap until the supervisor is gone; then end everything below."""
+        poll = select.poll()
+        poll.register(self._control, select.POLLIN)
+        poll.register(self._woken, select.POLLIN)
+        poll.register(self._supervisor, select.POLLIN)
+        try:
+            while True:
+                ready = {fd for fd, _ in poll.poll()}
+                if self._supervisor in ready:
+                    break
+                if self._woken in ready:
+                    with contextlib.suppress(BlockingIOError):
+                        os.read(self._woken, MESSAGE)
+                    self._reap()
+                if self._control.fileno() in ready and not self._take_command():
+                    break
+        except OSError:
+            pass  # The control socket is broken, which is what its end of file means, too.
+        self._end_descendants()
+
+    def _take_command(self) -> bool:
+        data, ancillary, _, _ = self._control.recvmsg(MESSAGE, socket.CMSG_SPACE(4 * _PASSED))
+        descriptors = array("i")
+        for level, kind, payload in ancillary:
+            if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
+                descriptors.frombytes(payload[: len(payload) // 4 * 4])
+        if not data:
+            return False
+        worker = decode_start(data).worker
+        try:
+            if len(descriptors) != _PASSED:
+                raise OSError("no descriptors left in the zygote")
+            self._fork(worker, descriptors)
+        except OSError as error:
+            self._control.send(encode(Refused(worker, str(error))))
+        finally:
+            for fd in descriptors:
+                os.close(fd)
+        return True
+
+    def _fork(self, worker: int, descriptors: Sequence[int]) -> None:
+        # A worker may be told to end as soon as it is born. What the zygote ignores is lost, but
+        # what it blocks waits until the worker has its own signal handling.
+        signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)
+        pid = os.fork()
+        if pid == 0:
+            self._become_worker(*descriptors)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDING)
+        # A worker that dies at once is a zombie until it is reaped below, so this finds it.
+        try:
+            pidfd = os.pidfd_open(pid)
+        except OSError:
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
+            raise
+        self._workers[pid] = worker
+        try:
+            socket.send_fds(self._control, [encode(Born(worker, pid))], [pidfd])
+        finally:
+            os.close(pidfd)
+
+    def _become_worker(self, sock: int, page: int, out: int, err: int) -> NoReturn:
+        """In the child: nothing of the zygote's may show."""
+        signal.set_wakeup_fd(-1)
+        for signum in (signal.SIGCHLD, *_ENDING):
+            signal.signal(signum, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDING)
+        self._control.close()
+        for fd in (self._supervisor, self._woken, self._wake, self._below):
+            os.close(fd)
+        atexit._clear()
+        gc.unfreeze()
+        code = 1
+        from procorch.worker.fork_guard import exit_code
+
+        try:
+            from procorch.worker.main import main as work
+
+            work(sock, page, out, err, self._pid)
+            code = 0
+        except SystemExit as leaving:
+            code = exit_code(leaving)
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            _leave(code)
+
+    def _reap(self) -> None:
+        while (pid := _zombie()) is not None:
+            worker = self._workers.pop(pid, None)
+            if worker is not None:
+                with contextlib.suppress(ProcessLookupError, PermissionError):
+                    os.killpg(pid, signal.SIGKILL)
+            _, status, usage = os.wait4(pid, 0)
+            if worker is not None:  # first of all: a caller waits for it
+                code, peak = os.waitstatus_to_exitcode(status), usage.ru_maxrss * 1024
+                self._control.send(encode(Ended(worker, code, peak)))
+            # Workers adopt the orphans below them, so a child here that is no worker was below one
+            # that has died: it has left its group, and goes with it all the same.
+            for stray in self._children():
+                if stray not in self._workers:
+                    os.kill(stray, signal.SIGKILL)
+
+    def _end_descendants(self) -> None:
+        """Kill whatever is below this process, level by level: orphans come up here for it."""
+        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGCHLD])  # to wait for it
+        until = time.monotonic() + LAST_WAIT
+        while (below := self._children()) and time.monotonic() < until:
+            for pid in below:
+                os.kill(pid, signal.SIGKILL)  # ours, and not reaped: the number is still its own
+            while (ended := _zombie()) is not None:
+                os.waitpid(ended, 0)
+            signal.sigtimedwait([signal.SIGCHLD], 0.05)
+
+    def _children(self) -> list[int]:
+        os.lseek(self._below, 0, os.SEEK_SET)
+        listed = b"".join(iter(lambda: os.read(self._below, MESSAGE), b""))
+        return [int(pid) for pid in listed.split()]
+
+
+def _leave(code: int) -> NoReturn:
+    """End a forked worker as an interpreter ends: its threads, its exit handlers, its output."""
+    try:
+        threading._shutdown()  # type: ignore[attr-defined]
+        atexit._run_exitfuncs()
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(OSError, ValueError, AttributeError):
+                stream.flush()
+    finally:
+        os._exit(code)
+
+
+def _zombie() -> int | None:
+    """A child that has ended and is not reaped."""
+    try:
+        ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    except ChildProcessError:
+        return None
+    return None if ended is None else ended.si_pid

@@ -1,0 +1,44 @@
+"""Which launcher a start method means."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+
+from procorch.launch.base import Launcher
+
+METHODS = ("zygote", "spawn")
+
+
+def start_method(given: str | None) -> str:
+    """The start method in force: the given one, ``PROCORCH_START_METHOD``, or the best there is.
+
+    Raises:
+        ValueError: there is no such method, or not on this system.
+    """
+    method = given or os.environ.get("PROCORCH_START_METHOD")
+    if method is None:
+        return "zygote" if sys.platform == "linux" else "spawn"
+    if method not in METHODS:
+        raise ValueError(f"start_method={method!r}; known: {', '.join(METHODS)}")
+    if method == "zygote" and sys.platform != "linux":
+        raise ValueError("start_method='zygote' needs Linux; use 'spawn'")
+    return method
+
+
+def launcher(
+    method: str, max_frame: int, preload: Sequence[str], sys_path: Sequence[str]
+) -> Launcher:
+    """A launcher for ``method``; what it does not need is not imported."""
+    if os.getpid() == 1:
+        from procorch.worker.orphans import reap_as_first
+
+        reap_as_first()
+    if method == "zygote":
+        from procorch.launch.forkserver.client import ZygoteLauncher
+
+        return ZygoteLauncher(max_frame, preload, sys_path)
+    from procorch.launch.spawn import SpawnLauncher
+
+    return SpawnLauncher(max_frame)

@@ -1,0 +1,74 @@
+"""What a worker takes over from the program, as it is at the moment when the worker is started.
+
+A zygote has what the program had when the zygote was started. So the program sends what may have
+changed, with every start: a worker and its replacement are then the same whichever the start
+method. Not sent is what the system forbids to change (a hard limit that was lowered).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import resource
+import sys
+from collections.abc import Iterator
+from multiprocessing import process
+
+from procorch.wire.headers import Surroundings
+
+_LIMITS = sorted(number for name, number in vars(resource).items() if name.startswith("RLIMIT_"))
+
+
+def gather() -> Surroundings:
+    """The surroundings of this process."""
+    folder = b""
+    with contextlib.suppress(OSError):  # it has been deleted
+        folder = os.getcwdb()
+    return Surroundings(
+        environ=list(os.environb.items()),
+        folder=folder,
+        argv=[os.fsencode(arg) for arg in sys.argv],
+        umask=_umask(),
+        limits=[(number, *resource.getrlimit(number)) for number in _LIMITS],
+        authkey=bytes(process.current_process().authkey),
+    )
+
+
+def adopt(given: Surroundings) -> None:
+    """Take over what the program has changed since this process, or its zygote, was started.
+
+    What is as it was then is left alone: a module of ``preload`` may have changed it here.
+    """
+    before, after = dict(_at_start.environ), dict(given.environ)
+    for name in before.keys() - after.keys():
+        os.environb.pop(name, None)
+    for name, value in after.items():
+        if before.get(name) != value:
+            os.environb[name] = value
+    if given.folder not in (b"", _at_start.folder):
+        with contextlib.suppress(OSError):  # deleted meanwhile, or not for this user any more
+            os.chdir(given.folder)
+    if given.argv != _at_start.argv:
+        sys.argv[:] = [os.fsdecode(arg) for arg in given.argv]
+    if given.umask is not None and given.umask != _at_start.umask:
+        os.umask(given.umask)
+    for limit in set(given.limits) - set(_at_start.limits):
+        with contextlib.suppress(OSError, ValueError):
+            resource.setrlimit(limit[0], limit[1:])
+    # Proxies of a multiprocessing.Manager prove with it that they come from this program.
+    process.current_process().authkey = given.authkey
+
+
+def _umask() -> int | None:
+    # To ask the system call is to set it, for all threads.
+    with contextlib.suppress(OSError), open("/proc/self/status", "rb") as status:
+        return next(_umasks(status), None)
+    return None
+
+
+def _umasks(lines: Iterator[bytes]) -> Iterator[int]:
+    return (int(line.split()[1], 8) for line in lines if line.startswith(b"Umask:"))
+
+
+_at_start = gather()
+"""Of a worker: what its zygote had before it loaded anything, or what it was born with itself."""

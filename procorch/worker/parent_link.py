@@ -1,0 +1,186 @@
+"""The worker's line to its parent: requests come in, and what the agent asks others goes out.
+
+The main thread reads the line between requests. While a request runs, whoever waits for an answer
+to a question of its own reads it: the main thread, or a thread that the agent started. One reads,
+the others wait for it; what is read for somebody else is left where that one finds it.
+
+Each question gets one answer. A request that is cancelled while it waits for one has the question
+forgotten: its agent is told, and the answer, which comes all the same, is thrown away.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import itertools
+import os
+import select
+import threading
+from collections import deque
+
+from procorch.wire import headers
+from procorch.wire.channel import Channel
+from procorch.wire.frame import Frame, Kind
+from procorch.wire.payload import Parts
+from procorch.worker.fork_guard import leave_if_forked
+
+_ANSWERS = (Kind.ANSWER, Kind.ANSWER_ERROR)
+
+
+def wait_for_frame(source: Channel | int) -> None:
+    """Wait until there is something to read. An interrupt comes out of here, and nowhere below."""
+    poll = select.poll()  # `select.select` refuses descriptors from 1024 on, and ours may be one
+    poll.register(source, select.POLLIN)
+    try:
+        poll.poll()
+    except OSError as error:
+        if error.errno != errno.EINVAL:
+            raise
+        # The agent has set RLIMIT_NOFILE below the number of descriptors asked about, to 0.
+        select.select([source], [], [])
+
+
+class Line:
+    """Frames to and from the parent; safe to use from any thread of the worker.
+
+    Args:
+        generation: goes with every frame.
+    """
+
+    def __init__(self, channel: Channel, generation: int) -> None:
+        self._channel = channel
+        self._generation = generation
+        self._writing = threading.Lock()
+        self._changed = threading.Condition()
+        self._someone_reads = False
+        self._main_waits = False
+        self._news = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        self._answers: dict[int, Frame] = {}
+        self._forgotten: set[int] = set()
+        self._rest: deque[Frame] = deque()
+        self._numbers = itertools.count(1)
+        self._closed = False
+
+    def send(self, kind: Kind, number: int, head: bytes, body: Parts = ()) -> None:
+        """Send a frame. Without a parent there is no use for this process, and it ends."""
+        leave_if_forked()
+        try:
+            with self._writing:
+                self._channel.send(kind, self._generation, number, head, body)
+        except OSError:
+            os._exit(1)
+
+    def next_request(self) -> Frame | None:
+        """What the parent wants next; None when it is gone."""
+        return self._receive(None)
+
+    def ask(self, head: bytes, body: Parts) -> Frame | None:
+        """Put a question and wait for its answer; None when the parent is gone."""
+        number = self.put(head, body)
+        try:
+            return self.answer(number)
+        except BaseException:
+            with self._changed:
+                if self._answers.pop(number, None) is None:
+                    self._forgotten.add(number)
+            self.forget(number)
+            raise
+
+    def piece(self, request: int, text: bytes, *, confirm: bool) -> int:
+        """Send a piece of an answer.
+
+        Args:
+            confirm: it is to be confirmed that it was read.
+
+        Returns:
+            The number for `confirmed` or `answer`, one of which has to be called; else 0.
+        """
+        number = next(self._numbers) if confirm else 0
+        self.send(Kind.DELTA, request, headers.encode(headers.DeltaHead(number)), [text])
+        return number
+
+    def confirmed(self, number: int) -> None:
+        """Wait until a piece has been read, or nobody reads any more."""
+        try:
+            self.answer(number)
+        except BaseException:
+            with self._changed:
+                if self._answers.pop(number, None) is None:
+                    self._forgotten.add(number)
+            raise
+
+    def put(self, head: bytes, body: Parts) -> int:
+        """Put a question; its number is for `answer`, which has to be called, and `forget`."""
+        number = next(self._numbers)
+        self.send(Kind.ASK, number, head, body)
+        return number
+
+    def answer(self, number: int) -> Frame | None:
+        """Wait for the answer to a question; None when the parent is gone."""
+        return self._receive(number)
+
+    def forget(self, number: int) -> None:
+        """The answer is not wanted any more; that it is not is what will be answered."""
+        self.send(Kind.FORGET, number, b"")
+
+    def close(self) -> None:
+        """Nothing more will be read: whoever waits for an answer has waited in vain."""
+        leave_if_forked()
+        self._channel.stop_reading()
+
+    def _receive(self, answer: int | None) -> Frame | None:
+        """Wait for the answer of that number, or for a frame that is no answer."""
+        leave_if_forked()
+        while True:
+            with self._changed:
+                while True:
+                    if answer is not None and answer in self._answers:
+                        return self._answers.pop(answer)
+                    if answer is None and self._rest:
+                        return self._rest.popleft()
+                    if self._closed:
+                        return None
+                    if not self._someone_reads:
+                        break
+                    self._wait_for_the_reader()
+                self._someone_reads = True
+            frame = None
+            try:
+                if not self._channel.has_frame:
+                    wait_for_frame(self._channel)
+                frame = self._channel.receive_one()
+            finally:
+                # Also when a cancelled request is torn out of here: the next reader goes on.
+                with self._changed:
+                    self._someone_reads = False
+                    if frame is not None and frame.kind in _ANSWERS:
+                        if frame.request in self._forgotten:
+                            self._forgotten.remove(frame.request)
+                        else:
+                            self._answers[frame.request] = frame
+                    elif frame is not None:
+                        self._rest.append(frame)
+                    else:
+                        self._closed = self._channel.eof
+                    self._changed.notify_all()
+                    if self._main_waits:
+                        os.eventfd_write(self._news, 1)
+
+    def _wait_for_the_reader(self) -> None:
+        """Until it has read something; called with the lock held.
+
+        The main thread waits without it, where it can be interrupted: a condition cannot be left by
+        an exception without the risk of leaving its lock in disorder.
+        """
+        if threading.current_thread() is not threading.main_thread():
+            self._changed.wait()
+            return
+        self._main_waits = True
+        self._changed.release()
+        try:
+            wait_for_frame(self._news)
+        finally:
+            self._changed.acquire()
+            self._main_waits = False
+            with contextlib.suppress(BlockingIOError):
+                os.eventfd_read(self._news)
