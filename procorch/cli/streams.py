@@ -132,12 +132,20 @@ def separated() -> Iterator[None]:
                 with contextlib.suppress(OSError, ValueError):
                     shown.flush()
                 os.dup2(fd, 1)
-                # What could not be written is not tried again, when the file is closed.
-                with open(os.devnull, "w") as null:
-                    os.dup2(null.fileno(), fd, inheritable=False)
+                _lead_nowhere(fd)  # or what could not be written fails again, at the closing
         os.close(fd)
     finally:
         sys.stderr = told
+        if told is not None:
+            try:
+                told.flush()
+            except OSError:  # Python would try again at its end, and exit with 120
+                _lead_nowhere(told.fileno(), inheritable=True)
+
+
+def _lead_nowhere(fd: int, inheritable: bool = False) -> None:
+    with open(os.devnull, "w") as null:
+        os.dup2(null.fileno(), fd, inheritable=inheritable)
 
 
 def _is_standard(stream: TextIO | None) -> bool:

@@ -234,8 +234,9 @@ class AgentExecutor(concurrent.futures.Executor):
         if self._shut_down or (self._closing is not None and self._closing.begun):
             raise RuntimeError("cannot schedule new futures after shutdown")
 
-    def __del__(self) -> None:
-        if getattr(self, "_shut_down", True):
+    def __del__(self, finalizing: Callable[[], bool] = sys.is_finalizing) -> None:
+        # At the end of the interpreter everything is closed already, and modules have no names.
+        if finalizing() or getattr(self, "_shut_down", True):
             return
         if self._closing is None or self._closing.ours:
             self.shutdown(wait=False)

@@ -7,24 +7,22 @@ ever. Hence every public call looks here before it does anything else.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 
 from procorch.errors import AgentStopped
 
 
-def is_ours(owner: int, pid: Callable[[], int] = os.getpid) -> bool:
-    """Whether this process is the one that made it; also while the interpreter takes its modules
-    down, when a finalizer may ask (hence ``pid``)."""
-    return pid() == owner
+def is_ours(owner: int) -> bool:
+    """Whether this process is the one that made it."""
+    return os.getpid() == owner
 
 
-def must_be_ours(owner: int, pid: Callable[[], int] = os.getpid) -> None:
+def must_be_ours(owner: int) -> None:
     """Refuse callers in the child of a fork.
 
     Raises:
         AgentStopped: this process is not the one that started the agents.
     """
-    if pid() != owner:
+    if os.getpid() != owner:
         raise refusal(owner)
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import os
 import queue
+import sys
 import time
 from collections import deque
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator, Sequence
@@ -43,8 +44,6 @@ class Results:
         shape: what the caller gets of an item.
         ordered: results in the order of the items.
     """
-
-    _is_ours = staticmethod(is_ours)  # `__del__` may run when the module has no names any more.
 
     def __init__(
         self,
@@ -347,8 +346,9 @@ class Results:
         if close is not None:
             await close()
 
-    def __del__(self) -> None:
-        if not self._closed and self._is_ours(self._owner):
+    def __del__(self, finalizing: Callable[[], bool] = sys.is_finalizing) -> None:
+        # At the end of the interpreter everything is closed already, and modules have no names.
+        if not finalizing() and not self._closed and is_ours(self._owner):
             self._close()
 
 

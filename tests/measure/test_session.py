@@ -161,7 +161,11 @@ def test_one_that_fails_in_inner_loops_is_called_once_a_run_from_then_on() -> No
     assert measure(factory, runs=6, warmup=1, processes=1).success == "ok 6/6"
 
 
-def test_each_process_is_executed_anew_with_a_hash_seed_of_its_own(tmp_path: Path) -> None:
+def test_each_process_is_executed_anew_with_a_hash_seed_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("PYTHONHASHSEED", raising=False)
+
     def factory():
         import os
 

@@ -27,7 +27,9 @@ def test_workers_of_one_zygote_draw_different_numbers(
     (tmp_path / "has_own.py").write_text("import random\nown = random.Random()\n")
     monkeypatch.syspath_prepend(str(tmp_path))
     orch = orchestrator(
-        supervisor=DefaultSupervisor(), preload=["random", "numpy", "torch", "has_own"]
+        supervisor=DefaultSupervisor(),
+        start_method="zygote",
+        preload=["random", "numpy", "torch", "has_own"],
     )
 
     def factory() -> Any:

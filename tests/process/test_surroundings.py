@@ -126,7 +126,9 @@ def test_what_a_preloaded_module_has_changed_stays(
     (tmp_path / "changes_things.py").write_text("import os\nos.environ['TRIAL'] = 'by a module'\n")
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.delenv("TRIAL", raising=False)
-    orch = orchestrator(supervisor=DefaultSupervisor(), preload=["changes_things"])
+    orch = orchestrator(
+        supervisor=DefaultSupervisor(), start_method="zygote", preload=["changes_things"]
+    )
     orch.add_agent("a", lambda: lambda message: os.environ.get("TRIAL"))
     handle = orch.spawn("a")
     assert handle.deliver("x", timeout=PATIENCE).result().output == "by a module"

@@ -58,7 +58,7 @@ def test_any_name_is_shown_as_far_as_it_fits_and_harms_nothing(name: str) -> Non
 
 
 def test_the_zygote_says_whose_it_is() -> None:
-    with AgentPool(pid_of, 1) as pool:
+    with AgentPool(pid_of, 1, start_method="zygote") as pool:
         zygote = psutil.Process(pool.submit(0).result().output).ppid()
         assert shown(zygote, "args") == f"procorch: zygote of process {os.getpid()}"
         assert shown(zygote, "comm") == "procorch-zygote"
