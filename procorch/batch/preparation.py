@@ -37,7 +37,7 @@ class Prepared:
 
     Args:
         found: what the input is; None: it can be read only once.
-        header: what the journal is to say of it; ``path`` is the journal.
+        header: what the journal is to say of it, beside the factory; ``path`` is the journal.
         resume: go on with what is there; ``redo``: forget it.
     """
 
@@ -80,7 +80,7 @@ class Prepared:
                 terms = dataclasses.replace(terms, unmoved=unmoved)
                 crew = self._crew(orchestrator)
                 try:
-                    begun = journal.begin(self.header, kind, afresh=self.redo)
+                    begun = journal.begin(self._header(), kind, afresh=self.redo)
                     memory = Durable(journal, begun, inbox.put)
                 except BaseException:
                     crew.close()
@@ -112,9 +112,28 @@ class Prepared:
 
     def _check(self, journal: Reader) -> tuple[str, bool]:
         return check(
-            journal, self.header, lambda: self.selection.of(self.source), resume=self.resume,
+            journal, self._header(), lambda: self.selection.of(self.source), resume=self.resume,
             redo=self.redo, accept_changes=self.terms.accept_changes,
         )  # fmt: skip
+
+    def _header(self) -> dict[str, Any]:
+        return {
+            "factory": identity.name_of(self.factory),
+            "recipe": identity.describe(self.factory),
+            "folder": identity.folder_of(self.factory),
+        } | self.header
+
+    def refuse_early(self) -> None:
+        """Refuse what can be refused before the factory is known.
+
+        Raises:
+            BatchError, ValueError, TypeError: see `run_batch`.
+        """
+        crews.check(self.factory, self._name, self.settings, self.start_method)
+        if self.path is None or self.resume or self.redo or not _has_content(self.path):
+            return
+        with Reader(self.path) as journal:
+            self._check(journal)
 
     def rehearse(self, *, folder_to_come: bool = False) -> dry_run.Plan:
         """Say what it would do, and refuse what it would refuse; nothing is written.
@@ -131,13 +150,18 @@ class Prepared:
             if self.path is not None:
                 if self.path.parent.is_dir() or not folder_to_come:
                     _writable(self.path)
-                if self.path.exists() and self.path.stat().st_size:  # the run takes an empty one
+                if _has_content(self.path):
                     journal = stack.enter_context(Reader(self.path))
                     self._check(journal)
             return dry_run.plan(
                 self.selection.of(self.source), journal, retry_failed=self.terms.retry_failed,
                 redo=self.redo, accept_changes=self.terms.accept_changes,
             )  # fmt: skip
+
+
+def _has_content(path: Path) -> bool:
+    """Whether there is a journal: an empty file is taken for a new one."""
+    return path.is_file() and path.stat().st_size > 0
 
 
 def _writable(path: Path) -> None:

@@ -10,7 +10,6 @@ from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 from typing import Any, ParamSpec
 
-from procorch.batch import identity
 from procorch.batch.halt import Halt
 from procorch.batch.input_check import scan
 from procorch.batch.items import REASONS
@@ -165,9 +164,6 @@ def run_batch(
     found = scan(source, selection) if source.repeatable else None
     total = None if found is None else found.total
     header = {
-        "factory": identity.name_of(factory),
-        "recipe": identity.describe(factory),
-        "folder": identity.folder_of(factory),
         "input": source.name,
         "cwd": _here(),
         "fingerprint": None if found is None else found.fingerprint,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -95,6 +96,7 @@ def command(app: str, source: str, out: Path | None, **given: Any) -> int:
     The exit code is 0 when all items succeeded, 1 when some failed, 2 when nothing was begun, 5
     when --halt ended it, 130 after Ctrl-C, 143 after SIGTERM, and 129 after SIGHUP.
     """
+    from procorch.agents.apps import App
     from procorch.api.orchestrator import AgentOrchestrator
     from procorch.batch.errors import BatchError, BatchHalted, BatchInputChanged, BatchInputError
     from procorch.cli import batch_report, places, screen
@@ -111,14 +113,18 @@ def command(app: str, source: str, out: Path | None, **given: Any) -> int:
     # started once.
     orchestrator = AgentOrchestrator(start_method=given["start_method"], seed=given["seed"])
     context.call_on_close(lambda: orchestrator.close(drain=False))
-    factory = load(app, orchestrator, bytecode=not given["dry_run"])
     usual = out is None
-    out = places.usual_out(app, source, make=not given["dry_run"]) if out is None else out
+    out = places.usual_out(app, source) if out is None else out
     again = verb.again(*_GO_ON)
     try:
-        prepared = _prepared(factory, source, out, given, again)
+        prepared = _prepared(App.parse(app), source, out, given, again)
+        prepared.refuse_early()
+        factory = load(app, orchestrator, bytecode=not given["dry_run"])
+        prepared = dataclasses.replace(prepared, factory=factory)
         if given["dry_run"]:
             return _tell(prepared.rehearse(folder_to_come=usual), source, out, given)
+        if usual:
+            places.make_home()
         with (
             prepared.begin(orchestrator) as run,
             signals.draining(lambda now: run.stop(now=now), given["grace"]) as drain,

@@ -98,7 +98,9 @@ def command(
     author = None
     try:
         total = len(problems(limit))
-        journal = out or places.usual("demo" if model is None else f"demo-{model}")
+        if out is None:
+            places.make_home()
+        journal = out or places.HOME / ("demo.db" if model is None else f"demo-{model}.db")
         if model is None:
             items = candidates(limit)
         else:

@@ -14,16 +14,12 @@ _SUFFIX = re.compile(r"\.(jsonl|ndjson|json|csv|tsv|txt|parquet)(\.gz)?$", re.IG
 """Only what says the format: data.2026-11-27.csv and data.2026-11-28.csv are two batches."""
 
 
-def usual_out(app: str, source: str, *, make: bool = True) -> Path:
-    """Where a batch is kept that was given no place; the same for the same words.
-
-    Args:
-        make: make the folder.
-    """
+def usual_out(app: str, source: str) -> Path:
+    """Where a batch is kept that was given no place; the same for the same words."""
     factory = app.rpartition(":")[2]
     name = "stdin" if source == "-" else _SUFFIX.sub("", Path(source).name)
     name_of_run = _clean(f"{factory}-{name}")
-    path = usual(name_of_run) if make else HOME / f"{name_of_run}.db"
+    path = HOME / f"{name_of_run}.db"
     before = HOME / (_clean(f"{factory}-{name.split('.')[0]}") + ".db")
     return before if not path.exists() and _is_of(before, source) else path
 
@@ -46,8 +42,8 @@ def _is_of(journal: Path, source: str) -> bool:
         return False
 
 
-def usual(name: str) -> Path:
-    """The journal of that name in the usual folder, which is made.
+def make_home() -> None:
+    """Make the usual folder.
 
     Raises:
         Misconfigured: it cannot be made.
@@ -59,7 +55,6 @@ def usual(name: str) -> Path:
             f"the folder {HOME} for journals cannot be made here: {error.strerror}; say where to "
             "keep it, -o FILE"
         ) from None
-    return HOME / f"{name}.db"
 
 
 def find(run: str) -> Path:

