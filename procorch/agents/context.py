@@ -133,7 +133,7 @@ class Context:
 
     @property
     def cancelled(self) -> bool:
-        """Whether the request should stop as soon as it can: the first rung of the ladder (N8)."""
+        """Whether the request should stop as soon as it can: the first stage of a stop (N8)."""
         return self._request is not None and self._cancelled == self._request
 
     @property

@@ -133,7 +133,7 @@ class Switchboard:
             if question.during == request:
                 self._drop(question.request)
 
-    def gone(self, asker: int) -> None:
+    def process_ended(self, asker: int) -> None:
         """A worker has ended: nobody waits for its questions any more."""
         for question in self._open.pop(asker, {}).values():
             self._drop(question.request)

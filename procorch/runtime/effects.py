@@ -28,9 +28,9 @@ from procorch.runtime.asks import Switchboard
 from procorch.runtime.instance_runtime import Link
 from procorch.runtime.serial_executor import SideThread
 from procorch.runtime.submit import Outgoing
+from procorch.supervision import actions, notices
 from procorch.supervision import events as ev
-from procorch.supervision import notices
-from procorch.supervision.states import AgentStatus, Rung
+from procorch.supervision.states import AgentStatus, StopStage
 from procorch.telemetry import log
 from procorch.wire import environment, headers
 from procorch.wire.frame import Kind
@@ -80,20 +80,20 @@ class Performer:
         self.requests: dict[int, Outgoing] = {}
         self.quiet: deque[Latch] = deque()
         self.now = clock.now()
-        self.verdicts: deque[ev.Judged] = deque()
+        self.verdicts: deque[ev.PolicyAnswered] = deque()
         self._perform: dict[type, Callable[[Any], None]] = {
-            ev.Launch: self._launch,
-            ev.Send: self._send,
-            ev.Begin: self._begin,
-            ev.Proceed: self._proceed,
-            ev.Resolve: self._resolve,
-            ev.Ask: self._ask,
-            ev.Appeal: self._appeal,
-            ev.Probe: self._probe,
-            ev.Press: self._press,
-            ev.Started: self._started,
-            ev.Finish: self._finish,
-            ev.Emit: self._emit,
+            actions.Launch: self._launch,
+            actions.Send: self._send,
+            actions.BeginAhead: self._begin,
+            actions.Proceed: self._proceed,
+            actions.Resolve: self._resolve,
+            actions.AskPolicy: self._ask,
+            actions.Reconsider: self._appeal,
+            actions.Probe: self._probe,
+            actions.StopProcess: self._press,
+            actions.Started: self._started,
+            actions.Ended: self._finish,
+            actions.Notify: self._emit,
         }
 
     def start(self) -> None:
@@ -110,11 +110,11 @@ class Performer:
         """Run the user's code away from the monitor."""
         self._callbacks.call(call)
 
-    def perform(self, actions: list[ev.Action], now: float) -> None:
+    def perform(self, taken: list[actions.Action], now: float) -> None:
         """Do what a step of the machine at time ``now`` has decided."""
         self.now = now
         perform = self._perform
-        for action in actions:
+        for action in taken:
             perform[type(action)](action)
 
     def abandon(self) -> None:
@@ -123,21 +123,21 @@ class Performer:
             aborted = Aborted("the orchestrator is closed")
             # After a fault of the monitor nobody can say more.
             aborted.may_have_executed = request.process is not None
-            self._resolve(ev.Resolve(number, aborted))
+            self._resolve(actions.Resolve(number, aborted))
         for link in list(self.links.values()):
-            self._finish(ev.Finish(link.key, AgentStatus.STOPPED, Aborted(agent=link.name)))
+            self._finish(actions.Ended(link.key, AgentStatus.STOPPED, Aborted(agent=link.name)))
 
     def refuse(self, event: ev.Event) -> None:
         """Answer whoever waits for what an event will not bring about any more."""
         if isinstance(event, ev.Submit):
-            self._resolve(ev.Resolve(event.request, AgentStopped("agent channel closed")))
+            self._resolve(actions.Resolve(event.request, AgentStopped("agent channel closed")))
         elif isinstance(event, ev.Spawn):
             stopped = AgentStopped("the orchestrator is closed", agent=event.name)
-            self._finish(ev.Finish(event.key, AgentStatus.STOPPED, stopped))
+            self._finish(actions.Ended(event.key, AgentStatus.STOPPED, stopped))
 
     # ---- actions
 
-    def _launch(self, action: ev.Launch) -> None:
+    def _launch(self, action: actions.Launch) -> None:
         link = self.links[action.key]
         link.generation = action.generation
         link.process = link.pid = None
@@ -171,7 +171,7 @@ class Performer:
         capture = link.output.captures_stdout
         return Spec(link.key, link.generation, link.name, headers.encode(head), body, capture)
 
-    def _send(self, action: ev.Send) -> None:
+    def _send(self, action: actions.Send) -> None:
         request = self.requests[action.request]
         link = self.links[action.key]
         process = request.process = link.process
@@ -190,7 +190,7 @@ class Performer:
         if process is not None:
             process.send(Kind.REQUEST, request.id, head, request.body)
 
-    def _begin(self, action: ev.Begin) -> None:
+    def _begin(self, action: actions.BeginAhead) -> None:
         self._begun(self.requests[action.request], self.links[action.key])
 
     def _begun(self, request: Outgoing, link: Link) -> None:
@@ -207,12 +207,12 @@ class Performer:
                 )
             )
 
-    def _proceed(self, action: ev.Proceed) -> None:
+    def _proceed(self, action: actions.Proceed) -> None:
         process = self.links[action.key].process
         if process is not None:
             process.send(Kind.PROCEED, 0, b"", [])
 
-    def _resolve(self, action: ev.Resolve) -> None:
+    def _resolve(self, action: actions.Resolve) -> None:
         request = self.requests.pop(action.request, None)
         if request is None:
             return
@@ -286,7 +286,7 @@ class Performer:
                 request.mailbox.backlog -= 1
             request.mailbox.leave()
 
-    def _ask(self, action: ev.Ask) -> None:
+    def _ask(self, action: actions.AskPolicy) -> None:
         policy = self.links[action.key].policy
         assert policy is not None
         if policy_call.is_ours(policy, action.error):  # the caller waits for the verdict
@@ -294,37 +294,37 @@ class Performer:
         else:
             self._judge.call(lambda: self._post(policy_call.ask(policy, action)))
 
-    def _appeal(self, action: ev.Appeal) -> None:
+    def _appeal(self, action: actions.Reconsider) -> None:
         policy = self.links[action.key].policy
         assert policy is not None
         self._judge.call(lambda: self._post(policy_call.appeal(policy, action)))
 
-    def _press(self, action: ev.Press) -> None:
+    def _press(self, action: actions.StopProcess) -> None:
         process = self.links[action.key].process
         if process is None:
             return
-        match action.rung:
-            case Rung.LEAVE:
+        match action.stage:
+            case StopStage.LEAVE:
                 process.send(Kind.STOP, 0, b"", [])
-            case Rung.COOPERATE | Rung.INTERRUPT as rung:
+            case StopStage.COOPERATE | StopStage.INTERRUPT as stage:
                 self._asks.cancel(action.key, action.request)
-                process.cancel(action.request, force=rung is Rung.INTERRUPT)
-            case Rung.STACK:
+                process.cancel(action.request, force=stage is StopStage.INTERRUPT)
+            case StopStage.STACK:
                 process.dump_stacks()
-            case Rung.TERMINATE:
+            case StopStage.TERMINATE:
                 process.kill(signal.SIGTERM)
-            case Rung.KILL:
+            case StopStage.KILL:
                 process.kill(signal.SIGKILL)
 
-    def _probe(self, action: ev.Probe) -> None:
+    def _probe(self, action: actions.Probe) -> None:
         process = self.links[action.key].process
         if process is not None:
             self._post(ev.Probed(action.key, action.generation, process.progress))
 
-    def _started(self, action: ev.Started) -> None:
+    def _started(self, action: actions.Started) -> None:
         self.links[action.key].started.set_result(None)
 
-    def _finish(self, action: ev.Finish) -> None:
+    def _finish(self, action: actions.Ended) -> None:
         link = self.links.pop(action.key, None)
         if link is None:
             return
@@ -343,7 +343,7 @@ class Performer:
             link.ended.set_exception(error)
         release(link)
 
-    def _emit(self, action: ev.Emit) -> None:
+    def _emit(self, action: actions.Notify) -> None:
         notice = action.notice
         if type(notice) is notices.Ready:
             self._risen(self.links[action.key], notice.generation)

@@ -33,7 +33,7 @@ def event_of(process: WorkerProcess, frame: Frame, request: Outgoing | None) -> 
     if frame.kind is Kind.READY:
         return ev.Ready(spec.key, spec.generation)
     if frame.kind is Kind.BYE:
-        return ev.Leaving(spec.key, spec.generation)
+        return ev.AgentFinished(spec.key, spec.generation)
     if frame.kind is Kind.FAILED_START:
         error = from_plain(headers.decode_error(frame.head).error)
         return ev.StartFailed(spec.key, spec.generation, error)

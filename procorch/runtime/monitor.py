@@ -140,7 +140,7 @@ class Monitor:
                     name=link.name,
                     settings=link.settings,
                     supervised=link.policy is not None,
-                    appeals=hasattr(link.policy, "on_child_escalation"),
+                    reconsiders=hasattr(link.policy, "on_child_escalation"),
                     parent=link.parent,
                 )
             )
@@ -173,7 +173,9 @@ class Monitor:
         a = self._machine.instance(link.key)
         if a is None:
             return link.status.name, *link.last, None
-        inflight = a.inflight[:1]  # one step of Python's: the list may become empty meanwhile
+        inflight = a.process.inflight[
+            :1
+        ]  # one step of Python's: the list may become empty meanwhile
         state = a.state
         if state == "READY" and self.pause(link) is not None:
             state = "PAUSED"
@@ -357,4 +359,4 @@ class Monitor:
         return self._performer.links[key].name
 
     def _exceeded(self, key: int, generation: int, observed: int) -> None:
-        self.post(ev.Overgrown(key, generation, observed))
+        self.post(ev.MemoryExceeded(key, generation, observed))

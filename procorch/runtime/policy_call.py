@@ -9,6 +9,7 @@ from typing import Any
 
 from procorch.errors import AgentError
 from procorch.errors.texts import text_of
+from procorch.supervision import actions
 from procorch.supervision import events as ev
 from procorch.supervision.policy import (
     DefaultSupervisor,
@@ -31,20 +32,22 @@ def is_ours(policy: Policy, error: AgentError) -> bool:
     return type(policy) in _OURS and type(error).__module__ == AgentError.__module__
 
 
-def ask(policy: Policy, question: ev.Ask) -> ev.Judged:
+def ask(policy: Policy, question: actions.AskPolicy) -> ev.PolicyAnswered:
     """What becomes of an agent after an error."""
     asked: Any = policy
     decide = getattr(asked, "on_agent_error", asked)
     action, fault = _answer(decide, question.name, question.name, question.error)
-    return ev.Judged(question.key, question.ticket, action, fault)
+    return ev.PolicyAnswered(question.key, question.ticket, action, fault)
 
 
-def appeal(policy: Policy, question: ev.Appeal) -> ev.Appealed:
+def appeal(policy: Policy, question: actions.Reconsider) -> ev.Reconsidered:
     """What becomes of an agent whose child escalated (N6)."""
     asked: Any = policy
     decide = asked.on_child_escalation
     action, fault = _answer(decide, question.name, question.name, question.child, question.error)
-    return ev.Appealed(question.key, question.ticket, question.child, question.error, action, fault)
+    return ev.Reconsidered(
+        question.key, question.ticket, question.child, question.error, action, fault
+    )
 
 
 def _answer(

@@ -106,14 +106,14 @@ class Reports:
 
     def on_broken(self, process: WorkerProcess, error: AgentError) -> None:
         """See `launch.base.Sink`."""
-        self._step(ev.Broken(process.spec.key, process.spec.generation, error))
+        self._step(ev.StreamBroken(process.spec.key, process.spec.generation, error))
 
     def on_exit(self, process: WorkerProcess, exit: ExitInfo) -> None:
         """See `launch.base.Sink`."""
         spec = process.spec
         link = self._links.get(spec.key)
         self._sampler.forget(spec.key)
-        self._asks.gone(spec.key)
+        self._asks.process_ended(spec.key)
         hit = self._requests.get(exit.started)
         if hit is not None and hit.items is not None:
             hit.items.begun = exit.item

@@ -14,12 +14,12 @@ from enum import Enum
 from typing import Any, TypeAlias
 
 from procorch.errors import Aborted, AgentError
+from procorch.supervision import actions, tree
 from procorch.supervision import events as ev
-from procorch.supervision import tree
 from procorch.supervision.instance import Instance, Pending
 from procorch.supervision.ledger import Ledger, Request
 from procorch.supervision.notices import Notice
-from procorch.supervision.states import AgentStatus, Phase, Rung
+from procorch.supervision.states import AgentStatus, Phase, StopStage
 from procorch.supervision.timers import Timers
 
 
@@ -27,7 +27,7 @@ class Due(Enum):
     """What a timer is for."""
 
     START = "start"
-    LADDER = "ladder"
+    STOP_STAGE = "ladder"
     BACKOFF = "backoff"
     GRACE = "grace"
     REQUEST = "request"
@@ -63,7 +63,7 @@ class Core:
         self.closing = False
         self.deadline = math.inf
         self.now = 0.0
-        self.out: list[ev.Action] = []
+        self.out: list[actions.Action] = []
         self.stale = 0
         self.later: deque[tuple[int, Any]] = deque()
         self.narrow: set[int] = set()
@@ -74,7 +74,7 @@ class Core:
         a.phase = phase
         self._entries[phase](self, a)
 
-    def soon(self, key: int, what: Any) -> None:
+    def defer(self, key: int, what: Any) -> None:
         """Have an event happen to another instance within this step.
 
         Events of a tree spread by this queue and not by calls, so that no depth of a tree meets the
@@ -82,10 +82,10 @@ class Core:
         """
         self.later.append((key, what))
 
-    def judge(self, a: Instance, pending: Pending) -> None:
+    def ask_policy(self, a: Instance, pending: Pending) -> None:
         """Put an error to the policy."""
         a.pending = pending
-        self.enter(a, Phase.JUDGING)
+        self.enter(a, Phase.AWAITING_POLICY)
 
     def end(self, a: Instance, status: AgentStatus, error: AgentError | None = None) -> None:
         """Fix the final status and begin to leave."""
@@ -120,8 +120,8 @@ class Core:
         sent: tuple[int, ...] = ()
         if error is not None and asked is not None:
             a = None if asked.worker is None else self.instances.get(asked.worker)
-            if payload is None and a is not None and a.alive:
-                sent = a.sent_since(request)
+            if payload is None and a is not None and a.process.alive:
+                sent = a.process.sent_since(request)
             if asked.executed:
                 error.may_have_executed = True
         return self.ledger.resolve(request, self.out, error, payload, sent)
@@ -130,77 +130,77 @@ class Core:
         """Whether ``a`` was told to finish and has nothing left to take or to go on with."""
         if a.draining is None:
             return False
-        return self.relieved(a) or not (a.ahead or self.ledger.waiting(a.mailbox))
+        return self.relieved(a) or not (a.process.ahead or self.ledger.waiting(a.mailbox))
 
     def relieved(self, a: Instance) -> bool:
         """Whether ``a`` was told to finish and others go on: what waits is for those."""
         return a.draining is not None and not self.ledger.boxes[a.mailbox].closed
 
-    def press(self, a: Instance, rung: Rung) -> None:
-        """Make the current process, or its request, end, beginning at ``rung`` (N8).
+    def stop_process(self, a: Instance, stage: StopStage) -> None:
+        """Make the current process, or its request, end, beginning at ``stage`` (N8).
 
-        The ladder only goes up: whoever is further along than ``rung`` stays there, and its time
+        The ladder only goes up: whoever is further along than ``stage`` stays there, and its time
         does not begin anew.
         """
-        if not a.alive or (a.rung is not None and rung <= a.rung):
+        if not a.process.alive or (a.process.stage is not None and stage <= a.process.stage):
             return
-        a.rung = rung
+        a.process.stage = stage
         self.left_starting(a)
-        self.out.append(ev.Press(a.key, a.generation, rung, a.target))
+        self.out.append(actions.StopProcess(a.key, a.generation, stage, a.process.target))
         times = a.settings.shutdown
         wait = {
-            Rung.LEAVE: times.grace,
-            Rung.COOPERATE: times.cooperate,
-            Rung.INTERRUPT: times.interrupt,
-            Rung.TERMINATE: times.terminate,
-            Rung.STACK: STACK_TIME,
-            Rung.KILL: times.kill,
-        }[rung]
-        self.timers.arm((Due.LADDER, a.key), self.now + wait)
+            StopStage.LEAVE: times.grace,
+            StopStage.COOPERATE: times.cooperate,
+            StopStage.INTERRUPT: times.interrupt,
+            StopStage.TERMINATE: times.terminate,
+            StopStage.STACK: STACK_TIME,
+            StopStage.KILL: times.kill,
+        }[stage]
+        self.timers.arm((Due.STOP_STAGE, a.key), self.now + wait)
 
-    def see_off(self, a: Instance) -> None:
+    def expect_exit(self, a: Instance) -> None:
         """It leaves by itself: nobody needs to tell it, but its time runs."""
-        if a.rung is None:
-            a.rung = Rung.LEAVE
-            self.timers.arm((Due.LADDER, a.key), self.now + a.settings.shutdown.grace)
+        if a.process.stage is None:
+            a.process.stage = StopStage.LEAVE
+            self.timers.arm((Due.STOP_STAGE, a.key), self.now + a.settings.shutdown.grace)
 
-    def relent(self, a: Instance) -> None:
+    def spare(self, a: Instance) -> None:
         """The request has ended before the process had to."""
-        a.rung = None
-        a.excused = False
-        self.timers.disarm((Due.LADDER, a.key))
+        a.process.stage = None
+        a.process.stopped_for_request = False
+        self.timers.disarm((Due.STOP_STAGE, a.key))
 
-    def acquit(self, a: Instance) -> None:
+    def clear_suspicion(self, a: Instance) -> None:
         """It was taken for hung, and has answered before it was killed: nothing has happened."""
-        if a.rung is Rung.STACK:
-            a.reason = None
-            self.relent(a)
+        if a.process.stage is StopStage.STACK:
+            a.process.reason = None
+            self.spare(a)
 
     def left_starting(self, a: Instance) -> None:
         """The start is over, one way or the other: its slot is free."""
         self.starting.discard(a.key)
         self.timers.disarm((Due.START, a.key))
 
-    def gone(self, a: Instance, exit: ev.Exit) -> None:
+    def process_ended(self, a: Instance, exit: ev.Exit) -> None:
         """The current process has ended.
 
         What was ahead had begun where the reply to the one before it could not be read.
         """
-        a.alive = False
-        while a.ahead and (exit.lost or exit.started in a.ahead):
-            a.inflight.append(a.ahead.popleft())
+        a.process.alive = False
+        while a.process.ahead and (exit.lost or exit.started in a.process.ahead):
+            a.process.inflight.append(a.process.ahead.popleft())
         a.last_exit = exit.describe()
         self.left_starting(a)
-        for due in (Due.LADDER, Due.HEARTBEAT, Due.AGE):
+        for due in (Due.STOP_STAGE, Due.HEARTBEAT, Due.AGE):
             self.timers.disarm((due, a.key))
-        a.held = False
-        self.recall(a)
+        a.process.held = False
+        self.return_ahead(a)
 
-    def recall(self, a: Instance) -> None:
+    def return_ahead(self, a: Instance) -> None:
         """What was sent ahead has not begun: it waits again, before all others."""
         known = self.ledger.requests
-        waiting = [known[number] for number in a.ahead if number in known]
-        a.ahead.clear()
+        waiting = [known[number] for number in a.process.ahead if number in known]
+        a.process.ahead.clear()
         for request in reversed(waiting):
             self.put_back(request)
 
@@ -208,18 +208,18 @@ class Core:
         """The request waits again, for whichever replica is free."""
         self.ledger.put_back(request)
         for member in self.ledger.boxes[request.mailbox].members:
-            self.soon(member, _take_over)
+            self.defer(member, _take_over)
 
     def take_inflight(self, a: Instance) -> list[Request]:
         """The open requests of the current process, which are no longer its own."""
-        numbers, a.inflight = a.inflight, []
+        numbers, a.process.inflight = a.process.inflight, []
         known = self.ledger.requests
         return [known[number] for number in numbers if number in known]
 
     def tell(self, a: Instance, notice: type[Notice], **fields: Any) -> None:
         """Tell whoever watches ``a`` (N18)."""
         told = notice(agent=a.name, generation=a.generation, at=self.now, **fields)
-        self.out.append(ev.Emit(a.key, told))
+        self.out.append(actions.Notify(a.key, told))
 
 
 def _take_over(core: Core, a: Instance) -> None:

@@ -14,7 +14,7 @@ from procorch.supervision.core import Due
 from procorch.supervision.machine import ONWARD, TRANSITIONS, TREE
 from procorch.supervision.states import Phase
 
-WAITING, STARTING, READY, JUDGING, RETIRING, HELD, BACKOFF, STOPPING, DONE = Phase
+WAITING, STARTING, READY, AWAITING_POLICY, RETIRING, HELD, BACKOFF, STOPPING, DONE = Phase
 
 What = type | Due
 
@@ -29,33 +29,38 @@ class Ignored(NamedTuple):
 
 _NO_PROCESS = (WAITING, HELD, BACKOFF)
 _FROM_A_PROCESS = (
-    ev.Ready, ev.StartFailed, ev.Replied, ev.Leaving, ev.Probed, ev.Overgrown, ev.Broken, ev.Exited
+    ev.Ready, ev.StartFailed, ev.Replied, ev.AgentFinished, ev.Probed, ev.MemoryExceeded,
+    ev.StreamBroken, ev.Exited,
 )  # fmt: skip
 
 IGNORED: tuple[Ignored, ...] = (
     Ignored(_FROM_A_PROCESS, _NO_PROCESS, "there is no process that it could come from"),
-    Ignored((ev.Ready, ev.StartFailed), (READY, JUDGING), "a process says it once"),
+    Ignored((ev.Ready, ev.StartFailed), (READY, AWAITING_POLICY), "a process says it once"),
     Ignored(
-        (ev.Ready, ev.StartFailed, ev.Leaving, ev.Overgrown, ev.Broken),
+        (ev.Ready, ev.StartFailed, ev.AgentFinished, ev.MemoryExceeded, ev.StreamBroken),
         (RETIRING, STOPPING, DONE),
         "the process is being ended already, and the ladder sees to it",
     ),
-    Ignored((ev.Replied, ev.Leaving), (STARTING,), "nothing has been sent to it yet"),
-    Ignored((ev.Replied, ev.Leaving), (JUDGING,), "the one request it had has been answered"),
+    Ignored((ev.Replied, ev.AgentFinished), (STARTING,), "nothing has been sent to it yet"),
+    Ignored(
+        (ev.Replied, ev.AgentFinished),
+        (AWAITING_POLICY,),
+        "the one request it had has been answered",
+    ),
     Ignored((ev.Replied,), (DONE,), "its callers were released when it was given up"),
     Ignored(
         (ev.Probed, Due.HEARTBEAT),
-        (STARTING, JUDGING, RETIRING, STOPPING, DONE),
+        (STARTING, AWAITING_POLICY, RETIRING, STOPPING, DONE),
         "only a busy process is looked at",
     ),
     Ignored((Due.HEARTBEAT,), _NO_PROCESS, "only a busy process is looked at"),
     Ignored(
-        (ev.Judged,),
-        tuple(phase for phase in Phase if phase is not JUDGING),
+        (ev.PolicyAnswered,),
+        tuple(phase for phase in Phase if phase is not AWAITING_POLICY),
         "something else has decided while the policy was thinking",
     ),
     Ignored(
-        (ev.Appealed,),
+        (ev.Reconsidered,),
         tuple(phase for phase in Phase if phase is not READY),
         "the parent has failed, restarts or ends, whatever its child did",
     ),
@@ -71,7 +76,7 @@ IGNORED: tuple[Ignored, ...] = (
         tuple(phase for phase in Phase if phase is not STARTING),
         "disarmed when the start was over",
     ),
-    Ignored((Due.LADDER,), (*_NO_PROCESS, DONE), "disarmed when the process had gone"),
+    Ignored((Due.STOP_STAGE,), (*_NO_PROCESS, DONE), "disarmed when the process had gone"),
     Ignored(
         (Due.BACKOFF,),
         tuple(phase for phase in Phase if phase is not BACKOFF),

@@ -11,12 +11,13 @@ from copy import copy
 
 from procorch.errors import Aborted, AgentCrashed, AgentError, AgentStopped
 from procorch.errors.texts import failed_start
+from procorch.supervision import actions, groups, notices, tree
 from procorch.supervision import events as ev
-from procorch.supervision import groups, notices, tree
 from procorch.supervision.core import Core, Due
 from procorch.supervision.instance import Instance
 from procorch.supervision.ledger import Request
-from procorch.supervision.states import AgentStatus, Phase, Rung
+from procorch.supervision.process import Course
+from procorch.supervision.states import AgentStatus, Phase, StopStage
 
 _ENDED = (Phase.STOPPING, Phase.DONE)
 
@@ -30,8 +31,8 @@ def cancel(core: Core, a: Instance, event: ev.Cancel) -> None:
 
 def hurry(core: Core, a: Instance, event: ev.Cancel) -> None:
     """Cancelled while it was leaving: its end stays what it is, it only comes sooner."""
-    if a.rung is Rung.LEAVE:
-        core.press(a, Rung.TERMINATE)
+    if a.process.stage is StopStage.LEAVE:
+        core.stop_process(a, StopStage.TERMINATE)
 
 
 def drain(core: Core, a: Instance, event: ev.Drain) -> None:
@@ -46,12 +47,12 @@ def stop(core: Core, a: Instance, event: ev.Stop) -> None:
     a.draining = a.draining or AgentStatus.STOPPED
     for child in reversed(tree.children(core.instances, a)):
         if tree.linked(a, child) and child.draining is None:
-            core.soon(
+            core.defer(
                 child.key, ev.Stop(child.key, min(event.grace, child.settings.shutdown.grace))
             )
     a.grace = event.grace if a.grace is None else min(a.grace, event.grace)
     _close_channel(core, a)
-    core.soon(a.key, look_again)  # after the children have been told
+    core.defer(a.key, look_again)  # after the children have been told
 
 
 def _close_channel(core: Core, a: Instance) -> None:
@@ -63,7 +64,7 @@ def _close_channel(core: Core, a: Instance) -> None:
 
 def _look(core: Core, a: Instance) -> None:
     """End ``a`` if it was told to, has nothing left to do, and its turn has come."""
-    spared = a.phase is Phase.JUDGING and a.pending is None and a.cycle is None
+    spared = a.phase is Phase.AWAITING_POLICY and a.pending is None and a.cycle is None
     if a.phase is Phase.READY or spared:
         core.enter(a, Phase.READY)
     elif core.closing and a.phase in _WITHOUT_PROCESS:
@@ -100,7 +101,7 @@ def close(core: Core, event: ev.Close) -> None:
         if a.phase not in _ENDED:
             a.draining = a.draining or AgentStatus.STOPPED
             core.ledger.boxes[a.mailbox].closed = True
-            core.soon(a.key, _look if event.drain else abort)
+            core.defer(a.key, _look if event.drain else abort)
 
 
 def abort(core: Core, a: Instance) -> None:
@@ -113,13 +114,13 @@ def abort(core: Core, a: Instance) -> None:
     a.aborted = True
     for number in core.ledger.empty(a.mailbox):
         core.resolve(number, Aborted(agent=a.name))
-    for number in a.inflight:
+    for number in a.process.inflight:
         core.resolve(number, Aborted(agent=a.name))
     _abort_ahead(core, a)
-    if a.inflight and a.rung is None:
-        a.excused = True
-        a.target = a.inflight[0]
-        core.press(a, Rung.COOPERATE)
+    if a.process.inflight and a.process.stage is None:
+        a.process.stopped_for_request = True
+        a.process.target = a.process.inflight[0]
+        core.stop_process(a, StopStage.COOPERATE)
     core.enter(a, Phase.READY)
 
 
@@ -128,8 +129,8 @@ def close_overdue(core: Core) -> None:
     for a in list(core.instances.values()):
         if a.phase not in _ENDED:
             out_of_grace(core, a, None)
-        if a.alive and (a.rung is None or a.rung < Rung.KILL):
-            core.press(a, Rung.KILL)
+        if a.process.alive and (a.process.stage is None or a.process.stage < StopStage.KILL):
+            core.stop_process(a, StopStage.KILL)
 
 
 def leave(core: Core, a: Instance) -> None:
@@ -145,17 +146,17 @@ def leave(core: Core, a: Instance) -> None:
         if a.pending.request is not None:
             core.resolve(a.pending.request, a.pending.error, a.pending.payload)
         a.pending = None
-    aborted = [number for number in a.inflight if number in core.ledger.requests]
+    aborted = [number for number in a.process.inflight if number in core.ledger.requests]
     for number in aborted:
         # A copy: what may have executed is the request and not the agent, which has the error too.
         crashed = isinstance(error, AgentCrashed)
         core.resolve(number, copy(error) if crashed else Aborted(agent=a.name))
-        a.target = number
-    if a.held:
-        core.recall(a)  # It waits for our word, which it will not get.
+        a.process.target = number
+    if a.process.held:
+        core.return_ahead(a)  # It waits for our word, which it will not get.
     _abort_ahead(core, a)
-    a.inflight = []
-    a.ahead.clear()
+    a.process.inflight = []
+    a.process.ahead.clear()
     if core.ledger.leave(a.mailbox, a.key):
         for number in core.ledger.empty(a.mailbox):
             core.resolve(number, _left_behind(core, a, core.ledger.requests[number]))
@@ -165,19 +166,21 @@ def leave(core: Core, a: Instance) -> None:
         # Perhaps it was the last that was not told to end: what waits is for those who were.
         _close_channel(core, a)
         for member in core.ledger.boxes[a.mailbox].members:
-            core.soon(member, _look)
+            core.defer(member, _look)
     groups.drop(core, a)
-    if not a.alive:
+    if not a.process.alive:
         core.enter(a, Phase.DONE)
-    elif a.rung is None or a.rung is Rung.LEAVE:
+    elif a.process.stage is None or a.process.stage is StopStage.LEAVE:
         # One whose requests were aborted, and which waited for its turn since, is idle by now.
         hurried = isinstance(error, Aborted | AgentCrashed) and not a.aborted
-        rung = Rung.COOPERATE if aborted else Rung.TERMINATE if hurried else Rung.LEAVE
-        core.press(a, rung)
+        stage = (
+            StopStage.COOPERATE if aborted else StopStage.TERMINATE if hurried else StopStage.LEAVE
+        )
+        core.stop_process(a, stage)
 
 
 def _abort_ahead(core: Core, a: Instance) -> None:
-    for number in a.ahead:
+    for number in a.process.ahead:
         core.resolve(number, Aborted(agent=a.name))
 
 
@@ -200,27 +203,27 @@ def finish(core: Core, a: Instance) -> None:
     assert a.final is not None
     a.status, error = a.final
     core.tell(a, notices.Stopped, status=a.status, error=error)
-    core.out.append(ev.Finish(a.key, a.status, error, a.limits.total, a.last_exit))
+    core.out.append(actions.Ended(a.key, a.status, error, a.limits.total, a.last_exit))
     for child in reversed(tree.children(core.instances, a)):
         if tree.linked(a, child) and not tree.leaving(child):
-            core.soon(child.key, ev.Stop(child.key, child.settings.shutdown.grace))
+            core.defer(child.key, ev.Stop(child.key, child.settings.shutdown.grace))
     if a.key in a.siblings:
         a.siblings.remove(a.key)
     parent = core.instances.get(a.parent) if a.parent is not None else None
     if parent is not None and _shuts_down(core, parent, a):
         for child in reversed(tree.children(core.instances, parent)):
-            core.soon(child.key, ev.Stop(child.key, child.settings.shutdown.grace))
-        core.soon(parent.key, ev.Stop(parent.key, parent.settings.shutdown.grace))
+            core.defer(child.key, ev.Stop(child.key, child.settings.shutdown.grace))
+        core.defer(parent.key, ev.Stop(parent.key, parent.settings.shutdown.grace))
     for key in [*a.siblings, *([] if parent is None else [parent.key])]:
         if key in core.instances and tree.leaving(core.instances[key]):
-            core.soon(key, look_again)
-    if not a.alive:
+            core.defer(key, look_again)
+    if not a.process.alive:
         del core.instances[a.key]
 
 
 def _shuts_down(core: Core, parent: Instance, a: Instance) -> bool:
     """Whether the end of ``a`` ends its group: only one that came by itself does (N5, OTP)."""
-    alone = a.draining is None or a.finished
+    alone = a.draining is None or a.process.course is Course.FINISHED
     by_itself = alone and a.status in (AgentStatus.COMPLETED, AgentStatus.FAILED)
     if not (by_itself and a.settings.significant) or core.closing or tree.leaving(parent):
         return False
@@ -231,17 +234,17 @@ def _shuts_down(core: Core, parent: Instance, a: Instance) -> bool:
 
 def exited(core: Core, a: Instance, event: ev.Exited) -> None:
     """The process has left, as it was asked to."""
-    core.gone(a, event.exit)
+    core.process_ended(a, event.exit)
     core.enter(a, Phase.DONE)
 
 
-def climb(core: Core, a: Instance, event: object) -> None:
-    """It did not help: the next rung; past the last one it is given up (``Unreaped``)."""
-    assert a.rung is not None
-    if a.rung is not Rung.KILL:
-        core.press(a, a.rung.next)
+def next_stage(core: Core, a: Instance, event: object) -> None:
+    """It did not help: the next stage; past the last one it is given up (``Unreaped``)."""
+    assert a.process.stage is not None
+    if a.process.stage is not StopStage.KILL:
+        core.stop_process(a, a.process.stage.next)
         return
-    a.rung = Rung.GIVE_UP
+    a.process.stage = StopStage.GIVE_UP
     core.tell(a, notices.Unreaped, pid=None)
     if a.phase is not Phase.STOPPING:
         stuck = AgentCrashed(
@@ -255,5 +258,5 @@ def climb(core: Core, a: Instance, event: object) -> None:
 
 def exited_late(core: Core, a: Instance, event: ev.Exited) -> None:
     """A process that had been given up has ended after all."""
-    core.gone(a, event.exit)
+    core.process_ended(a, event.exit)
     del core.instances[a.key]

@@ -1,4 +1,4 @@
-"""What goes into the machine and what comes out: frozen values.
+"""What goes into the machine: frozen values. What comes out of it is in `actions`.
 
 `msgspec.Struct` and no dataclass: two are made for every request, and a frozen dataclass costs
 eight times as much. An agent's *instance* is named by its ``key`` (the same name may be spawned
@@ -12,10 +12,8 @@ from typing import Any, TypeAlias
 from msgspec import Struct
 
 from procorch.errors import AgentError
-from procorch.supervision.notices import Notice
 from procorch.supervision.policy import SupervisorAction
 from procorch.supervision.settings import AgentSettings
-from procorch.supervision.states import AgentStatus, Rung
 
 
 class Exit(Struct, frozen=True):
@@ -59,7 +57,7 @@ class Spawn(Struct, frozen=True):
 
     Args:
         mailbox: where it takes its requests from; replicas share one.
-        supervised: there is a policy; ``appeals``: it has ``on_child_escalation`` (N6).
+        supervised: there is a policy; ``reconsiders``: it has ``on_child_escalation`` (N6).
         parent: the live instance it is started under.
     """
 
@@ -68,7 +66,7 @@ class Spawn(Struct, frozen=True):
     name: str
     settings: AgentSettings
     supervised: bool
-    appeals: bool = False
+    reconsiders: bool = False
     parent: int | None = None
 
 
@@ -171,7 +169,7 @@ class Replied(Struct, frozen=True):
     used: int = 0
 
 
-class Leaving(Struct, frozen=True):
+class AgentFinished(Struct, frozen=True):
     """The agent says that it is finished; its exit follows (N0, normal)."""
 
     key: int
@@ -186,7 +184,7 @@ class Probed(Struct, frozen=True):
     progress: int
 
 
-class Overgrown(Struct, frozen=True):
+class MemoryExceeded(Struct, frozen=True):
     """The worker was seen above its memory limit."""
 
     key: int
@@ -194,7 +192,7 @@ class Overgrown(Struct, frozen=True):
     observed: int
 
 
-class Broken(Struct, frozen=True):
+class StreamBroken(Struct, frozen=True):
     """The worker's stream cannot be understood any more."""
 
     key: int
@@ -210,7 +208,7 @@ class Exited(Struct, frozen=True):
     exit: Exit
 
 
-class Judged(Struct, frozen=True):
+class PolicyAnswered(Struct, frozen=True):
     """The policy answered; ``fault`` when it misbehaved instead."""
 
     key: int
@@ -219,7 +217,7 @@ class Judged(Struct, frozen=True):
     fault: BaseException | None = None
 
 
-class Appealed(Struct, frozen=True):
+class Reconsidered(Struct, frozen=True):
     """The policy answered about the parent of an escalating child (N6)."""
 
     key: int
@@ -236,118 +234,6 @@ class Tick(Struct, frozen=True):
 
 Event: TypeAlias = (
     Spawn | Submit | SetWidth | CancelRequest | Cancel | Drain | Stop | Restart | Close | Ready
-    | StartFailed | Replied | Leaving | Probed | Overgrown | Broken | Exited | Judged | Appealed
-    | Tick
-)  # fmt: skip
-
-
-# ---- outputs
-
-
-class Launch(Struct, frozen=True):
-    """Start the process of this generation."""
-
-    key: int
-    generation: int
-
-
-class Send(Struct, frozen=True):
-    """Write the request to the worker; ``ahead``: which has another one to finish first."""
-
-    key: int
-    generation: int
-    request: int
-    ahead: bool = False
-
-
-class Begin(Struct, frozen=True):
-    """The worker goes on with a request that was sent ahead."""
-
-    key: int
-    request: int
-
-
-class Proceed(Struct, frozen=True):
-    """The worker, which waits since it answered with an error, may go on."""
-
-    key: int
-    generation: int
-
-
-class Resolve(Struct, frozen=True):
-    """The one outcome of a request: an ``error``, a reply's ``payload``, or both (error reply).
-
-    Args:
-        sent: it is at a worker that has not answered it: itself, and what that worker was given
-            after it. The worker is told not to begin it, if it has not. It has begun it if the last
-            one that it began is one of these; then the ``error`` is to say so.
-    """
-
-    request: int
-    error: AgentError | None = None
-    payload: Any = None
-    sent: tuple[int, ...] = ()
-
-
-class Ask(Struct, frozen=True):
-    """Put the error to the policy; `Judged` with this ticket is the answer."""
-
-    key: int
-    name: str
-    ticket: int
-    error: AgentError
-
-
-class Appeal(Struct, frozen=True):
-    """Ask the policy what the escalation of ``child`` means for its parent ``name``."""
-
-    key: int
-    name: str
-    ticket: int
-    child: str
-    error: AgentError
-
-
-class Probe(Struct, frozen=True):
-    """Look at the worker's progress; `Probed` is the answer."""
-
-    key: int
-    generation: int
-
-
-class Press(Struct, frozen=True):
-    """Make the process, or just its ``request``, end: ``rung`` says how hard."""
-
-    key: int
-    generation: int
-    rung: Rung
-    request: int = 0
-
-
-class Started(Struct, frozen=True):
-    """The first start succeeded: `spawn` may return."""
-
-    key: int
-
-
-class Finish(Struct, frozen=True):
-    """The instance has ended for good, and its process with it; what is known of it goes along."""
-
-    key: int
-    status: AgentStatus
-    error: AgentError | None
-    restarts: int = 0
-    last_exit: str | None = None
-
-
-class Emit(Struct, frozen=True):
-    """Tell whoever watches."""
-
-    key: int
-    notice: Notice
-
-
-Action: TypeAlias = (
-    Launch | Send | Begin | Proceed | Resolve | Ask | Appeal | Probe | Press | Started
-    | Finish | Emit
+    | StartFailed | Replied | AgentFinished | Probed | MemoryExceeded | StreamBroken | Exited
+    | PolicyAnswered | Reconsidered | Tick
 )  # fmt: skip

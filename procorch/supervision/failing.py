@@ -14,31 +14,32 @@ from procorch.errors import (
     StartError,
 )
 from procorch.errors.texts import failed_start, text_of
+from procorch.supervision import actions, holding, notices, tree
 from procorch.supervision import events as ev
-from procorch.supervision import holding, notices, tree
 from procorch.supervision.core import Core, Due
 from procorch.supervision.instance import Instance, Pending
 from procorch.supervision.ledger import Request
 from procorch.supervision.policy import SupervisorAction
+from procorch.supervision.process import Course
 from procorch.supervision.replacing import death, replace, tell_hung
 from procorch.supervision.restarts import Exit, Verdict, decide
-from procorch.supervision.states import AgentStatus, Phase, Rung
+from procorch.supervision.states import AgentStatus, Phase, StopStage
 
 # ---- what happened
 
 
 def exited(core: Core, a: Instance, event: ev.Exited) -> None:
     """A serving process ended: normally (N0), because we asked it to, or by a death (N3, N11)."""
-    core.gone(a, event.exit)
-    if a.ready_at is not None:
-        a.limits.was_ready(a.ready_at, core.now)
+    core.process_ended(a, event.exit)
+    if a.process.ready_at is not None:
+        a.limits.was_ready(a.process.ready_at, core.now)
     lost = core.take_inflight(a)
-    if isinstance(a.reason, AgentHung):
+    if a.process.hung:
         if lost:
             tell_hung(core, a, lost[0])
         else:
             # Its answer came in the last moment, and the caller has it: nothing was hung.
-            a.reason, a.excused = None, True
+            a.process.reason, a.process.stopped_for_request = None, True
     for number, other in enumerate(lost[1:], 2):  # the reply to the one before it was unreadable
         charged = _charge(core, other, death(a, event.exit, other, lost[number:]))
         if charged.request is not None:
@@ -47,71 +48,79 @@ def exited(core: Core, a: Instance, event: ev.Exited) -> None:
         holding.ended(core, a)
     if not lost and _in_order(a, event.exit):
         _follow(core, a, _finished(core, a), None)
-    elif a.excused and a.reason is None and not lost:
+    elif a.process.stopped_for_request and a.process.reason is None and not lost:
         replace(core, a, counted=False)
     else:
         request = lost[0] if lost else None
         error = death(a, event.exit, request, lost[1:])
         core.tell(a, notices.Crashed, error=error)
-        core.judge(a, _charge(core, request, error))
+        core.ask_policy(a, _charge(core, request, error))
 
 
-def exited_while_judged(core: Core, a: Instance, event: ev.Exited) -> None:
+def exited_while_awaiting_policy(core: Core, a: Instance, event: ev.Exited) -> None:
     """The verdict on the pending error decides for the death as well: one trigger, one count."""
-    core.gone(a, event.exit)
-    a.leaving = _in_order(a, event.exit)
-    if not a.leaving:
+    core.process_ended(a, event.exit)
+    if not _in_order(a, event.exit):
+        a.process.course = Course.SERVING
         core.tell(a, notices.Crashed, error=death(a, event.exit, None))
 
 
 def _in_order(a: Instance, exit: ev.Exit) -> bool:
     """Whether the agent was finished, and its process left by itself or was made to (N0)."""
-    made_to = a.reason is None and a.rung is not None and a.rung > Rung.LEAVE
-    return a.leaving and (exit.code == 0 or made_to)
+    made_to = (
+        a.process.reason is None
+        and a.process.stage is not None
+        and a.process.stage > StopStage.LEAVE
+    )
+    return a.process.course.leaves and (exit.code == 0 or made_to)
 
 
-def overgrown(core: Core, a: Instance, event: ev.Overgrown) -> None:
+def memory_exceeded(core: Core, a: Instance, event: ev.MemoryExceeded) -> None:
     """Above its memory limit: there is no asking, the machine may be short of memory already."""
-    if a.reason is None:
+    if a.process.reason is None:
         limit = a.settings.memory_limit
-        a.reason = MemoryLimitExceeded(agent=a.name, limit=limit, observed=event.observed)
-        core.press(a, Rung.KILL)
+        a.process.reason = MemoryLimitExceeded(agent=a.name, limit=limit, observed=event.observed)
+        core.stop_process(a, StopStage.KILL)
 
 
-def broken(core: Core, a: Instance, event: ev.Broken) -> None:
+def stream_broken(core: Core, a: Instance, event: ev.StreamBroken) -> None:
     """Its stream makes no sense any more: nothing it may still write can be trusted."""
-    if a.reason is None:
-        a.reason = event.error
-        core.press(a, Rung.KILL)
+    if a.process.reason is None:
+        a.process.reason = event.error
+        core.stop_process(a, StopStage.KILL)
 
 
 def heartbeat_due(core: Core, a: Instance, event: object) -> None:
     """Time to look whether a busy agent makes progress (N12)."""
     timeout = a.settings.heartbeat_timeout
-    if a.inflight and timeout is not None:
-        core.out.append(ev.Probe(a.key, a.generation))
+    if a.process.inflight and timeout is not None:
+        core.out.append(actions.Probe(a.key, a.generation))
         core.timers.arm((Due.HEARTBEAT, a.key), core.now + timeout / 4)
 
 
 def probed(core: Core, a: Instance, event: ev.Probed) -> None:
     """The progress count of a busy agent; one that stood still too long is hung (N12)."""
     timeout = a.settings.heartbeat_timeout
-    if timeout is None or a.heartbeat is None or not a.inflight or a.reason is not None:
+    if (
+        timeout is None
+        or a.process.heartbeat is None
+        or not a.process.inflight
+        or a.process.reason is not None
+    ):
         return
-    seen, since = a.heartbeat
+    seen, since = a.process.heartbeat
     if event.progress != seen:
-        a.heartbeat = (event.progress, core.now)
+        a.process.heartbeat = (event.progress, core.now)
     elif core.now - since >= timeout:
         # So far a suspicion: to write its stack it is made to go on if it was stopped (SIGSTOP).
         # Whether it was hung is told when it has ended without an answer.
-        a.reason = AgentHung(agent=a.name, heartbeat_timeout=timeout)
-        core.press(a, Rung.STACK)
+        a.process.reason = AgentHung(agent=a.name, heartbeat_timeout=timeout)
+        core.stop_process(a, StopStage.STACK)
 
 
-def leaving(core: Core, a: Instance, event: ev.Leaving) -> None:
+def agent_finished(core: Core, a: Instance, event: ev.AgentFinished) -> None:
     """The agent is finished: no further request goes to it, its exit follows."""
-    a.leaving = True
-    a.finished = a.draining is None
+    a.process.course = Course.FINISHED if a.draining is None else Course.LEAVING
 
 
 def _charge(core: Core, request: Request | None, error: AgentCrashed) -> Pending:
@@ -135,16 +144,16 @@ def _charge(core: Core, request: Request | None, error: AgentCrashed) -> Pending
 
 
 def ask(core: Core, a: Instance) -> None:
-    """JUDGING: the policy is asked; without one, as if it had answered ESCALATE (seed)."""
+    """AWAITING_POLICY: the policy is asked; without one, as if it had answered ESCALATE (seed)."""
     assert a.pending is not None
     a.ticket += 1
     if a.supervised and not core.closing:
-        core.out.append(ev.Ask(a.key, a.name, a.ticket, a.pending.error))
+        core.out.append(actions.AskPolicy(a.key, a.name, a.ticket, a.pending.error))
     else:
-        judged(core, a, ev.Judged(a.key, a.ticket, None))
+        policy_answered(core, a, ev.PolicyAnswered(a.key, a.ticket, None))
 
 
-def judged(core: Core, a: Instance, event: ev.Judged) -> None:
+def policy_answered(core: Core, a: Instance, event: ev.PolicyAnswered) -> None:
     """The verdict: first the caller gets the error, then the agent its fate (seed, N6, N13)."""
     if event.ticket != a.ticket or a.pending is None:
         return
@@ -162,12 +171,12 @@ def judged(core: Core, a: Instance, event: ev.Judged) -> None:
     if event.fault is not None or hopeless:
         verdict = Verdict.STOP
     else:
-        finished = a.leaving and not a.alive
-        how = Exit.FAILED if a.alive or finished else Exit.DIED
+        finished = a.process.course.leaves and not a.process.alive
+        how = Exit.FAILED if a.process.alive or finished else Exit.DIED
         verdict = _verdict(core, a, how, event.action, error, counted=counted)
         if verdict is Verdict.KEEP and finished:
             verdict = _finished(core, a)
-    if verdict is Verdict.KEEP and a.renew:
+    if verdict is Verdict.KEEP and a.process.course is Course.RENEWING:
         replace(core, a, counted=False, alone=True)
         return
     _follow(core, a, verdict, _first(event.fault, error), counted=counted)
@@ -241,7 +250,7 @@ def _exceeded(core: Core, a: Instance, error: AgentError, *, told: bool) -> None
     if parent is not None and parent.window in full:
         for sibling in reversed(tree.children(core.instances, parent)):
             if sibling is not a:
-                core.soon(sibling.key, ev.Stop(sibling.key, sibling.settings.shutdown.grace))
+                core.defer(sibling.key, ev.Stop(sibling.key, sibling.settings.shutdown.grace))
     if full and not told:
         escalate(core, a, error)
 
@@ -253,13 +262,13 @@ def escalate(core: Core, a: Instance, error: AgentError) -> None:
     """Tell everybody above; a policy that has an opinion on that is asked about the parent."""
     above = list(tree.ancestors(core.instances, a))
     core.tell(a, notices.Escalated, error=error, path=tuple(parent.name for parent in above))
-    if above and above[0].appeals and not core.closing:
+    if above and above[0].reconsiders and not core.closing:
         parent = above[0]
         parent.appeal += 1
-        core.out.append(ev.Appeal(parent.key, parent.name, parent.appeal, a.name, error))
+        core.out.append(actions.Reconsider(parent.key, parent.name, parent.appeal, a.name, error))
 
 
-def appealed(core: Core, a: Instance, event: ev.Appealed) -> None:
+def reconsidered(core: Core, a: Instance, event: ev.Reconsidered) -> None:
     """The policy decided about the parent of an escalating child."""
     if event.ticket != a.appeal:
         return

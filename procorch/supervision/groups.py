@@ -35,7 +35,7 @@ def begin(core: Core, a: Instance, *, alone: bool = False) -> None:
             else:
                 member.cycle = group
                 group.members.append(key)
-                if not member.alive:
+                if not member.process.alive:
                     _bring_down(core, member, group)  # lest it starts before its turn to go down
         advance(core, group)
     for cycle in earlier:  # Who is ending stays behind in it, to finish what it has accepted.
@@ -70,7 +70,7 @@ def _bring_down(core: Core, a: Instance, group: Cycle) -> None:
         if a.pending.request is not None:
             core.resolve(a.pending.request, a.pending.error, a.pending.payload)
         a.pending = None
-    core.enter(a, Phase.RETIRING if a.alive else Phase.HELD)
+    core.enter(a, Phase.RETIRING if a.process.alive else Phase.HELD)
 
 
 def abandon(a: Instance) -> None:
@@ -78,7 +78,7 @@ def abandon(a: Instance) -> None:
 
     Who has not gone down yet stays, to finish what it has accepted.
     """
-    a.renew = False
+    a.process.keep()
     if a.cycle is not None:
         a.cycle.members.clear()
         if a.phase is not Phase.RETIRING:  # whose exit will name the one to blame

@@ -43,7 +43,7 @@ def crowded(core: Core, a: Instance) -> bool:
         if opens_at < math.inf and core.timers.at((Due.FLOW, a.mailbox)) != opens_at:
             core.timers.arm((Due.FLOW, a.mailbox), opens_at)
         return True
-    return bool(a.inflight)
+    return bool(a.process.inflight)
 
 
 def held_back(core: Core, a: Instance) -> bool:
@@ -85,7 +85,11 @@ def answered(core: Core, a: Instance, event: ev.Replied) -> bool:
             error=event.error,
         )
     request = core.ledger.requests.get(event.request)
-    return request is not None and a.rung is None and _again(core, request, flow.throttle.retries)
+    return (
+        request is not None
+        and a.process.stage is None
+        and _again(core, request, flow.throttle.retries)
+    )
 
 
 def _again(core: Core, request: Request, most: int) -> bool:
@@ -110,4 +114,4 @@ def ended(core: Core, a: Instance) -> None:
 
 def _busy(core: Core, mailbox: int) -> int:
     members = core.ledger.boxes[mailbox].members
-    return sum(bool(core.instances[member].inflight) for member in members)
+    return sum(bool(core.instances[member].process.inflight) for member in members)

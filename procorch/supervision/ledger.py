@@ -11,7 +11,7 @@ from collections import deque
 from dataclasses import dataclass, field
 
 from procorch.errors import AgentCrashed, AgentError
-from procorch.supervision.events import Action, Resolve
+from procorch.supervision.actions import Action, Resolve
 from procorch.supervision.throttle import FlowControl
 
 

@@ -18,7 +18,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from procorch.supervision import ending, failing, replacing, requests, starting
+from procorch.supervision import actions, ending, failing, replacing, requests, starting
 from procorch.supervision import events as ev
 from procorch.supervision.core import Core, Due, Entry
 from procorch.supervision.instance import Instance
@@ -49,13 +49,13 @@ def _rule(handler: Callable[[Core, Instance, Any], None], *enters: Phase) -> Rul
     return Rule(handler, frozenset(enters))
 
 
-WAITING, STARTING, READY, JUDGING, RETIRING, HELD, BACKOFF, STOPPING, DONE = Phase
+WAITING, STARTING, READY, AWAITING_POLICY, RETIRING, HELD, BACKOFF, STOPPING, DONE = Phase
 
 ENTRIES: dict[Phase, Entry] = {
     WAITING: starting.wait_for_slot,
     STARTING: starting.launch,
     READY: requests.advance,
-    JUDGING: failing.ask,
+    AWAITING_POLICY: failing.ask,
     RETIRING: replacing.retire,
     HELD: replacing.hold,
     BACKOFF: replacing.back_off,
@@ -67,7 +67,7 @@ ONWARD: dict[Phase, dict[Phase, str]] = {
     WAITING: {STARTING: "a start slot is free"},
     STARTING: {},
     READY: {STOPPING: "nothing is left to do"},
-    JUDGING: dict.fromkeys((READY, RETIRING, HELD, STOPPING), "there is no policy"),
+    AWAITING_POLICY: dict.fromkeys((READY, RETIRING, HELD, STOPPING), "there is no policy"),
     RETIRING: {
         WAITING: "its process has gone",
         BACKOFF: "its process has gone, there is a delay",
@@ -85,7 +85,7 @@ TREE: dict[Phase, dict[Phase, str]] = {
     WAITING: {HELD: "its group goes down", STOPPING: "ends with others"},
     STARTING: {RETIRING: "its group goes down", STOPPING: "ends with others"},
     READY: {RETIRING: "its group goes down", STOPPING: "ends with others"},
-    JUDGING: {
+    AWAITING_POLICY: {
         RETIRING: "its group goes down",
         HELD: "its group goes down",
         STOPPING: "ends with others",
@@ -106,7 +106,7 @@ _WHEN_TOLD_TO_END: dict[Phase, tuple[Phase, ...]] = {
     WAITING: (HELD, STOPPING),
     STARTING: (STOPPING,),
     READY: (READY,),
-    JUDGING: (),
+    AWAITING_POLICY: (),
     RETIRING: (),
     HELD: (HELD, STOPPING),
     BACKOFF: (HELD, STOPPING),
@@ -115,41 +115,46 @@ _WHEN_TOLD_TO_END: dict[Phase, tuple[Phase, ...]] = {
 TRANSITIONS: dict[tuple[Phase, type | Due], Rule] = {
     (STARTING, ev.Ready): _rule(starting.ready, READY),
     (STARTING, ev.StartFailed): _rule(starting.failed),
-    (STARTING, ev.Exited): _rule(starting.exited, JUDGING, STOPPING),
+    (STARTING, ev.Exited): _rule(starting.exited, AWAITING_POLICY, STOPPING),
     (STARTING, Due.START): _rule(starting.overdue),
-    (READY, ev.Leaving): _rule(failing.leaving),
+    (READY, ev.AgentFinished): _rule(failing.agent_finished),
     (READY, ev.Probed): _rule(failing.probed),
     (READY, Due.AGE): _rule(requests.aged),
-    (JUDGING, Due.AGE): _rule(requests.aged),
+    (AWAITING_POLICY, Due.AGE): _rule(requests.aged),
     (READY, Due.HEARTBEAT): _rule(failing.heartbeat_due),
-    (READY, ev.Appealed): _rule(failing.appealed, READY, RETIRING, STOPPING),
+    (READY, ev.Reconsidered): _rule(failing.reconsidered, READY, RETIRING, STOPPING),
     (READY, ev.Restart): _rule(replacing.restart, READY, RETIRING),
-    (JUDGING, ev.Restart): _rule(replacing.restart_when_judged),
+    (AWAITING_POLICY, ev.Restart): _rule(replacing.restart_while_awaiting_policy),
     (BACKOFF, ev.Restart): _rule(replacing.restart, RETIRING, HELD),
-    (READY, ev.Replied): _rule(requests.replied, READY, JUDGING),
-    (READY, ev.Exited): _rule(failing.exited, JUDGING, RETIRING, HELD, STOPPING),
-    (JUDGING, ev.Judged): _rule(failing.judged, READY, RETIRING, HELD, STOPPING),
-    (JUDGING, ev.Exited): _rule(failing.exited_while_judged),
+    (READY, ev.Replied): _rule(requests.replied, READY, AWAITING_POLICY),
+    (READY, ev.Exited): _rule(failing.exited, AWAITING_POLICY, RETIRING, HELD, STOPPING),
+    (AWAITING_POLICY, ev.PolicyAnswered): _rule(
+        failing.policy_answered, READY, RETIRING, HELD, STOPPING
+    ),
+    (AWAITING_POLICY, ev.Exited): _rule(failing.exited_while_awaiting_policy),
     (RETIRING, ev.Exited): _rule(replacing.retired, RETIRING),
     (RETIRING, ev.Replied): _rule(requests.replied_in_leaving),
     (STOPPING, ev.Replied): _rule(requests.replied_in_leaving),
     (BACKOFF, Due.BACKOFF): _rule(replacing.backoff_over, WAITING),
     (STOPPING, ev.Cancel): _rule(ending.hurry),
     (STOPPING, ev.Exited): _rule(ending.exited, DONE),
-    (STOPPING, Due.LADDER): _rule(ending.climb, DONE),
+    (STOPPING, Due.STOP_STAGE): _rule(ending.next_stage, DONE),
     (DONE, ev.Exited): _rule(ending.exited_late),
     **{
-        (phase, Due.LADDER): _rule(ending.climb, STOPPING)
-        for phase in (STARTING, READY, JUDGING, RETIRING)
+        (phase, Due.STOP_STAGE): _rule(ending.next_stage, STOPPING)
+        for phase in (STARTING, READY, AWAITING_POLICY, RETIRING)
     },
     **{
         (phase, event): _rule(handler)
-        for phase in (STARTING, READY, JUDGING)
-        for event, handler in ((ev.Overgrown, failing.overgrown), (ev.Broken, failing.broken))
+        for phase in (STARTING, READY, AWAITING_POLICY)
+        for event, handler in (
+            (ev.MemoryExceeded, failing.memory_exceeded),
+            (ev.StreamBroken, failing.stream_broken),
+        )
     },
     **{
         (phase, event): _rule(handler, *enters)
-        for phase in (WAITING, STARTING, READY, JUDGING, RETIRING, HELD, BACKOFF)
+        for phase in (WAITING, STARTING, READY, AWAITING_POLICY, RETIRING, HELD, BACKOFF)
         for event, handler, enters in (
             (ev.Cancel, ending.cancel, (STOPPING,)),
             (ev.Drain, ending.drain, _WHEN_TOLD_TO_END[phase]),
@@ -171,11 +176,11 @@ class Machine:
     def __init__(self, *, chance: Callable[[], float], start_limit: int) -> None:
         self._core = Core(ENTRIES, chance, start_limit)
 
-    def step(self, event: ev.Event, now: float) -> list[ev.Action]:
+    def step(self, event: ev.Event, now: float) -> list[actions.Action]:
         """Take one event at ``now`` (seconds on any monotonic clock); the actions it causes."""
         core = self._core
         core.now = now
-        out: list[ev.Action] = []
+        out: list[actions.Action] = []
         core.out = out
         match event:
             case ev.Replied() | ev.Ready() | ev.Exited() | ev.StartFailed():
@@ -192,7 +197,7 @@ class Machine:
                 starting.spawn(core, event)
             case ev.Close():
                 ending.close(core, event)
-            case ev.Overgrown() | ev.Broken() | ev.Probed() | ev.Leaving():
+            case ev.MemoryExceeded() | ev.StreamBroken() | ev.Probed() | ev.AgentFinished():
                 self._of_generation(event)
             case _:
                 addressed = core.instances.get(event.key)

@@ -11,13 +11,13 @@ from procorch.supervision import groups, notices, tree
 from procorch.supervision.core import Core, Due
 from procorch.supervision.instance import Instance
 from procorch.supervision.ledger import Request
-from procorch.supervision.states import Phase, Rung
+from procorch.supervision.states import Phase, StopStage
 
 
 def restart(core: Core, a: Instance, event: ev.Restart) -> None:
     """An operator wants a new process: not a failure, so not counted (N1)."""
     if tree.leaving(a):
-        a.renew = False  # Its end makes a successor superfluous.
+        a.process.keep()  # Its end makes a successor superfluous.
         if a.phase is Phase.READY:
             core.enter(a, Phase.READY)
         return
@@ -25,9 +25,9 @@ def restart(core: Core, a: Instance, event: ev.Restart) -> None:
     replace(core, a, counted=False, alone=True)
 
 
-def restart_when_judged(core: Core, a: Instance, event: ev.Restart) -> None:
+def restart_while_awaiting_policy(core: Core, a: Instance, event: ev.Restart) -> None:
     """The same while the policy thinks: if it would keep the process, there will be a new one."""
-    a.renew = True
+    a.process.renew()
 
 
 def replace(
@@ -39,8 +39,8 @@ def replace(
         alone: it was planned: nothing has failed, so nobody is restarted with it.
         asked: the least number of seconds before it, if the restart is counted (`retry_after`).
     """
-    if a.alive and (core.closing or core.drained(a)):
-        a.renew = False
+    if a.process.alive and (core.closing or core.drained(a)):
+        a.process.keep()
         core.enter(a, Phase.READY)  # It is to end soon: a successor would have nothing to do.
         return
     if core.closing:
@@ -64,11 +64,11 @@ def replace(
 
 def retire(core: Core, a: Instance) -> None:
     """RETIRING: only when the old process has ended may the next begin (I2)."""
-    if a.alive:
-        if a.rung is None:
+    if a.process.alive:
+        if a.process.stage is None:
             blamed = a.cycle is not None and a.cycle.blame != a.name
-            busy = bool(a.inflight) or a.ready_at is None
-            core.press(a, Rung.TERMINATE if blamed and busy else Rung.LEAVE)
+            busy = bool(a.process.inflight) or a.process.ready_at is None
+            core.stop_process(a, StopStage.TERMINATE if blamed and busy else StopStage.LEAVE)
     elif core.closing:
         core.cut_off(a)
     elif a.cycle is not None:
@@ -83,7 +83,7 @@ def retire(core: Core, a: Instance) -> None:
 
 def retired(core: Core, a: Instance, event: ev.Exited) -> None:
     """The old process is gone; what was under way in it fails by name (N5)."""
-    core.gone(a, event.exit)
+    core.process_ended(a, event.exit)
     lost = core.take_inflight(a)
     if lost:
         tell_hung(core, a, lost[0])
@@ -113,8 +113,8 @@ def backoff_over(core: Core, a: Instance, event: object) -> None:
 
 def tell_hung(core: Core, a: Instance, request: Request) -> None:
     """Its process was ended because it hung, if it was, and that is what ``request`` gets."""
-    if isinstance(a.reason, AgentHung):
-        timeout = a.reason.heartbeat_timeout
+    if isinstance(a.process.reason, AgentHung):
+        timeout = a.process.reason.heartbeat_timeout
         core.tell(a, notices.Hung, timeout=timeout, request=request.id)
 
 
@@ -141,7 +141,7 @@ def death(
         "stderr_tail": exit.stderr_tail or "",
         "peak_rss": exit.peak_rss,
     }
-    match a.reason:
+    match a.process.reason:
         case MemoryLimitExceeded(limit=limit, observed=observed):
             return MemoryLimitExceeded(limit=limit, observed=observed, **facts)
         case AgentHung(heartbeat_timeout=timeout):

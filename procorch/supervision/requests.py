@@ -11,12 +11,13 @@ from procorch.errors import (
     RequestTimeout,
     SerializationError,
 )
+from procorch.supervision import actions, holding, tree
 from procorch.supervision import events as ev
-from procorch.supervision import holding, tree
 from procorch.supervision.core import Core, Due
 from procorch.supervision.instance import Instance, Pending
 from procorch.supervision.ledger import Request
-from procorch.supervision.states import Phase, Rung
+from procorch.supervision.process import Course
+from procorch.supervision.states import Phase, StopStage
 
 BLAMELESS = (SerializationError, MessageTooLarge)
 """Errors of a message, not of the agent that sent it: never put to a policy (fault matrix 24)."""
@@ -35,7 +36,7 @@ def submit(core: Core, event: ev.Submit) -> None:
         repeatable=event.repeatable,
     )
     if not core.ledger.accept(request):
-        core.out.append(ev.Resolve(event.request, AgentStopped("agent channel closed")))
+        core.out.append(actions.Resolve(event.request, AgentStopped("agent channel closed")))
         return
     if event.deadline is not None:
         core.timers.arm((Due.REQUEST, event.request), event.deadline)
@@ -60,7 +61,7 @@ def fill(core: Core) -> None:
             continue
         for member in tuple(box.members):
             a = core.instances[member]
-            if box.flow is not None and a.phase is Phase.READY and (a.held or a.draining):
+            if box.flow is not None and a.phase is Phase.READY and (a.process.held or a.draining):
                 core.enter(a, Phase.READY)
             if mailbox in core.ledger.boxes and core.ledger.waiting(mailbox):
                 wake(core, mailbox)
@@ -73,32 +74,27 @@ def wake(core: Core, mailbox: int) -> None:
     best: Instance | None = None
     for member in core.ledger.boxes[mailbox].members:
         a = core.instances[member]
-        if a.phase is Phase.READY and _free(a) and a.credit > 0 and not core.relieved(a):
-            if _idle(a):
+        if a.phase is Phase.READY and a.process.serves and a.credit > 0 and not core.relieved(a):
+            if a.process.idle:
                 best = a
                 break
-            if best is None or len(a.ahead) < len(best.ahead):
+            if best is None or len(a.process.ahead) < len(best.process.ahead):
                 best = a
     if best is not None:
         advance(core, best)
 
 
-def _free(a: Instance) -> bool:
-    """Whether its process is to go on as before."""
-    return a.rung is None and not a.leaving and not a.renew
-
-
-def _idle(a: Instance) -> bool:
-    return _free(a) and not a.inflight and not a.ahead
-
-
 def advance(core: Core, a: Instance) -> None:
     """READY: give an instance its next requests, or end it where it has drained."""
-    if a.held and _free(a) and not (_has_ahead(core, a) and holding.crowded(core, a)):
-        a.held = False
-        core.out.append(ev.Proceed(a.key, a.generation))
+    if (
+        a.process.held
+        and a.process.serves
+        and not (_has_ahead(core, a) and holding.crowded(core, a))
+    ):
+        a.process.held = False
+        core.out.append(actions.Proceed(a.key, a.generation))
         _go_on(core, a)
-    if not _free(a):
+    if not a.process.serves:
         return
     while a.credit > 0:
         request = _next(core, a)
@@ -109,7 +105,7 @@ def advance(core: Core, a: Instance) -> None:
             core.resolve(request.id, _too_late(core, request))
         else:
             _dispatch(core, a, request)
-    done = not a.inflight and not holding.held_back(core, a)
+    done = not a.process.inflight and not holding.held_back(core, a)
     if done and a.draining is not None and tree.may_end(core.instances, a):
         core.end(a, a.draining, Aborted(agent=a.name) if a.aborted else None)
 
@@ -122,16 +118,16 @@ def _next(core: Core, a: Instance) -> Request | None:
 
 
 def _has_ahead(core: Core, a: Instance) -> bool:
-    return any(number in core.ledger.requests for number in a.ahead)
+    return any(number in core.ledger.requests for number in a.process.ahead)
 
 
 def _dispatch(core: Core, a: Instance, request: Request) -> None:
     holding.sent(core, a)
-    core.out.append(ev.Send(a.key, a.generation, request.id, bool(a.inflight)))
-    if a.inflight:
-        a.ahead.append(request.id)
+    core.out.append(actions.Send(a.key, a.generation, request.id, bool(a.process.inflight)))
+    if a.process.inflight:
+        a.process.ahead.append(request.id)
     else:
-        a.inflight.append(request.id)
+        a.process.inflight.append(request.id)
         _begun(core, a, request)
 
 
@@ -139,29 +135,29 @@ def _begun(core: Core, a: Instance, request: Request) -> None:
     if request.from_dispatch and request.timeout is not None:
         core.timers.arm((Due.REQUEST, request.id), core.now + request.timeout)
     if a.settings.heartbeat_timeout is not None:
-        a.heartbeat = (-1, core.now)
+        a.process.heartbeat = (-1, core.now)
         core.timers.arm((Due.HEARTBEAT, a.key), core.now + a.settings.heartbeat_timeout / 4)
 
 
 def _answered(core: Core, a: Instance, event: ev.Replied) -> None:
     """The process has done with a request; after a success it goes on to the next by itself, if
     its agent has not finished."""
-    a.inflight.remove(event.request)
-    a.held = event.error is not None and a.settings.prefetch > 1
-    if not a.held and not a.leaving:
+    a.process.inflight.remove(event.request)
+    a.process.held = event.error is not None and a.settings.prefetch > 1
+    if not a.process.held and not a.process.course.leaves:
         _go_on(core, a)
 
 
 def _go_on(core: Core, a: Instance) -> None:
     """The process begins what was sent ahead; if that was cancelled meanwhile, it may have begun
     it before it could see so."""
-    if not a.ahead:
+    if not a.process.ahead:
         return
-    number = a.ahead.popleft()
-    a.inflight.append(number)
+    number = a.process.ahead.popleft()
+    a.process.inflight.append(number)
     request = core.ledger.requests.get(number)
     if request is not None:
-        core.out.append(ev.Begin(a.key, number))
+        core.out.append(actions.BeginAhead(a.key, number))
         _begun(core, a, request)
     else:
         _end_request(core, a, number)
@@ -169,37 +165,39 @@ def _go_on(core: Core, a: Instance) -> None:
 
 def replied(core: Core, a: Instance, event: ev.Replied) -> None:
     """The worker answered: success resets the consecutive counter (seed), an error is judged."""
-    if event.request not in a.inflight:
+    if event.request not in a.process.inflight:
         core.stale += 1
         return
-    a.served += 1
+    a.process.served += 1
     core.timers.disarm((Due.HEARTBEAT, a.key))
     error = event.error
-    if a.rung is not None and a.rung.spares_process and event.request == a.target:
-        core.relent(a)  # The ladder has reached its aim, and the worker lives (N8).
-    core.acquit(a)
+    if a.process.is_stopped_for(event.request):
+        core.spare(a)  # The ladder has reached its aim, and the worker lives (N8).
+    core.clear_suspicion(a)
     again = holding.answered(core, a, event)
     _answered(core, a, event)
     judged = (
         error is not None
         and not again
         and not isinstance(error, BLAMELESS)
-        and a.rung is None
+        and a.process.stage is None
         and event.request in core.ledger.requests
     )
-    if a.leaving:
-        core.see_off(a)
+    if a.process.course.leaves:
+        core.expect_exit(a)
     if error is None:
         a.limits.succeeded()
     elif judged:
         # A complete reply beats the deadline even while the policy thinks it over.
         core.timers.disarm((Due.REQUEST, event.request))
-        a.renew = a.renew or _worn(a, event.used)
-        core.judge(a, Pending(event.request, error, event.payload))
+        if _worn(a, event.used):
+            a.process.renew()
+        core.ask_policy(a, Pending(event.request, error, event.payload))
         return
     if not again:
         core.resolve(event.request, error, event.payload)
-    if a.rung is None and (a.renew or _worn(a, event.used)):
+    renewing = a.process.course is Course.RENEWING
+    if a.process.stage is None and (renewing or _worn(a, event.used)):
         recycle(core, a)
     else:
         core.enter(a, Phase.READY)
@@ -207,40 +205,39 @@ def replied(core: Core, a: Instance, event: ev.Replied) -> None:
 
 def _worn(a: Instance, used: int) -> bool:
     """Whether its process has served long enough, or was larger than it may be."""
-    settings = a.settings
+    settings, process = a.settings, a.process
     return (
-        a.aged
-        or (settings.max_requests is not None and a.served >= a.most(settings.max_requests))
-        or (settings.max_memory is not None and used > a.most(settings.max_memory))
-    )
+        settings.max_requests is not None and process.served >= process.limit(settings.max_requests)
+    ) or (settings.max_memory is not None and used > process.limit(settings.max_memory))
 
 
 def recycle(core: Core, a: Instance) -> None:
     """Replace the process between two requests; costs none of them, and is not counted (N1)."""
-    a.renew = True  # Nothing goes to it any more.
-    if not a.inflight:  # what is still ahead has not begun
-        core.soon(a.key, ev.Restart(a.key))
+    a.process.renew()  # Nothing goes to it any more.
+    if not a.process.inflight:  # what is still ahead has not begun
+        core.defer(a.key, ev.Restart(a.key))
 
 
 def aged(core: Core, a: Instance, event: object) -> None:
     """``max_age`` has passed: an idle process is replaced now, a busy one after its request."""
-    a.aged = True
-    if a.phase is Phase.READY and _idle(a):
+    if a.phase is Phase.READY and a.process.serves:
         recycle(core, a)
+    else:
+        a.process.renew()
 
 
 def replied_in_leaving(core: Core, a: Instance, event: ev.Replied) -> None:
     """A complete reply wins over whatever made its worker go; nobody is judged any more."""
-    if event.request in a.inflight:
+    if event.request in a.process.inflight:
         _answered(core, a, event)
         if event.error is None:
             a.limits.succeeded()
         core.resolve(event.request, event.error, event.payload)
-    elif event.request != a.target:
+    elif event.request != a.process.target:
         core.stale += 1
-    if a.rung is not None and a.rung.spares_process and event.request == a.target:
-        core.relent(a)
-        core.press(a, Rung.LEAVE)
+    if a.process.is_stopped_for(event.request):
+        core.spare(a)
+        core.stop_process(a, StopStage.LEAVE)
 
 
 def cancel(core: Core, event: ev.CancelRequest) -> None:
@@ -258,10 +255,10 @@ def overdue(core: Core, number: int) -> None:
 
 
 def _end_request(core: Core, a: Instance, number: int) -> None:
-    if a.rung is None:
-        a.excused = True
-        a.target = number
-        core.press(a, Rung.COOPERATE)
+    if a.process.stage is None:
+        a.process.stopped_for_request = True
+        a.process.target = number
+        core.stop_process(a, StopStage.COOPERATE)
 
 
 def _is_late(core: Core, request: Request) -> bool:
@@ -287,7 +284,7 @@ def _drop(core: Core, request: Request, error: AgentError) -> None:
     """End one request from outside; a worker that is busy with it is ended for it (N8)."""
     core.resolve(request.id, error)
     a = None if request.worker is None else core.instances[request.worker]
-    if a is not None and request.id in a.inflight:
+    if a is not None and request.id in a.process.inflight:
         _end_request(core, a, request.id)
     # It may have been the last one that a draining agent waited for.
     for member in tuple(core.ledger.boxes[request.mailbox].members):

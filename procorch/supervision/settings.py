@@ -123,7 +123,7 @@ class Intensity:
 
 @dataclass(frozen=True, slots=True)
 class Shutdown:
-    """How an agent's request, or its process, is ended, rung by rung (N8).
+    """How an agent's request, or its process, is ended, stage by stage (N8).
 
     Args:
         cooperate: seconds a request may take to end by itself after it was told that it is

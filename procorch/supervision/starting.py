@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from procorch.errors import Aborted, AgentStopped, StartError
+from procorch.supervision import actions, groups, holding, notices, tree
 from procorch.supervision import events as ev
-from procorch.supervision import groups, holding, notices, tree
 from procorch.supervision.core import Core, Due
 from procorch.supervision.instance import Instance, Pending
+from procorch.supervision.process import Process
 from procorch.supervision.restarts import RestartLimits, Window
-from procorch.supervision.states import AgentStatus, Phase, Rung
+from procorch.supervision.states import AgentStatus, Phase, StopStage
 
 
 def spawn(core: Core, event: ev.Spawn) -> None:
@@ -20,7 +21,7 @@ def spawn(core: Core, event: ev.Spawn) -> None:
         name=event.name,
         settings=event.settings,
         supervised=event.supervised,
-        appeals=event.appeals,
+        reconsiders=event.reconsiders,
         limits=RestartLimits(event.settings),
         parent=event.parent,
         window=None if intensity is None else Window(intensity),
@@ -58,55 +59,50 @@ def fill_slots(core: Core) -> None:
 def launch(core: Core, a: Instance) -> None:
     """STARTING: a new generation begins."""
     core.starting.add(a.key)
-    a.generation += 1
-    a.alive = True
-    a.reason = a.rung = a.ready_at = None
-    a.excused = a.leaving = a.finished = a.renew = False
-    a.target = a.served = 0
-    a.aged = False
     jitter = a.settings.recycle_jitter
-    a.thrift = jitter * core.chance() if jitter else 0.0
-    core.out.append(ev.Launch(a.key, a.generation))
+    margin = jitter * core.chance() if jitter else 0.0
+    a.process = Process(a.generation + 1, margin, alive=True)
+    core.out.append(actions.Launch(a.key, a.generation))
     core.tell(a, notices.Starting)
     core.timers.arm((Due.START, a.key), core.now + a.settings.start_timeout)
 
 
 def ready(core: Core, a: Instance, event: ev.Ready) -> None:
     """The agent is built: requests may come."""
-    if a.rung is not None:  # Too late: the start is given up and the process on its way out.
-        return
+    if a.process.stage is not None:
+        return  # Too late: the start is given up and the process on its way out.
     core.left_starting(a)
-    a.ready_at = core.now
+    a.process.ready_at = core.now
     if not a.announced:
         a.announced = True
-        core.out.append(ev.Started(a.key))
+        core.out.append(actions.Started(a.key))
     core.tell(a, notices.Ready)
     if a.settings.max_age is not None:
-        core.timers.arm((Due.AGE, a.key), core.now + a.settings.max_age * (1 - a.thrift))
+        core.timers.arm((Due.AGE, a.key), core.now + a.settings.max_age * (1 - a.process.margin))
     core.enter(a, Phase.READY)
     groups.risen(core, a)
 
 
 def failed(core: Core, a: Instance, event: ev.StartFailed) -> None:
     """The worker said why it cannot start; what remains is its exit."""
-    a.reason = a.reason or event.error
-    core.press(a, Rung.LEAVE)
+    a.process.reason = a.process.reason or event.error
+    core.stop_process(a, StopStage.LEAVE)
 
 
 def overdue(core: Core, a: Instance, event: object) -> None:
     """``start_timeout`` has passed."""
-    a.reason = StartError(
+    a.process.reason = StartError(
         f"agent {a.name!r} was not ready within {a.settings.start_timeout:g} s",
         agent=a.name,
         phase="ready",
     )
-    core.press(a, Rung.TERMINATE)
+    core.stop_process(a, StopStage.TERMINATE)
 
 
 def exited(core: Core, a: Instance, event: ev.Exited) -> None:
     """The process ended before it was ready; the first start has no second try (N9)."""
-    core.gone(a, event.exit)
-    error = a.reason
+    core.process_ended(a, event.exit)
+    error = a.process.reason
     if not isinstance(error, StartError):
         how = event.exit.describe() if error is None else f"was ended ({error})"
         error = StartError(
@@ -115,8 +111,8 @@ def exited(core: Core, a: Instance, event: ev.Exited) -> None:
             phase="start",
             remote_traceback=event.exit.last_stack or "",
         )
-        error.__cause__ = a.reason
+        error.__cause__ = a.process.reason
     if a.announced:
-        core.judge(a, Pending(None, error))
+        core.ask_policy(a, Pending(None, error))
     else:
         core.end(a, AgentStatus.FAILED, error)

@@ -24,7 +24,7 @@ class Phase(Enum):
     """The process exists and builds its agent."""
     READY = "ready"
     """Takes requests, one at a time."""
-    JUDGING = "judging"
+    AWAITING_POLICY = "judging"
     """An error lies with the policy; no request goes out meanwhile."""
     RETIRING = "retiring"
     """The old process is on its way out, a new one follows."""
@@ -38,8 +38,8 @@ class Phase(Enum):
     """Ended."""
 
 
-class Rung(IntEnum):
-    """The rungs of the ladder that ends a request or a process, weakest first (N8)."""
+class StopStage(IntEnum):
+    """The stages of the ladder that ends a request or a process, weakest first (N8)."""
 
     LEAVE = 0
     """A message: finish and exit."""
@@ -57,21 +57,21 @@ class Rung(IntEnum):
     """Nothing helped; report it and release the callers."""
 
     @property
-    def next(self) -> Rung:
-        """What comes when this rung did not help in its time."""
+    def next(self) -> StopStage:
+        """What comes when this stage did not help in its time."""
         return _NEXT[self]
 
     @property
     def spares_process(self) -> bool:
         """Whether the process may live on once the request has ended."""
-        return self in (Rung.COOPERATE, Rung.INTERRUPT)
+        return self in (StopStage.COOPERATE, StopStage.INTERRUPT)
 
 
 _NEXT = {
-    Rung.LEAVE: Rung.TERMINATE,
-    Rung.COOPERATE: Rung.INTERRUPT,
-    Rung.INTERRUPT: Rung.TERMINATE,
-    Rung.TERMINATE: Rung.KILL,
-    Rung.STACK: Rung.KILL,
-    Rung.KILL: Rung.GIVE_UP,
+    StopStage.LEAVE: StopStage.TERMINATE,
+    StopStage.COOPERATE: StopStage.INTERRUPT,
+    StopStage.INTERRUPT: StopStage.TERMINATE,
+    StopStage.TERMINATE: StopStage.KILL,
+    StopStage.STACK: StopStage.KILL,
+    StopStage.KILL: StopStage.GIVE_UP,
 }

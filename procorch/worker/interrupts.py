@@ -1,4 +1,4 @@
-"""Ending one request of a living worker: rungs 1 and 2 of the ladder (N8).
+"""Ending one request of a living worker: stages 1 and 2 of the ladder (N8).
 
 The parent writes on the status page which request is to end and how hard, then sends `CANCEL`, a
 signal. Python runs the handler in the main thread, between two of its bytecodes or inside a
@@ -125,7 +125,7 @@ class Fence:
                 self._page.forget_text(fd)
 
     def set_task(self, task: asyncio.Task[Any] | None) -> None:
-        """``task`` does the work: cancelling it is the first rung. What was told before there was
+        """``task`` does the work: cancelling it is the first stage. What was told before there was
         one, it has not heard."""
         self._task = task
         self._told = 0
@@ -173,7 +173,7 @@ class Fence:
 
 
 async def interruptible(awaitable: Awaitable[Any], fence: Fence) -> Any:
-    """What ``awaitable`` gives; on the second rung it is not cancelled where it waits but
+    """What ``awaitable`` gives; on the second stage it is not cancelled where it waits but
     `Interrupted`, which code that swallows its cancellation does not swallow."""
     return await _drive(_awaited(awaitable).__await__(), fence)
 

@@ -98,8 +98,8 @@ MUTANTS = (
     Mutant(
         "readiness of a start that was given up",
         "supervision/starting.py",
-        "    if a.rung is not None:  # Too late",
-        "    if False:  # Too late",
+        "    if a.process.stage is not None:\n        return  # Too late",
+        "    if False:\n        return  # Too late",
         (MACHINE + "readiness_that_comes_after_the_start_was_given_up_is_too_late", SIMULATE),
     ),
     # ---- N1, N2: what counts, and the three limits
@@ -171,7 +171,7 @@ MUTANTS = (
     Mutant(
         "a deadline's replacement is not counted",
         "supervision/failing.py",
-        "    elif a.excused and a.reason is None and not lost:\n",
+        "    elif a.process.stopped_for_request and a.process.reason is None and not lost:\n",
         "    elif False:\n",
         (MACHINE + "a_replacement_after_a_deadline_is_not_counted",),
     ),
@@ -231,15 +231,15 @@ MUTANTS = (
     Mutant(
         "what was sent ahead waits for the end of a pause",
         "supervision/requests.py",
-        " and not (_has_ahead(core, a) and holding.crowded(core, a)):\n",
-        ":\n",
+        "        and not (_has_ahead(core, a) and holding.crowded(core, a))\n",
+        "",
         (THROTTLE + "what_was_sent_ahead_is_not_begun_in_a_pause",),
     ),
     Mutant(
         "a drain waits for the end of a pause",
         "supervision/requests.py",
-        "    done = not a.inflight and not holding.held_back(core, a)\n",
-        "    done = not a.inflight\n",
+        "    done = not a.process.inflight and not holding.held_back(core, a)\n",
+        "    done = not a.process.inflight\n",
         (THROTTLE + "a_drain_waits_for_the_pause",),
     ),
     Mutant(
@@ -357,7 +357,7 @@ MUTANTS = (
     Mutant(
         "a hang: an answer before the kill refutes it",
         "supervision/requests.py",
-        "    core.acquit(a)\n",
+        "    core.clear_suspicion(a)\n",
         "",
         (MACHINE + "a_worker_that_answers_before_it_is_killed_was_not_hung",),
     ),
@@ -381,7 +381,7 @@ MUTANTS = (
     Mutant(
         "a hang: an answer before the end refutes it",
         "supervision/failing.py",
-        "            a.reason, a.excused = None, True\n",
+        "            a.process.reason, a.process.stopped_for_request = None, True\n",
         "            pass\n",
         (MACHINE + "an_answer_that_came_with_the_kill_is_no_hang_either",),
     ),
@@ -429,7 +429,7 @@ MUTANTS = (
     Mutant(
         "may_have_executed: what a living worker has begun",
         "supervision/core.py",
-        "                sent = a.sent_since(request)\n",
+        "                sent = a.process.sent_since(request)\n",
         "                pass\n",
         (ACCOUNT + "ahead_and_begun_before_the_reply_to_the_one_before_it_was_read", SIMULATE),
     ),
@@ -601,7 +601,7 @@ MUTANTS = (
     Mutant(
         "a retried request goes to whoever is free",
         "supervision/core.py",
-        "            self.soon(member, _take_over)\n",
+        "            self.defer(member, _take_over)\n",
         "            pass\n",
         (GUARDS + "a_request_whose_worker_died_is_tried_again_by_whoever_is_free",),
     ),
@@ -770,7 +770,7 @@ MUTANTS = (
     Mutant(
         "may_end: whoever waited looks again",
         "supervision/ending.py",
-        "            core.soon(key, look_again)\n",
+        "            core.defer(key, look_again)\n",
         "            pass\n",
         (TREES + "close_goes_leaves_first_and_branches_at_the_same_time", SIMULATE),
     ),
@@ -826,7 +826,7 @@ MUTANTS = (
     Mutant(
         "at the deadline what is left is killed",
         "supervision/ending.py",
-        "            core.press(a, Rung.KILL)\n",
+        "            core.stop_process(a, StopStage.KILL)\n",
         "            pass\n",
         (MACHINE + "at_the_deadline_of_a_close_everything_left_is_killed",),
     ),
@@ -841,8 +841,8 @@ MUTANTS = (
     Mutant(
         "the ladder only goes up",
         "supervision/core.py",
-        "        if not a.alive or (a.rung is not None and rung <= a.rung):\n",
-        "        if not a.alive:\n",
+        " or (a.process.stage is not None and stage <= a.process.stage):\n",
+        ":\n",
         (
             GUARDS + "a_start_that_fails_after_its_deadline_is_not_given_more_time",
             GUARDS + "what_is_being_killed_is_not_killed_anew",
@@ -852,19 +852,15 @@ MUTANTS = (
     Mutant(
         "aim at one request only",
         "supervision/core.py",
-        "ev.Press(a.key, a.generation, rung, a.target)",
-        "ev.Press(a.key, a.generation, rung, 0)",
+        "actions.StopProcess(a.key, a.generation, stage, a.process.target)",
+        "actions.StopProcess(a.key, a.generation, stage, 0)",
         (TREES + "the_ladder_aims_at_one_request_only", SIMULATE),
     ),
     Mutant(
         "the ladder is called off by its own request only",
         "supervision/requests.py",
-        "    if a.rung is not None and a.rung.spares_process and event.request == a.target:\n"
-        "        core.relent(a)\n"
-        "        core.press",
-        "    if a.rung is not None and a.rung.spares_process:\n"
-        "        core.relent(a)\n"
-        "        core.press",
+        "    if a.process.is_stopped_for(event.request):\n        core.spare(a)\n        core.stop",
+        "    if a.process.stage is not None:\n        core.spare(a)\n        core.stop",
         (GUARDS + "a_reply_to_another_request_does_not_call_off_the_ladder",),
     ),
     Mutant(
@@ -913,8 +909,8 @@ MUTANTS = (
     Mutant(
         "the first start has no second try",
         "supervision/starting.py",
-        "    if a.announced:\n        core.judge",
-        "    if True:\n        core.judge",
+        "    if a.announced:\n        core.ask_policy",
+        "    if True:\n        core.ask_policy",
         (MACHINE + "a_first_start_that_fails_ends_the_agent_with_its_error",),
     ),
     Mutant(
@@ -928,8 +924,8 @@ MUTANTS = (
     Mutant(
         "the stack of a hung agent comes before the kill",
         "supervision/failing.py",
-        "        core.press(a, Rung.STACK)\n",
-        "        core.press(a, Rung.KILL)\n",
+        "        core.stop_process(a, StopStage.STACK)\n",
+        "        core.stop_process(a, StopStage.KILL)\n",
         (TREES + "a_busy_agent_without_progress_is_hung_and_its_stack_is_taken_before_the_kill",),
     ),
     Mutant(
@@ -1008,7 +1004,7 @@ MUTANTS = (
     Mutant(
         "the table says which phases an event leads to",
         "supervision/machine.py",
-        "    (READY, ev.Replied): _rule(requests.replied, READY, JUDGING),\n",
+        "    (READY, ev.Replied): _rule(requests.replied, READY, AWAITING_POLICY),\n",
         "    (READY, ev.Replied): _rule(requests.replied, READY),\n",
         (TABLES + "no_phase_changes_otherwise_than_by_the_tables",),
     ),
@@ -1551,8 +1547,8 @@ MUTANTS = (
     Mutant(
         "ahead: not by an agent that has finished",
         "supervision/requests.py",
-        "    if not a.held and not a.leaving:\n",
-        "    if not a.held:\n",
+        "    if not a.process.held and not a.process.course.leaves:\n",
+        "    if not a.process.held:\n",
         (MACHINE + "what_is_ahead_of_an_agent_that_finishes_goes_back_to_the_queue",),
     ),
     Mutant(
@@ -1565,7 +1561,7 @@ MUTANTS = (
     Mutant(
         "what waits is for those who were told to finish, when they are the last",
         "supervision/ending.py",
-        "            core.soon(member, _look)\n",
+        "            core.defer(member, _look)\n",
         "            pass\n",
         (REPLICAS + "what_waits_for_one_that_ends_is_taken_by_one_that_was_told_to_finish",),
     ),

@@ -279,7 +279,7 @@ def test_code_may_notice_and_tidy_up(
 
 
 def test_a_cooperative_agent_is_never_interrupted(start: Start, gate: GateMaker) -> None:
-    """N8: it has all the time of the first rung."""
+    """N8: it has all the time of the first stage."""
     begun = gate()
     handle = start(stuck(begun.tell), shutdown=Shutdown(cooperate=60))
     pid = handle.pid
@@ -301,7 +301,7 @@ def test_code_that_handles_its_own_errors_does_not_handle_the_interrupt(
 def test_a_coroutine_that_swallows_its_cancellation_is_interrupted_all_the_same(
     start: Start, gate: GateMaker
 ) -> None:
-    """N8: the second rung is not a `CancelledError`."""
+    """N8: the second stage is not a `CancelledError`."""
     begun = gate()
     handle = start(stuck_async(begun.tell), shutdown=QUICK)
     pid = handle.pid

@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass, field
 
+from procorch.supervision import actions, notices
 from procorch.supervision import events as ev
-from procorch.supervision import notices
 from procorch.supervision.settings import AgentSettings
-from procorch.supervision.states import AgentStatus, Rung
+from procorch.supervision.states import AgentStatus, StopStage
 from procorch.supervision.throttle import is_throttled
 
 
@@ -25,7 +25,7 @@ class Process:
         request: what it works on; ``ahead``: what it has besides.
         held: it answered with an error and waits for leave to go on.
         leaving: it has said that its agent is finished.
-        rung: the last that was pressed against it, ``target`` the request it was about.
+        stage: the last that was pressed against it, ``target`` the request it was about.
         deaf: it ignores everything short of SIGKILL; ``immortal``: that as well, for a while.
     """
 
@@ -40,7 +40,7 @@ class Process:
     revoked: set[int] = field(default_factory=set)
     held: bool = False
     leaving: bool = False
-    rung: Rung | None = None
+    stage: StopStage | None = None
     target: int = 0
     unreaped: bool = False
 
@@ -100,9 +100,9 @@ class Books:
         self.requests: dict[int, Asked] = {}
         self.open: dict[int, Asked] = {}
         self.queues: dict[int, deque[int]] = {}
-        self.asks: list[ev.Ask] = []
-        self.appeals: list[ev.Appeal] = []
-        self.probes: list[ev.Probe] = []
+        self.asks: list[actions.AskPolicy] = []
+        self.reconsiders: list[actions.Reconsider] = []
+        self.probes: list[actions.Probe] = []
         self.closed = False
         self._stale_payloads: set[object] = set()
         self._lost: int | None = None
@@ -137,7 +137,7 @@ class Books:
                 self.processes[event.key].ready = True
             case ev.StartFailed():
                 self.processes[event.key].failed = True
-            case ev.Leaving():
+            case ev.AgentFinished():
                 self.processes[event.key].leaving = True
             case ev.Replied():
                 self._expect_reply(event)
@@ -154,8 +154,8 @@ class Books:
             process.held = event.error is not None and waits
             if not process.held and not process.leaving:
                 process.go_on()
-            if process.rung in (Rung.COOPERATE, Rung.INTERRUPT):
-                process.rung = None
+            if process.stage in (StopStage.COOPERATE, StopStage.INTERRUPT):
+                process.stage = None
             if event.error is None:
                 self.agents[event.key].consecutive = 0
 
@@ -175,55 +175,55 @@ class Books:
 
     # ---- after a step: whether the actions are right
 
-    def book(self, event: ev.Event, actions: list[ev.Action], now: float) -> None:
+    def book(self, event: ev.Event, taken: list[actions.Action], now: float) -> None:
         """Take down what the machine answered.
 
         Raises:
             AssertionError: it broke a rule; the text begins with the rule's name.
         """
         if type(event) is ev.Exited and self._lost is not None:
-            if not any(type(a) is ev.Resolve and a.request == self._lost for a in actions):
+            if not any(type(a) is actions.Resolve and a.request == self._lost for a in taken):
                 self._retried(self._lost)
             self._lost = None
         if type(event) is ev.Replied and is_throttled(event.error):
-            self._throttled(event, actions)
-        for action in actions:
+            self._throttled(event, taken)
+        for action in taken:
             match action:
-                case ev.Launch():
+                case actions.Launch():
                     self._launch(action, now)
-                case ev.Send():
+                case actions.Send():
                     self._send(action, now)
-                case ev.Begin():
+                case actions.BeginAhead():
                     self._begin(action.key, action.request)
-                case ev.Proceed():
+                case actions.Proceed():
                     process = self.processes[action.key]
                     assert process.held, "told to go on, though it does"
                     process.held = False
                     process.go_on()
-                case ev.Resolve():
+                case actions.Resolve():
                     self._resolve(action)
-                case ev.Press():
+                case actions.StopProcess():
                     self._press(action)
-                case ev.Finish():
+                case actions.Ended():
                     self._finish(action)
-                case ev.Ask():
+                case actions.AskPolicy():
                     assert self.agents[action.key].supervised
                     assert not self.closed, "N7: a verdict is asked for while closing"
                     self.asks.append(action)
-                case ev.Appeal():
+                case actions.Reconsider():
                     assert not self.closed, "N7: a verdict is asked for while closing"
-                    self.appeals.append(action)
-                case ev.Probe():
+                    self.reconsiders.append(action)
+                case actions.Probe():
                     self.probes.append(action)
-                case ev.Emit(key, notices.Restarting() as notice):
+                case actions.Notify(key, notices.Restarting() as notice):
                     self._restarting(event, self.agents[key], notice, now)
-                case ev.Emit(key, notices.BackingOff() as notice):
+                case actions.Notify(key, notices.BackingOff() as notice):
                     self.agents[key].not_before = now + notice.delay
-                case ev.Emit(key, notices.Throttled() as notice):
+                case actions.Notify(key, notices.Throttled() as notice):
                     least = min(8.0, notice.asked or 0.0)
                     assert least <= notice.delay <= 8.0, "N23: not as long as asked, or capped"
                     self._paused[self.agents[key].mailbox] = now + notice.delay
-                case ev.Emit(key, notices.Unreaped()):
+                case actions.Notify(key, notices.Unreaped()):
                     self.processes[key].unreaped = True
 
     def _retried(self, number: int) -> None:
@@ -233,16 +233,16 @@ class Books:
         if asked is not None and asked.deaths <= min(asked.retries, asked.allowed_failures):
             self.queues[asked.mailbox].appendleft(number)
 
-    def _throttled(self, event: ev.Replied, actions: list[ev.Action]) -> None:
+    def _throttled(self, event: ev.Replied, taken: list[actions.Action]) -> None:
         """A request that was throttled and has neither an outcome nor a judge waits again, before
         all others (N23)."""
         asked, process = self.open.get(event.request), self.processes.get(event.key)
         if asked is None or process is None or process.generation != event.generation:
             return
         decided = any(
-            (type(a) is ev.Resolve and a.request == event.request)
-            or (type(a) is ev.Ask and a.key == event.key and a.error is event.error)
-            for a in actions
+            (type(a) is actions.Resolve and a.request == event.request)
+            or (type(a) is actions.AskPolicy and a.key == event.key and a.error is event.error)
+            for a in taken
         )
         if not decided:
             asked.throttled += 1
@@ -251,7 +251,7 @@ class Books:
             assert asked.throttled <= 4, "N23: tried again too often"
             self.queues[asked.mailbox].appendleft(event.request)
 
-    def _launch(self, action: ev.Launch, now: float) -> None:
+    def _launch(self, action: actions.Launch, now: float) -> None:
         agent = self.agents[action.key]
         assert action.key not in self.processes, "I2: two live processes of one instance"
         assert not agent.ended, "I2: a start after the end"
@@ -264,7 +264,7 @@ class Books:
         agent.explained = False
         self.processes[action.key] = Process(action.key, action.generation, False, False)
 
-    def _send(self, action: ev.Send, now: float) -> None:
+    def _send(self, action: actions.Send, now: float) -> None:
         process = self.processes[action.key]
         asked = self.open.get(action.request)
         assert asked is not None, "I1: sent after its outcome"
@@ -276,7 +276,7 @@ class Books:
         most = self.agents[action.key].settings.prefetch
         assert len(process.ahead) + action.ahead < most, "more than it may have"
         assert now >= self._paused.get(asked.mailbox, 0.0), "N23: sent in a pause"
-        assert process.rung is None, "N8: sent to a process that is being ended"
+        assert process.stage is None, "N8: sent to a process that is being ended"
         assert asked.deadline is None or now < asked.deadline, "N3: sent after its deadline"
         self._given_up(action.request)
         queue = self.queues[asked.mailbox]
@@ -295,7 +295,7 @@ class Books:
     def _given_up(self, request: int) -> None:
         """What is ahead at a process that waits, and is not to go on, is for the others."""
         for process in self.processes.values():
-            if request in process.ahead and process.held and process.rung is not None:
+            if request in process.ahead and process.held and process.stage is not None:
                 for number in reversed(process.ahead):
                     if number in self.open:
                         self.queues[self.open[number].mailbox].appendleft(number)
@@ -308,7 +308,7 @@ class Books:
         most = asked.retries + asked.throttled + 1
         assert asked.entered <= most, "I4: more often than its retries allow"
 
-    def _resolve(self, action: ev.Resolve) -> None:
+    def _resolve(self, action: actions.Resolve) -> None:
         asked = self.open.pop(action.request, None)
         assert asked is not None, "I1: exactly one outcome"
         at = [p for p in self.processes.values() if action.request in (p.request, *p.ahead)]
@@ -326,17 +326,17 @@ class Books:
             assert action.payload not in self._stale_payloads, "I1: by a superseded generation"
             assert action.payload[2] == action.request, "I1: somebody else's reply"
 
-    def _press(self, action: ev.Press) -> None:
+    def _press(self, action: actions.StopProcess) -> None:
         process = self.processes[action.key]
         assert process.generation == action.generation
-        if action.rung in (Rung.COOPERATE, Rung.INTERRUPT):
+        if action.stage in (StopStage.COOPERATE, StopStage.INTERRUPT):
             assert process.request == action.request, "N8: aimed at what it does not work on"
             assert action.request, "N8: aimed at nothing"
-        if process.rung is not None:
-            assert action.rung > process.rung, "N8: the ladder goes up"
-        process.rung, process.target = action.rung, action.request
+        if process.stage is not None:
+            assert action.stage > process.stage, "N8: the ladder goes up"
+        process.stage, process.target = action.stage, action.request
 
-    def _finish(self, action: ev.Finish) -> None:
+    def _finish(self, action: actions.Ended) -> None:
         agent = self.agents[action.key]
         assert not agent.ended, "an end happens once"
         agent.ended, agent.status = True, action.status

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from procorch.supervision import events as ev
-from procorch.supervision import tree
+from procorch.supervision import actions, tree
 from procorch.supervision.core import Core, Due
 from procorch.supervision.instance import Instance
-from procorch.supervision.states import AgentStatus, Phase, Rung
+from procorch.supervision.process import Course
+from procorch.supervision.states import AgentStatus, Phase, StopStage
 
 _GONE = (Phase.STOPPING, Phase.DONE)
 _WITHOUT_PROCESS = (Phase.WAITING, Phase.HELD, Phase.BACKOFF)
@@ -32,8 +32,8 @@ def look(core: Core, asked: set[tuple[int, int]]) -> None:
     placed: set[int] = set()
     for a in core.instances.values():
         _one(core, a, asked)
-        placed.update(a.inflight)
-        placed.update(a.ahead)
+        placed.update(a.process.inflight)
+        placed.update(a.process.ahead)
         if a.pending is not None and a.pending.request is not None:
             placed.add(a.pending.request)
     for box in core.ledger.boxes.values():
@@ -60,7 +60,7 @@ class Before(NamedTuple):
     children: list[int]
 
 
-def compare(core: Core, earlier: dict[int, Before], actions: list[ev.Action]) -> None:
+def compare(core: Core, earlier: dict[int, Before], taken: list[actions.Action]) -> None:
     """Check what a step means for the tree: order of ends, links, auto-shutdown.
 
     Raises:
@@ -70,10 +70,10 @@ def compare(core: Core, earlier: dict[int, Before], actions: list[ev.Action]) ->
         was = earlier.get(a.key)
         if was is not None and was.phase not in _GONE and a.phase is Phase.STOPPING:
             _in_its_turn(core, a)
-    for action in actions:
-        if isinstance(action, ev.Send) and action.key in core.instances:
+    for action in taken:
+        if isinstance(action, actions.Send) and action.key in core.instances:
             _within_width(core, core.instances[action.key])
-    ended = [action.key for action in actions if isinstance(action, ev.Finish)]
+    ended = [action.key for action in taken if isinstance(action, actions.Ended)]
     for key in ended:
         if key in earlier:
             _consequences(core, earlier[key], alone=len(ended) == 1)
@@ -83,7 +83,7 @@ def _within_width(core: Core, a: Instance) -> None:
     box = core.ledger.boxes.get(a.mailbox)
     if box is None or box.width is None or len(box.members) <= box.width:
         return
-    busy = sum(bool(core.instances[key].inflight) for key in box.members)
+    busy = sum(bool(core.instances[key].process.inflight) for key in box.members)
     assert busy <= box.width, f"{a.name}: more busy at once than the width of its mailbox"
 
 
@@ -91,7 +91,9 @@ def _in_its_turn(core: Core, a: Instance) -> None:
     assert a.final is not None
     if a.final[1] is None and a.draining is not None:
         for child in tree.children(core.instances, a):
-            assert not (tree.leaving(child) and child.alive), f"N7: {a.name} before {child.name}"
+            assert not (tree.leaving(child) and child.process.alive), (
+                f"N7: {a.name} before {child.name}"
+            )
 
 
 def _consequences(core: Core, was: Before, *, alone: bool) -> None:
@@ -102,7 +104,7 @@ def _consequences(core: Core, was: Before, *, alone: bool) -> None:
             assert tree.leaving(child), f"N4: {child.name} outlives {a.name}"
             in_turn = a.draining is AgentStatus.STOPPED and a.final == (a.draining, None)
             replica = a.mailbox in core.ledger.boxes  # its queue is another's, too
-            done = not child.alive or child.phase is Phase.DONE or core.closing or replica
+            done = not child.process.alive or child.phase is Phase.DONE or core.closing or replica
             assert done or not in_turn, f"N7: {a.name} ended before {child.name}"
     parent = core.instances.get(a.parent) if a.parent is not None else None
     if parent is None or a.draining is not None or core.closing or not a.settings.significant:
@@ -117,42 +119,48 @@ def _consequences(core: Core, was: Before, *, alone: bool) -> None:
 
 def _one(core: Core, a: Instance, asked: set[tuple[int, int]]) -> None:
     where = f"{a.name} in {a.phase.name}"
+    process = a.process
     box = core.ledger.boxes.get(a.mailbox)
     assert (box is not None and a.key in box.members) == (a.phase not in _GONE), where
-    if a.rung is not None and a.alive and a.rung is not Rung.GIVE_UP:
-        assert _armed(core, Due.LADDER, a), f"{where}: nothing follows {a.rung.name}"
-    assert (a.key in core.starting) == (a.phase is Phase.STARTING and a.rung is None), where
+    if process.stage is not None and process.alive and process.stage is not StopStage.GIVE_UP:
+        assert _armed(core, Due.STOP_STAGE, a), f"{where}: nothing follows {process.stage.name}"
+    assert (a.key in core.starting) == (a.phase is Phase.STARTING and process.stage is None), where
     if a.phase in _WITHOUT_PROCESS:
-        assert not a.alive, where
-        assert not a.inflight, where
-        assert not a.ahead, where
-    if a.phase is not Phase.JUDGING:
+        assert not process.alive, where
+        assert not process.inflight, where
+        assert not process.ahead, where
+    if a.phase is not Phase.AWAITING_POLICY:
         assert a.pending is None, f"{where}: a verdict nobody waits for"
     match a.phase:
         case Phase.WAITING:
             assert a.key in core.start_queue, f"{where}: forgotten"
             assert len(core.starting) >= core.start_limit, f"{where}: a slot is free"
         case Phase.STARTING:
-            assert a.alive, where
-            assert a.rung is not None or _armed(core, Due.START, a), where
+            assert process.alive, where
+            assert process.stage is not None or _armed(core, Due.START, a), where
         case Phase.READY:
             _ready(core, a, where)
-        case Phase.JUDGING:
+        case Phase.AWAITING_POLICY:
             down = a.cycle is not None and not a.cycle.rising  # judged, waits for its turn to go
             assert down or (a.key, a.ticket) in asked, f"{where}: nobody was asked"
         case Phase.RETIRING | Phase.STOPPING:
-            assert a.alive, f"{where}: waits for an exit that has been"
-            assert a.rung is not None, f"{where}: nobody told it to go"
+            assert process.alive, f"{where}: waits for an exit that has been"
+            assert process.stage is not None, f"{where}: nobody told it to go"
         case Phase.BACKOFF:
             assert _armed(core, Due.BACKOFF, a), f"{where}: no timer"
         case Phase.HELD:
             stays = core.drained(a) and not tree.may_end(core.instances, a)
             assert a.cycle is not None or stays, f"{where}: without a group"
         case Phase.DONE:
-            assert a.alive, f"{where}: kept for nothing"
+            assert process.alive, f"{where}: kept for nothing"
     if a.draining is not None and a.grace is None and a.phase not in _GONE:
-        drained = not a.inflight and core.drained(a) and a.phase is Phase.READY and not a.renew
-        assert not (drained and tree.may_end(core.instances, a) and a.rung is None), (
+        drained = (
+            not process.inflight
+            and core.drained(a)
+            and a.phase is Phase.READY
+            and process.course is not Course.RENEWING
+        )
+        assert not (drained and tree.may_end(core.instances, a) and process.stage is None), (
             f"{where}: drained, its turn has come, and it stays"
         )
     if a.cycle is not None and not core.closing:
@@ -160,24 +168,29 @@ def _one(core: Core, a: Instance, asked: set[tuple[int, int]]) -> None:
 
 
 def _ready(core: Core, a: Instance, where: str) -> None:
-    assert a.alive, f"{where}: without a process"
-    assert len(a.inflight) <= 1, f"{where}: two requests at once"
+    process = a.process
+    assert process.alive, f"{where}: without a process"
+    assert len(process.inflight) <= 1, f"{where}: two requests at once"
     flow = core.ledger.boxes[a.mailbox].flow
     held_back = flow is not None and flow.active
-    waits = a.held and held_back
-    assert a.inflight or not a.ahead or a.rung is not None or a.leaving or a.renew or waits, (
-        f"{where}: nothing under way, and something ahead"
-    )
-    if a.inflight:
-        assert core.ledger.requests.get(a.inflight[0]) is None or (
-            core.ledger.requests[a.inflight[0]].worker == a.key
+    waits = process.held and held_back
+    assert (
+        process.inflight
+        or not process.ahead
+        or process.stage is not None
+        or process.course is not Course.SERVING
+        or waits
+    ), f"{where}: nothing under way, and something ahead"
+    if process.inflight:
+        assert core.ledger.requests.get(process.inflight[0]) is None or (
+            core.ledger.requests[process.inflight[0]].worker == a.key
         ), where
-    elif a.renew:
-        going = a.cycle is not None or a.leaving or a.rung is not None
+    elif process.course is Course.RENEWING:
+        going = a.cycle is not None or process.stage is not None
         assert going, f"{where}: to be renewed, and nobody does it"
-    elif a.rung is None and not a.leaving:
+    elif process.stage is None and not process.course.leaves:
         box = core.ledger.boxes[a.mailbox]
-        others = sum(bool(core.instances[key].inflight) for key in box.members)
+        others = sum(bool(core.instances[key].process.inflight) for key in box.members)
         may = not core.relieved(a) and (box.width is None or others < box.width)
         if held_back and (others or core.timers.at((Due.FLOW, a.mailbox)) is not None):
             may = False  # somebody's answer, or that timer, will have it looked at again
@@ -194,7 +207,7 @@ def _cycle(core: Core, a: Instance, where: str) -> None:
         assert member.cycle is group, f"{where}: {member.name} is in two groups"
     if group.rising:
         moving = members[0].phase in (
-            Phase.WAITING, Phase.STARTING, Phase.BACKOFF, Phase.JUDGING, Phase.RETIRING
+            Phase.WAITING, Phase.STARTING, Phase.BACKOFF, Phase.AWAITING_POLICY, Phase.RETIRING
         )  # fmt: skip
     else:
         moving = any(member.phase is Phase.RETIRING for member in members)

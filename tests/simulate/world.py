@@ -20,12 +20,13 @@ from procorch.errors import (
     SerializationError,
     StartError,
 )
+from procorch.supervision import actions
 from procorch.supervision import events as ev
 from procorch.supervision.core import Due
 from procorch.supervision.machine import Machine
 from procorch.supervision.policy import SupervisorAction
 from procorch.supervision.settings import AgentSettings, Backoff, Intensity, Shutdown
-from procorch.supervision.states import Phase, Rung
+from procorch.supervision.states import Phase, StopStage
 from procorch.supervision.throttle import Throttle
 from tests.simulate import inside
 from tests.simulate.books import Books, Process
@@ -97,15 +98,15 @@ class World:
         books, core = self._books, self._machine._core
         books.expect(event)
         before = inside.before(core)
-        actions = self._machine.step(event, self._now)
+        taken = self._machine.step(event, self._now)
         known = set(books.processes)
-        books.book(event, actions, self._now)
+        books.book(event, taken, self._now)
         for key in books.processes.keys() - known:
             process = books.processes[key]
             process.deaf = self._rng.random() < self._deaf
             process.immortal = self._rng.random() < self._immortal
         inside.look(core, {(question.key, question.ticket) for question in books.asks})
-        inside.compare(core, before, actions)
+        inside.compare(core, before, taken)
 
     def _draw_moves(self) -> tuple[list[Callable[[], None]], list[int]]:
         often: dict[Callable[[], None], tuple[int, ...]] = {
@@ -159,7 +160,7 @@ class World:
                 name=f"a{key}",
                 settings=self._settings(),
                 supervised=rng.random() < 0.8,
-                appeals=rng.random() < 0.5,
+                reconsiders=rng.random() < 0.5,
                 parent=parent,
             )
         )
@@ -252,7 +253,7 @@ class World:
     def _answer(self) -> None:
         """A policy answers: late, never in the order of asking, at times with nonsense."""
         rng = self._rng
-        questions = self._books.asks + self._books.appeals
+        questions = self._books.asks + self._books.reconsiders
         if not questions:
             return
         question = rng.choice(questions)
@@ -262,13 +263,13 @@ class World:
         fault = None
         if rng.random() < 0.1:
             action, fault = None, ZeroDivisionError("the policy")
-        if isinstance(question, ev.Ask):
+        if isinstance(question, actions.AskPolicy):
             self._books.asks.remove(question)
-            self._tell(ev.Judged(question.key, question.ticket, action, fault))
+            self._tell(ev.PolicyAnswered(question.key, question.ticket, action, fault))
         else:
-            self._books.appeals.remove(question)
+            self._books.reconsiders.remove(question)
             self._tell(
-                ev.Appealed(
+                ev.Reconsidered(
                     question.key, question.ticket, question.child, question.error, action, fault
                 )
             )
@@ -322,7 +323,7 @@ class World:
     def _leave(self) -> None:
         process = self._process(lambda p: p.request is not None and not p.leaving)
         if process is not None:
-            self._tell(ev.Leaving(process.key, process.generation))
+            self._tell(ev.AgentFinished(process.key, process.generation))
 
     def _exit(self) -> None:
         process = self._process(lambda p: not p.immortal)
@@ -344,18 +345,18 @@ class World:
         """A process does what it is being pressed to do, if it hears at all."""
         process = self._process(
             lambda p: (
-                (p.rung is not None or p.leaving or p.failed)
+                (p.stage is not None or p.leaving or p.failed)
                 and not p.immortal
-                and (not p.deaf or p.rung in (Rung.KILL, Rung.GIVE_UP))
+                and (not p.deaf or p.stage in (StopStage.KILL, StopStage.GIVE_UP))
             )
         )
         if process is not None:
             self._obeys(process)
 
     def _obeys(self, process: Process) -> None:
-        if process.rung in (Rung.COOPERATE, Rung.INTERRUPT):
+        if process.stage in (StopStage.COOPERATE, StopStage.INTERRUPT):
             self._replies(process, Aborted())
-        elif process.request is not None and process.rung in (None, Rung.LEAVE):
+        elif process.request is not None and process.stage in (None, StopStage.LEAVE):
             self._replies(process, None)
         else:
             self._exits(process)
@@ -369,12 +370,12 @@ class World:
     def _overgrow(self) -> None:
         process = self._process(lambda p: True)
         if process is not None:
-            self._tell(ev.Overgrown(process.key, process.generation, 2000))
+            self._tell(ev.MemoryExceeded(process.key, process.generation, 2000))
 
     def _break(self) -> None:
         process = self._process(lambda p: True)
         if process is not None:
-            self._tell(ev.Broken(process.key, process.generation, ProtocolError("bad magic")))
+            self._tell(ev.StreamBroken(process.key, process.generation, ProtocolError("bad magic")))
 
     def _pass_time(self) -> None:
         now = self._now + self._rng.choice((0.1, 1.0, 7.0))
@@ -413,11 +414,11 @@ class World:
 
     def _calm_move(self) -> bool:
         books = self._books
-        if books.asks or books.appeals:
+        if books.asks or books.reconsiders:
             self._answer()
         elif books.probes:
             self._probed()
-        elif process := self._process(lambda p: p.rung is not None or p.leaving or p.failed):
+        elif process := self._process(lambda p: p.stage is not None or p.leaving or p.failed):
             process.immortal = process.deaf = False
             self._obeys(process)
         elif process := self._process(lambda p: not p.ready):

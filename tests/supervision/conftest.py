@@ -8,11 +8,12 @@ from typing import Any
 import pytest
 
 from procorch.errors import AgentError, ModelThrottled
+from procorch.supervision import actions
 from procorch.supervision import events as ev
 from procorch.supervision.machine import TRANSITIONS, Machine
 from procorch.supervision.policy import SupervisorAction
 from procorch.supervision.settings import AgentSettings, Backoff
-from procorch.supervision.states import AgentStatus, Phase, Rung
+from procorch.supervision.states import AgentStatus, Phase, StopStage
 
 
 class Bench:
@@ -21,51 +22,51 @@ class Bench:
     def __init__(self, *, start_limit: int = 100, chance: float = 1.0) -> None:
         self.machine = Machine(chance=lambda: chance, start_limit=start_limit)
         self.now = 0.0
-        self.log: list[ev.Action] = []
-        self.outcomes: dict[int, list[ev.Resolve]] = {}
+        self.log: list[actions.Action] = []
+        self.outcomes: dict[int, list[actions.Resolve]] = {}
         self.live: dict[int, set[int]] = {}
         self.sent: list[tuple[int, int, int]] = []
-        self.questions: list[ev.Ask] = []
-        self.finished: dict[int, ev.Finish] = {}
+        self.questions: list[actions.AskPolicy] = []
+        self.finished: dict[int, actions.Ended] = {}
         self.begun: set[int] = set()
         self.keys = itertools.count(1)
         self.requests = itertools.count(1)
 
-    def step(self, event: ev.Event) -> list[ev.Action]:
+    def step(self, event: ev.Event) -> list[actions.Action]:
         key = getattr(event, "key", None)
         before = self.machine.instance(key) if key is not None else None
         phase = before.phase if before else None
-        actions = self.machine.step(event, self.now)
+        taken = self.machine.step(event, self.now)
         rule = TRANSITIONS.get((phase, type(event))) if phase else None
         if rule is not None and before is not None and before.phase is not phase:
             assert before.phase in rule.leads_to, (phase, event, before.phase)
-        for action in actions:
+        for action in taken:
             self._book(action)
-        self.log += actions
-        return actions
+        self.log += taken
+        return taken
 
-    def _book(self, action: ev.Action) -> None:
+    def _book(self, action: actions.Action) -> None:
         match action:
-            case ev.Launch(key, generation):
+            case actions.Launch(key, generation):
                 assert not self.live.get(key), "I2: two processes of one instance"
                 assert key not in self.finished, "I2: a start after the end"
                 self.live.setdefault(key, set()).add(generation)
-            case ev.Resolve(request):
+            case actions.Resolve(request):
                 self.outcomes.setdefault(request, []).append(action)
                 assert len(self.outcomes[request]) == 1, "I1: two outcomes"
                 if action.error is not None and self.begun & {*action.sent}:
                     action.error.may_have_executed = True  # as a monitor sees on the status page
-            case ev.Begin(_, request):
+            case actions.BeginAhead(_, request):
                 self.begun.add(request)
-            case ev.Send(key, generation, request, ahead):
+            case actions.Send(key, generation, request, ahead):
                 if not ahead:
                     self.begun.add(request)
                 assert self.live.get(key) == {generation}, "sent to a dead process"
                 assert request not in self.outcomes, "I1: sent after its outcome"
                 self.sent.append((key, generation, request))
-            case ev.Ask():
+            case actions.AskPolicy():
                 self.questions.append(action)
-            case ev.Finish(key):
+            case actions.Ended(key):
                 assert key not in self.finished
                 self.finished[key] = action
 
@@ -77,7 +78,7 @@ class Bench:
         supervised: bool = True,
         mailbox: int | None = None,
         parent: int | None = None,
-        appeals: bool = False,
+        reconsiders: bool = False,
         **settings: Any,
     ) -> int:
         key = next(self.keys)
@@ -89,13 +90,13 @@ class Bench:
                 name=f"a{key}",
                 settings=AgentSettings.of(settings),
                 supervised=supervised,
-                appeals=appeals,
+                reconsiders=reconsiders,
                 parent=parent,
             )
         )
         return key
 
-    def ready(self, key: int) -> list[ev.Action]:
+    def ready(self, key: int) -> list[actions.Action]:
         return self.step(ev.Ready(key, self.generation(key)))
 
     def running(self, **settings: Any) -> int:
@@ -108,22 +109,24 @@ class Bench:
         self.step(ev.Submit(mailbox, request, **given))
         return request
 
-    def reply(self, key: int, request: int, error: AgentError | None = None) -> list[ev.Action]:
+    def reply(
+        self, key: int, request: int, error: AgentError | None = None
+    ) -> list[actions.Action]:
         return self.step(ev.Replied(key, self.generation(key), request, error))
 
-    def fail(self, key: int, request: int) -> list[ev.Action]:
+    def fail(self, key: int, request: int) -> list[actions.Action]:
         return self.reply(key, request, ModelThrottled("slow down"))
 
-    def die(self, key: int, *, signal: str = "SIGKILL", started: int = 0) -> list[ev.Action]:
+    def die(self, key: int, *, signal: str = "SIGKILL", started: int = 0) -> list[actions.Action]:
         generation = self.generation(key)
         self.live[key].discard(generation)
         return self.step(ev.Exited(key, generation, ev.Exit(signal=signal, started=started)))
 
-    def judge(self, action: SupervisorAction, **given: Any) -> list[ev.Action]:
+    def policy_says(self, action: SupervisorAction, **given: Any) -> list[actions.Action]:
         question = self.questions.pop(0)
-        return self.step(ev.Judged(question.key, question.ticket, action, **given))
+        return self.step(ev.PolicyAnswered(question.key, question.ticket, action, **given))
 
-    def wait(self, seconds: float) -> list[ev.Action]:
+    def wait(self, seconds: float) -> list[actions.Action]:
         self.now += seconds
         return self.step(ev.Tick())
 
@@ -136,8 +139,8 @@ class Bench:
         assert instance is not None
         return instance.generation
 
-    def pressed(self, key: int) -> list[Rung]:
-        return [a.rung for a in self.log if isinstance(a, ev.Press) and a.key == key]
+    def pressed(self, key: int) -> list[StopStage]:
+        return [a.stage for a in self.log if isinstance(a, actions.StopProcess) and a.key == key]
 
     def status(self, key: int) -> AgentStatus | None:
         return self.finished[key].status if key in self.finished else None

@@ -27,23 +27,25 @@ from procorch.launch.base import Spec
 from procorch.launch.endpoints import Ends
 from procorch.launch.process import LocalProcess
 from procorch.runtime.loop import Loop
+from procorch.supervision import actions, notices
 from procorch.supervision import events as ev
-from procorch.supervision import notices
 from procorch.supervision.policy import SupervisorAction
 from procorch.supervision.settings import Backoff, Intensity, Shutdown
-from procorch.supervision.states import AgentStatus, Phase, Rung
+from procorch.supervision.states import AgentStatus, Phase, StopStage
 from procorch.wire.frame import Kind, header
 
 RESTART, STOP, ESCALATE = SupervisorAction
 
 
 def told(bench, kind):
-    return [a.notice for a in bench.log if isinstance(a, ev.Emit) and isinstance(a.notice, kind)]
+    return [
+        a.notice for a in bench.log if isinstance(a, actions.Notify) and isinstance(a.notice, kind)
+    ]
 
 
 def finish(bench, key, request, error=None):
     """The agent says that this request is its last, answers it, and is on its way out."""
-    bench.step(ev.Leaving(key, bench.generation(key)))
+    bench.step(ev.AgentFinished(key, bench.generation(key)))
     bench.reply(key, request, error)
 
 
@@ -61,9 +63,9 @@ def test_a_start_that_fails_after_its_deadline_is_not_given_more_time(bench):
     key = bench.spawn(start_timeout=3.0, shutdown=Shutdown(terminate=2))
     bench.wait(3.0)
     bench.step(ev.StartFailed(key, 1, StartError("no")))
-    assert bench.pressed(key) == [Rung.TERMINATE]
+    assert bench.pressed(key) == [StopStage.TERMINATE]
     bench.wait(2.0)
-    assert bench.pressed(key) == [Rung.TERMINATE, Rung.KILL]
+    assert bench.pressed(key) == [StopStage.TERMINATE, StopStage.KILL]
     bench.die(key)
     assert "not ready within 3 s" in str(bench.finished[key].error), "the first reason stands"
 
@@ -73,11 +75,11 @@ def test_what_is_being_killed_is_not_killed_anew(bench):
     key = bench.running(memory_limit=1000, shutdown=times)
     bench.submit(key, deadline=1.0, timeout=1.0)
     bench.wait(1.0)
-    assert bench.pressed(key)[-1] is Rung.KILL
+    assert bench.pressed(key)[-1] is StopStage.KILL
     bench.now += 2
-    bench.step(ev.Broken(key, 1, ProtocolError("bad magic")))
+    bench.step(ev.StreamBroken(key, 1, ProtocolError("bad magic")))
     bench.wait(1)
-    assert bench.pressed(key).count(Rung.KILL) == 1
+    assert bench.pressed(key).count(StopStage.KILL) == 1
     assert told(bench, notices.Unreaped), "its three seconds have not begun again"
 
 
@@ -88,25 +90,25 @@ def test_a_reply_to_another_request_does_not_call_off_the_ladder(bench):
     bench.submit(key)
     bench.step(ev.Cancel(key))
     bench.reply(key, first)  # once more
-    assert bench.pressed(key) == [Rung.COOPERATE]
+    assert bench.pressed(key) == [StopStage.COOPERATE]
     assert bench.machine.stale == 1
 
 
 def test_a_cancel_hurries_an_agent_that_was_leaving_anyway(bench):
     key = bench.running()
     bench.fail(key, bench.submit(key))
-    bench.judge(RESTART)
-    assert bench.pressed(key) == [Rung.LEAVE]
+    bench.policy_says(RESTART)
+    assert bench.pressed(key) == [StopStage.LEAVE]
     bench.step(ev.Cancel(key))
-    assert bench.pressed(key) == [Rung.LEAVE, Rung.TERMINATE]
+    assert bench.pressed(key) == [StopStage.LEAVE, StopStage.TERMINATE]
 
 
 def test_a_second_cancel_hurries_an_agent_that_leaves_slowly(bench):
     key = bench.running()
     bench.step(ev.Stop(key, 5.0))
-    assert bench.pressed(key) == [Rung.LEAVE]
+    assert bench.pressed(key) == [StopStage.LEAVE]
     bench.step(ev.Cancel(key))
-    assert bench.pressed(key) == [Rung.LEAVE, Rung.TERMINATE]
+    assert bench.pressed(key) == [StopStage.LEAVE, StopStage.TERMINATE]
     bench.die(key, signal="SIGTERM")
     assert bench.status(key) is AgentStatus.STOPPED
 
@@ -118,7 +120,7 @@ def test_an_agent_that_says_it_is_finished_and_stays_is_made_to_leave(bench):
     key = bench.running(shutdown=Shutdown(grace=4))
     finish(bench, key, bench.submit(key))
     bench.wait(4)
-    assert bench.pressed(key) == [Rung.TERMINATE]
+    assert bench.pressed(key) == [StopStage.TERMINATE]
     bench.die(key, signal="SIGTERM")
     assert bench.questions == [], "that is a requested exit and no crash"
     assert bench.status(key) is AgentStatus.COMPLETED
@@ -137,9 +139,9 @@ def test_an_agent_that_finishes_with_an_error_ends_the_same_whoever_is_faster(be
     finish(bench, key, bench.submit(key), ModelThrottled("slow down"))
     if exit_first:
         leave(bench, key)
-        bench.judge(ESCALATE)
+        bench.policy_says(ESCALATE)
     else:
-        bench.judge(ESCALATE)
+        bench.policy_says(ESCALATE)
         leave(bench, key)
     assert bench.status(key) is AgentStatus.COMPLETED
     assert told(bench, notices.Crashed) == []
@@ -155,7 +157,7 @@ def test_a_permanent_agent_that_finishes_too_often_takes_its_group_along(bench):
         if bench.status(child) is None:
             bench.ready(child)
     assert bench.status(child) is AgentStatus.FAILED
-    assert bench.pressed(sibling) == [Rung.LEAVE]
+    assert bench.pressed(sibling) == [StopStage.LEAVE]
     assert [notice.agent for notice in told(bench, notices.Escalated)] == [f"a{child}"]
 
 
@@ -166,7 +168,7 @@ def test_a_permanent_agent_that_finishes_too_often_takes_its_group_along(bench):
 def test_only_a_success_counts_as_one_while_the_process_leaves(bench, good, budget_left):
     key = bench.running(max_restarts=1)
     bench.die(key)
-    bench.judge(RESTART)
+    bench.policy_says(RESTART)
     bench.ready(key)
     request = bench.submit(key)
     bench.step(ev.Restart(key))
@@ -174,7 +176,7 @@ def test_only_a_success_counts_as_one_while_the_process_leaves(bench, good, budg
     bench.die(key, signal="SIGTERM")
     bench.ready(key)
     bench.die(key)
-    bench.judge(RESTART)
+    bench.policy_says(RESTART)
     assert (bench.status(key) is None) is budget_left
 
 
@@ -182,11 +184,11 @@ def test_a_success_of_an_older_generation_does_not_count(bench):
     key = bench.running(max_restarts=1)
     request = bench.submit(key)
     bench.die(key, started=request)
-    bench.judge(RESTART)
+    bench.policy_says(RESTART)
     bench.ready(key)
     bench.step(ev.Replied(key, 1, request))
     bench.die(key)
-    bench.judge(RESTART)
+    bench.policy_says(RESTART)
     assert bench.status(key) is AgentStatus.FAILED
 
 
@@ -194,19 +196,19 @@ def test_a_policy_that_stops_one_agent_does_not_stop_its_group(bench):
     root = bench.running(intensity=Intensity(1, 60.0))
     first, second, third = (bench.running(parent=root, max_restarts=9) for _ in range(3))
     bench.die(first)
-    bench.judge(RESTART)  # the window is full now
+    bench.policy_says(RESTART)  # the window is full now
     bench.die(second)
-    bench.judge(STOP)
+    bench.policy_says(STOP)
     assert bench.status(second) is AgentStatus.FAILED
     assert bench.phase(third) is Phase.READY
     assert told(bench, notices.Escalated) == []
 
 
 def test_an_escalation_beyond_the_intensity_goes_up_once(bench):
-    root = bench.running(intensity=Intensity(0, 60.0), appeals=True)
+    root = bench.running(intensity=Intensity(0, 60.0), reconsiders=True)
     child = bench.running(parent=root)
     bench.die(child)
-    bench.judge(ESCALATE)
+    bench.policy_says(ESCALATE)
     assert bench.status(child) is AgentStatus.FAILED
     assert len(told(bench, notices.Escalated)) == 1
 
@@ -215,7 +217,7 @@ def test_an_agent_beyond_its_own_intensity_goes_up_too(bench):
     root = bench.running()
     child = bench.running(parent=root, intensity=Intensity(0, 60.0))
     bench.die(child)
-    bench.judge(RESTART)
+    bench.policy_says(RESTART)
     assert bench.status(child) is AgentStatus.FAILED
     assert [notice.path for notice in told(bench, notices.Escalated)] == [(f"a{root}",)]
 
@@ -280,7 +282,7 @@ def test_who_backs_off_is_not_started_by_a_close(bench):
     request = bench.submit(key, retries=9, allowed_failures=9)
     for _ in range(2):
         bench.die(key, started=request)
-        bench.judge(RESTART)
+        bench.policy_says(RESTART)
         if bench.phase(key) is Phase.STARTING:
             bench.ready(key)
     assert bench.phase(key) is Phase.BACKOFF
@@ -293,7 +295,7 @@ def test_who_is_being_replaced_is_not_started_by_a_close(bench):
     key = bench.running()
     bench.fail(key, bench.submit(key))
     waiting = bench.submit(key)
-    bench.judge(RESTART)
+    bench.policy_says(RESTART)
     bench.step(ev.Close(True, 10.0))
     bench.die(key, signal="SIGTERM")
     assert isinstance(bench.error(waiting), Aborted)
@@ -305,7 +307,7 @@ def test_a_verdict_that_comes_during_a_close_does_not_drop_what_was_accepted(ben
     bench.fail(key, bench.submit(key))
     waiting = bench.submit(key)
     bench.step(ev.Close(True, 10.0))
-    bench.judge(RESTART)
+    bench.policy_says(RESTART)
     assert bench.sent[-1] == (key, 1, waiting), "the same process goes on"
     bench.reply(key, waiting)
     assert bench.error(waiting) is None
@@ -318,7 +320,7 @@ def test_an_operators_restart_does_not_disturb_a_close(bench):
     bench.step(ev.Restart(key))
     bench.reply(key, request)
     assert bench.error(request) is None
-    assert bench.pressed(key) == [Rung.LEAVE]
+    assert bench.pressed(key) == [StopStage.LEAVE]
 
 
 @pytest.fixture
@@ -327,7 +329,7 @@ def going_down(bench):
     root = bench.running(strategy="one_for_all")
     a, b, c = (bench.running(parent=root) for _ in range(3))
     bench.die(a)
-    bench.judge(RESTART)
+    bench.policy_says(RESTART)
     assert [bench.phase(key) for key in (a, b, c)] == [Phase.HELD, Phase.READY, Phase.RETIRING]
     return a, b, c
 
@@ -341,7 +343,7 @@ def test_a_close_ends_a_group_restart_and_finishes_what_was_accepted(bench, goin
     for request in (first, second):
         bench.reply(b, request)
         assert bench.error(request) is None
-    assert bench.pressed(b) == [Rung.LEAVE]
+    assert bench.pressed(b) == [StopStage.LEAVE]
     assert bench.generation(b) == 1
 
 
@@ -354,7 +356,7 @@ def test_a_member_that_died_is_not_started_by_a_close_in_the_middle_of_a_group_r
     bench.log.clear()
     bench.die(c, signal="SIGTERM")
     bench.wait(10.0)
-    assert [action for action in bench.log if isinstance(action, ev.Launch)] == []
+    assert [action for action in bench.log if isinstance(action, actions.Launch)] == []
 
 
 def test_a_member_that_failed_serves_on_when_a_close_ends_its_group_restart(bench):
@@ -362,8 +364,8 @@ def test_a_member_that_failed_serves_on_when_a_close_ends_its_group_restart(benc
     a, b = bench.running(parent=root), bench.running(parent=root)
     bench.fail(a, bench.submit(a))
     waiting = bench.submit(a)
-    bench.judge(RESTART)
-    assert bench.pressed(b) == [Rung.LEAVE]
+    bench.policy_says(RESTART)
+    assert bench.pressed(b) == [StopStage.LEAVE]
     bench.step(ev.Close(True, 10.0))
     bench.reply(a, waiting)
     assert bench.error(waiting) is None
@@ -376,7 +378,7 @@ def test_closing_twice_ends_by_the_earlier_deadline(bench, deadlines):
     for deadline in deadlines:
         bench.step(ev.Close(True, deadline))
     bench.wait(3.0)
-    assert bench.pressed(key)[-1] is Rung.KILL
+    assert bench.pressed(key)[-1] is StopStage.KILL
 
 
 # ---- order (N4, N7)
@@ -389,7 +391,7 @@ def stopped_in_backoff(bench):
     child = bench.running(parent=parent, link="stop")
     for _ in range(2):
         bench.die(parent)
-        bench.judge(RESTART)
+        bench.policy_says(RESTART)
         if bench.phase(parent) is Phase.STARTING:
             bench.ready(parent)
     assert bench.phase(parent) is Phase.BACKOFF
@@ -410,11 +412,11 @@ def test_a_parent_that_is_starting_ends_after_those_who_are_linked_to_it(bench):
     parent = bench.running()
     child = bench.running(parent=parent, link="stop")
     bench.die(parent)
-    bench.judge(RESTART)
+    bench.policy_says(RESTART)
     bench.step(ev.Stop(parent, 60.0))
-    assert (bench.pressed(parent), bench.pressed(child)) == ([], [Rung.LEAVE])
+    assert (bench.pressed(parent), bench.pressed(child)) == ([], [StopStage.LEAVE])
     bench.die(child, signal="SIGTERM")
-    assert bench.pressed(parent) == [Rung.LEAVE]
+    assert bench.pressed(parent) == [StopStage.LEAVE]
 
 
 def test_a_parent_that_was_draining_and_is_stopped_waits_for_its_children(bench):
@@ -426,7 +428,7 @@ def test_a_parent_that_was_draining_and_is_stopped_waits_for_its_children(bench)
     bench.reply(parent, request)
     assert bench.pressed(parent) == []
     bench.die(child, signal="SIGTERM")
-    assert bench.pressed(parent) == [Rung.LEAVE]
+    assert bench.pressed(parent) == [StopStage.LEAVE]
 
 
 def test_a_second_stop_does_not_prolong_the_first(bench):
@@ -445,10 +447,10 @@ def test_each_member_has_gone_before_the_next_one_goes_down(bench):
     root = bench.running(strategy="one_for_all")
     a, b, c = (bench.running(parent=root) for _ in range(3))
     bench.die(a)
-    bench.judge(RESTART)
-    assert [bench.pressed(key) for key in (c, b)] == [[Rung.LEAVE], []]
+    bench.policy_says(RESTART)
+    assert [bench.pressed(key) for key in (c, b)] == [[StopStage.LEAVE], []]
     bench.die(c, signal="SIGTERM")
-    assert bench.pressed(b) == [Rung.LEAVE]
+    assert bench.pressed(b) == [StopStage.LEAVE]
     assert bench.phase(a) is Phase.HELD
 
 
@@ -456,12 +458,12 @@ def test_who_is_ending_stays_behind_in_the_old_group_when_a_new_one_takes_over(b
     root = bench.running(strategy="one_for_all")
     a, b, c = (bench.running(parent=root, max_restarts=9) for _ in range(3))
     bench.die(a)
-    bench.judge(RESTART)
-    assert bench.pressed(c) == [Rung.LEAVE]
+    bench.policy_says(RESTART)
+    assert bench.pressed(c) == [StopStage.LEAVE]
     bench.submit(c)
     bench.step(ev.Drain(c))
     bench.die(b)
-    bench.judge(RESTART)
+    bench.policy_says(RESTART)
     bench.die(c, signal="SIGTERM")
     for _ in range(3):
         for key in (a, b, c):
@@ -477,11 +479,11 @@ def test_a_member_without_a_process_does_not_start_before_its_group_has_gone_dow
     c = bench.spawn(parent=root)
     d = bench.spawn(parent=root)  # waits for the one slot
     bench.die(a)
-    bench.judge(RESTART)
+    bench.policy_says(RESTART)
     bench.die(c, signal="SIGTERM")
     assert bench.phase(d) is Phase.HELD
     bench.die(b, signal="SIGTERM")
-    launched = [action.key for action in bench.log if isinstance(action, ev.Launch)]
+    launched = [action.key for action in bench.log if isinstance(action, actions.Launch)]
     assert launched[-1] == a
     assert d not in launched
 
@@ -490,7 +492,7 @@ def test_a_cancelled_member_without_a_process_lets_the_group_go_on(bench):
     root = bench.running(strategy="one_for_all")
     a, b = bench.running(parent=root), bench.running(parent=root)
     bench.die(a)
-    bench.judge(RESTART)
+    bench.policy_says(RESTART)
     bench.step(ev.Cancel(a))
     bench.die(b, signal="SIGTERM")
     bench.ready(b)
@@ -503,25 +505,25 @@ def test_a_cancelled_member_without_a_process_lets_the_group_go_on(bench):
 def test_a_verdict_that_comes_too_late_is_not_taken_for_the_next_one(bench):
     key = bench.running(max_restarts=9)
     bench.fail(key, bench.submit(key))
-    bench.judge(ESCALATE)
+    bench.policy_says(ESCALATE)
     bench.fail(key, bench.submit(key))
-    bench.step(ev.Judged(key, 1, STOP))  # the first ticket once more
-    assert bench.phase(key) is Phase.JUDGING
-    bench.judge(ESCALATE)
+    bench.step(ev.PolicyAnswered(key, 1, STOP))  # the first ticket once more
+    assert bench.phase(key) is Phase.AWAITING_POLICY
+    bench.policy_says(ESCALATE)
     assert bench.phase(key) is Phase.READY
 
 
 def test_an_answer_about_an_earlier_escalation_is_not_taken_for_the_next_one(bench):
-    root = bench.running(appeals=True)
+    root = bench.running(reconsiders=True)
     child = bench.running(parent=root)
     for _ in range(2):
         bench.fail(child, bench.submit(child))
-        bench.judge(ESCALATE)
-    first, second = [action for action in bench.log if isinstance(action, ev.Appeal)]
+        bench.policy_says(ESCALATE)
+    first, second = [action for action in bench.log if isinstance(action, actions.Reconsider)]
     answer = (first.child, first.error, STOP)
-    bench.step(ev.Appealed(root, first.ticket, *answer))
+    bench.step(ev.Reconsidered(root, first.ticket, *answer))
     assert bench.phase(root) is Phase.READY
-    bench.step(ev.Appealed(root, second.ticket, *answer))
+    bench.step(ev.Reconsidered(root, second.ticket, *answer))
     assert bench.phase(root) is Phase.STOPPING
 
 
@@ -537,7 +539,7 @@ def test_a_reply_wins_over_the_end_of_its_worker(bench):
 def test_a_complete_reply_wins_over_the_death_that_follows_it(bench):
     key = bench.running(memory_limit=1000)
     request = bench.submit(key)
-    bench.step(ev.Overgrown(key, 1, 2000))
+    bench.step(ev.MemoryExceeded(key, 1, 2000))
     bench.reply(key, request)
     bench.die(key, started=request)
     assert bench.error(request) is None
@@ -606,7 +608,7 @@ def test_without_retries_a_request_never_enters_a_second_worker(bench):
     key = bench.running()
     request = bench.submit(key)
     bench.die(key, started=request)
-    bench.judge(RESTART)
+    bench.policy_says(RESTART)
     bench.ready(key)
     assert [sent[2] for sent in bench.sent] == [request]
 
@@ -618,9 +620,9 @@ def test_an_age_that_is_reached_while_the_policy_thinks_is_not_forgotten(bench):
     key = bench.running(max_age=5.0)
     bench.fail(key, bench.submit(key))
     bench.wait(5.0)
-    bench.judge(ESCALATE)
+    bench.policy_says(ESCALATE)
     bench.reply(key, bench.submit(key))
-    assert bench.pressed(key) == [Rung.LEAVE], "replaced after its next request"
+    assert bench.pressed(key) == [StopStage.LEAVE], "replaced after its next request"
 
 
 def test_an_agent_that_is_to_be_renewed_and_told_to_end_ends(bench):
@@ -628,7 +630,7 @@ def test_an_agent_that_is_to_be_renewed_and_told_to_end_ends(bench):
     request = bench.submit(key)
     bench.step(ev.Drain(key))
     bench.fail(key, request)
-    bench.judge(ESCALATE)
+    bench.policy_says(ESCALATE)
     leave(bench, key)
     assert bench.status(key) is AgentStatus.COMPLETED
 

@@ -17,17 +17,17 @@ from procorch.errors import (
     SerializationError,
     StartError,
 )
+from procorch.supervision import actions, notices
 from procorch.supervision import events as ev
-from procorch.supervision import notices
 from procorch.supervision.policy import SupervisorAction
 from procorch.supervision.settings import Backoff, Shutdown
-from procorch.supervision.states import AgentStatus, Phase, Rung
+from procorch.supervision.states import AgentStatus, Phase, StopStage
 
 RESTART, STOP, ESCALATE = SupervisorAction
 
 
-def kinds(actions: list[ev.Action]) -> list[type]:
-    return [type(action) for action in actions if not isinstance(action, ev.Emit)]
+def kinds(taken: list[actions.Action]) -> list[type]:
+    return [type(action) for action in taken if not isinstance(action, actions.Notify)]
 
 
 # ---- requests (seed loop rules 2, 3, 8, 9; N3)
@@ -75,7 +75,7 @@ def test_a_deadline_under_way_ends_the_worker_and_not_the_agent(bench):
     bench.wait(1.0)
     assert isinstance(bench.error(slow), RequestTimeout)
     assert bench.error(slow).ran is True
-    assert bench.pressed(key) == [Rung.COOPERATE]
+    assert bench.pressed(key) == [StopStage.COOPERATE]
     bench.die(key, signal="SIGTERM", started=slow)
     assert bench.questions == [], "an exit that was asked for is no failure (N0)"
     bench.ready(key)
@@ -118,7 +118,7 @@ def test_a_cancelled_request_leaves_the_queue_and_the_agent_alone(bench):
     assert isinstance(bench.error(waiting), RequestCancelled)
     assert bench.pressed(key) == []
     bench.step(ev.CancelRequest(running))
-    assert bench.pressed(key) == [Rung.COOPERATE]
+    assert bench.pressed(key) == [StopStage.COOPERATE]
 
 
 def test_errors_of_a_message_are_not_put_to_the_policy(bench):
@@ -133,7 +133,7 @@ def test_a_reply_of_an_older_generation_is_counted_and_dropped(bench):
     key = bench.running()
     first = bench.submit(key)
     bench.die(key, started=first)
-    bench.judge(RESTART)
+    bench.policy_says(RESTART)
     bench.ready(key)
     second = bench.submit(key)
     bench.step(ev.Replied(key, 1, second))
@@ -157,9 +157,9 @@ def test_restart_replies_first_and_then_replaces_the_agent(bench):
     key = bench.running()
     request = bench.submit(key)
     bench.fail(key, request)
-    actions = kinds(bench.judge(RESTART))
-    assert actions == [ev.Resolve, ev.Press]
-    assert bench.pressed(key) == [Rung.LEAVE]
+    taken = kinds(bench.policy_says(RESTART))
+    assert taken == [actions.Resolve, actions.StopProcess]
+    assert bench.pressed(key) == [StopStage.LEAVE]
     bench.die(key, signal="SIGTERM")
     assert bench.generation(key) == 2
 
@@ -168,7 +168,7 @@ def test_the_queue_survives_a_restart(bench):
     key = bench.running()
     first, second = bench.submit(key), bench.submit(key)
     bench.die(key, started=first)
-    bench.judge(RESTART)
+    bench.policy_says(RESTART)
     bench.ready(key)
     assert bench.sent == [(key, 1, first), (key, 2, second)]
 
@@ -178,10 +178,10 @@ def test_exactly_the_budget_of_restarts_passes(bench, budget):
     key = bench.running(max_restarts=budget)
     for _ in range(budget):
         bench.die(key)
-        bench.judge(RESTART)
+        bench.policy_says(RESTART)
         bench.ready(key)
     bench.die(key)
-    bench.judge(RESTART)
+    bench.policy_says(RESTART)
     assert bench.status(key) is AgentStatus.FAILED
     error = bench.finished[key].error
     assert isinstance(error, PluginError)
@@ -193,7 +193,7 @@ def test_a_success_clears_the_consecutive_count(bench):
     key = bench.running(max_restarts=1)
     for _ in range(4):
         bench.die(key)
-        bench.judge(RESTART)
+        bench.policy_says(RESTART)
         bench.ready(key)
         bench.reply(key, bench.submit(key))
     assert bench.phase(key) is Phase.READY
@@ -203,7 +203,7 @@ def test_stop_replies_the_error_and_ends_failed(bench):
     key = bench.running()
     first, second = bench.submit(key), bench.submit(key)
     bench.fail(key, first)
-    bench.judge(STOP)
+    bench.policy_says(STOP)
     assert isinstance(bench.error(first), ModelThrottled)
     assert isinstance(bench.error(second), AgentStopped)
     bench.die(key, signal="SIGTERM")
@@ -213,14 +213,14 @@ def test_stop_replies_the_error_and_ends_failed(bench):
 def test_escalate_keeps_the_agent_and_its_count(bench):
     key = bench.running(max_restarts=1)
     bench.die(key)
-    bench.judge(RESTART)
+    bench.policy_says(RESTART)
     bench.ready(key)
     for _ in range(3):
         bench.fail(key, bench.submit(key))
-        bench.judge(ESCALATE)
+        bench.policy_says(ESCALATE)
     assert (bench.phase(key), bench.generation(key)) == (Phase.READY, 2)
     bench.die(key)
-    bench.judge(RESTART)
+    bench.policy_says(RESTART)
     assert bench.status(key) is AgentStatus.FAILED, "the one restart was used before"
 
 
@@ -238,11 +238,11 @@ def test_no_policy_keeps_an_agent_that_fails_and_fails_one_that_dies(bench):
 def test_escalate_of_a_dead_process_replaces_it_under_the_budget(bench):
     key = bench.running(max_restarts=1)
     bench.die(key)
-    bench.judge(ESCALATE)
+    bench.policy_says(ESCALATE)
     assert bench.generation(key) == 2
     bench.ready(key)
     bench.die(key)
-    bench.judge(ESCALATE)
+    bench.policy_says(ESCALATE)
     assert bench.status(key) is AgentStatus.FAILED
 
 
@@ -250,7 +250,7 @@ def test_a_policy_that_fails_stops_that_agent_only(bench):
     key, other = bench.running(), bench.running()
     request = bench.submit(key)
     bench.fail(key, request)
-    bench.judge(None, fault=ZeroDivisionError("in the policy"))
+    bench.policy_says(None, fault=ZeroDivisionError("in the policy"))
     assert isinstance(bench.error(request), ModelThrottled)
     assert "in the policy" in "".join(bench.error(request).__notes__)
     bench.die(key, signal="SIGTERM")
@@ -263,7 +263,7 @@ def test_no_request_goes_out_while_the_policy_thinks(bench):
     first, second = bench.submit(key), bench.submit(key)
     bench.fail(key, first)
     assert [r for _, _, r in bench.sent] == [first]
-    bench.judge(ESCALATE)
+    bench.policy_says(ESCALATE)
     assert [r for _, _, r in bench.sent] == [first, second]
 
 
@@ -272,7 +272,7 @@ def test_a_death_while_the_policy_thinks_is_one_trigger_and_one_count(bench):
     bench.fail(key, bench.submit(key))
     bench.die(key)
     assert len(bench.questions) == 1
-    bench.judge(RESTART)
+    bench.policy_says(RESTART)
     assert bench.generation(key) == 2
 
 
@@ -283,8 +283,8 @@ def test_a_death_in_mid_request_fails_it_before_anything_starts(bench):
     key = bench.running()
     request = bench.submit(key)
     bench.die(key, signal="SIGSEGV", started=request)
-    actions = kinds(bench.judge(RESTART))
-    assert actions.index(ev.Resolve) < actions.index(ev.Launch)
+    taken = kinds(bench.policy_says(RESTART))
+    assert taken.index(actions.Resolve) < taken.index(actions.Launch)
     error = bench.error(request)
     assert isinstance(error, AgentCrashed)
     assert (error.signal, error.request, error.may_have_executed) == ("SIGSEGV", request, True)
@@ -294,7 +294,7 @@ def test_a_request_the_worker_never_began_did_not_execute(bench):
     key = bench.running()
     request = bench.submit(key)
     bench.die(key, started=0)
-    bench.judge(RESTART)
+    bench.policy_says(RESTART)
     assert bench.error(request).may_have_executed is False
 
 
@@ -310,20 +310,20 @@ def test_a_death_is_charged_to_the_request_where_that_was_asked_for(bench):
     for _ in range(10):
         request = bench.submit(key)
         bench.die(key, started=request)
-        bench.judge(RESTART)
+        bench.policy_says(RESTART)
         bench.ready(key)
     bench.die(key)
-    bench.judge(RESTART)
+    bench.policy_says(RESTART)
     assert bench.status(key) is AgentStatus.FAILED, "an idle death still counts"
 
 
 def test_a_worker_above_its_memory_limit_is_killed_and_named(bench):
     key = bench.running(memory_limit=1000)
     request = bench.submit(key)
-    bench.step(ev.Overgrown(key, 1, 2000))
-    assert bench.pressed(key) == [Rung.KILL]
+    bench.step(ev.MemoryExceeded(key, 1, 2000))
+    assert bench.pressed(key) == [StopStage.KILL]
     bench.die(key, started=request)
-    bench.judge(RESTART)
+    bench.policy_says(RESTART)
     error = bench.error(request)
     assert isinstance(error, MemoryLimitExceeded)
     assert (error.limit, error.observed) == (1000, 2000)
@@ -332,9 +332,9 @@ def test_a_worker_above_its_memory_limit_is_killed_and_named(bench):
 def test_a_broken_stream_ends_the_worker_and_says_why(bench):
     key = bench.running()
     request = bench.submit(key)
-    bench.step(ev.Broken(key, 1, ProtocolError("bad magic")))
+    bench.step(ev.StreamBroken(key, 1, ProtocolError("bad magic")))
     bench.die(key, started=request)
-    bench.judge(RESTART)
+    bench.policy_says(RESTART)
     assert "bad magic" in str(bench.error(request))
 
 
@@ -359,30 +359,30 @@ def test_a_death_at_the_first_start_is_a_start_error_that_names_the_signal(bench
 def test_a_start_that_fails_at_a_restart_counts_and_is_tried_again(bench):
     key = bench.running(max_restarts=2)
     bench.die(key)
-    bench.judge(RESTART)
+    bench.policy_says(RESTART)
     bench.die(key)
     assert isinstance(bench.questions[0].error, StartError)
-    bench.judge(RESTART)
+    bench.policy_says(RESTART)
     assert bench.generation(key) == 3
     bench.die(key)
-    bench.judge(RESTART)
+    bench.policy_says(RESTART)
     assert bench.status(key) is AgentStatus.FAILED
 
 
 def test_a_permanent_start_error_is_not_tried_again(bench):
     key = bench.running(max_restarts=9)
     bench.die(key)
-    bench.judge(RESTART)
+    bench.policy_says(RESTART)
     bench.step(ev.StartFailed(key, 2, StartError("never", permanent=True)))
     bench.die(key)
-    bench.judge(RESTART)
+    bench.policy_says(RESTART)
     assert bench.status(key) is AgentStatus.FAILED
 
 
 def test_a_start_has_a_deadline_of_its_own(bench):
     key = bench.spawn(start_timeout=3.0)
     bench.wait(3.0)
-    assert bench.pressed(key) == [Rung.TERMINATE]
+    assert bench.pressed(key) == [StopStage.TERMINATE]
     bench.die(key, signal="SIGTERM")
     assert "not ready within 3 s" in str(bench.finished[key].error)
 
@@ -410,7 +410,7 @@ def test_the_first_restart_is_immediate_and_the_next_ones_back_off(bench):
     delays = []
     for _ in range(4):
         bench.die(key)
-        bench.judge(RESTART)
+        bench.policy_says(RESTART)
         began = bench.now
         while bench.phase(key) is Phase.BACKOFF:
             bench.now = bench.machine.next_due()
@@ -424,7 +424,7 @@ def test_a_throttled_agent_backs_off_for_what_its_service_asked(bench):
     key = bench.running()
     first, second = bench.submit(key), bench.submit(key)
     bench.reply(key, first, ModelThrottled("slow down", retry_after=20.0))
-    bench.judge(RESTART)
+    bench.policy_says(RESTART)
     bench.die(key)
     assert bench.phase(key) is Phase.BACKOFF
     bench.wait(19.9)
@@ -438,7 +438,7 @@ def test_an_agent_can_be_cancelled_while_it_backs_off(bench):
     key = bench.running(backoff=Backoff(initial=60, cap=60))
     for _ in range(2):
         bench.die(key)
-        bench.judge(RESTART)
+        bench.policy_says(RESTART)
         if bench.phase(key) is Phase.STARTING:
             bench.ready(key)
     assert bench.phase(key) is Phase.BACKOFF
@@ -458,7 +458,7 @@ def test_cancel_aborts_the_request_under_way_and_drops_the_queue(bench):
     assert type(bench.error(running)) is Aborted
     assert isinstance(bench.error(waiting), AgentStopped)
     assert "agent reply dropped" in str(bench.error(waiting))
-    assert bench.pressed(key) == [Rung.COOPERATE]
+    assert bench.pressed(key) == [StopStage.COOPERATE]
     bench.die(key, signal="SIGTERM")
     assert bench.status(key) is AgentStatus.CANCELLED
 
@@ -469,7 +469,7 @@ def test_a_reply_completed_before_the_cancel_stands(bench):
     bench.fail(key, request)
     bench.step(ev.Cancel(key))
     assert isinstance(bench.error(request), ModelThrottled)
-    bench.judge(RESTART)
+    bench.policy_says(RESTART)
     bench.die(key, signal="SIGTERM")
     assert bench.status(key) is AgentStatus.CANCELLED
     assert bench.live[key] == set()
@@ -480,8 +480,8 @@ def test_the_ladder_climbs_from_terminate_to_kill_to_unreaped(bench):
     bench.step(ev.Cancel(key))  # idle: there is no request to talk to
     bench.wait(2)
     bench.wait(3)
-    assert bench.pressed(key) == [Rung.TERMINATE, Rung.KILL]
-    told = [a.notice for a in bench.log if isinstance(a, ev.Emit)]
+    assert bench.pressed(key) == [StopStage.TERMINATE, StopStage.KILL]
+    told = [a.notice for a in bench.log if isinstance(a, actions.Notify)]
     assert any(isinstance(notice, notices.Unreaped) for notice in told)
     assert bench.status(key) is AgentStatus.CANCELLED
     bench.die(key)
@@ -496,7 +496,7 @@ def test_drain_finishes_the_queue_and_completes(bench):
     assert isinstance(bench.error(late), AgentStopped)
     bench.reply(key, first)
     bench.reply(key, second)
-    assert bench.pressed(key) == [Rung.LEAVE]
+    assert bench.pressed(key) == [StopStage.LEAVE]
     bench.die(key, signal=None)
     assert bench.status(key) is AgentStatus.COMPLETED
     assert bench.finished[key].error is None
@@ -507,7 +507,7 @@ def test_an_agent_that_dies_while_draining_is_replaced_to_finish_its_queue(bench
     first, second = bench.submit(key), bench.submit(key)
     bench.step(ev.Drain(key))
     bench.die(key, started=first)
-    bench.judge(RESTART)
+    bench.policy_says(RESTART)
     bench.ready(key)
     bench.reply(key, second)
     bench.die(key, signal=None)
@@ -532,7 +532,7 @@ def test_nothing_restarts_while_closing(bench):
     assert isinstance(bench.error(request), AgentCrashed)
     assert bench.questions == []
     assert bench.machine.idle
-    assert sum(isinstance(a, ev.Launch) for a in bench.log) == 1
+    assert sum(isinstance(a, actions.Launch) for a in bench.log) == 1
 
 
 def test_close_with_drain_finishes_what_was_accepted(bench):
@@ -559,7 +559,7 @@ def test_at_the_deadline_of_a_close_everything_left_is_killed(bench):
     bench.submit(key)
     bench.step(ev.Close(True, bench.now + 10))
     bench.wait(10)
-    assert bench.pressed(key)[-1] is Rung.KILL
+    assert bench.pressed(key)[-1] is StopStage.KILL
 
 
 def test_an_agent_spawned_while_closing_never_starts(bench):
@@ -577,7 +577,7 @@ def test_a_process_is_replaced_after_its_last_request_and_the_next_goes_to_the_n
     requests = [bench.submit(key) for _ in range(3)]
     for request in requests[:2]:
         bench.reply(key, request)
-    assert bench.pressed(key) == [Rung.LEAVE]
+    assert bench.pressed(key) == [StopStage.LEAVE]
     bench.die(key, signal=None)
     bench.ready(key)
     assert bench.sent == [(key, 1, requests[0]), (key, 1, requests[1]), (key, 2, requests[2])]
@@ -587,7 +587,7 @@ def test_a_process_is_replaced_after_its_last_request_and_the_next_goes_to_the_n
 def test_an_idle_process_is_replaced_when_it_is_too_old(bench):
     key = bench.running(max_age=10.0)
     bench.wait(10.0)
-    assert bench.pressed(key) == [Rung.LEAVE]
+    assert bench.pressed(key) == [StopStage.LEAVE]
 
 
 def test_a_busy_process_that_is_too_old_finishes_its_request_first(bench):
@@ -596,7 +596,7 @@ def test_a_busy_process_that_is_too_old_finishes_its_request_first(bench):
     bench.wait(10.0)
     assert bench.pressed(key) == []
     bench.reply(key, request)
-    assert bench.pressed(key) == [Rung.LEAVE]
+    assert bench.pressed(key) == [StopStage.LEAVE]
 
 
 def test_a_worn_process_of_a_draining_agent_finishes_the_queue_itself(bench):
@@ -613,8 +613,8 @@ def test_a_worn_process_of_a_draining_agent_finishes_the_queue_itself(bench):
 def test_a_worn_process_that_fails_its_last_request_is_replaced_where_the_policy_keeps_it(bench):
     key = bench.running(max_requests=1)
     bench.fail(key, bench.submit(key))
-    bench.judge(ESCALATE)
-    assert bench.pressed(key) == [Rung.LEAVE]
+    bench.policy_says(ESCALATE)
+    assert bench.pressed(key) == [StopStage.LEAVE]
 
 
 def test_one_that_was_cancelled_ahead_of_its_turn_is_interrupted_when_that_comes(bench):
@@ -625,7 +625,7 @@ def test_one_that_was_cancelled_ahead_of_its_turn_is_interrupted_when_that_comes
     assert bench.outcomes[second][0].sent == (second,)
     assert bench.pressed(key) == []
     bench.reply(key, first)
-    assert bench.pressed(key) == [Rung.COOPERATE]
+    assert bench.pressed(key) == [StopStage.COOPERATE]
     third = bench.submit(key)
     bench.reply(key, second, Aborted())
     assert bench.sent[-1] == (key, 1, third)
@@ -634,7 +634,7 @@ def test_one_that_was_cancelled_ahead_of_its_turn_is_interrupted_when_that_comes
 def test_what_is_ahead_of_an_agent_that_finishes_goes_back_to_the_queue(bench):
     key = bench.running(prefetch=2, restart="permanent")
     first, second = bench.submit(key), bench.submit(key)
-    bench.step(ev.Leaving(key, 1))
+    bench.step(ev.AgentFinished(key, 1))
     bench.reply(key, first)
     bench.live[key].discard(1)
     bench.step(ev.Exited(key, 1, ev.Exit(code=0, started=first)))
@@ -648,7 +648,7 @@ def test_an_agent_that_answers_between_its_crashes_is_back_at_once(bench):
     for crash in range(12):
         bench.reply(key, bench.submit(key))
         bench.die(key)
-        bench.judge(RESTART)
+        bench.policy_says(RESTART)
         if crash < 10:
             assert bench.phase(key) is Phase.STARTING
         else:
@@ -665,13 +665,13 @@ def suspected(bench):
     bench.step(ev.Probed(key, 1, 7))
     bench.wait(4.0)
     bench.step(ev.Probed(key, 1, 7))
-    assert bench.pressed(key) == [Rung.STACK]
+    assert bench.pressed(key) == [StopStage.STACK]
     assert bench.machine.instance(key).state == "HUNG"
     return key, request
 
 
 def told(bench, kind):
-    return [a.notice for a in bench.log if isinstance(a, ev.Emit) and type(a.notice) is kind]
+    return [a.notice for a in bench.log if isinstance(a, actions.Notify) and type(a.notice) is kind]
 
 
 def test_a_worker_that_answers_before_it_is_killed_was_not_hung(bench):
@@ -681,7 +681,7 @@ def test_a_worker_that_answers_before_it_is_killed_was_not_hung(bench):
     assert bench.error(request) is None
     assert bench.machine.instance(key).state == "READY"
     bench.wait(60.0)
-    assert bench.pressed(key) == [Rung.STACK]
+    assert bench.pressed(key) == [StopStage.STACK]
     assert told(bench, notices.Hung) == told(bench, notices.Crashed) == []
     assert bench.machine.instance(key).limits.total == 0
 
@@ -689,7 +689,7 @@ def test_a_worker_that_answers_before_it_is_killed_was_not_hung(bench):
 def test_an_answer_that_came_with_the_kill_is_no_hang_either(bench):
     key, request = suspected(bench)
     bench.wait(0.5)
-    assert bench.pressed(key) == [Rung.STACK, Rung.KILL]
+    assert bench.pressed(key) == [StopStage.STACK, StopStage.KILL]
     bench.reply(key, request)
     bench.die(key, started=request)
     assert bench.error(request) is None
@@ -703,7 +703,7 @@ def test_a_worker_that_is_killed_without_an_answer_was_hung(bench):
     key, request = suspected(bench)
     bench.wait(0.5)
     bench.die(key, started=request)
-    bench.judge(RESTART)
+    bench.policy_says(RESTART)
     assert type(bench.error(request)).__name__ == "AgentHung"
     assert [notice.request for notice in told(bench, notices.Hung)] == [request]
     assert len(told(bench, notices.Crashed)) == 1

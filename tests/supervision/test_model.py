@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from procorch.errors import ModelThrottled, ProtocolError, StartError
+from procorch.supervision import actions, notices
 from procorch.supervision import events as ev
-from procorch.supervision import notices
 from procorch.supervision.machine import Machine
 from procorch.supervision.policy import SupervisorAction
 from procorch.supervision.settings import AgentSettings, Backoff, Intensity
@@ -44,9 +44,9 @@ class World(RuleBasedStateMachine):
         self.entered: dict[int, int] = {}
         self.order: dict[int, list[int]] = {}
         self.busy: dict[int, int] = {}
-        self.asked: list[ev.Ask] = []
+        self.asked: list[actions.AskPolicy] = []
         self.ended: set[int] = set()
-        self.appeals: list[ev.Appeal] = []
+        self.reconsiders: list[actions.Reconsider] = []
         self.budgets: dict[int, int] = {}
         self.retries: dict[int, int] = {}
         self.closed = False
@@ -54,13 +54,13 @@ class World(RuleBasedStateMachine):
     def step(self, event: ev.Event) -> None:
         for action in self.machine.step(event, self.now):
             match action:
-                case ev.Launch(key, generation):
+                case actions.Launch(key, generation):
                     assert key not in self.processes, "I2: two live processes"
                     assert key not in self.ended, "I2: a start after the end"
                     assert not self.closed, "I2: a start during close"
                     assert generation > self.generations.get(key, 0), "I2: generations grow"
                     self.processes[key] = self.generations[key] = generation
-                case ev.Send(key, generation, request):
+                case actions.Send(key, generation, request):
                     assert self.processes.get(key) == generation
                     assert request not in self.outcomes, "I1"
                     again = self.entered.get(request, 0)
@@ -70,26 +70,26 @@ class World(RuleBasedStateMachine):
                         assert request > max(self.order[key], default=0), "I4: FIFO"
                         self.order[key].append(request)
                     self.busy[key] = request
-                case ev.Resolve(request):
+                case actions.Resolve(request):
                     self.outcomes[request] = self.outcomes.get(request, 0) + 1
                     assert self.outcomes[request] == 1, "I1: one outcome"
-                case ev.Ask():
+                case actions.AskPolicy():
                     self.asked.append(action)
-                case ev.Finish(key):
+                case actions.Ended(key):
                     assert key not in self.ended
                     self.ended.add(key)
-                case ev.Appeal():
-                    self.appeals.append(action)
-                case ev.Emit(key, notices.Restarting() as notice):
+                case actions.Reconsider():
+                    self.reconsiders.append(action)
+                case actions.Notify(key, notices.Restarting() as notice):
                     assert notice.restart <= self.budgets[key], "I3"
 
     def pick(self, data: st.DataObject, among: list[int]) -> int:
         return data.draw(st.sampled_from(sorted(among)))
 
     @precondition(lambda self: len(self.keys) < 12)
-    @rule(data=st.data(), settings=SETTINGS, supervised=st.booleans(), appeals=st.booleans())
+    @rule(data=st.data(), settings=SETTINGS, supervised=st.booleans(), reconsiders=st.booleans())
     def spawn(
-        self, data: st.DataObject, settings: AgentSettings, supervised: bool, appeals: bool
+        self, data: st.DataObject, settings: AgentSettings, supervised: bool, reconsiders: bool
     ) -> None:
         key = len(self.keys) + 1
         parent = data.draw(st.sampled_from([None, *self.keys]))
@@ -103,7 +103,7 @@ class World(RuleBasedStateMachine):
                 name=f"a{key}",
                 settings=settings,
                 supervised=supervised,
-                appeals=appeals and supervised,
+                reconsiders=reconsiders and supervised,
                 parent=parent,
             )
         )
@@ -160,28 +160,30 @@ class World(RuleBasedStateMachine):
 
     @precondition(lambda self: self.asked)
     @rule(action=ACTIONS, fault=st.booleans())
-    def judge(self, action: SupervisorAction, fault: bool) -> None:
+    def policy_says(self, action: SupervisorAction, fault: bool) -> None:
         question = self.asked.pop(0)
         given = ZeroDivisionError() if fault else None
-        self.step(ev.Judged(question.key, question.ticket, action, given))
+        self.step(ev.PolicyAnswered(question.key, question.ticket, action, given))
 
-    @precondition(lambda self: self.appeals)
+    @precondition(lambda self: self.reconsiders)
     @rule(action=ACTIONS, fault=st.booleans())
     def decide_about_a_parent(self, action: SupervisorAction, fault: bool) -> None:
-        appeal = self.appeals.pop(0)
+        appeal = self.reconsiders.pop(0)
         given = ZeroDivisionError() if fault else None
-        self.step(ev.Appealed(appeal.key, appeal.ticket, appeal.child, appeal.error, action, given))
+        self.step(
+            ev.Reconsidered(appeal.key, appeal.ticket, appeal.child, appeal.error, action, given)
+        )
 
     @precondition(lambda self: self.processes)
-    @rule(data=st.data(), what=st.sampled_from(["leaving", "probed", "overgrown", "broken"]))
+    @rule(data=st.data(), what=st.sampled_from(["leaving", "probed", "memory_exceeded", "broken"]))
     def a_process_is_seen(self, data: st.DataObject, what: str) -> None:
         key = self.pick(data, list(self.processes))
         generation = self.processes[key]
         events: dict[str, ev.Event] = {
-            "leaving": ev.Leaving(key, generation),
+            "leaving": ev.AgentFinished(key, generation),
             "probed": ev.Probed(key, generation, 1),
-            "overgrown": ev.Overgrown(key, generation, 10**9),
-            "broken": ev.Broken(key, generation, ProtocolError("junk")),
+            "memory_exceeded": ev.MemoryExceeded(key, generation, 10**9),
+            "broken": ev.StreamBroken(key, generation, ProtocolError("junk")),
         }
         self.step(events[what])
 

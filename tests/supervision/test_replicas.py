@@ -43,9 +43,9 @@ def test_a_spare_takes_over_from_one_that_died_before_the_policy_has_answered(be
     bench.step(ev.SetWidth(first, 1))
     requests = [bench.submit(first) for _ in range(2)]
     bench.die(first, started=requests[0])
-    assert bench.phase(first) is Phase.JUDGING
+    assert bench.phase(first) is Phase.AWAITING_POLICY
     assert bench.sent[-1][::2] == (second, requests[1])
-    bench.judge(SupervisorAction.RESTART)
+    bench.policy_says(SupervisorAction.RESTART)
     bench.ready(first)
     assert len(bench.sent) == 2
 
@@ -98,7 +98,7 @@ def test_a_request_that_is_tried_again_goes_before_its_equals_only(bench: Any) -
     first = bench.submit(key, retries=1)
     equal, higher = bench.submit(key), bench.submit(key, priority=1)
     bench.die(key, started=first)
-    bench.judge(SupervisorAction.RESTART)
+    bench.policy_says(SupervisorAction.RESTART)
     bench.ready(key)
     bench.reply(key, higher)
     bench.reply(key, first)
@@ -143,7 +143,7 @@ def test_what_waits_for_one_that_ends_is_taken_by_one_that_was_told_to_finish(be
     runs, waits = bench.submit(first), bench.submit(first)
     assert takers(bench) == [second]
     bench.die(second, started=runs)
-    bench.judge(SupervisorAction.STOP)
+    bench.policy_says(SupervisorAction.STOP)
     assert bench.sent[-1][::2] == (first, waits)
 
 

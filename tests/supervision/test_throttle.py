@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from procorch.errors import AgentFailure, ModelThrottled, NetworkError
+from procorch.supervision import actions, notices
 from procorch.supervision import events as ev
-from procorch.supervision import notices
 from procorch.supervision.settings import AgentSettings
 from procorch.supervision.states import AgentStatus, Phase
 from procorch.supervision.throttle import FlowControl, Throttle, is_throttled
@@ -145,8 +145,8 @@ def at_work(bench: Any, keys: list[int]) -> dict[int, int]:
     found = {}
     for key in keys:
         a = bench.machine.instance(key)
-        if a is not None and a.inflight:
-            found[key] = a.inflight[0]
+        if a is not None and a.process.inflight:
+            found[key] = a.process.inflight[0]
     return found
 
 
@@ -154,7 +154,7 @@ def told(bench: Any) -> list[str]:
     return [
         type(action.notice).__name__
         for action in bench.log
-        if isinstance(action, ev.Emit)
+        if isinstance(action, actions.Notify)
         and isinstance(action.notice, notices.Throttled | notices.Recovered)
     ]
 
@@ -270,9 +270,9 @@ def test_what_was_sent_ahead_is_not_begun_in_a_pause(bench: Any) -> None:
     (key,) = pool(bench, 1, prefetch=4)
     requests = [bench.submit(key) for _ in range(4)]
     bench.reply(key, requests[0], busy(4.0))
-    assert not any(isinstance(action, ev.Proceed) for action in bench.log)
+    assert not any(isinstance(action, actions.Proceed) for action in bench.log)
     bench.wait(4.0)
-    assert any(isinstance(action, ev.Proceed) for action in bench.log)
+    assert any(isinstance(action, actions.Proceed) for action in bench.log)
     while working := at_work(bench, [key]):
         bench.reply(*next(iter(working.items())))
     assert [bench.error(request) for request in requests] == [None] * 4

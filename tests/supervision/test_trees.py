@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 
 from procorch.errors import Aborted, AgentCrashed, AgentStopped, PoisonRequest, StartError
+from procorch.supervision import actions, notices
 from procorch.supervision import events as ev
-from procorch.supervision import notices
 from procorch.supervision.policy import SupervisorAction
 from procorch.supervision.settings import Backoff, Intensity
-from procorch.supervision.states import AgentStatus, Phase, Rung
+from procorch.supervision.states import AgentStatus, Phase, StopStage
 
 RESTART, STOP, ESCALATE = SupervisorAction
 
@@ -38,10 +38,12 @@ class Tree:
                 instance = bench.machine.instance(key)
                 if instance is None:
                     continue
-                if instance.phase is Phase.STARTING and instance.rung is None:
+                if instance.phase is Phase.STARTING and instance.process.stage is None:
                     bench.ready(key)
                     progress = True
-                elif instance.alive and instance.rung is not None and self.obedient:
+                elif (
+                    instance.process.alive and instance.process.stage is not None and self.obedient
+                ):
                     bench.die(key, signal="SIGTERM")
                     progress = True
 
@@ -50,11 +52,11 @@ class Tree:
         return [names[a.key] for a in self.bench.log if isinstance(a, kind) and a.key in names]
 
     def starts(self):
-        return self.log(ev.Launch)[len(self.keys) :]
+        return self.log(actions.Launch)[len(self.keys) :]
 
     def fail(self, name, action=RESTART):
         self.bench.die(self.keys[name])
-        self.bench.judge(action)
+        self.bench.policy_says(action)
         self.settle()
 
     def generation(self, name):
@@ -99,20 +101,20 @@ def test_a_group_goes_down_in_reverse_order_and_up_in_order(tree):
     family(tree, "one_for_all")
     tree.bench.log.clear()
     tree.fail("a")
-    assert tree.log(ev.Press) == ["c", "b"]
-    assert tree.log(ev.Launch) == ["a", "b", "c"]
+    assert tree.log(actions.StopProcess) == ["c", "b"]
+    assert tree.log(actions.Launch) == ["a", "b", "c"]
 
 
 def test_each_member_is_ready_before_the_next_one_starts(bench):
     tree = family(Tree(bench), "one_for_all")
     bench.log.clear()
     bench.die(tree.keys["a"])
-    bench.judge(RESTART)
+    bench.policy_says(RESTART)
     for name in "cb":
         bench.die(tree.keys[name], signal="SIGTERM")
-    assert tree.log(ev.Launch) == ["a"]
+    assert tree.log(actions.Launch) == ["a"]
     bench.ready(tree.keys["a"])
-    assert tree.log(ev.Launch) == ["a", "b"]
+    assert tree.log(actions.Launch) == ["a", "b"]
 
 
 def test_a_request_in_flight_in_a_sibling_fails_naming_the_one_that_failed(tree):
@@ -139,13 +141,13 @@ def test_a_start_that_fails_in_mid_group_leaves_the_earlier_ones_of_rest_for_one
     tree = family(Tree(bench), "rest_for_one")
     keys = tree.keys
     bench.die(keys["a"])
-    bench.judge(RESTART)
+    bench.policy_says(RESTART)
     for name in "cb":
         bench.die(keys[name], signal="SIGTERM")
     bench.ready(keys["a"])
     bench.die(keys["b"])
     assert isinstance(bench.questions[0].error, StartError)
-    bench.judge(RESTART)
+    bench.policy_says(RESTART)
     tree.settle()
     assert [tree.generation(n) for n in "abc"] == [2, 3, 2]
 
@@ -154,12 +156,12 @@ def test_a_start_that_fails_in_mid_group_takes_one_for_all_down_again(bench):
     tree = family(Tree(bench), "one_for_all")
     keys = tree.keys
     bench.die(keys["a"])
-    bench.judge(RESTART)
+    bench.policy_says(RESTART)
     for name in "cb":
         bench.die(keys[name], signal="SIGTERM")
     bench.ready(keys["a"])
     bench.die(keys["b"])
-    bench.judge(RESTART)
+    bench.policy_says(RESTART)
     tree.settle()
     assert [tree.generation(n) for n in "abc"] == [3, 3, 2]
 
@@ -169,8 +171,8 @@ def test_two_failures_at_once_are_one_group_restart(bench):
     keys = tree.keys
     bench.die(keys["a"])
     bench.die(keys["c"])
-    bench.judge(RESTART)
-    bench.judge(RESTART)
+    bench.policy_says(RESTART)
+    bench.policy_says(RESTART)
     tree.settle()
     assert [tree.generation(n) for n in "abc"] == [2, 2, 2]
 
@@ -202,7 +204,7 @@ def test_a_member_that_is_cancelled_drops_out_of_the_restart(bench):
     tree = family(Tree(bench), "one_for_all")
     keys = tree.keys
     bench.die(keys["a"])
-    bench.judge(RESTART)
+    bench.policy_says(RESTART)
     bench.step(ev.Cancel(keys["b"]))
     tree.settle()
     assert tree.status("b") is AgentStatus.CANCELLED
@@ -234,7 +236,7 @@ def test_after_a_normal_exit_only_a_permanent_agent_is_restarted(tree, restart, 
     key = tree.add("a", restart=restart)
     bench = tree.bench
     request = bench.submit(key)
-    bench.step(ev.Leaving(key, 1))
+    bench.step(ev.AgentFinished(key, 1))
     waiting = bench.submit(key)
     bench.reply(key, request)
     assert [r for _, _, r in bench.sent] == [request], "nothing goes to one that is leaving"
@@ -252,7 +254,7 @@ def test_after_a_normal_exit_only_a_permanent_agent_is_restarted(tree, restart, 
 
 
 def test_a_group_beyond_its_intensity_stops_once_and_escalates_once(tree):
-    tree.add("root", intensity=Intensity(2, 10.0), appeals=True)
+    tree.add("root", intensity=Intensity(2, 10.0), reconsiders=True)
     for name in "abc":
         tree.add(name, "root", max_restarts=99)
     for name in "ab":
@@ -263,7 +265,7 @@ def test_a_group_beyond_its_intensity_stops_once_and_escalates_once(tree):
         AgentStatus.STOPPED,
         AgentStatus.FAILED,
     ]
-    assert tree.log(ev.Appeal) == ["root"]
+    assert tree.log(actions.Reconsider) == ["root"]
     assert tree.status("root") is None
 
 
@@ -303,7 +305,7 @@ def test_a_linked_subtree_stops_when_its_parent_ends_leaves_first(tree, link):
         tree.add(name, above, link=link)
     tree.bench.log.clear()
     tree.fail("root", STOP)
-    assert tree.log(ev.Finish) == ["root", "b2", "b1", "b", "a"]
+    assert tree.log(actions.Ended) == ["root", "b2", "b1", "b", "a"]
     assert tree.status("a") is AgentStatus.STOPPED
 
 
@@ -313,7 +315,7 @@ def test_a_stop_takes_the_linked_subtree_first_in_reverse_order(tree):
         tree.add(name, above, link="stop")
     tree.bench.step(ev.Stop(tree.keys["root"], 5.0))
     tree.settle()
-    assert tree.log(ev.Finish) == ["b2", "b1", "b", "a", "root"]
+    assert tree.log(actions.Ended) == ["b2", "b1", "b", "a", "root"]
 
 
 def test_a_restart_of_the_parent_cycles_children_linked_so(tree):
@@ -324,7 +326,7 @@ def test_a_restart_of_the_parent_cycles_children_linked_so(tree):
     tree.add("c", "root")
     tree.bench.log.clear()
     tree.fail("root")
-    assert tree.log(ev.Launch) == ["root", "a", "a1"]
+    assert tree.log(actions.Launch) == ["root", "a", "a1"]
     assert [tree.generation(n) for n in ("root", "a", "a1", "b", "c")] == [2, 2, 2, 1, 1]
 
 
@@ -394,7 +396,7 @@ def escalated(tree):
     return [
         a.notice
         for a in tree.bench.log
-        if isinstance(a, ev.Emit) and isinstance(a.notice, notices.Escalated)
+        if isinstance(a, actions.Notify) and isinstance(a.notice, notices.Escalated)
     ]
 
 
@@ -403,7 +405,7 @@ def test_an_escalation_names_the_path_to_the_root(tree):
     tree.add("mid", "root")
     key = tree.add("leaf", "mid")
     tree.bench.fail(key, tree.bench.submit(key))
-    tree.bench.judge(ESCALATE)
+    tree.bench.policy_says(ESCALATE)
     (notice,) = escalated(tree)
     assert notice.agent == f"a{key}"
     assert notice.path == (f"a{tree.keys['mid']}", f"a{tree.keys['root']}")
@@ -414,25 +416,27 @@ def test_a_policy_without_the_method_is_not_asked_about_the_parent(tree):
     tree.add("root")
     key = tree.add("leaf", "root")
     tree.bench.fail(key, tree.bench.submit(key))
-    tree.bench.judge(ESCALATE)
-    assert tree.log(ev.Appeal) == []
+    tree.bench.policy_says(ESCALATE)
+    assert tree.log(actions.Reconsider) == []
 
 
 def appeal(tree, action, **given):
-    (question,) = [a for a in tree.bench.log if isinstance(a, ev.Appeal)][-1:]
+    (question,) = [a for a in tree.bench.log if isinstance(a, actions.Reconsider)][-1:]
     tree.bench.step(
-        ev.Appealed(question.key, question.ticket, question.child, question.error, action, **given)
+        ev.Reconsidered(
+            question.key, question.ticket, question.child, question.error, action, **given
+        )
     )
     tree.settle()
 
 
 @pytest.fixture
 def appealing(tree):
-    tree.add("root", appeals=True)
-    tree.add("mid", "root", appeals=True)
+    tree.add("root", reconsiders=True)
+    tree.add("mid", "root", reconsiders=True)
     key = tree.add("leaf", "mid")
     tree.bench.fail(key, tree.bench.submit(key))
-    tree.bench.judge(ESCALATE)
+    tree.bench.policy_says(ESCALATE)
     return tree
 
 
@@ -448,7 +452,7 @@ def test_the_policy_may_stop_the_parent_of_an_escalating_child(appealing):
 
 def test_an_escalation_may_go_further_up(appealing):
     appeal(appealing, ESCALATE)
-    assert appealing.log(ev.Appeal) == ["mid", "root"]
+    assert appealing.log(actions.Reconsider) == ["mid", "root"]
     appeal(appealing, RESTART)
     assert [appealing.generation(n) for n in ("root", "mid")] == [2, 1]
 
@@ -470,13 +474,13 @@ def test_close_goes_leaves_first_and_branches_at_the_same_time(bench):
         tree.add(root + "2", root)
     bench.log.clear()
     bench.step(ev.Close(True, 30.0))
-    assert tree.log(ev.Press) == ["r2", "s2"]
+    assert tree.log(actions.StopProcess) == ["r2", "s2"]
     for name in ("r2", "s2"):
         bench.die(tree.keys[name], signal=None)
-    assert tree.log(ev.Press) == ["r2", "s2", "r1", "s1"]
+    assert tree.log(actions.StopProcess) == ["r2", "s2", "r1", "s1"]
     for name in ("r1", "s1", "r", "s"):
         bench.die(tree.keys[name], signal=None)
-    assert tree.log(ev.Finish) == ["r2", "s2", "r1", "s1", "r", "s"]
+    assert tree.log(actions.Ended) == ["r2", "s2", "r1", "s1", "r", "s"]
 
 
 def test_a_close_without_drain_answers_at_once_and_still_ends_in_order(bench):
@@ -487,9 +491,9 @@ def test_a_close_without_drain_answers_at_once_and_still_ends_in_order(bench):
     bench.step(ev.Close(False, 30.0))
     assert isinstance(bench.error(request), Aborted)
     bench.reply(tree.keys["root"], request)
-    assert bench.pressed(tree.keys["root"]) == [Rung.COOPERATE]
+    assert bench.pressed(tree.keys["root"]) == [StopStage.COOPERATE]
     bench.die(tree.keys["a"], signal=None)
-    assert bench.pressed(tree.keys["root"]) == [Rung.COOPERATE, Rung.LEAVE]
+    assert bench.pressed(tree.keys["root"]) == [StopStage.COOPERATE, StopStage.LEAVE]
 
 
 def test_no_group_restarts_while_closing(tree):
@@ -498,7 +502,7 @@ def test_no_group_restarts_while_closing(tree):
     tree.bench.step(ev.Close(True, 30.0))
     tree.bench.die(tree.keys["a"])
     tree.settle()
-    assert tree.log(ev.Launch) == []
+    assert tree.log(actions.Launch) == []
 
 
 # ---- N3: retries and poison
@@ -508,7 +512,7 @@ def test_a_request_whose_worker_died_is_tried_again_before_all_others(bench):
     key = bench.running()
     first, second = bench.submit(key, retries=1), bench.submit(key)
     bench.die(key, started=first)
-    bench.judge(RESTART)
+    bench.policy_says(RESTART)
     assert first not in bench.outcomes
     bench.ready(key)
     assert [r for _, _, r in bench.sent] == [first, first]
@@ -521,7 +525,7 @@ def test_retries_run_out(bench):
     request = bench.submit(key, retries=2, allowed_failures=5)
     for _ in range(3):
         bench.die(key, started=request)
-        bench.judge(RESTART)
+        bench.policy_says(RESTART)
         bench.ready(key)
     assert type(bench.error(request)) is AgentCrashed
     assert len(bench.sent) == 3
@@ -532,7 +536,7 @@ def test_a_request_that_killed_too_many_workers_is_poison_and_never_sent_again(b
     request = bench.submit(key, retries=5, allowed_failures=1)
     for _ in range(2):
         bench.die(key, started=request)
-        bench.judge(RESTART)
+        bench.policy_says(RESTART)
         bench.ready(key)
     error = bench.error(request)
     assert isinstance(error, PoisonRequest)
@@ -548,10 +552,10 @@ def test_a_request_that_ends_by_itself_costs_no_process(bench):
     slow = bench.submit(key, deadline=1.0, timeout=1.0)
     bench.wait(1.0)
     bench.wait(0.2)
-    assert bench.pressed(key) == [Rung.COOPERATE, Rung.INTERRUPT]
+    assert bench.pressed(key) == [StopStage.COOPERATE, StopStage.INTERRUPT]
     bench.reply(key, slow, Aborted())
     bench.wait(100)
-    assert bench.pressed(key) == [Rung.COOPERATE, Rung.INTERRUPT]
+    assert bench.pressed(key) == [StopStage.COOPERATE, StopStage.INTERRUPT]
     assert bench.generation(key) == 1
     again = bench.submit(key)
     assert bench.sent[-1] == (key, 1, again)
@@ -561,7 +565,7 @@ def test_the_ladder_aims_at_one_request_only(bench):
     key = bench.running()
     slow = bench.submit(key, deadline=1.0, timeout=1.0)
     bench.wait(1.0)
-    presses = [a for a in bench.log if isinstance(a, ev.Press)]
+    presses = [a for a in bench.log if isinstance(a, actions.StopProcess)]
     assert [press.request for press in presses] == [slow]
 
 
@@ -570,11 +574,11 @@ def test_cancel_of_a_busy_agent_begins_with_its_request_and_lets_it_leave(bench)
     request = bench.submit(key)
     bench.step(ev.Cancel(key))
     bench.reply(key, request, Aborted())
-    assert bench.pressed(key) == [Rung.COOPERATE, Rung.LEAVE]
+    assert bench.pressed(key) == [StopStage.COOPERATE, StopStage.LEAVE]
 
 
 def probes(bench):
-    return sum(isinstance(a, ev.Probe) for a in bench.log)
+    return sum(isinstance(a, actions.Probe) for a in bench.log)
 
 
 def test_a_busy_agent_without_progress_is_hung_and_its_stack_is_taken_before_the_kill(bench):
@@ -583,11 +587,11 @@ def test_a_busy_agent_without_progress_is_hung_and_its_stack_is_taken_before_the
     for _ in range(5):
         bench.wait(1.0)
         bench.step(ev.Probed(key, 1, 7))
-    assert bench.pressed(key) == [Rung.STACK]
+    assert bench.pressed(key) == [StopStage.STACK]
     bench.wait(0.5)
-    assert bench.pressed(key) == [Rung.STACK, Rung.KILL]
+    assert bench.pressed(key) == [StopStage.STACK, StopStage.KILL]
     bench.die(key, started=request)
-    bench.judge(RESTART)
+    bench.policy_says(RESTART)
     assert type(bench.error(request)).__name__ == "AgentHung"
 
 

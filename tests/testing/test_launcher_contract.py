@@ -55,6 +55,13 @@ def obeying() -> Callable[[], Any]:
                 case "wait":
                     current().checkpoint("begun")
                     sleep(3600)
+                case "wait twice":
+                    current().checkpoint("begun")
+                    try:
+                        sleep(3600)
+                    finally:
+                        current().checkpoint("interrupted")
+                        sleep(3600)
             return x
 
         return handle
@@ -184,11 +191,11 @@ def test_a_cancel_of_another_request_ends_nothing(told: Told, obeying: Any) -> N
 
 def test_the_stacks_come_with_the_exit(told: Told, obeying: Any) -> None:
     process = told.ready(obeying)
-    told.request(process, 1, "wait")
+    told.request(process, 1, "wait twice")
     told.frame(process)
     process.dump_stacks()
     process.cancel(1, force=True)
-    told.frame(process)  # it goes on, so it has written them
+    told.frame(process)  # the interrupt has come, so the stacks were written before it
     process.kill(signal.SIGTERM)
     info = told.exit(process)
     assert info.signal == "SIGTERM"
