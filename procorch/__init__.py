@@ -93,12 +93,12 @@ if TYPE_CHECKING:
     from procorch.pool import AgentPool as AgentPool
     from procorch.pool import Outcome as Outcome
     from procorch.pool import PoolInfo as PoolInfo
+    from procorch.supervision.limits import Backoff as Backoff
+    from procorch.supervision.limits import Intensity as Intensity
+    from procorch.supervision.limits import Shutdown as Shutdown
     from procorch.supervision.policy import DefaultSupervisor as DefaultSupervisor
     from procorch.supervision.policy import SupervisorAction as SupervisorAction
     from procorch.supervision.policy import SupervisorPolicy as SupervisorPolicy
-    from procorch.supervision.settings import Backoff as Backoff
-    from procorch.supervision.settings import Intensity as Intensity
-    from procorch.supervision.settings import Shutdown as Shutdown
     from procorch.supervision.states import AgentStatus as AgentStatus
     from procorch.supervision.throttle import Pause as Pause
     from procorch.supervision.throttle import Throttle as Throttle
@@ -138,8 +138,8 @@ _HOMES = {
         "ToolCallBlock ToolResultMessage Usage UserMessage"
     ),
     "pool": "AgentPool Outcome PoolInfo",
+    "supervision.limits": "Backoff Intensity Shutdown",
     "supervision.policy": "DefaultSupervisor SupervisorAction SupervisorPolicy",
-    "supervision.settings": "Backoff Intensity Shutdown",
     "supervision.states": "AgentStatus",
     "supervision.throttle": "Pause Throttle",
 }

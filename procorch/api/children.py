@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from procorch.api.handle import OrchestratedHandle
-from procorch.supervision.settings import Restart
+from procorch.supervision.keywords import Restart
 
 
 @dataclass(frozen=True, slots=True)

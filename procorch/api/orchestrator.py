@@ -7,9 +7,9 @@ import os
 import secrets
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, Unpack
 
 from procorch.api.children import ChildCounts, ChildInfo
 from procorch.api.handle import OrchestratedHandle
@@ -27,6 +27,7 @@ from procorch.runtime.monitor import Monitor
 from procorch.runtime.output import Output
 from procorch.runtime.submit import numbered_apart as numbered_apart
 from procorch.supervision import events as ev
+from procorch.supervision.keywords import Settings
 from procorch.supervision.policy import Policy, checked_policy
 from procorch.supervision.settings import AgentSettings
 from procorch.units import size_in_bytes, whole
@@ -105,7 +106,9 @@ class AgentOrchestrator:
 
     # ---- the registry
 
-    def add_agent(self, name: str, factory: Callable[[], Any], **settings: Any) -> None:
+    def add_agent(
+        self, name: str, factory: Callable[[], Any], **settings: Unpack[Settings]
+    ) -> None:
         """Register an agent.
 
         Args:
@@ -113,7 +116,7 @@ class AgentOrchestrator:
             factory: called without arguments in the worker at every start; returns what
                 `procorch.Agent` is made of (`AgentOptions`, a callable, an object with ``prompt``
                 or ``handle``). Serialised here and now.
-            settings: see `procorch.supervision.settings.AgentSettings`.
+            settings: see `procorch.supervision.keywords.Settings` and docs/settings.md.
 
         Raises:
             ValueError: the name is taken, or a setting is out of range; nothing is changed.
@@ -123,7 +126,7 @@ class AgentOrchestrator:
         self._add(name, None, factory, settings)
 
     def add_child(
-        self, name: str, parent: str, factory: Callable[[], Any], **settings: Any
+        self, name: str, parent: str, factory: Callable[[], Any], **settings: Unpack[Settings]
     ) -> None:
         """Register an agent under ``parent``; otherwise like `add_agent`.
 
@@ -133,7 +136,7 @@ class AgentOrchestrator:
         self._add(name, parent, factory, settings)
 
     def _add(
-        self, name: str, parent: str | None, factory: Callable[[], Any], given: dict[str, Any]
+        self, name: str, parent: str | None, factory: Callable[[], Any], given: Mapping[str, Any]
     ) -> None:
         self.must_be_ours()
         self._registry.add(name, parent, factory, given, self._max_restarts)
@@ -253,7 +256,7 @@ class AgentOrchestrator:
         return handles
 
     def start_child(
-        self, parent: str, name: str, factory: Callable[[], Any], **settings: Any
+        self, parent: str, name: str, factory: Callable[[], Any], **settings: Unpack[Settings]
     ) -> OrchestratedHandle:
         """Register an agent under ``parent`` and start it under the parent's live instance.
 

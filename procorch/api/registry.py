@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -25,7 +25,7 @@ class Entry:
     name: str
     factory: bytes = field(repr=False)
     parent: str | None
-    given: dict[str, Any]
+    given: Mapping[str, Any]
     max_restarts: int | None
     children: list[str] = field(default_factory=list)
 
@@ -53,7 +53,7 @@ class Registry:
         name: str,
         parent: str | None,
         factory: Callable[[], Any],
-        given: dict[str, Any],
+        given: Mapping[str, Any],
         max_restarts: int | None,
     ) -> None:
         """See `AgentOrchestrator.add_agent` and `AgentOrchestrator.add_child`."""

@@ -29,6 +29,7 @@ from procorch.batch.selection import Selection
 from procorch.batch.sources import Source
 from procorch.batch.store import Durable, Forgetful, Memory, remove
 from procorch.batch.workers import Crew
+from procorch.supervision.keywords import Settings
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ class Prepared:
     header: dict[str, Any]
     path: Path | None
     count: int
-    settings: dict[str, Any]
+    settings: Settings
     start_method: str | None
     seed: int
     resume: bool

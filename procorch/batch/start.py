@@ -8,7 +8,7 @@ import os
 import time
 from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
-from typing import Any, ParamSpec
+from typing import Any, ParamSpec, Unpack, cast
 
 from procorch.batch.halt import Halt
 from procorch.batch.input_check import scan
@@ -19,6 +19,7 @@ from procorch.batch.preparation import Prepared
 from procorch.batch.runner import BatchRun
 from procorch.batch.selection import Selection, Shard
 from procorch.batch.sources import IdOf, open_source
+from procorch.supervision.keywords import Settings, WorkerSettings
 from procorch.supervision.throttle import Throttle
 from procorch.units import seconds, whole
 
@@ -67,7 +68,7 @@ def run_batch(
     command: str | None = None,
     streams: Collection[int] = (1, 2),
     start_method: str | None = None,
-    **settings: Any,
+    **settings: Unpack[WorkerSettings],
 ) -> Prepared:
     """Run every item on a crew of agents; each gets exactly one outcome, whatever dies meanwhile.
 
@@ -120,7 +121,7 @@ def run_batch(
         command: the command line that goes on with this batch, for `procorch show`.
         streams: descriptors of standard output and error; the files they lead to are no input.
         start_method: how workers are started, see `AgentOrchestrator`.
-        settings: of the workers, see `procorch.supervision.settings.AgentSettings`.
+        settings: of the workers, see `procorch.supervision.keywords.Settings`.
 
     Returns:
         The batch; the work is done while you iterate over it.
@@ -157,7 +158,9 @@ def run_batch(
         seed if shuffle else None,
         allow_empty,
     )
-    settings |= {"memory_limit": memory_limit, "rate": rate, "throttle": throttle}
+    all_settings: Settings = {
+        **cast(Settings, settings), "memory_limit": memory_limit, "rate": rate, "throttle": throttle,
+    }  # fmt: skip
     journal_path = None if out is None else Path(os.fspath(out))
     outputs = Outputs(journal_path, streams)
     source = open_source(items, form=format, id=id, delimiter=delimiter, outputs=outputs)
@@ -175,7 +178,7 @@ def run_batch(
         "at": time.time(),
     }
     return Prepared(
-        factory, source, selection, found, terms, header, journal_path, count, settings,
+        factory, source, selection, found, terms, header, journal_path, count, all_settings,
         start_method, seed, resume or retry_failed, redo,
     )  # fmt: skip
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from procorch.api.handle import ReplyFuture
 from procorch.api.orchestrator import AgentOrchestrator
+from procorch.supervision.keywords import Settings
 from procorch.supervision.policy import PoolSupervisor
 from procorch.supervision.throttle import Pause, Throttle
 
@@ -47,7 +48,7 @@ class Crew:
     """
 
     def __init__(
-        self, factory: Callable[[], Any], workers: int, name: str, settings: dict[str, Any],
+        self, factory: Callable[[], Any], workers: int, name: str, settings: Settings,
         start_method: str | None = None, seed: int = 0,
         orchestrator: AgentOrchestrator | None = None,
     ) -> None:  # fmt: skip
@@ -61,7 +62,8 @@ class Crew:
             # The pause is the workers'; the batch tries an item again, and keeps each attempt.
             settings = {**settings, "throttle": dataclasses.replace(throttle, retries=0)}
         # A death in the middle of an item is the item's fault, and not counted.
-        self._orchestrator.add_agent(name, factory, charge_requests=True, **settings)
+        settings = {**settings, "charge_requests": True}
+        self._orchestrator.add_agent(name, factory, **settings)
         at_hand = workers * settings.get("prefetch", 1)
         self.window = at_hand + min(max(workers, _FEWEST), _MOST)
         """Requests under way at once: those that workers have, and some that wait."""
@@ -92,7 +94,7 @@ class Crew:
 
 
 def check(
-    factory: Callable[[], Any], name: str, settings: dict[str, Any], start_method: str | None
+    factory: Callable[[], Any], name: str, settings: Settings, start_method: str | None
 ) -> None:
     """Refuse what `Crew` would refuse before it starts a process.
 
@@ -100,4 +102,5 @@ def check(
         TypeError, ValueError: a setting is wrong.
     """
     orchestrator = AgentOrchestrator(supervisor=PoolSupervisor(), start_method=start_method)
-    orchestrator.add_agent(name, factory, charge_requests=True, **settings)
+    settings = {**settings, "charge_requests": True}
+    orchestrator.add_agent(name, factory, **settings)

@@ -8,7 +8,7 @@ A run that fails is a result: the others keep their figures.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import Any, Unpack
 
 from procorch.bench.amounts import MAX_TIME, PROCESSES, Amounts, until_precise
 from procorch.bench.cases import NotMeasurable as NotMeasurable
@@ -20,6 +20,7 @@ from procorch.bench.records import Failure as Failure
 from procorch.bench.records import Run as Run
 from procorch.bench.session import OnRun, Session, as_conditions
 from procorch.bench.stats import Statistics as Statistics
+from procorch.supervision.keywords import Settings
 from procorch.units import seconds, share, whole
 
 Factory = Callable[[], Any]
@@ -97,7 +98,7 @@ def measure_together(
     function: bool | None = None,
     on_run: OnRun | None = None,
     timeout: float | str | None = None,
-    **settings: Any,
+    **settings: Unpack[Settings],
 ) -> dict[str, Measurement]:
     """Measure several agents in turn.
 
@@ -122,7 +123,7 @@ def measure_together(
         function: True: what is given is called itself, and is no factory; False: it is a factory.
         on_run: called with the name and each `Run` that counts, or its `Failure`, as it is done.
         timeout: seconds that one call may take.
-        settings: of the agent, see `procorch.supervision.settings.AgentSettings`. What the agent
+        settings: of the agent, see `procorch.supervision.keywords.Settings`. What the agent
             prints on standard output is dropped, unless ``output`` says otherwise.
 
     Raises:

@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from types import TracebackType
-from typing import Any
+from typing import Any, Unpack
 
 from procorch.errors import MessageTooLarge, SerializationError, StartError
 from procorch.executor import feeding, mapping
@@ -17,7 +17,7 @@ from procorch.executor.closing import Closing
 from procorch.executor.contexts import initializer_of, start_method
 from procorch.executor.errors import broken_by, translated
 from procorch.executor.future import CallFuture
-from procorch.pool import AgentPool, PoolInfo
+from procorch.pool import AgentPool, PoolInfo, PoolSettings
 from procorch.pool.reading import AT_HAND
 from procorch.units import whole
 
@@ -57,7 +57,7 @@ class AgentExecutor(concurrent.futures.Executor):
         *,
         max_tasks_per_child: int | None = None,
         name: str = "executor",
-        **settings: Any,
+        **settings: Unpack[PoolSettings],
     ) -> None:
         self._closing: Closing | None = None
         self._shut_down = False

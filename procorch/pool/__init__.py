@@ -6,7 +6,7 @@ import os
 import time
 from collections.abc import AsyncIterable, Callable, Iterable, Sequence, Sized
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, Unpack
 
 from procorch.api.handle import ChunkReply, OrchestratedHandle, ReplyFuture
 from procorch.api.orchestrator import AgentOrchestrator, EventStream, close_from_task
@@ -17,12 +17,24 @@ from procorch.pool.replicas import Replicas
 from procorch.pool.results import Results
 from procorch.pool.shapes import Outcomes, Outputs
 from procorch.pool.sizes import Fixed, Measured, Pace, Sizes
+from procorch.supervision.keywords import Settings
 from procorch.supervision.policy import Policy, PoolSupervisor
 from procorch.supervision.throttle import Throttle
 from procorch.units import whole
 
 RECYCLE_JITTER = 0.1
 """The usual ``recycle_jitter`` of a pool, whose replicas all begin at once."""
+
+
+class PoolSettings(Settings, total=False):
+    """What `AgentPool` takes beside its factory, its number of workers and its name."""
+
+    supervisor: Policy | None
+    warm_spares: int
+    max_message: int | str
+    preload: Sequence[str]
+    start_method: str | None
+    seed: int | None
 
 
 class AgentPool:
@@ -42,7 +54,7 @@ class AgentPool:
         warm_spares: further replicas that are started and wait to take over from one that dies or
             is recycled.
         max_message, preload, start_method, seed: see `AgentOrchestrator`.
-        settings: see `procorch.supervision.settings.AgentSettings`; in a pool ``recycle_jitter`` is
+        settings: see `procorch.supervision.keywords.Settings`; in a pool ``recycle_jitter`` is
             0.1 and ``throttle`` is ``Throttle()`` where they are not given: a service that asks for
             a pause gets it from all replicas, and the item is tried again.
 
@@ -62,7 +74,7 @@ class AgentPool:
         preload: Sequence[str] = (),
         start_method: str | None = None,
         seed: int | None = None,
-        **settings: Any,
+        **settings: Unpack[Settings],
     ) -> None:
         count = _workers((os.cpu_count() or 1) if workers is None else workers)
         spares = whole(warm_spares, "warm_spares")

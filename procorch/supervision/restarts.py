@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections import deque
 from enum import Enum
 
+from procorch.supervision.keywords import Restart
+from procorch.supervision.limits import OFTEN, Backoff, Intensity
 from procorch.supervision.policy import SupervisorAction
-from procorch.supervision.settings import OFTEN, AgentSettings, Backoff, Intensity, Restart
+from procorch.supervision.settings import AgentSettings
 
 _MINUTE = 60.0
 

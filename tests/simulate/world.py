@@ -23,9 +23,10 @@ from procorch.errors import (
 from procorch.supervision import actions
 from procorch.supervision import events as ev
 from procorch.supervision.core import Due
+from procorch.supervision.limits import Backoff, Intensity, Shutdown
 from procorch.supervision.machine import Machine
 from procorch.supervision.policy import SupervisorAction
-from procorch.supervision.settings import AgentSettings, Backoff, Intensity, Shutdown
+from procorch.supervision.settings import AgentSettings
 from procorch.supervision.states import Phase, StopStage
 from procorch.supervision.throttle import Throttle
 from tests.simulate import inside

@@ -25,7 +25,7 @@ from procorch import (
     OrchestratedHandle,
     SupervisorAction,
 )
-from procorch.supervision.settings import Backoff
+from procorch.supervision.limits import Backoff
 
 UNKNOWN, ANSWERED, CRASHED, NOT_BEGUN = range(4)
 HANG = 30.0  # seconds without an outcome

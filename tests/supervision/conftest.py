@@ -10,9 +10,10 @@ import pytest
 from procorch.errors import AgentError, ModelThrottled
 from procorch.supervision import actions
 from procorch.supervision import events as ev
+from procorch.supervision.limits import Backoff
 from procorch.supervision.machine import TRANSITIONS, Machine
 from procorch.supervision.policy import SupervisorAction
-from procorch.supervision.settings import AgentSettings, Backoff
+from procorch.supervision.settings import AgentSettings
 from procorch.supervision.states import AgentStatus, Phase, StopStage
 
 

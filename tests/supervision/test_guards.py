@@ -29,8 +29,8 @@ from procorch.launch.process import LocalProcess
 from procorch.runtime.loop import Loop
 from procorch.supervision import actions, notices
 from procorch.supervision import events as ev
+from procorch.supervision.limits import Backoff, Intensity, Shutdown
 from procorch.supervision.policy import SupervisorAction
-from procorch.supervision.settings import Backoff, Intensity, Shutdown
 from procorch.supervision.states import AgentStatus, Phase, StopStage
 from procorch.wire.frame import Kind, header
 

@@ -19,8 +19,8 @@ from procorch.errors import (
 )
 from procorch.supervision import actions, notices
 from procorch.supervision import events as ev
+from procorch.supervision.limits import Backoff, Shutdown
 from procorch.supervision.policy import SupervisorAction
-from procorch.supervision.settings import Backoff, Shutdown
 from procorch.supervision.states import AgentStatus, Phase, StopStage
 
 RESTART, STOP, ESCALATE = SupervisorAction

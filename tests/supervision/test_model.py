@@ -9,9 +9,10 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from procorch.errors import ModelThrottled, ProtocolError, StartError
 from procorch.supervision import actions, notices
 from procorch.supervision import events as ev
+from procorch.supervision.limits import Backoff, Intensity
 from procorch.supervision.machine import Machine
 from procorch.supervision.policy import SupervisorAction
-from procorch.supervision.settings import AgentSettings, Backoff, Intensity
+from procorch.supervision.settings import AgentSettings
 
 SETTINGS = st.builds(
     AgentSettings,

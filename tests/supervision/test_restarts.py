@@ -9,9 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from procorch.supervision.keywords import Restart
+from procorch.supervision.limits import Backoff, Intensity
 from procorch.supervision.policy import SupervisorAction
 from procorch.supervision.restarts import Exit, RestartLimits, Verdict, Window, decide
-from procorch.supervision.settings import AgentSettings, Backoff, Intensity, Restart
+from procorch.supervision.settings import AgentSettings
 
 RESTART, STOP, ESCALATE = SupervisorAction
 KEEP, REPLACE, STOPPED, FAIL, COMPLETE = Verdict

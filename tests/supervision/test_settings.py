@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from procorch import AgentOrchestrator
-from procorch.supervision.settings import AgentSettings, Backoff, Intensity, Shutdown
+from procorch.supervision.limits import Backoff, Intensity, Shutdown
+from procorch.supervision.settings import AgentSettings
 from procorch.units import seconds, size_in_bytes, whole
 
 

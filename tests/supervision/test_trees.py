@@ -7,8 +7,8 @@ import pytest
 from procorch.errors import Aborted, AgentCrashed, AgentStopped, PoisonRequest, StartError
 from procorch.supervision import actions, notices
 from procorch.supervision import events as ev
+from procorch.supervision.limits import Backoff, Intensity
 from procorch.supervision.policy import SupervisorAction
-from procorch.supervision.settings import Backoff, Intensity
 from procorch.supervision.states import AgentStatus, Phase, StopStage
 
 RESTART, STOP, ESCALATE = SupervisorAction
