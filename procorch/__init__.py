@@ -91,8 +91,12 @@ if TYPE_CHECKING:
     from procorch.messages import Usage as Usage
     from procorch.messages import UserMessage as UserMessage
     from procorch.pool import AgentPool as AgentPool
+    from procorch.pool import Failure as Failure
     from procorch.pool import Outcome as Outcome
     from procorch.pool import PoolInfo as PoolInfo
+    from procorch.pool import Success as Success
+    from procorch.pool.results import Results as Results
+    from procorch.supervision.keywords import Settings as Settings
     from procorch.supervision.limits import Backoff as Backoff
     from procorch.supervision.limits import Intensity as Intensity
     from procorch.supervision.limits import Shutdown as Shutdown
@@ -137,7 +141,9 @@ _HOMES = {
         "ExtensionBlock ImageBlock LlmMessage RequestMetrics StopReason TextBlock ThinkingBlock "
         "ToolCallBlock ToolResultMessage Usage UserMessage"
     ),
-    "pool": "AgentPool Outcome PoolInfo",
+    "pool": "AgentPool Failure Outcome PoolInfo Success",
+    "pool.results": "Results",
+    "supervision.keywords": "Settings",
     "supervision.limits": "Backoff Intensity Shutdown",
     "supervision.policy": "DefaultSupervisor SupervisorAction SupervisorPolicy",
     "supervision.states": "AgentStatus",

@@ -14,7 +14,16 @@ from dataclasses import MISSING, dataclass, field, fields, replace
 from enum import Enum
 from operator import add, attrgetter, is_
 from time import time
-from typing import Any, Self, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Self, TypeAlias
+
+if TYPE_CHECKING:
+    from typing_extensions import TypeVar  # of the type checker: nothing is installed for it
+
+    Out = TypeVar("Out", covariant=True, default=Any)
+else:
+    from typing import TypeVar
+
+    Out = TypeVar("Out", covariant=True)
 
 _Class = TypeVar("_Class", bound=type)
 
@@ -271,7 +280,7 @@ class RequestMetrics:
 
 
 @dataclass(frozen=True, slots=True)
-class AgentResult:
+class AgentResult(Generic[Out]):
     """What a request came to: the new messages, and in `output` whatever the agent returned."""
 
     messages: Sequence[AgentMessage] = ()
@@ -280,7 +289,7 @@ class AgentResult:
     cost: Cost = _NO_COST
     error: str | None = None
     transfer_signal: Any = None
-    output: Any = None
+    output: Out = None  # type: ignore[assignment]  # where nothing is returned, Out is None
     metrics: RequestMetrics | None = None
 
     @property

@@ -30,8 +30,13 @@ GUARDED = {
 PATIENCE = 5.0  # seconds
 DESCRIPTORS = Path("/proc/self/fd")
 
-# These need packages that only `tox -e notebook`, `-e adapters`, `-e llm` and `-e peers` install.
-_NEEDED = {"notebook": ("nbclient",), "llm": ("pydantic_ai", "agents"), "peers": ("pyperf",)}
+# These need packages that only some environments of tox install.
+_NEEDED = {
+    "notebook": ("nbclient",),
+    "llm": ("pydantic_ai", "agents"),
+    "peers": ("pyperf",),
+    "typing": ("pyright",),
+}
 collect_ignore = [
     room for room, needs in _NEEDED.items() if not all(map(importlib.util.find_spec, needs))
 ]

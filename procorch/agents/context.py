@@ -105,12 +105,12 @@ class Context:
         clock: Callable[[], float] = monotonic,
         seed: Seed | None = None,
     ) -> None:
-        self.agent = agent
-        self.generation = generation
-        self.restored = restored
+        self.agent: str = agent
+        self.generation: int = generation
+        self.restored: Any = restored
         self._on_progress = on_progress
         self._services = services
-        self.finished = False
+        self.finished: bool = False
         self._clock = clock
         self._cancelled: int | None = None
         self._pid = os.getpid()

@@ -104,7 +104,7 @@ class OrchestratedHandle:
 
     def _call(self, request: Any, timeout: float | str | None) -> AgentResult:
         self._monitor.must_be_ours()
-        reply = self._entrance.send(
+        reply: ReplyFuture = self._entrance.send(
             request,
             text=isinstance(request, str),
             timeout=_timeout(timeout),

@@ -67,7 +67,7 @@ class Journal(Reader):
         new = not path.exists()
         try:
             schema.create(path)
-            self.mended = salvage.mend(path) if mend else None
+            self.mended: str | None = salvage.mend(path) if mend else None
             super().__init__(path, exact=True)
             # Closing an ordinary descriptor would drop the locks that SQLite holds on the file.
             self._file = os.open(path, os.O_CLOEXEC | getattr(os, "O_PATH", os.O_RDONLY))

@@ -80,12 +80,12 @@ class Loop:
         recheck: Recheck | None,
     ) -> None:  # fmt: skip
         self.ready: deque[BatchItem] = deque()
-        self.over = False
+        self.over: bool = False
         self.ended: Ended = "running"
         self.failure: Exception | None = None
         self.trouble: str | None = None
         self.flights: dict[int, Flight] = {}
-        self.tally = Tally()
+        self.tally: Tally = Tally()
         self._intake = intake
         self._crew = crew
         self._memory = memory

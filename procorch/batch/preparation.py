@@ -15,7 +15,7 @@ from procorch.api.orchestrator import AgentOrchestrator
 from procorch.batch import dry_run, identity
 from procorch.batch import workers as crews
 from procorch.batch.admission import Intake
-from procorch.batch.errors import JournalBusy, JournalError
+from procorch.batch.errors import JournalBusy, JournalDamaged, JournalError
 from procorch.batch.input_check import Recheck, Scan
 from procorch.batch.journal import Journal
 from procorch.batch.lock import holder
@@ -133,7 +133,8 @@ class Prepared:
         crews.check(self.factory, self._name, self.settings, self.start_method)
         if self.path is None or self.resume or self.redo or not _has_content(self.path):
             return
-        with Reader(self.path) as journal:
+        # A damaged journal is named when it is opened, with what mends it.
+        with contextlib.suppress(JournalDamaged), Reader(self.path, exact=True) as journal:
             self._check(journal)
 
     def rehearse(self, *, folder_to_come: bool = False) -> dry_run.Plan:

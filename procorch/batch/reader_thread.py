@@ -30,7 +30,7 @@ class Feed:
     """
 
     def __init__(self, items: Iterator[SourceItem], tell: Callable[[Arrived], None]) -> None:
-        self.over = False
+        self.over: bool = False
         self._closed = False
         self._tell = tell
         self._waiting: queue.Queue[SourceItem | BaseException | None] = queue.Queue(_AHEAD)

@@ -80,8 +80,10 @@ class Tally:
     """Counts what becomes of the items; bounded, however many there are."""
 
     def __init__(self) -> None:
-        self.fresh_ok = self.fresh_failed = 0
-        self.known_ok = self.known_failed = 0
+        self.fresh_ok: int = 0
+        self.fresh_failed: int = 0
+        self.known_ok: int = 0
+        self.known_failed: int = 0
         self.retried = 0
         self._groups: dict[tuple[str, str], list[int | str]] = {}
 

@@ -147,10 +147,12 @@ def _check_stdin() -> None:
 class File:
     """A file of one of the formats."""
 
-    live, repeatable, hint = False, True, ""
+    live: bool = False
+    repeatable: bool = True
+    hint: str = ""
 
     def __init__(self, path: Path, form: Form, id: IdOf) -> None:
-        self.name = str(path)
+        self.name: str = str(path)
         self._path = path
         self._form = form
         self._id = id
@@ -189,7 +191,9 @@ class Pipe:
             waits for the program that writes.
     """
 
-    live, repeatable, hint = True, False, ""
+    live: bool = True
+    repeatable: bool = False
+    hint: str = ""
 
     def __init__(self, opened: int | Path, name: str, form: Form, id: IdOf) -> None:
         if not form.by_line:
@@ -221,12 +225,14 @@ class Pipe:
 class Directory:
     """The files below a directory: an item is a path, its id the path within the directory."""
 
-    live, repeatable, hint = False, True, " (hidden files are left out)"
+    live: bool = False
+    repeatable: bool = True
+    hint: str = " (hidden files are left out)"
 
     def __init__(self, path: Path, id: IdOf, outputs: Outputs) -> None:
         if id is not None and not callable(id):
             raise BatchInputError(f"{path} is a directory: its items have no field {id!r}")
-        self.name = str(path)
+        self.name: str = str(path)
         self._path = path
         self._id = id
         self._outputs = outputs
@@ -253,11 +259,12 @@ class Directory:
 class Given:
     """Any iterable of Python's; it is read on the thread that runs the batch."""
 
-    live, hint = False, ""
+    live: bool = False
+    hint: str = ""
 
     def __init__(self, items: Iterable[Any], id: IdOf) -> None:
-        self.name = f"a {type(items).__name__}"
-        self.repeatable = isinstance(items, list | tuple | range)
+        self.name: str = f"a {type(items).__name__}"
+        self.repeatable: bool = isinstance(items, list | tuple | range)
         self._items = items
         self._id = id
 

@@ -159,8 +159,11 @@ def run_batch(
         allow_empty,
     )
     all_settings: Settings = {
-        **cast(Settings, settings), "memory_limit": memory_limit, "rate": rate, "throttle": throttle,
-    }  # fmt: skip
+        **cast(Settings, settings),
+        "memory_limit": memory_limit,
+        "rate": rate,
+        "throttle": throttle,
+    }
     journal_path = None if out is None else Path(os.fspath(out))
     outputs = Outputs(journal_path, streams)
     source = open_source(items, form=format, id=id, delimiter=delimiter, outputs=outputs)

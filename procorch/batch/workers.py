@@ -65,7 +65,7 @@ class Crew:
         settings = {**settings, "charge_requests": True}
         self._orchestrator.add_agent(name, factory, **settings)
         at_hand = workers * settings.get("prefetch", 1)
-        self.window = at_hand + min(max(workers, _FEWEST), _MOST)
+        self.window: int = at_hand + min(max(workers, _FEWEST), _MOST)
         """Requests under way at once: those that workers have, and some that wait."""
         try:
             self._handles = self._orchestrator.spawn_replicas(name, workers)

@@ -116,12 +116,12 @@ class Process:
         self._world = world
         self._case, self._conditions = case, world.conditions
         self.number = number
-        self.hash_seed = None if world.conditions.fast else hash_seed
+        self.hash_seed: int | None = None if world.conditions.fast else hash_seed
         self._handle: OrchestratedHandle | None = None
         self._start: float | None = None
         self._pid = 0
         self.loaded: dict[str, Any] = {}
-        self.used = False
+        self.used: bool = False
 
     def load(self, kind: str, turn: int) -> None:
         """Start it and load the program.

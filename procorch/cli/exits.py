@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import IntEnum
+from typing import ClassVar
 
 import click
 
@@ -30,10 +31,10 @@ class ExitCode(IntEnum):
 class Misconfigured(click.ClickException):
     """The command line is fine, but something that it needs is missing or wrong."""
 
-    exit_code = ExitCode.USAGE
+    exit_code: ClassVar[int] = ExitCode.USAGE
 
 
 class UnknownName(click.ClickException):
     """Nothing is called that."""
 
-    exit_code = ExitCode.UNKNOWN
+    exit_code: ClassVar[int] = ExitCode.UNKNOWN

@@ -7,6 +7,7 @@ arguments. What is asked here is the line itself.
 from __future__ import annotations
 
 import os
+from typing import ClassVar
 
 from click.shell_completion import BashComplete, add_completion_class, split_arg_string
 
@@ -14,7 +15,7 @@ from click.shell_completion import BashComplete, add_completion_class, split_arg
 class Bash(BashComplete):
     """Completes the words as the shell will pass them."""
 
-    source_template = BashComplete.source_template.replace(
+    source_template: ClassVar[str] = BashComplete.source_template.replace(
         "env COMP_WORDS=", 'env COMP_LINE="${COMP_LINE:0:COMP_POINT}" COMP_WORDS='
     )
 

@@ -50,9 +50,9 @@ class Writing:
     ) -> None:
         self._problems = problems
         self._model = model
-        self.tokens = 0
+        self.tokens: int = 0
         """How many the model has written so far, and ``seconds`` of the workers' time for it."""
-        self.seconds = 0.0
+        self.seconds: float = 0.0
         with ExitStack() as stack:
             stack.enter_context(replacements())
             self._run = stack.enter_context(

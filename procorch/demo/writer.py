@@ -49,7 +49,7 @@ class Writer:
 
     def __init__(self, model: Agent) -> None:
         self._model = model
-        self.ready = model.ready  # it loads the weights (N12)
+        self.ready: Callable[[], Any] = model.ready  # it loads the weights (N12)
 
     async def handle(self, problem: Problem) -> dict[str, Any]:
         """What the model answers, and how many tokens that took."""

@@ -249,7 +249,7 @@ class PluginError(AgentError):
     ) -> None:
         super().__init__("", agent=agent, name=name, source=str(source), **figures)
         if isinstance(source, BaseException):
-            self.__cause__ = source
+            self.__cause__: BaseException | None = source
 
     def __str__(self) -> str:  # the seed's wording, so the agent is named by the source alone
         return super(AgentError, self).__str__() or f"plugin error ({self.name}): {self.source}"
@@ -379,7 +379,7 @@ class StartError(AgentError):
     `phase` is "decode", "factory", "construct" or "ready"; a `permanent` one is never tried again.
     """
 
-    retryable = True
+    retryable: bool = True
     phase: str = "factory"
     permanent: bool = False
     exc_type: str = ""

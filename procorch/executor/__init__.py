@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from types import TracebackType
-from typing import Any, Unpack
+from typing import Any, ParamSpec, TypeVar, Unpack, overload
 
 from procorch.errors import MessageTooLarge, SerializationError, StartError
 from procorch.executor import feeding, mapping
@@ -23,6 +23,9 @@ from procorch.units import whole
 
 _ANY = 1 << 30
 """So many calls may wait: `submit` does not wait for a place, as in the standard library."""
+
+T = TypeVar("T")
+P = ParamSpec("P")
 
 
 class AgentExecutor(concurrent.futures.Executor):
@@ -93,14 +96,20 @@ class AgentExecutor(concurrent.futures.Executor):
             self._queue = self._pool.queue
             self._closing = Closing(self._pool)
 
-    def submit(  # type: ignore[override]  # a keyword more, and a future of our own
+    @overload
+    def submit(
+        self, fn: Callable[..., T], /, *args: Any, timeout: float | str | None, **kwargs: Any
+    ) -> CallFuture[T]: ...
+    @overload
+    def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> CallFuture[T]: ...
+    def submit(  # type: ignore[misc]  # a call whose function has a `timeout` of its own
         self,
-        fn: Callable[..., Any],
+        fn: Callable[..., T],
         /,
         *args: Any,
         timeout: float | str | None = None,
         **kwargs: Any,
-    ) -> CallFuture:
+    ) -> CallFuture[T]:
         """Have ``fn(*args, **kwargs)`` called in a worker.
 
         A call that cannot be serialised fails the future with a `SerializationError`, which is also
@@ -131,12 +140,12 @@ class AgentExecutor(concurrent.futures.Executor):
 
     def map(
         self,
-        fn: Callable[..., Any],
+        fn: Callable[..., T],
         *iterables: Iterable[Any],
         timeout: float | None = None,
         chunksize: int = 1,
         buffersize: int | None = None,
-    ) -> Iterator[Any]:
+    ) -> Iterator[T]:
         """Like the built-in ``map``: ``fn`` called with an item of each of the iterables.
 
         Calls begin now, and all of them are made whether or not the results are read. Leaving the

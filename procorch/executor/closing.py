@@ -36,7 +36,9 @@ class Closing:
     _is_ours = staticmethod(is_ours)  # A finalizer may ask when the module has no names any more.
 
     def __init__(self, pool: AgentPool) -> None:
-        self.begun = self.cancelled = self.over = False
+        self.begun: bool = False
+        self.cancelled: bool = False
+        self.over: bool = False
         self._pool = pool
         self._pieces: set[Any] = set()
         self._inputs: set[Any] = set()

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 from procorch.api.handle import ValueReply
 from procorch.errors import AgentError
 from procorch.executor.errors import translated
 
+T = TypeVar("T")
 
-class CallFuture(ValueReply):
+
+class CallFuture(ValueReply[T]):
     """A `concurrent.futures.Future`: ``result()`` is what the function returned, or raises what it
     raised, with the traceback of the worker as its ``__cause__``.
 

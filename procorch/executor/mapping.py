@@ -117,7 +117,7 @@ class Piece:
     ) -> None:
         self._sender = sender
         self._entries = entries
-        self.reply = reply
+        self.reply: ChunkReply | None = reply
         self._error = error
         self._failed = failed
         self._deaths = deaths

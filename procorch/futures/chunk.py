@@ -52,7 +52,7 @@ class ChunkReply(Reply[tuple[Several, RequestMetrics | None]]):
     def __init__(self, *given: Any, lead: int = 0, whole: bool = False) -> None:
         super().__init__(*given)
         self.lead = lead  # so many of the first items are no business of the caller's
-        self.items = Items(whole=whole)
+        self.items: Items = Items(whole=whole)
 
     def shaped(
         self, body: Buffer, metrics: RequestMetrics | None

@@ -21,7 +21,7 @@ from procorch.errors import AgentError, RequestCancelled, SerializationError
 from procorch.errors.copying import add_note, set_cause
 from procorch.futures import callbacks, socket_readers
 from procorch.futures.fork_guard import is_ours, must_be_ours, refusal
-from procorch.messages import AgentResult, RequestMetrics, to_result
+from procorch.messages import AgentResult, Out, RequestMetrics, to_result
 from procorch.wire import codec
 from procorch.wire.payload import Buffer, Content, unpack
 
@@ -93,7 +93,8 @@ class Reply(concurrent.futures.Future[_T], Generic[_T]):
         self.request = request
         self.agent = agent
         self.metrics: RequestMetrics | None = None
-        self.stdout = self.stderr = ""
+        self.stdout: str = ""
+        self.stderr: str = ""
         self._drop = drop
         self._run = run
         self._clock = clock
@@ -163,7 +164,9 @@ class Reply(concurrent.futures.Future[_T], Generic[_T]):
             self._tell_whether_executed(outcome.error or RequestCancelled())
             return
         self._sealed, self.failure = outcome, outcome.error
-        self.metrics, self.stdout, self.stderr = outcome.metrics, outcome.stdout, outcome.stderr
+        self.metrics = outcome.metrics
+        self.stdout = outcome.stdout
+        self.stderr = outcome.stderr
         try:
             if outcome.error is None:
                 self.set_result(_SEALED)
@@ -337,21 +340,21 @@ class Reply(concurrent.futures.Future[_T], Generic[_T]):
         super().add_done_callback(fn if type(fn) is _Wake else callbacks.guarded(fn))
 
 
-class ReplyFuture(Reply[AgentResult]):
+class ReplyFuture(Reply[AgentResult[Out]], Generic[Out]):
     """The future of an `AgentResult`; see `Reply` for what it does beyond the standard library's:
     it can be awaited, and its ``cancel()`` ends work that runs."""
 
-    def shaped(self, body: Buffer, metrics: RequestMetrics | None) -> AgentResult:
+    def shaped(self, body: Buffer, metrics: RequestMetrics | None) -> AgentResult[Out]:
         """See `Reply.shaped`."""
         return to_result(codec.decode(body), metrics)
 
 
-class ValueReply(Reply[Any]):
+class ValueReply(Reply[_T]):
     """The future of what the agent returned, whatever that is."""
 
-    def shaped(self, body: Buffer, metrics: RequestMetrics | None) -> Any:
+    def shaped(self, body: Buffer, metrics: RequestMetrics | None) -> _T:
         """See `Reply.shaped`."""
-        return codec.decode(body)
+        return cast(_T, codec.decode(body))
 
 
 class _Wake:

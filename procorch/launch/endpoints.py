@@ -29,11 +29,12 @@ class Ends:
     def __init__(self, *, capture: bool) -> None:
         self.passed: list[int] = []
         self.pipes: dict[Stream, int] = {}
+        self.ours: socket.socket
         self.ours, theirs = socket.socketpair()
         self.passed.append(theirs.detach())
         try:
             self.passed.append(StatusPage.create())
-            self.page = StatusPage(self.passed[1])
+            self.page: StatusPage = StatusPage(self.passed[1])
         except OSError:
             self.ours.close()
             self._close_theirs()

@@ -24,15 +24,21 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from multiprocess import context, popen_spawn_posix, process, reduction, spawn, util
 
 from procorch.agents.import_path import own_first
 
+if TYPE_CHECKING:
+    from multiprocessing.context import SpawnProcess as _SpawnProcess  # multiprocess has no types
+else:
+    _SpawnProcess = context.SpawnProcess
+
 
 class _Popen(popen_spawn_posix.Popen):  # type: ignore[misc]
     def __init__(self, process_obj: Child) -> None:
+        self.pid: int
         self.returncode: int | None = None
         self.sentinel = self.finalizer = None
         self._launch(process_obj)
@@ -78,7 +84,7 @@ def _preparation_data(name: str) -> dict[str, Any]:
     }
 
 
-class Child(context.SpawnProcess):  # type: ignore[misc]
+class Child(_SpawnProcess):
     """A fresh interpreter that calls one function.
 
     Args:
@@ -90,12 +96,17 @@ class Child(context.SpawnProcess):  # type: ignore[misc]
 
     def __init__(self, name: str, target: str, args: Sequence[Any], passed: Sequence[int]) -> None:
         super().__init__(name=name)
-        self.passed = list(passed)
+        self.passed: list[int] = list(passed)
         self._call = (target, tuple(args))
 
-    def start(self) -> None:
-        """Start it; see the head of this module."""
+    def launch(self) -> int:
+        """Start it; see the head of this module.
+
+        Returns:
+            Its process id.
+        """
         self._popen = _Popen(self)
+        return self._popen.pid
 
     def run(self) -> None:
         """In the child."""

@@ -22,7 +22,7 @@ class SpawnLauncher:
         max_frame: the largest frame accepted from a worker, in bytes.
     """
 
-    caps = Caps(signals=True, exit_status=True, fd_passing=True, remote=False, direct=True)
+    caps: Caps = Caps(signals=True, exit_status=True, fd_passing=True, remote=False, direct=True)
 
     def __init__(self, max_frame: int) -> None:
         self._max_frame = max_frame
@@ -37,15 +37,15 @@ class SpawnLauncher:
         with Ends(capture=spec.capture) as ends:
             args = [*ends.passed, os.getpid()]
             child = Child(f"procorch-{spec.name}", "procorch.worker.main:main", args, ends.passed)
-            child.start()
+            pid = child.launch()
             try:
-                pidfd = os.pidfd_open(child.pid)
+                pidfd = os.pidfd_open(pid)
             except OSError:
-                os.kill(child.pid, signal.SIGKILL)
+                os.kill(pid, signal.SIGKILL)
                 child.join()
                 raise
             worker = LocalProcess(spec, ends, self._max_frame, self._loop, self._sink)
-        worker.born(child.pid, pidfd, child.reap)
+        worker.born(pid, pidfd, child.reap)
         worker.send(Kind.INIT, 0, spec.init_head, [spec.factory])
         return worker
 

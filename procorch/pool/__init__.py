@@ -6,12 +6,16 @@ import os
 import time
 from collections.abc import AsyncIterable, Callable, Iterable, Sequence, Sized
 from types import TracebackType
-from typing import Any, Self, Unpack
+from typing import Any, Generic, Literal, Self, Unpack, overload
 
+from procorch.agents.protocols import AsyncFactory, Factory, In
 from procorch.api.handle import ChunkReply, OrchestratedHandle, ReplyFuture
 from procorch.api.orchestrator import AgentOrchestrator, EventStream, close_from_task
 from procorch.errors import AgentStopped
+from procorch.messages import Out
+from procorch.pool.outcome import Failure as Failure
 from procorch.pool.outcome import Outcome as Outcome
+from procorch.pool.outcome import Success as Success
 from procorch.pool.replicas import PoolInfo as PoolInfo
 from procorch.pool.replicas import Replicas
 from procorch.pool.results import Results
@@ -37,7 +41,7 @@ class PoolSettings(Settings, total=False):
     seed: int | None
 
 
-class AgentPool:
+class AgentPool(Generic[In, Out]):
     """Replicas of one agent, each in its own process, taking requests from one queue.
 
     A replica that dies fails the one item it had, by name, and is replaced; what merely raises
@@ -62,6 +66,21 @@ class AgentPool:
         StartError: the replicas do not start.
     """
 
+    @overload
+    def __init__(
+        self, factory: AsyncFactory[In, Out], workers: int | None = None, *, name: str = "pool",
+        **settings: Unpack[PoolSettings],
+    ) -> None: ...  # fmt: skip
+    @overload
+    def __init__(
+        self, factory: Factory[In, Out], workers: int | None = None, *, name: str = "pool",
+        **settings: Unpack[PoolSettings],
+    ) -> None: ...  # fmt: skip
+    @overload
+    def __init__(
+        self: AgentPool[Any, Any], factory: Callable[[], Any], workers: int | None = None, *,
+        name: str = "pool", **settings: Unpack[PoolSettings],
+    ) -> None: ...  # fmt: skip
     def __init__(
         self,
         factory: Callable[[], Any],
@@ -117,12 +136,12 @@ class AgentPool:
 
     def submit(
         self,
-        item: Any,
+        item: In,
         *,
         timeout: float | str | None = None,
         retries: int | None = None,
         priority: int = 0,
-    ) -> ReplyFuture:
+    ) -> ReplyFuture[Out]:
         """Send one item to whichever replica is free first.
 
         Args:
@@ -147,9 +166,27 @@ class AgentPool:
 
     # ---- many items
 
+    @overload
+    def map(
+        self, items: Iterable[In], *, timeout: float | str | None = None,
+        retries: int | None = None, priority: int = 0, chunksize: int | None = None,
+        outcomes: Literal[False] = False,
+    ) -> list[Out]: ...  # fmt: skip
+    @overload
+    def map(
+        self, items: Iterable[In], *, timeout: float | str | None = None,
+        retries: int | None = None, priority: int = 0, chunksize: int | None = None,
+        outcomes: Literal[True],
+    ) -> list[Outcome[Out]]: ...  # fmt: skip
+    @overload
+    def map(
+        self, items: Iterable[In], *, timeout: float | str | None = None,
+        retries: int | None = None, priority: int = 0, chunksize: int | None = None,
+        outcomes: bool = False,
+    ) -> list[Any]: ...  # fmt: skip
     def map(
         self,
-        items: Iterable[Any],
+        items: Iterable[In],
         *,
         timeout: float | str | None = None,
         retries: int | None = None,
@@ -183,16 +220,34 @@ class AgentPool:
             sizes = self._sizes(chunksize, timeout, retries)
         return self._results(items, timeout, retries, priority, sizes, outcomes, True).collect()
 
+    @overload
+    def imap(
+        self, items: Iterable[In] | AsyncIterable[In], *, timeout: float | str | None = None,
+        retries: int | None = None, priority: int = 0, chunksize: int = 1,
+        outcomes: Literal[False] = False,
+    ) -> Results[Out]: ...  # fmt: skip
+    @overload
+    def imap(
+        self, items: Iterable[In] | AsyncIterable[In], *, timeout: float | str | None = None,
+        retries: int | None = None, priority: int = 0, chunksize: int = 1,
+        outcomes: Literal[True],
+    ) -> Results[Outcome[Out]]: ...  # fmt: skip
+    @overload
+    def imap(
+        self, items: Iterable[In] | AsyncIterable[In], *, timeout: float | str | None = None,
+        retries: int | None = None, priority: int = 0, chunksize: int = 1,
+        outcomes: bool = False,
+    ) -> Results[Any]: ...  # fmt: skip
     def imap(
         self,
-        items: Iterable[Any] | AsyncIterable[Any],
+        items: Iterable[In] | AsyncIterable[In],
         *,
         timeout: float | str | None = None,
         retries: int | None = None,
         priority: int = 0,
         chunksize: int = 1,
         outcomes: bool = False,
-    ) -> Results:
+    ) -> Results[Any]:
         """Like `map`, lazily: takes items as results are taken, so the input may be endless.
 
         Returns:
@@ -202,21 +257,39 @@ class AgentPool:
         sizes = self._sizes(chunksize, timeout, retries)
         return self._results(items, timeout, retries, priority, sizes, outcomes, True)
 
+    @overload
+    def imap_unordered(
+        self, items: Iterable[In] | AsyncIterable[In], *, timeout: float | str | None = None,
+        retries: int | None = None, priority: int = 0, chunksize: int = 1,
+        outcomes: Literal[False] = False,
+    ) -> Results[Out]: ...  # fmt: skip
+    @overload
+    def imap_unordered(
+        self, items: Iterable[In] | AsyncIterable[In], *, timeout: float | str | None = None,
+        retries: int | None = None, priority: int = 0, chunksize: int = 1,
+        outcomes: Literal[True],
+    ) -> Results[Outcome[Out]]: ...  # fmt: skip
+    @overload
+    def imap_unordered(
+        self, items: Iterable[In] | AsyncIterable[In], *, timeout: float | str | None = None,
+        retries: int | None = None, priority: int = 0, chunksize: int = 1,
+        outcomes: bool = False,
+    ) -> Results[Any]: ...  # fmt: skip
     def imap_unordered(
         self,
-        items: Iterable[Any] | AsyncIterable[Any],
+        items: Iterable[In] | AsyncIterable[In],
         *,
         timeout: float | str | None = None,
         retries: int | None = None,
         priority: int = 0,
         chunksize: int = 1,
         outcomes: bool = False,
-    ) -> Results:
+    ) -> Results[Any]:
         """Like `imap`, in the order in which the results come."""
         sizes = self._sizes(chunksize, timeout, retries)
         return self._results(items, timeout, retries, priority, sizes, outcomes, False)
 
-    async def amap(self, items: Iterable[Any] | AsyncIterable[Any], **options: Any) -> list[Any]:
+    async def amap(self, items: Iterable[In] | AsyncIterable[In], **options: Any) -> list[Any]:
         """Like `map`, for a coroutine; items may be asynchronous. Options are those of `imap`."""
         return [value async for value in self.imap(items, **options)]
 
@@ -229,7 +302,7 @@ class AgentPool:
         sizes: Sizes,
         outcomes: bool,
         ordered: bool,
-    ) -> Results:
+    ) -> Results[Any]:
         self._must_be_open()
         self._orchestrator.must_be_ours()
         return Results(
@@ -341,7 +414,7 @@ class _Items:
 
     def __init__(
         self,
-        pool: AgentPool,
+        pool: AgentPool[Any, Any],
         timeout: float | str | None,
         retries: int | None,
         priority: int,

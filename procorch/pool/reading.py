@@ -45,7 +45,7 @@ class Reader:
     def __init__(self, source: Iterator[Any], give: Callable[[Read], None]) -> None:
         self._orders: queue.SimpleQueue[int | None] = queue.SimpleQueue()
         self._closed = threading.Event()
-        self.asked = 0
+        self.asked: int = 0
         """Orders that have not been answered; counted by whoever gives them."""
         run = contextvars.copy_context().run
         threading.Thread(

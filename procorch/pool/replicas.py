@@ -57,9 +57,9 @@ class Replicas:
         self._name = name
         self._lock = threading.RLock()
         self._handles = list(orchestrator.spawn_replicas(name, workers + spares))
-        self.queue = self._handles[0]
+        self.queue: OrchestratedHandle = self._handles[0]
         """Stands for all of them: what is sent to it goes to whoever is free first."""
-        self.workers = workers
+        self.workers: int = workers
         self.spares = spares
         if spares:
             self.queue.set_width(workers)

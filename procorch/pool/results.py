@@ -16,7 +16,7 @@ import sys
 import time
 from collections import deque
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, Self, cast
+from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, cast
 
 from procorch.api.handle import is_ours, must_be_ours
 from procorch.pool import batches
@@ -28,10 +28,12 @@ from procorch.pool.sizes import Sizes
 if TYPE_CHECKING:
     import asyncio
 
+T = TypeVar("T")
+
 _END: Any = object()
 
 
-class Results:
+class Results(Generic[T]):
     """An iterator of results, for ``for`` or for ``async for``.
 
     Leaving it early (`close`, or when it is collected) cancels what is under way.
@@ -87,10 +89,10 @@ class Results:
     def __iter__(self) -> Self:
         return self
 
-    def __next__(self) -> Any:
+    def __next__(self) -> T:
         return self.next(None)
 
-    def next(self, timeout: float | None) -> Any:
+    def next(self, timeout: float | None) -> T:
         """The next result, waiting at most ``timeout`` seconds for it.
 
         Raises:
@@ -119,11 +121,11 @@ class Results:
             self._fill()
         return self
 
-    def collect(self) -> list[Any]:
+    def collect(self) -> list[T]:
         """All results that are to come; raises like `next`."""
         must_be_ours(self._owner)
         self._here = self._here or self._reader is None
-        found: list[Any] = []
+        found: list[T] = []
         while (taken := self._more(None)) is not None:
             if not taken.simple:
                 for value in taken.values:
@@ -157,10 +159,10 @@ class Results:
         if kind is not None:
             self.close()
 
-    def _given(self, value: Any) -> Any:
+    def _given(self, value: Any) -> T:
         """A value for the caller, or the failure that ends the iteration."""
         if type(value) is not Raise:
-            return value
+            return cast(T, value)
         self.close()
         raise value.error
 
@@ -218,7 +220,7 @@ class Results:
     def __aiter__(self) -> Self:
         return self
 
-    async def __anext__(self) -> Any:
+    async def __anext__(self) -> T:
         import asyncio
 
         must_be_ours(self._owner)

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, Protocol
 from procorch.api.handle import Broken
 from procorch.errors import AgentError
 from procorch.messages import AgentResult, to_result
-from procorch.pool.outcome import Outcome
+from procorch.pool.outcome import Failure, Outcome, Success
 
 
 class Raise(NamedTuple):
@@ -56,7 +56,7 @@ class Outcomes:
 
     def one(self, index: int, result: AgentResult) -> Outcome:
         """See `Shape`."""
-        return Outcome(index, True, result.output, None, result)
+        return Success(index, True, result.output, None, result)
 
     def many(self, index: int, outputs: list[Any], *, simple: bool) -> list[Outcome]:
         """See `Shape`."""
@@ -64,9 +64,9 @@ class Outcomes:
 
     def _of(self, index: int, output: Any) -> Outcome:
         if type(output) is Broken:
-            return Outcome(index, False, error=output.error)
+            return Failure(index, False, None, output.error, None)
         return self.one(index, to_result(output))
 
     def failed(self, index: int, error: AgentError) -> Outcome:
         """See `Shape`."""
-        return Outcome(index, False, error=error)
+        return Failure(index, False, None, error, None)

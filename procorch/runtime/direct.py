@@ -89,7 +89,7 @@ class Direct:
         self._failed = failed
         self._bells: deque[_Bell] = deque()
         self._closed = False
-        self.allowed = False
+        self.allowed: bool = False
 
     def call(self, request: Outgoing, reply: Reply[Any]) -> None:
         """Hand in ``request`` and read until it has its outcome, or the monitor has to go on.

@@ -79,7 +79,7 @@ class Performer:
         self.links: dict[int, Link] = {}
         self.requests: dict[int, Outgoing] = {}
         self.quiet: deque[Latch] = deque()
-        self.now = clock.now()
+        self.now: float = clock.now()
         self.verdicts: deque[ev.PolicyAnswered] = deque()
         self._perform: dict[type, Callable[[Any], None]] = {
             actions.Launch: self._launch,

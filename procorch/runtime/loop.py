@@ -80,7 +80,7 @@ class Loop(Generic[T]):
         self._asleep = False
         self._until = math.inf
         self._round = 0
-        self.turn = threading.Lock()
+        self.turn: threading.Lock = threading.Lock()
         self._later: Timers[Callable[[], None]] = Timers()
         self._epoll.register(self._wake, select.EPOLLIN)
 

@@ -30,7 +30,7 @@ class Mailbox:
 
     def __init__(self, key: int, capacity: int) -> None:
         self.key = key
-        self.capacity = capacity
+        self.capacity: int = capacity
         self._taken: deque[None] = deque()
         self._senders: deque[Latch] = deque()
         self._members = 0

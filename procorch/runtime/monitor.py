@@ -79,12 +79,13 @@ class Monitor:
         seed: str = "",
     ) -> None:
         self._launcher = launcher
-        self.clock = clock = clock or Clock()
+        clock = clock or Clock()
+        self.clock: Clock = clock
         starts = start_limit or os.cpu_count() or 1
         self._machine = Machine(chance=chance, start_limit=starts)
         self._loop: Loop[ev.Event | _Confirm] = Loop(clock)
         self._echo = Echo(clock)
-        self.hub = hub or Hub()
+        self.hub: Hub = hub or Hub()
         asks = Switchboard(self.find, self._name_of, self.submit, self.drop, clock)
         self._performer = Performer(
             launcher, max_message, sys_path, clock, self.post, asks, self.hub, seed
@@ -97,7 +98,7 @@ class Monitor:
         self._fault: BaseException | None = None
         self._closing = False
         self._over = False
-        self.owner = os.getpid()
+        self.owner: int = os.getpid()
         self._disowned = False
         self._thread = threading.Thread(target=self._run, name="procorch-monitor", daemon=True)
 

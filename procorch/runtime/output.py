@@ -53,7 +53,7 @@ class Output:
     """
 
     def __init__(self, setting: str = "inherit") -> None:
-        self.captures_stdout = setting != "inherit"
+        self.captures_stdout: bool = setting != "inherit"
         self.target: Target | None = None
         if setting == "inherit":
             self.target = STANDARD_ERROR

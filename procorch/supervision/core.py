@@ -54,15 +54,15 @@ class Core:
         self, entries: Mapping[Phase, Entry], chance: Callable[[], float], start_limit: int
     ) -> None:
         self.instances: dict[int, Instance] = {}
-        self.ledger = Ledger()
+        self.ledger: Ledger = Ledger()
         self.timers: Timers[tuple[Due, int]] = Timers()
         self.starting: set[int] = set()
         self.start_queue: deque[int] = deque()
         self.chance = chance
         self.start_limit = start_limit
         self.closing = False
-        self.deadline = math.inf
-        self.now = 0.0
+        self.deadline: float = math.inf
+        self.now: float = 0.0
         self.out: list[actions.Action] = []
         self.stale = 0
         self.later: deque[tuple[int, Any]] = deque()

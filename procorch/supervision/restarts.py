@@ -100,8 +100,8 @@ class RestartLimits:
         self._backoff: Backoff = settings.backoff
         self._attempts = 0
         self._recent: deque[float] = deque(maxlen=OFTEN)
-        self.consecutive = 0
-        self.total = 0
+        self.consecutive: int = 0
+        self.total: int = 0
 
     @property
     def allowed(self) -> bool:

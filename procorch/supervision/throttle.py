@@ -83,8 +83,8 @@ class FlowControl:
     )  # fmt: skip
 
     def __init__(self, throttle: Throttle | None, rate: float | None = None) -> None:
-        self.throttle = throttle
-        self.until = -math.inf
+        self.throttle: Throttle | None = throttle
+        self.until: float = -math.inf
         self.allowed: int | None = None
         self.why: AgentError | None = None
         self._gap = 0.0 if rate is None else 1 / rate

@@ -16,7 +16,7 @@ class Replacements(logging.Handler):
 
     def __init__(self, *, critical: bool = True) -> None:
         super().__init__(logging.WARNING)
-        self.count = 0
+        self.count: int = 0
         self._critical = critical
 
     def emit(self, record: logging.LogRecord) -> None:

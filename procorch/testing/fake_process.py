@@ -21,6 +21,7 @@ from typing import Protocol, TypeVar
 from procorch.errors import ProtocolError
 from procorch.launch.base import Cause, ExitInfo, Sink, Spec, Where
 from procorch.testing.clock import FakeClock
+from procorch.testing.virtual_scheduler import Sleeper
 from procorch.wire.frame import Decoder, Frame, Kind, gather
 from procorch.wire.payload import Buffer, Parts, spread
 from procorch.wire.status import FLAG, RAISE, StatusPage
@@ -117,11 +118,13 @@ class FakeProcess:
         self.spec = spec
         self.where = where
         self.clock = clock
-        self.page = _Page(self._begin)
-        self.requests = 0
+        self.page: _Page = _Page(self._begin)
+        self.requests: int = 0
         self.look: Callable[[FrameType | None], None] | None = None
-        self.frozen = self.hung = self.hardened = False
-        self.main = clock.sleeper(f"agent {spec.name!r}")
+        self.frozen: bool = False
+        self.hung: bool = False
+        self.hardened: bool = False
+        self.main: Sleeper = clock.sleeper(f"agent {spec.name!r}")
         self.ident: int | None = None
         self._host = host
         self._down = _Stream(1 << 40)

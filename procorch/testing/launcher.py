@@ -9,11 +9,21 @@ import threading
 from collections import Counter, deque
 from collections.abc import Callable
 
-from procorch.launch.base import Caps, ExitInfo, Sink, Spec, Watcher, Where, WorkerProcess
+from procorch.errors import AgentError
+from procorch.launch.base import (
+    Caps,
+    ExitInfo,
+    Sink,
+    Spec,
+    Stream,
+    Watcher,
+    Where,
+    WorkerProcess,
+)
 from procorch.testing.clock import FakeClock
 from procorch.testing.fake_process import FakeProcess
 from procorch.testing.fake_worker import live
-from procorch.wire.frame import Kind
+from procorch.wire.frame import Frame, Kind
 
 _FIRST_PID = 1 << 30
 """Above every process id that Linux gives out: a signal to it can hit nobody."""
@@ -31,7 +41,7 @@ class FakeLauncher:
         max_frame: the largest frame accepted from a worker, in bytes.
     """
 
-    caps = Caps(signals=True, exit_status=True, fd_passing=False, remote=False, direct=False)
+    caps: Caps = Caps(signals=True, exit_status=True, fd_passing=False, remote=False, direct=False)
 
     def __init__(self, clock: FakeClock, max_frame: int = 1 << 30) -> None:
         self._clock = clock
@@ -120,7 +130,7 @@ class FakeLauncher:
     def open(self, loop: Watcher, sink: Sink) -> None:
         """See `Launcher.open`."""
         self._loop = loop
-        self.sink = _Forgetting(sink, self._living)
+        self.sink: _Forgetting = _Forgetting(sink, self._living)
         self._bell = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         loop.watch(self._bell, self._answer_bell)
 
@@ -193,10 +203,10 @@ class _Forgetting:
 
     def __init__(self, sink: Sink, living: dict[int, FakeProcess]) -> None:
         self._living = living
-        self.on_started = sink.on_started
-        self.on_frame = sink.on_frame
-        self.on_output = sink.on_output
-        self.on_broken = sink.on_broken
+        self.on_started: Callable[[WorkerProcess, Where], None] = sink.on_started
+        self.on_frame: Callable[[WorkerProcess, Frame], None] = sink.on_frame
+        self.on_output: Callable[[WorkerProcess, Stream, bytes], float] = sink.on_output
+        self.on_broken: Callable[[WorkerProcess, AgentError], None] = sink.on_broken
         self._on_exit = sink.on_exit
 
     def on_exit(self, process: WorkerProcess, exit: ExitInfo) -> None:

@@ -47,8 +47,8 @@ class TestOrchestrator(AgentOrchestrator):
         **settings: Any,
     ) -> None:
         super().__init__(**settings)
-        self.clock = FakeClock() if clock is None else clock
-        self.launcher = FakeLauncher(self.clock) if launcher is None else launcher
+        self.clock: FakeClock = FakeClock() if clock is None else clock
+        self.launcher: FakeLauncher = FakeLauncher(self.clock) if launcher is None else launcher
         self.history: list[Notice] = []
         self._chance: Callable[[], float] = chance if callable(chance) else lambda: chance
         self._start_limit = start_limit

@@ -78,7 +78,7 @@ class ScriptedAgent:
         self, steps: Iterable[Any] = (), *, starts: Sequence[Any] = (), repeat: bool = False
     ) -> None:
         self.requests: list[Any] = []
-        self.started = 0
+        self.started: int = 0
         written = list(steps)
         self._count = len(written)
         self._steps = itertools.cycle(written) if repeat else iter(written)

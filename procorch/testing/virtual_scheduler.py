@@ -43,14 +43,14 @@ class Turns:
 
     def __init__(self, now: float) -> None:
         self.now = now
-        self.lock = threading.Lock()
-        self.changed = threading.Condition(self.lock)
+        self.lock: threading.Lock = threading.Lock()
+        self.changed: threading.Condition = threading.Condition(self.lock)
         self.working: Counter[str] = Counter()
         self.line: deque[Sleeper] = deque()
         self.alarms: Timers[Sleeper] = Timers()
         self.loops: dict[Poll, tuple[float | None, Callable[[], None]]] = {}
         self.guests: list[Guest] = []
-        self.here = threading.local()
+        self.here: threading.local = threading.local()
 
     def take(self, who: str) -> None:
         """``who`` works."""

@@ -73,8 +73,8 @@ class Channel:
         self._in: deque[Frame] = deque()
         self._descriptors: deque[int] = deque()
         self._fault: ProtocolError | None = None
-        self.eof = False
-        self.held = False
+        self.eof: bool = False
+        self.held: bool = False
 
     def fileno(self) -> int:
         """The socket's descriptor."""

@@ -156,7 +156,9 @@ class Decoder:
         if buffer_size < HEADER_SIZE:
             raise ValueError(f"buffer_size must be at least {HEADER_SIZE}, not {buffer_size}")
         self.max_frame = max_frame
-        self.announced = False  # set by each frame whose body comes apart, reset by the channel
+        self.announced: bool = (
+            False  # set by each frame whose body comes apart, reset by the channel
+        )
         self._size = buffer_size
         self._buffer = memoryview(bytearray(buffer_size))
         self._end = 0  # bytes of an incomplete frame, at the start of the buffer

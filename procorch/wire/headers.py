@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
 from msgspec import Struct
+
+from procorch.wire.payload import Buffer
 
 
 class Surroundings(Struct, frozen=True, array_like=True):
@@ -113,11 +116,12 @@ class AnswerErrorHead(Struct, frozen=True, array_like=True):
     error: dict[str, Any]
 
 
-encode = msgspec.msgpack.Encoder().encode
-decode_init = msgspec.msgpack.Decoder(InitHead).decode
-decode_request = msgspec.msgpack.Decoder(RequestHead).decode
-decode_reply = msgspec.msgpack.Decoder(ReplyHead).decode
-decode_ask = msgspec.msgpack.Decoder(AskHead).decode
-decode_delta = msgspec.msgpack.Decoder(DeltaHead).decode
+encode: Callable[[Any], bytes] = msgspec.msgpack.Encoder().encode
+decode_init: Callable[[Buffer], InitHead] = msgspec.msgpack.Decoder(InitHead).decode
+decode_request: Callable[[Buffer], RequestHead] = msgspec.msgpack.Decoder(RequestHead).decode
+decode_reply: Callable[[Buffer], ReplyHead] = msgspec.msgpack.Decoder(ReplyHead).decode
+decode_ask: Callable[[Buffer], AskHead] = msgspec.msgpack.Decoder(AskHead).decode
+decode_delta: Callable[[Buffer], DeltaHead] = msgspec.msgpack.Decoder(DeltaHead).decode
+decode_answer_error: Callable[[Buffer], AnswerErrorHead]
 decode_answer_error = msgspec.msgpack.Decoder(AnswerErrorHead).decode
-decode_error = msgspec.msgpack.Decoder(ErrorHead).decode
+decode_error: Callable[[Buffer], ErrorHead] = msgspec.msgpack.Decoder(ErrorHead).decode

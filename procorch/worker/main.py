@@ -154,8 +154,8 @@ class Worker:
             services=self._services,
             clock=clock,
         )
-        self.fence = Fence(page, self._context)
-        self.reaper = Reaper()
+        self.fence: Fence = Fence(page, self._context)
+        self.reaper: Reaper = Reaper()
         self._meter = meter
         self._clock = clock
         self._waits = False

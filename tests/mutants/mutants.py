@@ -129,7 +129,7 @@ MUTANTS = (
     ),
     Mutant(
         "first restart is immediate",
-        "supervision/settings.py",
+        "supervision/limits.py",
         "        if attempt <= 1:\n",
         "        if attempt < 1:\n",
         (RESTARTS + "limits_hand_out_the_delays_in_order",),
@@ -153,7 +153,7 @@ MUTANTS = (
     ),
     Mutant(
         "many restarts in a minute wait",
-        "supervision/settings.py",
+        "supervision/limits.py",
         "if recent >= OFTEN else 0.0",
         "if recent > 60 else 0.0",
         (
@@ -163,7 +163,7 @@ MUTANTS = (
     ),
     Mutant(
         "backoff that lets the window fill",
-        "supervision/settings.py",
+        "supervision/limits.py",
         "        if needed > self.period:\n",
         "        if needed > 2 * self.period:\n",
         (SETTINGS + "a_backoff_fits_as_long_as_its_delays_do",),

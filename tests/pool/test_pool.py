@@ -20,15 +20,16 @@ from procorch import (
     AgentError,
     AgentFailure,
     AgentPool,
+    AgentResult,
     AgentStopped,
     Backoff,
     MemoryLimitExceeded,
-    Outcome,
     RequestCancelled,
     RequestTimeout,
     SerializationError,
     Shutdown,
     StartError,
+    Success,
     SupervisorAction,
 )
 
@@ -98,7 +99,15 @@ def test_map_keeps_the_order_when_later_items_are_faster(pool: AgentPool) -> Non
 
 
 def test_items_arrive_unchanged(pool: AgentPool) -> None:
-    items = ["text", b"bytes", None, {"a": [1]}, ["list"], 1.5, Outcome(0, True)]
+    items = [
+        "text",
+        b"bytes",
+        None,
+        {"a": [1]},
+        ["list"],
+        1.5,
+        Success(0, True, "x", None, AgentResult()),
+    ]
     assert items_of(pool.map(items)) == items
 
 

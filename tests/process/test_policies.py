@@ -25,6 +25,7 @@ from procorch import (
 )
 from procorch.runtime import policy_call
 from procorch.supervision import notices
+from procorch.supervision.process import Course
 from tests.process.scenes import Aside, about, until
 
 RESTART, STOP, ESCALATE = SupervisorAction.RESTART, SupervisorAction.STOP, SupervisorAction.ESCALATE
@@ -355,7 +356,7 @@ def test_a_restart_on_request_while_the_policy_thinks_is_not_forgotten(
     asked.wait()
     restarting = Aside(handle.restart)
     assert not restarting.done
-    while handle._monitor._machine.instance(handle.instance).renew is False:
+    while handle._monitor._machine.instance(handle.instance).process.course is Course.SERVING:
         pass
     go.set()
     restarting.result()

@@ -54,10 +54,10 @@ class Caller:
         self._tick = tick
         self._loop: Any = None
         self._awaits = False
-        self.returned = ""
+        self.returned: str = ""
         self.slowest: tuple[float, int] = (0.0, 0)
         """Seconds and request of the longest call since somebody set it back."""
-        self.net = 1.0
+        self.net: float = 1.0
         """The part of the last inner loops that was the calls, and not the loops themselves."""
 
     def once(self, phase: str) -> list[float]:

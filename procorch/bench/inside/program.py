@@ -35,10 +35,12 @@ class Argument:
     __slots__ = ("_load", "keywords", "positional", "shared", "single")
 
     def __init__(self, load: Callable[[], tuple[tuple[Any, ...], dict[str, Any]]]) -> None:
+        self.positional: tuple[Any, ...]
+        self.keywords: dict[str, Any]
         self.positional, self.keywords = load()
         self._load = load
-        self.single = len(self.positional) == 1 and not self.keywords
-        self.shared = all(map(_is_immutable, (*self.positional, *self.keywords.values())))
+        self.single: bool = len(self.positional) == 1 and not self.keywords
+        self.shared: bool = all(map(_is_immutable, (*self.positional, *self.keywords.values())))
 
     def fresh(self) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Positional and keyword arguments that no call has seen."""
@@ -56,8 +58,9 @@ class Program:
     """
 
     def __init__(self, found: Any, params: dict[str, Any], kind: str, agent: str) -> None:
-        self.note = ""
-        self.kind = kind
+        self.note: str = ""
+        self.kind: str = kind
+        self.call: Any = None
         self._agent: Any = None
         self._unbound = dict(params)
         names, required = parameters(found)

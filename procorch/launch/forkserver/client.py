@@ -40,7 +40,7 @@ class ZygoteLauncher:
         sys_path: where it looks for them.
     """
 
-    caps = Caps(signals=True, exit_status=True, fd_passing=True, remote=False, direct=True)
+    caps: Caps = Caps(signals=True, exit_status=True, fd_passing=True, remote=False, direct=True)
 
     def __init__(self, max_frame: int, preload: Sequence[str], sys_path: Sequence[str]) -> None:
         self._max_frame = max_frame
@@ -84,11 +84,11 @@ class _Zygote:
             self._child = Child(
                 "procorch-zygote", "procorch.launch.forkserver.server:main", args, [fd]
             )
-            self._child.start()
+            pid = self._child.launch()
             try:
-                self._pidfd = os.pidfd_open(self._child.pid)
+                self._pidfd = os.pidfd_open(pid)
             except OSError:
-                os.kill(self._child.pid, signal.SIGKILL)
+                os.kill(pid, signal.SIGKILL)
                 self._child.join()
                 raise
         except BaseException:

@@ -31,8 +31,8 @@ import threading
 import time
 import traceback
 from array import array
-from collections.abc import Sequence
-from typing import NoReturn
+from collections.abc import Callable, Sequence
+from typing import Any, NoReturn
 
 import msgspec
 from msgspec import Struct
@@ -84,8 +84,8 @@ class Warned(Struct, frozen=True, tag="warned"):
 
 
 Report = Born | Refused | Ended | Warned
-encode = msgspec.msgpack.Encoder().encode
-decode_start = msgspec.msgpack.Decoder(Start).decode
+encode: Callable[[Any], bytes] = msgspec.msgpack.Encoder().encode
+decode_start: Callable[[bytes], Start] = msgspec.msgpack.Decoder(Start).decode
 decode_report: msgspec.msgpack.Decoder[Report] = msgspec.msgpack.Decoder(Report)
 
 

@@ -31,7 +31,7 @@ import sys
 import threading
 import weakref
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from types import ModuleType
 from typing import Any, NamedTuple
 
@@ -41,7 +41,8 @@ Stamped = dict[str, tuple[int, Any]]  # name to (version, value)
 MAINS = ("__main__", "__mp_main__")  # the latter: a script run again by multiprocessing
 OURS = sys.maxsize  # the version of what was born here: nothing that arrives is newer
 
-lock = threading.RLock()  # one definition is loaded at a time, or one class would become two
+lock: AbstractContextManager[Any] = threading.RLock()
+"""One definition is loaded at a time, or one class would become two."""
 
 _is_worker = False
 _origins: set[str] = set()  # this process and those it was forked from

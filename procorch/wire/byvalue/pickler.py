@@ -25,9 +25,26 @@ import sys
 from collections.abc import Callable
 from enum import Enum, EnumMeta
 from types import CellType, FunctionType, ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import dill
+if TYPE_CHECKING:
+
+    class _Pickler:
+        """What is used of ``dill.Pickler``, which has no types."""
+
+        memo: dict[int, Any]
+        dispatch: dict[type, Callable[[Any, Any], None]]
+
+        def __init__(
+            self, file: io.BytesIO, protocol: int, *, recurse: bool,
+            buffer_callback: BufferCallback | None,
+        ) -> None: ...  # fmt: skip
+        def dump(self, obj: Any) -> None: ...
+        def save(self, obj: Any, save_persistent_id: bool = True) -> None: ...
+        def save_global(self, obj: Any, name: str | None = None) -> None: ...
+
+else:
+    from dill import Pickler as _Pickler
 
 from procorch.wire.byvalue import (
     changes,
@@ -53,7 +70,7 @@ class Mode(Enum):
     UP = 3  # a message to the parent: what came from there as a reference
 
 
-class ByValue(dill.Pickler):  # type: ignore[misc]
+class ByValue(_Pickler):
     """One pickle.
 
     Args:

@@ -20,7 +20,7 @@ from typing import Any
 from procorch.wire.byvalue import module_replica
 from procorch.wire.byvalue.changes import ABSENT
 
-NAMED_ONLY = frozenset(
+NAMED_ONLY: frozenset[Any] = frozenset(
     {functools._lru_cache_wrapper, typing.NewType}
     | {typing.TypeVar, typing.ParamSpec, typing.TypeVarTuple}
 )
