@@ -16,7 +16,7 @@ from procorch.errors.plain_data import to_plain
 from procorch.launch.base import WorkerProcess
 from procorch.runtime.instance_runtime import Link
 from procorch.runtime.submit import Outgoing, next_number
-from procorch.supervision.waits import Waits
+from procorch.supervision.wait_graph import WaitGraph
 from procorch.wire import headers, payload
 from procorch.wire.frame import Frame, Kind
 
@@ -64,7 +64,7 @@ class Switchboard:
         self._accept = accept
         self._drop = drop
         self._clock = clock
-        self._waits = Waits()
+        self._waits = WaitGraph()
         self._open: dict[int, dict[int, _Question]] = {}
 
     def ask(self, process: WorkerProcess, frame: Frame, during: int) -> None:

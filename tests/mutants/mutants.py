@@ -32,7 +32,7 @@ GUARDS = "tests/supervision/test_guards.py::test_"
 RESTARTS = "tests/supervision/test_restarts.py::test_"
 SETTINGS = "tests/supervision/test_settings.py::test_"
 TIMERS = "tests/supervision/test_timers.py::test_"
-WAITS = "tests/supervision/test_waits.py::test_"
+WAITS = "tests/supervision/test_wait_graph.py::test_"
 TABLES = "tests/supervision/test_tables.py::test_"
 SIMULATE = "tests/simulate/test_simulate.py::test_no_schedule_breaks_a_rule"
 DEATHS = "tests/process/test_deaths.py::test_"
@@ -937,7 +937,7 @@ MUTANTS = (
     ),
     Mutant(
         "a circle of questions is refused",
-        "supervision/waits.py",
+        "supervision/wait_graph.py",
         "            if key == asker:\n",
         "            if False:\n",
         (WAITS + "a_circle_is_named_in_the_order_of_waiting_asker_first",),

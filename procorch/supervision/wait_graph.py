@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 
-class Waits:
+class WaitGraph:
     """Who waits for whom, by instance key. An agent may wait for several at once."""
 
     def __init__(self) -> None:

@@ -7,11 +7,11 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from procorch.supervision.waits import Waits
+from procorch.supervision.wait_graph import WaitGraph
 
 
-def waiting(*pairs: tuple[int, int]) -> Waits:
-    waits = Waits()
+def waiting(*pairs: tuple[int, int]) -> WaitGraph:
+    waits = WaitGraph()
     for asker, asked in pairs:
         waits.add(asker, asked)
     return waits
@@ -84,7 +84,7 @@ def test_a_chain_may_be_longer_than_the_stack_is_deep() -> None:
 
 @given(st.lists(st.tuples(st.integers(0, 6), st.integers(0, 6)), max_size=40))
 def test_if_every_circle_is_refused_there_is_always_somebody_who_does_not_wait(pairs) -> None:
-    waits, edges = Waits(), set()
+    waits, edges = WaitGraph(), set()
     for asker, asked in pairs:
         circle = waits.circle(asker, asked)
         if circle is None:
