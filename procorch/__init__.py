@@ -159,6 +159,8 @@ _MOVED = {
     "agent": "agents.agent",
     "children": "api.children",
     "context": "agents.context",
+    "errors.plain": "errors.plain_data",
+    "errors.words": "errors.texts",
     "handle": "api.handle",
     "info": "api.info",
     "orchestrator": "api.orchestrator",

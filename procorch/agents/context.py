@@ -8,7 +8,6 @@ carries the id of the request that it is aimed at, so that it can never hit the 
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -58,6 +57,8 @@ class Seed(NamedTuple):
 
     def derive(self, agent: str, generation: int, request: int | None) -> int:
         """The seed of a request; None: of what runs outside requests."""
+        import hashlib  # it loads OpenSSL, and few agents ask
+
         place = (0, self.instance) if request is None else (request, self.item())
         text = "\0".join(map(str, (self.run, agent, generation, *place)))
         return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest()) >> 1

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import os
-import secrets
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -80,7 +79,7 @@ class AgentOrchestrator:
             raise ValueError(
                 f"preload works with start_method='zygote', not with {self._start_method!r}"
             )
-        chosen = secrets.randbits(63) if seed is None else whole(seed, "seed", least=None)
+        chosen = _any_seed() if seed is None else whole(seed, "seed", least=None)
         self._seed = str(chosen)
         self._monitor: Monitor | None = None
         self._closed = False
@@ -502,6 +501,11 @@ class AgentOrchestrator:
     ) -> None:  # fmt: skip
         if self.leave(kind):
             await self.aclose(drain=kind is None)
+
+
+def _any_seed() -> int:
+    """63 random bits; not by `secrets`, which loads OpenSSL into every program."""
+    return int.from_bytes(os.urandom(8)) >> 1
 
 
 def _sys_path() -> list[str]:

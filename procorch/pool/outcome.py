@@ -3,53 +3,64 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Generic, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeAlias
 
 from procorch.errors import AgentError
 from procorch.messages import AgentResult, Out
 
-
-@dataclass(frozen=True, slots=True)
-class Success(Generic[Out]):
-    """An item that succeeded.
-
-    Args:
-        index: position of the item in the input, from 0.
-        ok: True.
-        output: what the agent returned.
-        error: None.
-        result: the whole result with its metrics. An item that was sent with others
-            (``chunksize``) has no metrics of its own.
-    """
-
-    index: int
-    ok: Literal[True]
-    output: Out
-    error: None
-    result: AgentResult[Out]
-
-
-@dataclass(frozen=True, slots=True)
-class Failure:
-    """An item that failed.
-
-    Args:
-        index: position of the item in the input, from 0.
-        ok: False.
-        output: None.
-        error: why it failed.
-        result: None.
-    """
-
-    index: int
-    ok: Literal[False]
-    output: None
-    error: AgentError
-    result: None
-
-
 if TYPE_CHECKING:
+
+    @dataclass(frozen=True, slots=True)
+    class Success(Generic[Out]):
+        """An item that succeeded."""
+
+        index: int
+        ok: Literal[True]
+        output: Out
+        error: None
+        result: AgentResult[Out]
+
+    @dataclass(frozen=True, slots=True)
+    class Failure:
+        """An item that failed."""
+
+        index: int
+        ok: Literal[False]
+        output: None
+        error: AgentError
+        result: None
+
     Outcome: TypeAlias = Success[Out] | Failure
+    """What became of one item: ``outcome.error is None`` tells type checkers which of the two."""
+
 else:
-    Outcome = Success | Failure
-"""What became of an item; ``if outcome.ok`` tells a type checker which of the two it is."""
+    # A class, so that `isinstance` works and what version 0.1 has pickled loads.
+
+    @dataclass(frozen=True, slots=True)
+    class Outcome:
+        """What became of one item: a `Success` or a `Failure`.
+
+        Args:
+            index: position of the item in the input, from 0.
+            ok: whether it succeeded.
+            output: what the agent returned; None where it failed.
+            error: why it failed; None where it succeeded.
+            result: the whole result with its metrics; None where it failed. An item that was sent
+                with others (``chunksize``) has no metrics of its own.
+        """
+
+        index: int
+        ok: bool
+        output: Any = None
+        error: AgentError | None = None
+        result: AgentResult | None = None
+
+    class Success(Outcome, Generic[Out]):
+        """An item that succeeded; see `Outcome`."""
+
+        __slots__ = ()
+
+    class Failure(Outcome):
+        """An item that failed; see `Outcome`."""
+
+        __slots__ = ()

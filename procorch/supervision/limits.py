@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from typing import Any
 
 from procorch.units import seconds, whole
 
@@ -50,6 +52,13 @@ class Backoff:
             raise ValueError(
                 f"backoff.cap ({self.cap} s) is shorter than backoff.initial ({self.initial} s)"
             )
+
+    def __setstate__(self, state: Sequence[Any]) -> None:
+        """Load a pickle; one of version 0.1 lacks the last fields."""
+        for each in fields(self):
+            object.__setattr__(self, each.name, each.default)
+        for each, value in zip(fields(self), state, strict=False):
+            object.__setattr__(self, each.name, value)
 
     def delay(self, attempt: int, chance: float, recent: int = 0) -> float:
         """Seconds before restart number ``attempt`` (1 is the first).

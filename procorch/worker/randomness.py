@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import secrets
+import os
 import sys
 
 
@@ -17,4 +17,5 @@ def reseed() -> None:
     if (module := sys.modules.get("numpy.random")) is not None:
         module.seed()
     if (module := sys.modules.get("torch")) is not None and hasattr(module, "manual_seed"):
-        module.manual_seed(secrets.randbits(63))
+        # Not by `secrets`, which loads OpenSSL into every worker.
+        module.manual_seed(int.from_bytes(os.urandom(8)) >> 1)

@@ -139,3 +139,14 @@ def test_a_usual_journal_that_0_1_named_goes_on(folder: Path, run: Run) -> None:
     (folder / "data.2.jsonl").write_text('{"id": 1}\n')
     assert run("batch", "app.py:name", "data.2.jsonl", "-j", "1").code == 0
     assert sorted(os.listdir(".procorch")) == ["name-data.2.db", "name-data.db"]
+
+
+def test_what_is_wrong_without_the_app_is_refused_before_the_app_is_imported(
+    folder: Path, run: Run
+) -> None:
+    (folder / "app.py").write_text(
+        "open('imported', 'w').close()\ndef name():\n    return lambda item: item\n"
+    )
+    assert run("batch", "app.py:name", "missing.jsonl", "-o", "run.db").code == 2
+    assert run("batch", "app.py:name", "missing.jsonl", "--shard", "3/2").code == 2
+    assert not (folder / "imported").exists()

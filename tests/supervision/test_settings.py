@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import Any
+from pathlib import Path
+from typing import Any, get_type_hints
 
 import pytest
 
 from procorch import AgentOrchestrator
+from procorch.supervision import settings_page
+from procorch.supervision.keywords import Settings
 from procorch.supervision.limits import Backoff, Intensity, Shutdown
-from procorch.supervision.settings import AgentSettings
+from procorch.supervision.settings import FIELDS, AgentSettings
 from procorch.units import seconds, size_in_bytes, whole
 
 
@@ -368,3 +371,15 @@ def test_a_count_has_a_least_value() -> None:
     assert whole(1, "copies", least=1) == 1
     with pytest.raises(ValueError, match="copies must be 1 or more, not 0"):
         whole(0, "copies", least=1)
+
+
+def test_the_docs_show_the_settings_as_they_are() -> None:
+    shown = (Path(__file__).parents[2] / "docs/settings.md").read_text(encoding="utf-8")
+    assert shown == settings_page.page(), (
+        "docs/settings.md is what `python -m procorch.supervision.settings_page` prints"
+    )
+
+
+def test_every_setting_has_a_keyword_a_check_and_a_default() -> None:
+    assert list(FIELDS) == [each.name for each in dataclasses.fields(AgentSettings)]
+    assert set(get_type_hints(Settings)) == set(FIELDS)
