@@ -100,7 +100,7 @@ class ByValue(_Pickler):
         """Choose what is accepted: more inside a definition than in the data of a message."""
         self._in_definition = in_definition
         self._reducers = reducers.IN_DEFINITIONS if in_definition else reducers.ANYWHERE
-        self.dispatch = (
+        self.dispatch: dict[type, Callable[[Any, Any], None]] = (
             reducers.DISPATCH_IN_DEFINITIONS if in_definition else reducers.DISPATCH_ANYWHERE
         )
 
