@@ -94,6 +94,7 @@ class Loop:
         self._recheck = recheck
         self._stopping = False
         self._hurry = False
+        self._is_written = True
         self._take_back_at: float | None = None
         self._again: deque[Flight] = deque()
         self._later: list[tuple[float, int, Flight]] = []
@@ -123,7 +124,7 @@ class Loop:
                 case Stuck(why):
                     self.trouble = why
                 case Broken(error):
-                    self._unwritten = 0
+                    self._unwritten, self._is_written = 0, False
                     self._stop("broken", error, now=True)
                 case Arrived():
                     pass  # `_fill` takes it
@@ -294,6 +295,10 @@ class Loop:
         heapq.heappush(self._later, (time.monotonic() + delay, flight.turn, flight))
 
     def _write(self, row: Row, flight: Flight, output: Any, error: AgentError | None) -> None:
+        if (
+            not self._is_written
+        ):  # what arrives after the end of the writer is acknowledged by nobody
+            return
         item = BatchItem(
             row.id, row.ok, output, error, row.reason, row.place, row.attempts, row.position,
             cost=outcomes.cost_of(row), log=row.log,

@@ -13,6 +13,7 @@ import pytest
 
 from procorch import JournalError, run_batch
 from procorch.batch.failed_items import write_failed
+from procorch.batch.writer import Broken
 from tests.batch import agents
 
 
@@ -40,6 +41,23 @@ def test_a_journal_that_is_removed_ends_the_batch(tmp_path: Path, how: str, at: 
         with pytest.raises(JournalError, match="was removed while the batch ran"):
             run.wait()
         assert run.progress().ended == "broken"
+
+
+@pytest.mark.timeout(20)
+def test_an_outcome_that_comes_after_the_end_of_the_journal_is_not_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with run_batch(agents.double, range(2), out=tmp_path / "run.db", workers=1) as run:
+        loop = run._loop
+        loop._inbox.put(Broken(JournalError("the journal is gone")))
+        run.step(0.0)
+        assert loop.flights, "sent before the news came"
+        monkeypatch.setattr(loop._memory, "put", lambda *fact: None)  # its writer has ended
+        for flight in loop.flights.values():
+            assert flight.reply is not None
+            flight.reply.await_outcome()
+        with pytest.raises(JournalError, match="the journal is gone"):
+            run.wait()
 
 
 def test_a_journal_that_is_moved_goes_on(tmp_path: Path) -> None:
