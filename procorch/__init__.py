@@ -171,7 +171,7 @@ _MOVED = {
     "runtime.stream": "futures.stream",
     "turns": "agents.model_turns",
 }
-"""Modules of version 0.1 that have another name now: pickles and imports of then find them."""
+"""Modules that had another name in version 0.1: pickles and imports by that name find them."""
 
 
 class _Moved:

@@ -295,9 +295,7 @@ class Loop:
         heapq.heappush(self._later, (time.monotonic() + delay, flight.turn, flight))
 
     def _write(self, row: Row, flight: Flight, output: Any, error: AgentError | None) -> None:
-        if (
-            not self._is_written
-        ):  # what arrives after the end of the writer is acknowledged by nobody
+        if not self._is_written:  # the writer has ended, and would never acknowledge it
             return
         item = BatchItem(
             row.id, row.ok, output, error, row.reason, row.place, row.attempts, row.position,

@@ -7,22 +7,24 @@ ever. Hence every public call looks here before it does anything else.
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 
 from procorch.errors import AgentStopped
 
 
-def is_ours(owner: int) -> bool:
-    """Whether this process is the one that made it."""
-    return os.getpid() == owner
+def is_ours(owner: int, pid: Callable[[], int] = os.getpid) -> bool:
+    """Whether this process is the one that made it; also while the interpreter takes its modules
+    down, when a finalizer may ask (hence ``pid``)."""
+    return pid() == owner
 
 
-def must_be_ours(owner: int) -> None:
+def must_be_ours(owner: int, pid: Callable[[], int] = os.getpid) -> None:
     """Refuse callers in the child of a fork.
 
     Raises:
         AgentStopped: this process is not the one that started the agents.
     """
-    if os.getpid() != owner:
+    if pid() != owner:
         raise refusal(owner)
 
 

@@ -1545,6 +1545,23 @@ MUTANTS = (
         (MACHINE + "one_that_was_cancelled_ahead_of_its_turn_is_interrupted_when_that_comes",),
     ),
     Mutant(
+        "age: a process that waits with requests ahead is replaced as well",
+        "supervision/requests.py",
+        "    if a.phase is Phase.READY and a.process.serves:\n        recycle",
+        "    if a.phase is Phase.READY and a.process.idle:\n        recycle",
+        (THROTTLE + "a_process_that_is_old_in_a_pause_is_replaced_and_what_was_ahead_waits_again",),
+    ),
+    Mutant(
+        "journal: what comes after the end of the writer is not waited for",
+        "batch/loop.py",
+        "        if not self._is_written:",
+        "        if False:",
+        (
+            "tests/batch/test_lost_journal.py::test_an_outcome_that_comes_after_the_end_of_the_"
+            "journal_is_not_waited_for",
+        ),
+    ),
+    Mutant(
         "ahead: not by an agent that has finished",
         "supervision/requests.py",
         "    if not a.process.held and not a.process.course.leaves:\n",

@@ -13,7 +13,7 @@ from procorch.errors import AgentFailure, ModelThrottled, NetworkError
 from procorch.supervision import actions, notices
 from procorch.supervision import events as ev
 from procorch.supervision.settings import AgentSettings
-from procorch.supervision.states import AgentStatus, Phase
+from procorch.supervision.states import AgentStatus, Phase, StopStage
 from procorch.supervision.throttle import FlowControl, Throttle, is_throttled
 from tests.supervision.conftest import Bench
 
@@ -273,6 +273,22 @@ def test_what_was_sent_ahead_is_not_begun_in_a_pause(bench: Any) -> None:
     assert not any(isinstance(action, actions.Proceed) for action in bench.log)
     bench.wait(4.0)
     assert any(isinstance(action, actions.Proceed) for action in bench.log)
+    while working := at_work(bench, [key]):
+        bench.reply(*next(iter(working.items())))
+    assert [bench.error(request) for request in requests] == [None] * 4
+
+
+def test_a_process_that_is_old_in_a_pause_is_replaced_and_what_was_ahead_waits_again(
+    bench: Any,
+) -> None:
+    (key,) = pool(bench, 1, prefetch=4, max_age=15.0)
+    requests = [bench.submit(key) for _ in range(4)]
+    bench.reply(key, requests[0], busy(20.0))
+    bench.wait(15.0)
+    assert bench.pressed(key) == [StopStage.LEAVE], "no answer is to come that it could wait for"
+    bench.die(key, signal=None)
+    bench.ready(key)
+    bench.wait(6.0)
     while working := at_work(bench, [key]):
         bench.reply(*next(iter(working.items())))
     assert [bench.error(request) for request in requests] == [None] * 4
