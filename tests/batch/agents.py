@@ -135,6 +135,17 @@ def sleeper() -> Callable[[float], float]:
     return handle
 
 
+def waits_for() -> Callable[[str], str]:
+    """Answers with the path that it gets, once there is a file of that name."""
+
+    def handle(path: str) -> str:
+        while not os.path.exists(path):
+            time.sleep(0.005)
+        return path
+
+    return handle
+
+
 def talker() -> Callable[[str], int]:
     """Says what it gets on both streams; dies of "die"."""
 

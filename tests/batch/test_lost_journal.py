@@ -47,11 +47,16 @@ def test_a_journal_that_is_removed_ends_the_batch(tmp_path: Path, how: str, at: 
 def test_an_outcome_that_comes_after_the_end_of_the_journal_is_not_waited_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with run_batch(agents.double, range(2), out=tmp_path / "run.db", workers=1) as run:
+    asked_for = tmp_path / "asked for"
+    out = tmp_path / "run.db"
+    with run_batch(agents.waits_for, [str(asked_for)], out=out, workers=1) as run:
         loop = run._loop
+        while not loop.flights:  # another thread reads the items
+            run.step(1.0)
         loop._inbox.put(Broken(JournalError("the journal is gone")))
-        run.step(0.0)
-        assert loop.flights, "sent before the news came"
+        run.step(1.0)
+        assert loop.ended == "broken", "the news came while the item ran"
+        asked_for.touch()
         monkeypatch.setattr(loop._memory, "put", lambda *fact: None)  # its writer has ended
         for flight in loop.flights.values():
             assert flight.reply is not None
