@@ -277,7 +277,8 @@ def test_bytes_that_do_not_load_are_a_serialization_error(data: bytes, message: 
     st.integers(0, 255).filter(lambda value: value not in (*pickle.PUT, *pickle.LONG_BINPUT)),
 )
 def test_a_damaged_body_never_does_worse(position: int, value: int) -> None:
-    data = bytearray(body([np.arange(5_000), "text", {"a": 1}]))
+    # No array: numpy itself crashes over some damaged descriptions of a dtype.
+    data = bytearray(body([pickle.PickleBuffer(bytearray(40_000)), "text", {"a": 1}]))
     data[position] = value
     with contextlib.suppress(SerializationError):
         decode(bytes(data))
