@@ -226,7 +226,7 @@ class Agent:
 
 
 def as_agent(product: object) -> Agent:
-    """Make an `Agent` of what a factory returned (contract 1.4, in its order).
+    """Make an `Agent` of what a factory returned (docs/concepts.md, in its order).
 
     Args:
         product: options, a library's agent, an object with `prompt` or `handle`, or a callable.

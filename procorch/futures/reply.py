@@ -1,7 +1,7 @@
 """The future of one request, decoded by whoever asks for its result.
 
 The monitor only stores the frame. The thread that calls `result` unpickles it, so a reply that is
-huge, hostile or broken costs its own caller and nobody else (architecture, rule 5). Callbacks are
+huge, hostile or broken costs its own caller and nobody else (docs/guarantees.md). Callbacks are
 the user's code and run on the orchestrator's callback thread, never on the monitor's.
 """
 

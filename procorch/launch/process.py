@@ -1,6 +1,6 @@
 """A worker process on this machine, whoever forked it.
 
-Its death is known from its pidfd and from nothing else (architecture, rule 8). What follows, in
+Its death is known from its pidfd and from nothing else (docs/guarantees.md). What follows, in
 this order: the rest of its process group is killed while its pid is still taken (it is a zombie
 until reaped, so the group's number cannot be somebody else's), it is reaped, its output and its
 socket are drained of what it wrote in life, and only then its exit is reported. Killing the group

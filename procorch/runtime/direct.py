@@ -1,4 +1,4 @@
-"""A caller that waits writes its request and reads its reply itself (architecture, rule 4).
+"""A caller that waits writes its request and reads its reply itself (docs/decisions/007).
 
 Through the monitor a request costs two changes of threads, which is most of its time. A caller that
 is going to wait anyway takes the *turn* (the right to act as the monitor, `Loop.turn`), hands its

@@ -1,4 +1,4 @@
-"""What a worker's frame tells the machine. The payload stays sealed (architecture, rule 5)."""
+"""What a worker's frame tells the machine. The payload stays sealed."""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ def hurry(core: Core, a: Instance, event: ev.Cancel) -> None:
 
 
 def drain(core: Core, a: Instance, event: ev.Drain) -> None:
-    """The channel is closed: finish what was accepted, then end COMPLETED (seed rule 8)."""
+    """The channel is closed: finish what was accepted, then end COMPLETED."""
     a.draining = a.draining or AgentStatus.COMPLETED
     _close_channel(core, a)
     _look(core, a)
@@ -134,7 +134,7 @@ def close_overdue(core: Core) -> None:
 
 
 def leave(core: Core, a: Instance) -> None:
-    """STOPPING: answer everybody now (seed rule 9), make the process go."""
+    """STOPPING: answer everybody now, make the process go."""
     assert a.final is not None
     error = a.final[1]
     a.grace = None

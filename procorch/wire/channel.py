@@ -8,7 +8,7 @@ Descriptors arrive in the order of their frames, each no later than its frame is
 n-th of one belongs to the n-th of the other. One that belongs to no frame is a fault of the peer,
 one for which this process has no number left costs its frame the body and nobody else anything.
 
-End of file is a hint and no more (architecture, rule 8): a grandchild may hold the socket open
+End of file is a hint and no more (docs/guarantees.md): a grandchild may hold the socket open
 after the worker's death, and a worker may close it and live on.
 """
 

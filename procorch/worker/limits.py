@@ -16,7 +16,7 @@ _FOR_ALL = "PROCORCH_CACHE"
 
 
 def die_with(parent: int) -> None:
-    """Have the kernel kill this process when the one that made it dies (architecture, rule 9).
+    """Have the kernel kill this process when the one that made it dies (docs/guarantees.md).
 
     The parent may have died before the signal was armed; then nobody would send it.
     """

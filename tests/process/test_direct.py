@@ -1,4 +1,4 @@
-"""Callers that wait for their answer write and read it themselves (architecture, rule 4)."""
+"""Callers that wait for their answer write and read it themselves (docs/decisions/007)."""
 
 from __future__ import annotations
 

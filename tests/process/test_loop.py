@@ -1,4 +1,4 @@
-"""The nine rules of an agent's loop (seed, lines 391 to 488), on real processes."""
+"""What an agent's loop does with requests, errors and its end, on real processes."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ def kinds(taken: list[actions.Action]) -> list[type]:
     return [type(action) for action in taken if not isinstance(action, actions.Notify)]
 
 
-# ---- requests (seed loop rules 2, 3, 8, 9; N3)
+# ---- requests (N3)
 
 
 def test_a_request_waits_until_its_agent_is_ready(bench):
@@ -150,7 +150,7 @@ def test_a_request_to_an_ended_agent_is_answered(bench):
     assert "agent channel closed" in str(bench.error(request))
 
 
-# ---- errors and the policy (seed loop rules 4 to 7)
+# ---- errors and the policy (N6, N13)
 
 
 def test_restart_replies_first_and_then_replaces_the_agent(bench):
@@ -448,7 +448,7 @@ def test_an_agent_can_be_cancelled_while_it_backs_off(bench):
     assert bench.live[key] == set()
 
 
-# ---- ending (seed rules 2, 8; N7, N8, N14, N15)
+# ---- ending (N7, N8, N14, N15)
 
 
 def test_cancel_aborts_the_request_under_way_and_drops_the_queue(bench):

@@ -1,4 +1,4 @@
-"""Workers forked from a zygote (architecture §3.2, rules 8 to 10).
+"""Workers forked from a zygote (docs/processes.md).
 
 This is the parent's side; what runs in the zygote is `nursery`. A worker costs one fork there, some
 milliseconds, whatever it has preloaded. The zygote is started with the first worker and replaced

@@ -1,7 +1,7 @@
 """In the zygote, before the first fork: load what the user wants preloaded.
 
-A process that has threads must never be forked (architecture, rule 10): a lock that one of them
-holds at that moment stays locked in the worker for ever. A thread cannot be taken back, either. So
+A process that has threads must never be forked: a lock that one of them holds at that moment
+stays locked in the worker for ever. A thread cannot be taken back, either. So
 when a module turns out to start one, the zygote begins anew in the same process (exec), without
 that module: the workers that need it import it themselves.
 """
