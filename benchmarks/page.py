@@ -30,6 +30,12 @@ python3 -m venv .venv && .venv/bin/pip install -e '.[bench,plots]'
 them. `tox -e bench` runs the suite in an environment of its own. A peer that is not installed is
 left out; Ray is measured where it is installed (`pip install ray`).
 
+`python -m benchmarks.call_path` says how long the way of one warm `send_message` is: the Python
+functions called in the caller's thread and the changes of module between them, the processor time
+of parent and worker for a request, and the system calls of both where `strace` is installed. The
+counts are the same on a busy machine. `python -m benchmarks.where` shows where the time goes,
+function by function.
+
 Peers are used with their own defaults, as their documentation shows them. A machine that does other
 things at the same time is no obstacle, as long as it does them evenly; a load that comes and goes
 shows as a large spread.

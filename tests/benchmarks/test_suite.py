@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -144,6 +145,24 @@ def test_where_the_time_goes_is_told_for_caller_monitor_and_worker() -> None:
     assert "by the clock" in done.stdout
     for name in ("caller", "monitor", "worker"):
         assert f"{name}, µs a request" in done.stdout
+
+
+def test_the_length_of_the_way_of_a_request_is_told() -> None:
+    """Calls, changes of module, processor time, and system calls where strace can be used."""
+    command = [sys.executable, "-m", "benchmarks.call_path", "--requests", "100"]
+    done = subprocess.run([*command, "--json"], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert 0 < found["changes"] < found["own_calls"] <= found["calls"]
+    for name in ("parent_cpu", "worker_cpu", "pipelined_parent_cpu", "pipelined_worker_cpu"):
+        assert 0 < found[name] < 1
+    traced = found["parent_system_calls"], found["worker_system_calls"]
+    if traced != (None, None):
+        for calls in traced:
+            assert calls["sendto"] >= 1  # the request, and the answer
+    elif shutil.which("strace") is not None:
+        forbidden = subprocess.run(["strace", "true"], capture_output=True)
+        assert forbidden.returncode != 0, "strace works, and the system calls are not told"
 
 
 # Judging.
