@@ -100,6 +100,21 @@ if TYPE_CHECKING:
     from procorch.supervision.limits import Backoff as Backoff
     from procorch.supervision.limits import Intensity as Intensity
     from procorch.supervision.limits import Shutdown as Shutdown
+    from procorch.supervision.notices import BackingOff as BackingOff
+    from procorch.supervision.notices import Crashed as Crashed
+    from procorch.supervision.notices import Escalated as Escalated
+    from procorch.supervision.notices import Hung as Hung
+    from procorch.supervision.notices import Lost as Lost
+    from procorch.supervision.notices import Notice as Notice
+    from procorch.supervision.notices import Ready as Ready
+    from procorch.supervision.notices import Recovered as Recovered
+    from procorch.supervision.notices import RequestDone as RequestDone
+    from procorch.supervision.notices import RequestStarted as RequestStarted
+    from procorch.supervision.notices import Restarting as Restarting
+    from procorch.supervision.notices import Starting as Starting
+    from procorch.supervision.notices import Stopped as Stopped
+    from procorch.supervision.notices import Throttled as Throttled
+    from procorch.supervision.notices import Unreaped as Unreaped
     from procorch.supervision.policy import DefaultSupervisor as DefaultSupervisor
     from procorch.supervision.policy import SupervisorAction as SupervisorAction
     from procorch.supervision.policy import SupervisorPolicy as SupervisorPolicy
@@ -145,6 +160,10 @@ _HOMES = {
     "pool.results": "Results",
     "supervision.keywords": "Settings",
     "supervision.limits": "Backoff Intensity Shutdown",
+    "supervision.notices": (
+        "BackingOff Crashed Escalated Hung Lost Notice Ready Recovered RequestDone RequestStarted "
+        "Restarting Starting Stopped Throttled Unreaped"
+    ),
     "supervision.policy": "DefaultSupervisor SupervisorAction SupervisorPolicy",
     "supervision.states": "AgentStatus",
     "supervision.throttle": "Pause Throttle",

@@ -7,10 +7,10 @@ import os
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from types import TracebackType
 from typing import Any, Self, Unpack
 
 from procorch.api.children import ChildCounts, ChildInfo
+from procorch.api.context_manager import ClosedOnExit
 from procorch.api.handle import OrchestratedHandle
 from procorch.api.registry import Entry, Registry
 from procorch.errors import AgentStopped, PluginError
@@ -20,7 +20,6 @@ from procorch.futures.watch import Hub
 from procorch.launch import launchers
 from procorch.runtime.instance_runtime import Link
 from procorch.runtime.lifetime import close_at_exit, forget_definitions, keep_definitions
-from procorch.runtime.lifetime import close_from_task as close_from_task
 from procorch.runtime.mailbox import Mailbox
 from procorch.runtime.monitor import Monitor
 from procorch.runtime.output import Output
@@ -35,7 +34,7 @@ _FRAME_EXTRA = 1 << 20
 """Bytes that a frame may have beside its message (``worker.main`` keeps its heads below)."""
 
 
-class AgentOrchestrator:
+class AgentOrchestrator(ClosedOnExit):
     """Starts named agents, each in a process of its own, and replaces them when they fail.
 
     A context manager (also asynchronous): leaving the block closes it. Settings may be given here
@@ -440,7 +439,7 @@ class AgentOrchestrator:
             self._monitor.must_be_ours()
 
     def leave(self, kind: type[BaseException] | None) -> bool:
-        """At the end of a ``with`` block: whether there is anything to close.
+        """See `ClosedOnExit.leave`.
 
         In the child of a fork that leaves by an exception, `SystemExit` as a rule, there is not:
         that goes on undisturbed.
@@ -476,31 +475,6 @@ class AgentOrchestrator:
         monitor = self._monitor
         if monitor is not None:
             monitor.await_quiet(timeout)
-
-    async def aclose(self, *, drain: bool = True, timeout: float = 30.0) -> None:
-        """Like `close`, without blocking the event loop; cancelling it aborts what is left."""
-        self.must_be_ours()
-        await close_from_task(self.close, drain=drain, timeout=timeout)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:  # fmt: skip
-        if self.leave(kind):
-            self.close(drain=kind is None)
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:  # fmt: skip
-        if self.leave(kind):
-            await self.aclose(drain=kind is None)
 
 
 def _any_seed() -> int:

@@ -36,6 +36,7 @@ from procorch.batch.store import Memory
 from procorch.batch.workers import Crew
 from procorch.batch.writer import Broken, Kept, News, Stuck
 from procorch.errors import AgentCrashed, AgentError, AgentStopped, PoisonRequest, RequestCancelled
+from procorch.supervision.restarts import Retry, retry
 from procorch.supervision.throttle import Throttle, is_throttled
 
 _UNCOMMITTED = 2000
@@ -268,11 +269,18 @@ class Loop:
             if not self._stopping:
                 self._again.append(flight)
             return
-        if flight.tries <= self._terms.retries and self._may_do_better(error):
-            if len(flight.deaths) <= self._terms.allowed_failures:
-                self._try_again(flight, error)
-                return
-            error = PoisonRequest(agent=error.agent, deaths=tuple(flight.deaths))
+        if self._may_do_better(error):
+            match retry(
+                attempts=flight.tries,
+                deaths=len(flight.deaths),
+                retries=self._terms.retries,
+                allowed_failures=self._terms.allowed_failures,
+            ):
+                case Retry.AGAIN:
+                    self._try_again(flight, error)
+                    return
+                case Retry.POISON:
+                    error = PoisonRequest(agent=error.agent, deaths=tuple(flight.deaths))
         self._write(outcomes.failure(flight, error, attempt), flight, None, error)
 
     def _is_throttled(self, flight: Flight, error: AgentError) -> bool:

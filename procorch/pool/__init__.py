@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import AsyncIterable, Callable, Iterable, Sequence, Sized
-from types import TracebackType
-from typing import Any, Generic, Literal, Self, Unpack, overload
+from typing import Any, Generic, Literal, Unpack, overload
 
 from procorch.agents.protocols import AsyncFactory, Factory, In
+from procorch.api.context_manager import ClosedOnExit
 from procorch.api.handle import ChunkReply, OrchestratedHandle, ReplyFuture
-from procorch.api.orchestrator import AgentOrchestrator, EventStream, close_from_task
+from procorch.api.orchestrator import AgentOrchestrator, EventStream
 from procorch.errors import AgentStopped
 from procorch.messages import Out
 from procorch.pool.outcome import Failure as Failure
@@ -41,7 +41,7 @@ class PoolSettings(Settings, total=False):
     seed: int | None
 
 
-class AgentPool(Generic[In, Out]):
+class AgentPool(ClosedOnExit, Generic[In, Out]):
     """Replicas of one agent, each in its own process, taking requests from one queue.
 
     A replica that dies fails the one item it had, by name, and is replaced; what merely raises
@@ -379,30 +379,13 @@ class AgentPool(Generic[In, Out]):
                 raise
         self._orchestrator.close(drain=drain, timeout=max(0.0, end - time.monotonic()))
 
-    async def aclose(self, *, drain: bool = True, timeout: float = 30.0) -> None:
-        """Like `close`, without blocking the event loop; cancelling it aborts what is left."""
+    def must_be_ours(self) -> None:
+        """See `AgentOrchestrator.must_be_ours`."""
         self._orchestrator.must_be_ours()
-        await close_from_task(self.close, drain=drain, timeout=timeout)
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:  # fmt: skip
-        if self._orchestrator.leave(kind):
-            self.close(drain=kind is None)
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:  # fmt: skip
-        if self._orchestrator.leave(kind):
-            await self.aclose(drain=kind is None)
+    def leave(self, kind: type[BaseException] | None) -> bool:
+        """See `ClosedOnExit.leave`."""
+        return self._orchestrator.leave(kind)
 
     def __repr__(self) -> str:
         workers = 0 if self._closed else self._replicas.workers

@@ -22,7 +22,7 @@ from procorch.supervision.ledger import Request
 from procorch.supervision.policy import SupervisorAction
 from procorch.supervision.process import Course
 from procorch.supervision.replacing import death, replace, tell_hung
-from procorch.supervision.restarts import Exit, Verdict, decide
+from procorch.supervision.restarts import Exit, Retry, Verdict, decide, retry
 from procorch.supervision.states import AgentStatus, Phase, StopStage
 
 # ---- what happened
@@ -129,11 +129,19 @@ def _charge(core: Core, request: Request | None, error: AgentCrashed) -> Pending
         return Pending(None, error)
     request.deaths.append(error)
     deaths = len(request.deaths)
-    if request.allowed_failures < min(deaths, request.retries):
-        poison = PoisonRequest(agent=error.agent, request=request.id, deaths=tuple(request.deaths))
-        return Pending(request.id, error, answer=poison, charged=True)
-    if deaths > request.retries:
-        return Pending(request.id, error, charged=True)
+    match retry(
+        attempts=deaths,
+        deaths=deaths,
+        retries=request.retries,
+        allowed_failures=request.allowed_failures,
+    ):
+        case Retry.POISON:
+            poison = PoisonRequest(
+                agent=error.agent, request=request.id, deaths=tuple(request.deaths)
+            )
+            return Pending(request.id, error, answer=poison, charged=True)
+        case Retry.GIVE_UP:
+            return Pending(request.id, error, charged=True)
     if request.from_dispatch:
         core.timers.disarm((Due.REQUEST, request.id))
     core.put_back(request)

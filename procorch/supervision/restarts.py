@@ -65,6 +65,33 @@ def decide(
             return Verdict.REPLACE if allowed else Verdict.STOP
 
 
+class Retry(Enum):
+    """What becomes of a request after an attempt that failed."""
+
+    AGAIN = "again"
+    GIVE_UP = "give up"
+    """It fails with the error of the attempt."""
+    POISON = "poison"
+    """It has killed too many workers and fails with a `PoisonRequest`."""
+
+
+def retry(*, attempts: int, deaths: int, retries: int, allowed_failures: int) -> Retry:
+    """Whether a request is tried again (N3).
+
+    A request that would get a further attempt is poison if it has killed too many workers. Without
+    attempts left it fails with its own error, however many workers it has killed.
+
+    Args:
+        attempts: how often it was tried.
+        deaths: in how many of these attempts its worker died.
+        retries: how many attempts it may have after the first one.
+        allowed_failures: how many workers it may kill.
+    """
+    if attempts > retries:
+        return Retry.GIVE_UP
+    return Retry.AGAIN if deaths <= allowed_failures else Retry.POISON
+
+
 class Window:
     """Restarts of one group in a sliding window (OTP's intensity). A success does not clear it."""
 

@@ -575,9 +575,9 @@ MUTANTS = (
     ),
     Mutant(
         "at most once: no requeue without retries",
-        "supervision/failing.py",
-        "    if deaths > request.retries:\n",
-        "    if deaths > request.retries + 1:\n",
+        "supervision/restarts.py",
+        "    if attempts > retries:\n",
+        "    if attempts > retries + 1:\n",
         (
             GUARDS + "without_retries_a_request_never_enters_a_second_worker",
             REQUESTS + "a_request_is_executed_at_most_once_by_default",
@@ -586,10 +586,14 @@ MUTANTS = (
     ),
     Mutant(
         "poison is never sent again",
-        "supervision/failing.py",
-        "    if request.allowed_failures < min(deaths, request.retries):\n",
-        "    if request.allowed_failures + 1 < min(deaths, request.retries):\n",
-        (TREES + "a_request_that_killed_too_many_workers_is_poison_and_never_sent_again", SIMULATE),
+        "supervision/restarts.py",
+        "    return Retry.AGAIN if deaths <= allowed_failures else Retry.POISON\n",
+        "    return Retry.AGAIN if deaths <= allowed_failures + 1 else Retry.POISON\n",
+        (
+            TREES + "a_request_that_killed_too_many_workers_is_poison_and_never_sent_again",
+            RESTARTS + "a_request_is_poison_where_only_its_deaths_forbid_a_further_attempt",
+            SIMULATE,
+        ),
     ),
     Mutant(
         "put_back at the head",

@@ -16,6 +16,7 @@ import pytest
 
 import procorch
 from procorch import errors, messages
+from procorch.supervision import notices
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -62,8 +63,8 @@ def test_what_is_public_is_what_type_checkers_see() -> None:
         assert getattr(importlib.import_module(module), name) is getattr(procorch, name)
 
 
-@pytest.mark.parametrize("module", [errors, messages], ids=lambda module: module.__name__)
-def test_all_errors_and_messages_are_public(module: Any) -> None:
+@pytest.mark.parametrize("module", [errors, messages, notices], ids=lambda module: module.__name__)
+def test_all_errors_messages_and_events_are_public(module: Any) -> None:
     defined = {
         name
         for name, value in vars(module).items()

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from procorch.supervision.keywords import Restart
 from procorch.supervision.limits import Backoff, Intensity
 from procorch.supervision.policy import SupervisorAction
-from procorch.supervision.restarts import Exit, RestartLimits, Verdict, Window, decide
+from procorch.supervision.restarts import Exit, RestartLimits, Retry, Verdict, Window, decide, retry
 from procorch.supervision.settings import AgentSettings
 
 RESTART, STOP, ESCALATE = SupervisorAction
@@ -80,6 +80,32 @@ def test_a_temporary_agent_is_never_replaced() -> None:
 def test_a_dead_process_is_never_kept() -> None:
     for kind, action, allowed in itertools.product(TYPES, (*SupervisorAction, None), (True, False)):
         assert decide(kind, DIED, action, allowed=allowed) is not KEEP
+
+
+# ---- retries and poison (N3)
+
+
+@pytest.mark.parametrize(
+    ("attempts", "deaths", "retries", "allowed_failures", "expected"),
+    [
+        (1, 0, 0, 2, Retry.GIVE_UP),
+        (1, 1, 0, 0, Retry.GIVE_UP),  # without retries its own error says more
+        (1, 1, 1, 0, Retry.POISON),
+        (1, 0, 1, 0, Retry.AGAIN),
+        (2, 2, 5, 2, Retry.AGAIN),
+        (3, 3, 5, 2, Retry.POISON),
+        (3, 3, 2, 2, Retry.GIVE_UP),
+        (3, 3, 3, 2, Retry.POISON),
+        (4, 3, 3, 2, Retry.GIVE_UP),  # one attempt failed and its worker lived
+    ],
+)
+def test_a_request_is_poison_where_only_its_deaths_forbid_a_further_attempt(
+    attempts: int, deaths: int, retries: int, allowed_failures: int, expected: Retry
+) -> None:
+    found = retry(
+        attempts=attempts, deaths=deaths, retries=retries, allowed_failures=allowed_failures
+    )
+    assert found is expected
 
 
 # ---- intensity: a sliding window
