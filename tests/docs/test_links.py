@@ -56,3 +56,11 @@ def test_every_page_is_found_from_the_index() -> None:
                 found.add(target)
                 to_read.append(target)
     assert [page for page in pages() if page not in found] == []
+
+
+def test_pages_that_the_code_names_exist() -> None:
+    """A decision may be named by its number alone."""
+    for folder in ("procorch", "tests", "benchmarks"):
+        for path in sorted(ROOT.glob(f"{folder}/**/*.py")):
+            for name in re.findall(r"\bdocs/(?:[\w-]+/)*[\w-]+", path.read_text(encoding="utf-8")):
+                assert list(ROOT.glob(f"{name}*")), f"{path.relative_to(ROOT)} names {name}"
