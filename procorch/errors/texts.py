@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from procorch.errors import AgentError
+from collections.abc import Callable, Sequence
 
 _TEXT = 65_536
 """Characters kept of one text: an error has to fit into a frame."""
@@ -27,8 +23,8 @@ def numbered(request: int | None) -> str:
     return "" if request is None else f" {request}"
 
 
-def executed(error: AgentError) -> str:
-    return "" if error.may_have_executed else ", and was not executed"
+def executed(begun: bool) -> str:
+    return "" if begun else ", and was not executed"
 
 
 def sized(size: int | None) -> str:
@@ -55,6 +51,17 @@ def failed_start(error: BaseException | None) -> str:
             return f": {line if len(line) <= 300 else line[:299] + chr(0x2026)}"
         error = error.__cause__
     return ""
+
+
+def did_you_mean(word: str, known: Sequence[str], otherwise: str = "") -> str:
+    """`; did you mean 'restart'?`: the one of ``known`` that is most like ``word``; where none is
+    like it, ``otherwise``, or nothing."""
+    from difflib import get_close_matches
+
+    near = get_close_matches(word, known, n=1)
+    if near:
+        return f"; did you mean {near[0]!r}?"
+    return f"; {otherwise}" if otherwise else ""
 
 
 def qualified_name(cls: type) -> str:

@@ -6,7 +6,8 @@ from typing import Any
 
 from procorch.agents.adapters.error_map import service_error
 from procorch.errors import AgentFailure, MessageTooLarge
-from procorch.errors.plain_data import describe_failure, to_plain
+from procorch.errors.base import describe_failure
+from procorch.errors.plain_data import to_plain
 from procorch.wire import codec, headers
 from procorch.wire.payload import Buffer
 

@@ -32,7 +32,8 @@ from procorch.errors import (
     SerializationError,
     StartError,
 )
-from procorch.errors.plain_data import describe_failure, to_plain
+from procorch.errors.base import describe_failure
+from procorch.errors.plain_data import to_plain
 from procorch.messages import user_text
 from procorch.wire import codec, environment, headers, payload
 from procorch.wire.channel import Channel

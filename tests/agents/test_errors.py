@@ -36,9 +36,10 @@ from procorch.errors import (
     RequestTimeout,
     SerializationError,
     StartError,
-    signal_name,
 )
-from procorch.errors.plain_data import describe_failure, from_plain, to_plain
+from procorch.errors.base import TREE, describe_failure
+from procorch.errors.plain_data import from_plain, to_plain
+from procorch.errors.texts import signal_name
 
 EVERY = [
     cls
@@ -449,7 +450,7 @@ PLAIN = st.recursive(
     max_leaves=20,
 )
 KEYS = st.sampled_from(["class", "message", "figures", "notes", "cause"])
-NAMES = st.sampled_from(sorted(errors.TREE))
+NAMES = st.sampled_from(sorted(TREE))
 FIGURES = st.dictionaries(st.sampled_from(sorted({f for c in EVERY for f in c._figures})), PLAIN)
 
 

@@ -11,6 +11,7 @@ import base64
 import contextlib
 import json
 import pickle
+import threading
 from pathlib import Path
 
 import procorch
@@ -28,6 +29,15 @@ def instances() -> dict[str, bytes]:
     return found
 
 
+def caused() -> bytes:
+    """An error whose cause cannot be pickled, and the cause of that can."""
+    error, cause = procorch.AgentCrashed("crashed"), ValueError("boom")
+    cause.lock = threading.Lock()  # type: ignore[attr-defined]
+    error.__cause__, cause.__cause__ = cause, KeyError("bottom")
+    return pickle.dumps(error, protocol=4)
+
+
 if __name__ == "__main__":
-    data = {name: base64.b64encode(pickled).decode() for name, pickled in instances().items()}
+    found = instances() | {"AgentCrashed with causes": caused()}
+    data = {name: base64.b64encode(pickled).decode() for name, pickled in found.items()}
     Path(__file__).with_name("v01.json").write_text(json.dumps(data, indent=0) + "\n")

@@ -41,7 +41,8 @@ from procorch.errors import (
     StreamError,
     StructuredOutputFailed,
 )
-from procorch.errors.plain_data import DEPTH, describe_failure
+from procorch.errors.base import describe_failure
+from procorch.errors.copying import DEPTH
 from procorch.errors.texts import original, qualified_name, text_of
 
 _Kind = type[AgentError]
