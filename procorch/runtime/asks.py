@@ -14,8 +14,10 @@ from procorch.clock import Clock
 from procorch.errors import AgentError, PluginError
 from procorch.errors.plain_data import to_plain
 from procorch.launch.base import WorkerProcess
+from procorch.runtime.cargo import Cargo
 from procorch.runtime.instance_runtime import Link
-from procorch.runtime.submit import Outgoing, next_number
+from procorch.runtime.submit import next_number
+from procorch.supervision.request import Request
 from procorch.supervision.wait_graph import WaitGraph
 from procorch.wire import headers, payload
 from procorch.wire.frame import Frame, Kind
@@ -55,7 +57,7 @@ class Switchboard:
         self,
         find: Callable[[str], Link | None],
         name_of: Callable[[int], str],
-        accept: Callable[[Outgoing], None],
+        accept: Callable[[Request], None],
         drop: Callable[[int], None],
         clock: Clock,
     ) -> None:
@@ -83,21 +85,16 @@ class Switchboard:
         now, request_id = self._clock.now(), next_number()
         limits = (head.remaining, link.settings.request_timeout)
         timeout = min((limit for limit in limits if limit is not None), default=None)
-        request = Outgoing(
-            id=request_id,
-            agent=link.name,
-            mailbox=link.mailbox,
-            reply=_Relay(
-                lambda outcome: self._answer(process, number, request_id, link.key, outcome)
-            ),
-            text=head.text,
-            body=payload.again(frame.body),
-            size=len(frame.body),
-            submitted=now,
-            timeout=timeout,
-            deadline=None if timeout is None else now + timeout,
-            retries=link.settings.retries,
-            allowed_failures=link.settings.allowed_failures,
+        relay = _Relay(lambda outcome: self._answer(process, number, request_id, link.key, outcome))
+        body, size = payload.again(frame.body), len(frame.body)
+        request = Request(
+            request_id,
+            link.mailbox.key,
+            timeout,
+            None if timeout is None else now + timeout,
+            link.settings.retries,
+            link.settings.allowed_failures,
+            cargo=Cargo(link.name, link.mailbox, relay, head.text, body, size, now),
         )
         # The asker waits in any case; the monitor, on whose thread this runs, never does.
         link.mailbox.enter(None, wait=False)

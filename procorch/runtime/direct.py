@@ -35,8 +35,9 @@ from typing import Any, Protocol, TypeAlias, TypeVar
 from procorch.futures import socket_readers
 from procorch.futures.reply import Reply
 from procorch.launch.base import WorkerProcess
-from procorch.runtime.submit import Outgoing
+from procorch.runtime.cargo import Cargo
 from procorch.supervision import events as ev
+from procorch.supervision.request import Request
 
 T = TypeVar("T")
 
@@ -91,7 +92,7 @@ class Direct:
         self._closed = False
         self.allowed: bool = False
 
-    def call(self, request: Outgoing, reply: Reply[Any]) -> None:
+    def call(self, request: Request, reply: Reply[Any]) -> None:
         """Hand in ``request`` and read until it has its outcome, or the monitor has to go on.
 
         Where that cannot be, it is not handed in.
@@ -100,32 +101,30 @@ class Direct:
             return
         socket_readers.give_back()
         quiet, fd = _Quiet(), -1
+        cargo: Cargo = request.cargo
         bell = self._bells.pop() if self._bells else _Bell()
 
         def begin() -> None:
             nonlocal fd
-            request.handed_in = True
-            self._step(request.event())
-            if request.process is not None:
-                fd = request.process.lend()
+            self._step(ev.Submit(request))
+            if cargo.process is not None:
+                fd = cargo.process.lend()
                 if fd >= 0:
                     bell.thread = threading.get_ident()
-                    socket_readers.holders[bell.thread] = partial(
-                        self._return, request.process, bell
-                    )
+                    socket_readers.holders[bell.thread] = partial(self._return, cargo.process, bell)
 
         try:
             with quiet:
                 if not self._turns.turn.acquire(blocking=False):
                     return
                 self._act(begin)
-            if fd >= 0 and request.process is not None:
-                self._attend(reply, request.process, fd, quiet, bell)
+            if fd >= 0 and cargo.process is not None:
+                self._attend(reply, cargo.process, fd, quiet, bell)
                 fd = -1
         finally:
             socket_readers.holders.pop(threading.get_ident(), None)
-            if fd >= 0 and request.process is not None:  # It is left by an interrupt (Ctrl-C).
-                self._return(request.process, bell)
+            if fd >= 0 and cargo.process is not None:  # It is left by an interrupt (Ctrl-C).
+                self._return(cargo.process, bell)
             self._bells.append(bell)
             if self._closed:
                 self.close()

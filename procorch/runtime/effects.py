@@ -25,11 +25,12 @@ from procorch.launch.base import Launcher, Spec
 from procorch.messages import AgentResult, RequestMetrics
 from procorch.runtime import policy_call
 from procorch.runtime.asks import Switchboard
+from procorch.runtime.cargo import Cargo
 from procorch.runtime.instance_runtime import Link
 from procorch.runtime.serial_executor import SideThread
-from procorch.runtime.submit import Outgoing
 from procorch.supervision import actions, notices
 from procorch.supervision import events as ev
+from procorch.supervision.request import Request
 from procorch.supervision.states import AgentStatus, StopStage
 from procorch.telemetry import log
 from procorch.wire import environment, headers
@@ -77,7 +78,7 @@ class Performer:
         self._judge = SideThread("procorch-policy", clock)
         self._callbacks = SideThread("procorch-callbacks", clock)
         self.links: dict[int, Link] = {}
-        self.requests: dict[int, Outgoing] = {}
+        self.requests: dict[int, Request] = {}
         self.quiet: deque[Latch] = deque()
         self.now: float = clock.now()
         self.verdicts: deque[ev.PolicyAnswered] = deque()
@@ -119,11 +120,11 @@ class Performer:
 
     def abandon(self) -> None:
         """Answer whoever still waits: after a regular end nobody does."""
-        for number, request in list(self.requests.items()):
+        for request in list(self.requests.values()):
             aborted = Aborted("the orchestrator is closed")
             # After a fault of the monitor nobody can say more.
-            aborted.may_have_executed = request.process is not None
-            self._resolve(actions.Resolve(number, aborted))
+            aborted.may_have_executed = request.cargo.process is not None
+            self._resolve(actions.Resolve(request, aborted))
         for link in list(self.links.values()):
             self._finish(actions.Ended(link.key, AgentStatus.STOPPED, Aborted(agent=link.name)))
 
@@ -172,36 +173,38 @@ class Performer:
         return Spec(link.key, link.generation, link.name, headers.encode(head), body, capture)
 
     def _send(self, action: actions.Send) -> None:
-        request = self.requests[action.request]
+        request = action.request
+        cargo: Cargo = request.cargo
         link = self.links[action.key]
-        process = request.process = link.process
-        request.generation = action.generation
-        self._left_queue(request)
+        process = cargo.process = link.process
+        cargo.generation = action.generation
+        cargo.leave_mailbox()
         if not action.ahead:
             self._begun(request, link)
         remaining = request.timeout
         if request.deadline is not None:
             remaining = max(0.0, request.deadline - self.now)
-        items = request.items
+        items = cargo.items
         chunk, whole = items is not None, items is not None and items.whole
         head = headers.encode(
-            headers.RequestHead(request.text, remaining, chunk, request.stream, whole)
+            headers.RequestHead(cargo.text, remaining, chunk, cargo.stream, whole)
         )
         if process is not None:
-            process.send(Kind.REQUEST, request.id, head, request.body)
+            process.send(Kind.REQUEST, request.id, head, cargo.body)
 
     def _begin(self, action: actions.BeginAhead) -> None:
-        self._begun(self.requests[action.request], self.links[action.key])
+        self._begun(action.request, self.links[action.key])
 
-    def _begun(self, request: Outgoing, link: Link) -> None:
-        request.sent = self.now
-        request.output, request.mark = link.output, link.output.mark()
-        request.reply.begun()
+    def _begun(self, request: Request, link: Link) -> None:
+        cargo: Cargo = request.cargo
+        cargo.sent = self.now
+        cargo.output, cargo.mark = link.output, link.output.mark()
+        cargo.reply.begun()
         if self._hub.watched:
             self._hub.publish(
                 notices.RequestStarted(
-                    agent=request.agent,
-                    generation=request.generation,
+                    agent=cargo.agent,
+                    generation=cargo.generation,
                     at=self.now,
                     request=request.id,
                 )
@@ -213,57 +216,59 @@ class Performer:
             process.send(Kind.PROCEED, 0, b"", [])
 
     def _resolve(self, action: actions.Resolve) -> None:
-        request = self.requests.pop(action.request, None)
+        request = self.requests.pop(action.request.id, None)
         if request is None:
             return
-        self._left_queue(request)
+        cargo: Cargo = request.cargo
+        cargo.leave_mailbox()
         outcome = action.payload if action.payload is not None else Outcome()
         outcome.error = error = action.error
         if action.sent and error is not None:
             self._look_whether_begun(request, action.sent, error)
         outcome.withdrawn = action.payload is None and type(error) is RequestCancelled
-        if request.sent is not None and request.output is not None:
-            outcome.stdout, outcome.stderr = request.output.since(request.mark)
+        if cargo.sent is not None and cargo.output is not None:
+            outcome.stdout, outcome.stderr = cargo.output.since(cargo.mark)
             if outcome.metrics is None:
                 outcome.metrics = RequestMetrics(
-                    queued=request.sent - request.submitted,
-                    wall=self.now - request.sent,
-                    bytes_in=request.size,
-                    generation=request.generation,
+                    queued=cargo.sent - cargo.submitted,
+                    wall=self.now - cargo.sent,
+                    bytes_in=cargo.size,
+                    generation=cargo.generation,
                 )
         if error is not None and error.agent is None:
-            error.agent = request.agent
+            error.agent = cargo.agent
         if self._hub.watched:
             # Before the caller knows: who has the answer finds the event in the stream.
             self._hub.publish(
                 notices.RequestDone(
-                    agent=request.agent,
-                    generation=request.generation,
+                    agent=cargo.agent,
+                    generation=cargo.generation,
                     at=self.now,
                     request=request.id,
                     error=error,
                 )
             )
-        request.reply.settle(outcome)
+        cargo.reply.settle(outcome)
         while not self.requests and self.quiet:
             self.quiet.popleft().open()
 
     @staticmethod
-    def _look_whether_begun(request: Outgoing, sent: tuple[int, ...], error: AgentError) -> None:
+    def _look_whether_begun(request: Request, sent: tuple[int, ...], error: AgentError) -> None:
         """Complete the account of a request that is taken from a living worker.
 
         The worker is told first and looked at second. It marks a request as begun first and looks
         second whether it was told: what is not seen to have begun here will not begin.
         """
-        process = request.process
+        cargo: Cargo = request.cargo
+        process = cargo.process
         if process is None:  # It could not be started.
             return
         process.revoke(request.id)
         started, item = process.started, process.item
         if started in sent:
             error.may_have_executed = True
-            if request.items is not None:
-                request.items.begun = item if started == request.id else sys.maxsize
+            if cargo.items is not None:
+                cargo.items.begun = item if started == request.id else sys.maxsize
 
     def read_lent(self) -> None:
         """Read what callers that read for themselves have not come to read yet, because something
@@ -271,20 +276,6 @@ class Performer:
         for link in list(self.links.values()):
             if link.process is not None:
                 link.process.read()
-
-    def left_waiting(self, number: int) -> None:
-        """Nobody has taken a request that was handed in, if it still waits."""
-        request = self.requests.get(number)
-        if request is not None and request.waiting:
-            request.in_backlog = True
-            request.mailbox.backlog += 1
-
-    def _left_queue(self, request: Outgoing) -> None:
-        if request.waiting:
-            request.waiting = False
-            if request.in_backlog:
-                request.mailbox.backlog -= 1
-            request.mailbox.leave()
 
     def _ask(self, action: actions.AskPolicy) -> None:
         policy = self.links[action.key].policy

@@ -7,17 +7,17 @@ from procorch.errors.plain_data import from_plain
 from procorch.futures.reply import Outcome
 from procorch.launch.base import WorkerProcess
 from procorch.messages import RequestMetrics
-from procorch.runtime.submit import Outgoing
+from procorch.runtime.cargo import Cargo
 from procorch.supervision import events as ev
 from procorch.wire import headers
 from procorch.wire.frame import Frame, Kind
 
 
-def event_of(process: WorkerProcess, frame: Frame, request: Outgoing | None) -> ev.Event:
+def event_of(process: WorkerProcess, frame: Frame, cargo: Cargo | None) -> ev.Event:
     """The event that a frame stands for.
 
     Args:
-        request: the one that the frame answers, as far as it is still open.
+        cargo: of the request that the frame answers, as far as that is still open.
 
     Raises:
         ValueError: not a frame of a worker, or with a head that says nothing (msgspec's errors are
@@ -26,10 +26,10 @@ def event_of(process: WorkerProcess, frame: Frame, request: Outgoing | None) -> 
     spec = process.spec
     if frame.kind is Kind.REPLY:
         cost = headers.decode_reply(frame.head).cost
-        return _replied(process, frame, request, cost, None)
+        return _replied(process, frame, cargo, cost, None)
     if frame.kind is Kind.ERROR:
         head = headers.decode_error(frame.head)
-        return _replied(process, frame, request, head.cost, from_plain(head.error))
+        return _replied(process, frame, cargo, head.cost, from_plain(head.error))
     if frame.kind is Kind.READY:
         return ev.Ready(spec.key, spec.generation)
     if frame.kind is Kind.BYE:
@@ -43,19 +43,19 @@ def event_of(process: WorkerProcess, frame: Frame, request: Outgoing | None) -> 
 def _replied(
     process: WorkerProcess,
     frame: Frame,
-    request: Outgoing | None,
+    cargo: Cargo | None,
     cost: headers.Cost | None,
     error: AgentError | None,
 ) -> ev.Replied:
     metrics = None
-    if cost is not None and request is not None:
+    if cost is not None and cargo is not None:
         metrics = RequestMetrics(
-            queued=(request.sent or request.submitted) - request.submitted,
+            queued=(cargo.sent or cargo.submitted) - cargo.submitted,
             wall=cost.wall,
             cpu_user=cost.cpu_user,
             cpu_system=cost.cpu_system,
             peak_rss=cost.peak_rss,
-            bytes_in=request.size,
+            bytes_in=cargo.size,
             bytes_out=len(frame.body),
             generation=process.spec.generation,
             pid=0 if process.where is None else process.where.pid,

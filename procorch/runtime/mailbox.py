@@ -22,10 +22,6 @@ class Mailbox:
     Args:
         key: the mailbox's number.
         capacity: requests that may wait.
-
-    Attributes:
-        backlog: how many of them the machine has, and nobody to give them to; counted by whoever
-            has the turn.
     """
 
     def __init__(self, key: int, capacity: int) -> None:
@@ -35,7 +31,6 @@ class Mailbox:
         self._senders: deque[Latch] = deque()
         self._members = 0
         self._closed = False
-        self.backlog = 0
 
     def __len__(self) -> int:
         return len(self._taken)

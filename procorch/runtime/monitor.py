@@ -36,9 +36,9 @@ from procorch.runtime.loop import Loop
 from procorch.runtime.output import Echo
 from procorch.runtime.reports import Reports
 from procorch.runtime.sampler import Sampler
-from procorch.runtime.submit import Outgoing
 from procorch.supervision import events as ev
 from procorch.supervision.machine import Machine
+from procorch.supervision.request import Request, RequestState
 from procorch.supervision.throttle import Pause
 from procorch.wire.frame import Kind
 
@@ -174,13 +174,12 @@ class Monitor:
         a = self._machine.instance(link.key)
         if a is None:
             return link.status.name, *link.last, None
-        inflight = a.process.inflight[
-            :1
-        ]  # one step of Python's: the list may become empty meanwhile
+        # One step of Python's: the list may become empty meanwhile.
+        inflight = a.process.inflight[:1]
         state = a.state
         if state == "READY" and self.pause(link) is not None:
             state = "PAUSED"
-        return state, a.limits.total, a.last_exit, inflight[0] if inflight else None
+        return state, a.limits.total, a.last_exit, inflight[0].id if inflight else None
 
     def pause(self, link: Link) -> Pause | None:
         """What a throttled service holds the queue of an instance back for; any thread."""
@@ -208,25 +207,25 @@ class Monitor:
         self._disowned = self._over = True
         self._loop.disown()
         for request in self._performer.requests.values():
-            if isinstance(request.reply, Reply):
-                request.reply.disown()
+            if isinstance(request.cargo.reply, Reply):
+                request.cargo.reply.disown()
 
-    def submit(self, request: Outgoing) -> None:
+    def submit(self, request: Request) -> None:
         """Hand in a request that has entered its mailbox.
 
         Where others wait before it nobody needs to wake for it: the turn in which one of those gets
-        its worker finds it. It is posted first and the backlog is looked at second; that turn makes
-        the backlog smaller first, and looks at the inbox when it ends. A deadline has to be known
-        at once.
+        its worker finds it. It is posted first, and the number of those that wait is looked at
+        second; that turn makes the number smaller first, and looks at the inbox when it ends. A
+        deadline has to be known at once.
         """
         self._performer.requests[request.id] = request
-        self._loop.post_quietly(request.event())
-        if not request.mailbox.backlog or request.deadline is not None:
+        self._loop.post_quietly(ev.Submit(request))
+        if not self._machine.waiting(request.mailbox) or request.deadline is not None:
             self._loop.rouse()
         if self._over:
             self._refuse()
 
-    def call(self, request: Outgoing, reply: Reply[Any]) -> None:
+    def call(self, request: Request, reply: Reply[Any]) -> None:
         """Hand in a request whose caller is going to wait for its outcome, and wait here as long as
         it saves a change of threads."""
         self._performer.requests[request.id] = request
@@ -234,8 +233,8 @@ class Monitor:
             if not self._over:
                 self._direct.call(request, reply)
         finally:
-            if not request.handed_in:
-                self.post(request.event())
+            if request.state is RequestState.NEW:
+                self.post(ev.Submit(request))
 
     def drop(self, request: int) -> None:
         """The caller does not want the request any more."""
@@ -328,8 +327,6 @@ class Monitor:
                 continue
             self._closing = self._closing or type(event) is ev.Close
             self._step(event)
-            if type(event) is ev.Submit:
-                self._performer.left_waiting(event.request)
 
     def _tick(self) -> None:
         if self._fault is not None:

@@ -8,6 +8,7 @@ from procorch.errors import AgentError, ProtocolError
 from procorch.futures.stream import StreamReply
 from procorch.launch.base import Cause, ExitInfo, Launcher, Stream, Where, WorkerProcess
 from procorch.runtime.asks import Switchboard
+from procorch.runtime.cargo import Cargo
 from procorch.runtime.effects import Performer, no_process
 from procorch.runtime.frame_events import event_of
 from procorch.runtime.output import Echo
@@ -71,25 +72,30 @@ class Reports:
             if frame.kind is Kind.DELTA:
                 self._piece(process, frame)
                 return
-            event = event_of(process, frame, self._requests.get(frame.request))
+            event = event_of(process, frame, self._cargo(frame.request))
         except ValueError as error:
             name = process.spec.name
             self.on_broken(process, ProtocolError(f"agent {name!r}: bad frame: {error}"))
         else:
             self._step(event)
 
+    def _cargo(self, number: int) -> Cargo | None:
+        """What belongs to a request; None: it has its outcome."""
+        request = self._requests.get(number)
+        return None if request is None else request.cargo
+
     def _part(self, frame: Frame) -> None:
-        request = self._requests.get(frame.request)
-        if request is not None:  # else it was cancelled
-            if request.items is None:
+        cargo = self._cargo(frame.request)
+        if cargo is not None:  # else it was cancelled
+            if cargo.items is None:
                 raise ValueError(f"a part of request {frame.request}, which is no chunk")
-            request.items.parts.append(frame.body)
+            cargo.items.parts.append(frame.body)
 
     def _piece(self, process: WorkerProcess, frame: Frame) -> None:
         """A piece of an answer goes to who reads it; it decides nothing."""
         number = headers.decode_delta(frame.head).confirm
-        request = self._requests.get(frame.request)
-        reply = None if request is None or request.process is not process else request.reply
+        cargo = self._cargo(frame.request)
+        reply = None if cargo is None or cargo.process is not process else cargo.reply
         if isinstance(reply, StreamReply):
             reply.arrive(process, bytes(unpack(frame.body)), number)
         elif number:
@@ -114,7 +120,7 @@ class Reports:
         link = self._links.get(spec.key)
         self._sampler.forget(spec.key)
         self._asks.process_ended(spec.key)
-        hit = self._requests.get(exit.started)
+        hit = self._cargo(exit.started)
         if hit is not None and hit.items is not None:
             hit.items.begun = exit.item
         if exit.cause is Cause.START_FAILED:

@@ -6,24 +6,21 @@ import contextlib
 import itertools
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 from procorch.clock import Clock
 from procorch.errors import AgentError, MailboxFull, MessageTooLarge, RequestTimeout
 from procorch.futures import socket_readers
-from procorch.futures.chunk import ChunkReply, Items
+from procorch.futures.chunk import ChunkReply
 from procorch.futures.reply import Outcome, Reply, Run
 from procorch.futures.stream import StreamReply
-from procorch.launch.base import WorkerProcess
+from procorch.runtime.cargo import Cargo
 from procorch.runtime.instance_runtime import Link
-from procorch.runtime.mailbox import Mailbox
-from procorch.runtime.output import Output
-from procorch.supervision import events as ev
+from procorch.supervision.request import Request
 from procorch.wire import codec
 from procorch.wire.item_list import Several
-from procorch.wire.payload import Buffer, Parts, pack
+from procorch.wire.payload import Buffer, pack
 
 _Reply = TypeVar("_Reply", bound=Reply[Any])
 
@@ -47,74 +44,6 @@ def next_number() -> int:
     return next(_numbers)
 
 
-class Settles(Protocol):
-    """Who waits for an outcome."""
-
-    def begun(self) -> None:
-        """A worker has it; called on the monitor thread, once for each worker."""
-        ...
-
-    def settle(self, outcome: Outcome) -> None:
-        """Here it is; called once, on the monitor thread."""
-        ...
-
-
-@dataclass(slots=True, eq=False)
-class Outgoing:
-    """One request on its way: what is to be written, and who waits for the answer.
-
-    Args:
-        agent: name of the agent it is for.
-        text: the body is a string to be delivered as a user message.
-        stream: pieces of the answer are wanted as they come.
-        submitted: when, monotonic seconds; ``deadline`` on the same clock.
-        timeout: seconds allowed; without a ``deadline`` they count from the dispatch.
-        sent: when it was written to ``process``, ``generation`` the generation of that (0: none
-            yet).
-        output: what that worker's agent writes; ``mark``: how much of it was there before.
-        waiting: it holds a place in its mailbox.
-        handed_in: the machine knows of it by the caller's own hand.
-        items: of a chunk, what the monitor sees of it besides its end.
-    """
-
-    id: int
-    agent: str
-    mailbox: Mailbox
-    reply: Settles
-    text: bool
-    body: Parts = field(repr=False)
-    size: int
-    submitted: float
-    timeout: float | None = None
-    deadline: float | None = None
-    stream: bool = False
-    retries: int = 0
-    allowed_failures: int = 0
-    sent: float | None = None
-    process: WorkerProcess | None = None
-    generation: int = 0
-    output: Output | None = None
-    mark: tuple[int, int] = (0, 0)
-    waiting: bool = True
-    in_backlog: bool = False
-    handed_in: bool = False
-    priority: int = 0
-    items: Items | None = None
-
-    def event(self) -> ev.Submit:
-        """What the machine is told of it."""
-        return ev.Submit(
-            self.mailbox.key,
-            self.id,
-            self.deadline,
-            self.timeout,
-            self.retries,
-            self.allowed_failures,
-            self.priority,
-            self.items is None and not self.stream,
-        )
-
-
 class Entrance:
     """How requests get into one agent's mailbox.
 
@@ -131,8 +60,8 @@ class Entrance:
         self,
         link: Link,
         limit: int,
-        accept: Callable[[Outgoing], None],
-        call: Callable[[Outgoing, Reply[Any]], None],
+        accept: Callable[[Request], None],
+        call: Callable[[Request, Reply[Any]], None],
         drop: Callable[[int], None],
         run: Run,
         clock: Clock,
@@ -254,42 +183,40 @@ class Entrance:
         number = next_number()
         reply = kind(number, self._link.name, self._drop, self._run, self._clock)
         items = reply.items if isinstance(reply, ChunkReply) else None
-        request = Outgoing(
-            id=number,
-            agent=self._link.name,
-            mailbox=self._link.mailbox,
-            reply=reply,
-            text=text,
-            body=body,
-            size=size,
-            submitted=now,
-            timeout=timeout,
-            deadline=None if patience is None else now + patience,
-            stream=isinstance(reply, StreamReply),
-            retries=retries,
-            allowed_failures=settings.allowed_failures,
-            priority=priority,
-            items=items,
+        mailbox, stream = self._link.mailbox, isinstance(reply, StreamReply)
+        cargo = Cargo(
+            self._link.name, mailbox, reply, text, body, size, now, stream=stream, items=items
+        )
+        request = Request(
+            number,
+            mailbox.key,
+            timeout,
+            None if patience is None else now + patience,
+            retries,
+            settings.allowed_failures,
+            priority,
+            repeatable=items is None and not stream,
+            cargo=cargo,
         )
         if not wait:
             patience = 0.0
         limited = not (wait and _on_event_loop())
         if limited and wait:
-            if not request.mailbox.has_place():
+            if not mailbox.has_place():
                 socket_readers.give_back()
-            patience = self._clock.attend(request.mailbox.has_place, patience)
-        if request.mailbox.enter(patience, wait=limited):
+            patience = self._clock.attend(mailbox.has_place, patience)
+        if mailbox.enter(patience, wait=limited):
             try:
-                request.body = pack(body) if items is None else body
+                cargo.body = pack(body) if items is None else body
             except BaseException:  # Ctrl-C
-                request.mailbox.leave()
+                mailbox.leave()
                 raise
             if attend:
                 self._call(request, reply)
             else:
                 self._accept(request)
         elif not wait:
-            raise MailboxFull(agent=self._link.name, capacity=request.mailbox.capacity)
+            raise MailboxFull(agent=self._link.name, capacity=mailbox.capacity)
         else:
             overdue = RequestTimeout(agent=self._link.name, timeout=timeout, request=number)
             reply.settle(Outcome(error=overdue))

@@ -8,6 +8,7 @@ from msgspec import Struct
 
 from procorch.errors import AgentError
 from procorch.supervision.notices import Notice
+from procorch.supervision.request import Request
 from procorch.supervision.states import AgentStatus, StopStage
 
 
@@ -23,7 +24,7 @@ class Send(Struct, frozen=True):
 
     key: int
     generation: int
-    request: int
+    request: Request
     ahead: bool = False
 
 
@@ -31,7 +32,7 @@ class BeginAhead(Struct, frozen=True):
     """The worker goes on with a request that was sent ahead."""
 
     key: int
-    request: int
+    request: Request
 
 
 class Proceed(Struct, frozen=True):
@@ -50,7 +51,7 @@ class Resolve(Struct, frozen=True):
             one that it began is one of these; then the ``error`` is to say so.
     """
 
-    request: int
+    request: Request
     error: AgentError | None = None
     payload: Any = None
     sent: tuple[int, ...] = ()

@@ -17,8 +17,9 @@ from procorch.errors import Aborted, AgentError
 from procorch.supervision import actions, tree
 from procorch.supervision import events as ev
 from procorch.supervision.instance import Instance, Pending
-from procorch.supervision.ledger import Ledger, Request
+from procorch.supervision.ledger import Ledger
 from procorch.supervision.notices import Notice
+from procorch.supervision.request import Request
 from procorch.supervision.states import AgentStatus, Phase, StopStage
 from procorch.supervision.timers import Timers
 
@@ -109,20 +110,19 @@ class Core:
         waiting = self.ledger.waiting(a.mailbox)
         self.end(a, AgentStatus.STOPPED, Aborted(agent=a.name) if waiting else None)
 
-    def resolve(self, request: int, error: AgentError | None, payload: object = None) -> bool:
+    def resolve(self, request: Request, error: AgentError | None, payload: object = None) -> bool:
         """Fix the outcome of a request; False when it was fixed before.
 
         An ``error`` says whether the request may have executed: by what is known of the workers
         that died of it and, where one has it now, by what that one has begun (`Resolve`).
         """
-        self.timers.disarm((Due.REQUEST, request))
-        asked = self.ledger.requests.get(request)
+        self.timers.disarm((Due.REQUEST, request.id))
         sent: tuple[int, ...] = ()
-        if error is not None and asked is not None:
-            a = None if asked.worker is None else self.instances.get(asked.worker)
+        if error is not None and request.is_open:
+            a = None if request.worker is None else self.instances.get(request.worker)
             if payload is None and a is not None and a.process.alive:
                 sent = a.process.sent_since(request)
-            if asked.executed:
+            if request.executed:
                 error.may_have_executed = True
         return self.ledger.resolve(request, self.out, error, payload, sent)
 
@@ -187,8 +187,9 @@ class Core:
         What was ahead had begun where the reply to the one before it could not be read.
         """
         a.process.alive = False
-        while a.process.ahead and (exit.lost or exit.started in a.process.ahead):
-            a.process.inflight.append(a.process.ahead.popleft())
+        ahead = a.process.ahead
+        while ahead and (exit.lost or any(each.id == exit.started for each in ahead)):
+            a.process.inflight.append(ahead.popleft())
         a.last_exit = exit.describe()
         self.left_starting(a)
         for due in (Due.STOP_STAGE, Due.HEARTBEAT, Due.AGE):
@@ -198,8 +199,7 @@ class Core:
 
     def return_ahead(self, a: Instance) -> None:
         """What was sent ahead has not begun: it waits again, before all others."""
-        known = self.ledger.requests
-        waiting = [known[number] for number in a.process.ahead if number in known]
+        waiting = [request for request in a.process.ahead if request.is_open]
         a.process.ahead.clear()
         for request in reversed(waiting):
             self.put_back(request)
@@ -212,9 +212,8 @@ class Core:
 
     def take_inflight(self, a: Instance) -> list[Request]:
         """The open requests of the current process, which are no longer its own."""
-        numbers, a.process.inflight = a.process.inflight, []
-        known = self.ledger.requests
-        return [known[number] for number in numbers if number in known]
+        taken, a.process.inflight = a.process.inflight, []
+        return [request for request in taken if request.is_open]
 
     def tell(self, a: Instance, notice: type[Notice], **fields: Any) -> None:
         """Tell whoever watches ``a`` (N18)."""

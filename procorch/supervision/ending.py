@@ -15,8 +15,8 @@ from procorch.supervision import actions, groups, notices, tree
 from procorch.supervision import events as ev
 from procorch.supervision.core import Core, Due
 from procorch.supervision.instance import Instance
-from procorch.supervision.ledger import Request
 from procorch.supervision.process import Course
+from procorch.supervision.request import Request
 from procorch.supervision.states import AgentStatus, Phase, StopStage
 
 _ENDED = (Phase.STOPPING, Phase.DONE)
@@ -112,14 +112,12 @@ def abort(core: Core, a: Instance) -> None:
         out_of_grace(core, a, None)
         return
     a.aborted = True
-    for number in core.ledger.empty(a.mailbox):
-        core.resolve(number, Aborted(agent=a.name))
-    for number in a.process.inflight:
-        core.resolve(number, Aborted(agent=a.name))
+    for request in [*core.ledger.empty(a.mailbox), *a.process.inflight]:
+        core.resolve(request, Aborted(agent=a.name))
     _abort_ahead(core, a)
     if a.process.inflight and a.process.stage is None:
         a.process.stopped_for_request = True
-        a.process.target = a.process.inflight[0]
+        a.process.target = a.process.inflight[0].id
         core.stop_process(a, StopStage.COOPERATE)
     core.enter(a, Phase.READY)
 
@@ -146,20 +144,20 @@ def leave(core: Core, a: Instance) -> None:
         if a.pending.request is not None:
             core.resolve(a.pending.request, a.pending.error, a.pending.payload)
         a.pending = None
-    aborted = [number for number in a.process.inflight if number in core.ledger.requests]
-    for number in aborted:
+    aborted = [request for request in a.process.inflight if request.is_open]
+    for request in aborted:
         # A copy: what may have executed is the request and not the agent, which has the error too.
         crashed = isinstance(error, AgentCrashed)
-        core.resolve(number, copy(error) if crashed else Aborted(agent=a.name))
-        a.process.target = number
+        core.resolve(request, copy(error) if crashed else Aborted(agent=a.name))
+        a.process.target = request.id
     if a.process.held:
         core.return_ahead(a)  # It waits for our word, which it will not get.
     _abort_ahead(core, a)
     a.process.inflight = []
     a.process.ahead.clear()
     if core.ledger.leave(a.mailbox, a.key):
-        for number in core.ledger.empty(a.mailbox):
-            core.resolve(number, _left_behind(core, a, core.ledger.requests[number]))
+        for request in core.ledger.empty(a.mailbox):
+            core.resolve(request, _left_behind(core, a, request))
         core.ledger.drop(a.mailbox)
         core.timers.disarm((Due.FLOW, a.mailbox))
     else:
@@ -180,8 +178,8 @@ def leave(core: Core, a: Instance) -> None:
 
 
 def _abort_ahead(core: Core, a: Instance) -> None:
-    for number in a.process.ahead:
-        core.resolve(number, Aborted(agent=a.name))
+    for request in a.process.ahead:
+        core.resolve(request, Aborted(agent=a.name))
 
 
 def _left_behind(core: Core, a: Instance, request: Request) -> AgentError:

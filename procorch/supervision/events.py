@@ -13,6 +13,7 @@ from msgspec import Struct
 
 from procorch.errors import AgentError
 from procorch.supervision.policy import SupervisorAction
+from procorch.supervision.request import Request
 from procorch.supervision.settings import AgentSettings
 
 
@@ -71,24 +72,9 @@ class Spawn(Struct, frozen=True):
 
 
 class Submit(Struct, frozen=True):
-    """A request was accepted.
+    """A request was accepted."""
 
-    Args:
-        deadline: on the machine's clock; None: ``timeout`` counts from the dispatch.
-        timeout: seconds allowed; None: no limit.
-        retries, allowed_failures: see `AgentSettings`.
-        priority: of those that wait the highest goes first.
-        repeatable: nothing shows of an attempt, so it may be tried again when throttled (N23).
-    """
-
-    mailbox: int
-    request: int
-    deadline: float | None = None
-    timeout: float | None = None
-    retries: int = 0
-    allowed_failures: int = 2
-    priority: int = 0
-    repeatable: bool = True
+    request: Request
 
 
 class SetWidth(Struct, frozen=True):

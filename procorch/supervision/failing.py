@@ -18,10 +18,10 @@ from procorch.supervision import actions, holding, notices, tree
 from procorch.supervision import events as ev
 from procorch.supervision.core import Core, Due
 from procorch.supervision.instance import Instance, Pending
-from procorch.supervision.ledger import Request
 from procorch.supervision.policy import SupervisorAction
 from procorch.supervision.process import Course
 from procorch.supervision.replacing import death, replace, tell_hung
+from procorch.supervision.request import Request
 from procorch.supervision.restarts import Exit, Retry, Verdict, decide, retry
 from procorch.supervision.states import AgentStatus, Phase, StopStage
 
@@ -43,7 +43,7 @@ def exited(core: Core, a: Instance, event: ev.Exited) -> None:
     for number, other in enumerate(lost[1:], 2):  # the reply to the one before it was unreadable
         charged = _charge(core, other, death(a, event.exit, other, lost[number:]))
         if charged.request is not None:
-            core.resolve(other.id, charged.answer or charged.error)
+            core.resolve(other, charged.answer or charged.error)
     if lost:
         holding.ended(core, a)
     if not lost and _in_order(a, event.exit):
@@ -127,7 +127,7 @@ def _charge(core: Core, request: Request | None, error: AgentCrashed) -> Pending
     """Who gets the error of a death: the caller, or nobody yet because the request is retried."""
     if request is None:
         return Pending(None, error)
-    request.deaths.append(error)
+    request.deaths += (error,)
     deaths = len(request.deaths)
     match retry(
         attempts=deaths,
@@ -136,13 +136,11 @@ def _charge(core: Core, request: Request | None, error: AgentCrashed) -> Pending
         allowed_failures=request.allowed_failures,
     ):
         case Retry.POISON:
-            poison = PoisonRequest(
-                agent=error.agent, request=request.id, deaths=tuple(request.deaths)
-            )
-            return Pending(request.id, error, answer=poison, charged=True)
+            poison = PoisonRequest(agent=error.agent, request=request.id, deaths=request.deaths)
+            return Pending(request, error, answer=poison, charged=True)
         case Retry.GIVE_UP:
-            return Pending(request.id, error, charged=True)
-    if request.from_dispatch:
+            return Pending(request, error, charged=True)
+    if request.deadline is None:
         core.timers.disarm((Due.REQUEST, request.id))
     core.put_back(request)
     return Pending(None, error, charged=True)

@@ -13,7 +13,7 @@ from procorch.supervision import events as ev
 from procorch.supervision import notices
 from procorch.supervision.core import Core, Due
 from procorch.supervision.instance import Instance
-from procorch.supervision.ledger import Request
+from procorch.supervision.request import Request
 from procorch.supervision.throttle import FlowControl, is_throttled
 
 
@@ -84,9 +84,10 @@ def answered(core: Core, a: Instance, event: ev.Replied) -> bool:
             asked=event.error.retry_after,
             error=event.error,
         )
-    request = core.ledger.requests.get(event.request)
+    request = a.process.works_on(event.request)
     return (
         request is not None
+        and request.is_open
         and a.process.stage is None
         and _again(core, request, flow.throttle.retries)
     )
@@ -97,7 +98,7 @@ def _again(core: Core, request: Request, most: int) -> bool:
     if not request.repeatable or request.throttled >= most:
         return False
     request.throttled += 1
-    if request.from_dispatch:
+    if request.deadline is None:
         core.timers.disarm((Due.REQUEST, request.id))
     core.put_back(request)
     return True

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from procorch.errors import AgentError
 from procorch.supervision.process import Process
+from procorch.supervision.request import Request
 from procorch.supervision.restarts import RestartLimits, Window
 from procorch.supervision.settings import AgentSettings
 from procorch.supervision.states import AgentStatus, Phase
@@ -21,7 +22,7 @@ class Pending(NamedTuple):
         charged: it is the request's fault, whatever became of the request.
     """
 
-    request: int | None
+    request: Request | None
     error: AgentError
     payload: object = None
     answer: AgentError | None = None

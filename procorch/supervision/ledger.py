@@ -10,66 +10,34 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass, field
 
-from procorch.errors import AgentCrashed, AgentError
+from procorch.errors import AgentError
 from procorch.supervision.actions import Action, Resolve
+from procorch.supervision.request import Request, RequestState
 from procorch.supervision.throttle import FlowControl
 
 
 @dataclass(slots=True)
-class Request:
-    """One accepted request; ``worker`` is the instance it was sent to, None while it waits.
-
-    Args:
-        from_dispatch: its ``timeout`` counts from there and not from its acceptance.
-        priority: of those that wait the highest goes first; equals in order of acceptance.
-        retries: how often it may be tried again after its worker died.
-        deaths: the workers it has killed; more than ``allowed_failures`` make it poison (N3).
-        repeatable: its caller has seen nothing of an attempt that was throttled.
-        throttled: how often it was (N23).
-    """
-
-    id: int
-    mailbox: int
-    timeout: float | None = None
-    from_dispatch: bool = False
-    priority: int = 0
-    retries: int = 0
-    allowed_failures: int = 0
-    deaths: list[AgentCrashed] = field(default_factory=list)
-    repeatable: bool = True
-    throttled: int = 0
-    worker: int | None = None
-
-    @property
-    def executed(self) -> bool:
-        """Whether one of those workers had begun it, or one was throttled with it."""
-        return self.throttled > 0 or any(death.may_have_executed for death in self.deaths)
-
-
-@dataclass(slots=True)
 class Mailbox:
-    """A queue of request ids and the instances that take from it, in the order in which the idle
-    ones are asked.
+    """A queue of requests and the instances that take from it, in the order in which the idle ones
+    are asked.
 
     Args:
-        lanes: one queue for each priority in use, the highest first.
+        lanes: one queue for each priority in use, the highest first; some of the requests in it may
+            have been resolved.
+        waiting: how many requests wait; other threads may read it.
         width: how many members may be busy at once; None: all. With more members than that, those
             that are idle are warm spares.
         flow: holds requests back for a rate, or for a service that asks for a pause (N23).
     """
 
-    lanes: dict[int, deque[int]] = field(default_factory=dict)
+    lanes: dict[int, deque[Request]] = field(default_factory=dict)
+    waiting: int = 0
     members: list[int] = field(default_factory=list)
     closed: bool = False
     width: int | None = None
     flow: FlowControl | None = None
 
-    @property
-    def queue(self) -> list[int]:
-        """All that wait, in their order; some may have been resolved."""
-        return [number for lane in self.lanes.values() for number in lane]
-
-    def lane(self, priority: int) -> deque[int]:
+    def lane(self, priority: int) -> deque[Request]:
         """The queue of a priority, made where it is new."""
         lane = self.lanes.get(priority)
         if lane is None:
@@ -113,58 +81,69 @@ class Ledger:
         if box is None or box.closed:
             return False
         self.requests[request.id] = request
-        box.lane(request.priority).append(request.id)
+        request.state = RequestState.QUEUED
+        box.waiting += 1
+        box.lane(request.priority).append(request)
         return True
 
     def take(self, mailbox: int, worker: int) -> Request | None:
-        """The next waiting request, now under way at ``worker``; None when none waits."""
+        """The next waiting request, now at ``worker``; None when none waits."""
         lane = self._first(mailbox)
         if lane is None:
             return None
-        request = self.requests[lane.popleft()]
+        request = lane.popleft()
+        request.state = RequestState.SENT
         request.worker = worker
+        self.boxes[mailbox].waiting -= 1
         return request
 
     def put_back(self, request: Request) -> None:
         """The request waits again, before all others of its priority (N3)."""
+        box = self.boxes[request.mailbox]
+        request.state = RequestState.QUEUED
         request.worker = None
-        self.boxes[request.mailbox].lane(request.priority).appendleft(request.id)
+        box.waiting += 1
+        box.lane(request.priority).appendleft(request)
 
     def waiting(self, mailbox: int) -> bool:
         """Whether an open request waits in the queue."""
-        return self._first(mailbox) is not None
+        return self.boxes[mailbox].waiting > 0
 
-    def _first(self, mailbox: int) -> deque[int] | None:
+    def _first(self, mailbox: int) -> deque[Request] | None:
         """The lane whose first request is open and the next one; None when none waits."""
         box = self.boxes[mailbox]
-        for priority, lane in box.lanes.items():
-            while lane and lane[0] not in self.requests:
+        if not box.waiting:
+            return None
+        for priority, lane in tuple(box.lanes.items()):
+            while lane and not lane[0].is_open:
                 lane.popleft()
             if lane:
                 return lane
             if len(box.lanes) > 1:
                 del box.lanes[priority]
-                return self._first(mailbox)
         return None
 
     def resolve(
         self,
-        request: int,
+        request: Request,
         out: list[Action],
         error: AgentError | None,
         payload: object = None,
         sent: tuple[int, ...] = (),
     ) -> bool:
         """Fix the outcome; False when it was fixed before (the earlier one stands)."""
-        if self.requests.pop(request, None) is None:
+        if self.requests.pop(request.id, None) is None:
             return False
+        if request.state is RequestState.QUEUED:
+            self.boxes[request.mailbox].waiting -= 1
+        request.state = RequestState.RESOLVED
         out.append(Resolve(request, error, payload, sent))
         return True
 
-    def empty(self, mailbox: int) -> list[int]:
+    def empty(self, mailbox: int) -> list[Request]:
         """Take out everything that waits."""
         box = self.boxes[mailbox]
-        waiting = [rid for rid in box.queue if rid in self.requests]
+        waiting = [request for lane in box.lanes.values() for request in lane if request.is_open]
         box.lanes.clear()
         return waiting
 

@@ -231,6 +231,11 @@ class Machine:
         """An instance for reading; None once it has ended."""
         return self._core.instances.get(key)
 
+    def waiting(self, mailbox: int) -> int:
+        """How many requests wait in a mailbox; for any thread."""
+        box = self._core.ledger.boxes.get(mailbox)
+        return 0 if box is None else box.waiting
+
     def flow(self, mailbox: int) -> FlowControl | None:
         """What holds back the requests of a mailbox, for reading."""
         box = self._core.ledger.boxes.get(mailbox)

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 
 from procorch.errors import AgentError, AgentHung
+from procorch.supervision.request import Request
 from procorch.supervision.states import StopStage
 
 
@@ -42,7 +43,7 @@ class Process:
         alive: it was launched and has not been seen to end.
         course: what it does next.
         ready_at: when its agent was ready.
-        inflight: the request that it works on, if there is one.
+        inflight: the request that it works on, if there is one; it may have been resolved.
         ahead: requests written to it that it will go on with, in that order (``prefetch``); some
             may have been resolved.
         held: it answered with an error and waits for our word before it goes on with those.
@@ -61,8 +62,8 @@ class Process:
     alive: bool = False
     course: Course = Course.SERVING
     ready_at: float | None = None
-    inflight: list[int] = field(default_factory=list)
-    ahead: deque[int] = field(default_factory=deque)
+    inflight: list[Request] = field(default_factory=list)
+    ahead: deque[Request] = field(default_factory=deque)
     held: bool = False
     served: int = 0
     heartbeat: tuple[int, float] | None = None
@@ -99,10 +100,20 @@ class Process:
         if self.course is Course.RENEWING:
             self.course = Course.SERVING
 
-    def sent_since(self, request: int) -> tuple[int, ...]:
-        """``request`` and what was written after it; nothing if it has not been written."""
-        given = (*self.inflight, *self.ahead)
-        return given[given.index(request) :] if request in given else ()
+    def works_on(self, number: int) -> Request | None:
+        """The request of that number, if it is the one that it works on."""
+        for request in self.inflight:
+            if request.id == number:
+                return request
+        return None
+
+    def sent_since(self, request: Request) -> tuple[int, ...]:
+        """The numbers of ``request`` and of what was written after it; nothing if it has not been
+        written."""
+        given = [*self.inflight, *self.ahead]
+        if request not in given:
+            return ()
+        return tuple(each.id for each in given[given.index(request) :])
 
     def limit(self, most: int) -> int:
         """A limit after which it is replaced, less its margin."""

@@ -10,7 +10,7 @@ from procorch.supervision import events as ev
 from procorch.supervision import groups, notices, tree
 from procorch.supervision.core import Core, Due
 from procorch.supervision.instance import Instance
-from procorch.supervision.ledger import Request
+from procorch.supervision.request import Request
 from procorch.supervision.states import Phase, StopStage
 
 
@@ -90,7 +90,7 @@ def retired(core: Core, a: Instance, event: ev.Exited) -> None:
     for number, request in enumerate(lost, 1):
         error = death(a, event.exit, request, lost[number:])
         error.cause = a.cycle.blame if a.cycle is not None else None
-        core.resolve(request.id, error)
+        core.resolve(request, error)
     core.enter(a, Phase.RETIRING)
     if a.cycle is not None:
         groups.advance(core, a.cycle)

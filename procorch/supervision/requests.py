@@ -15,8 +15,8 @@ from procorch.supervision import actions, holding, tree
 from procorch.supervision import events as ev
 from procorch.supervision.core import Core, Due
 from procorch.supervision.instance import Instance, Pending
-from procorch.supervision.ledger import Request
 from procorch.supervision.process import Course
+from procorch.supervision.request import Request, RequestState
 from procorch.supervision.states import Phase, StopStage
 
 BLAMELESS = (SerializationError, MessageTooLarge)
@@ -25,22 +25,14 @@ BLAMELESS = (SerializationError, MessageTooLarge)
 
 def submit(core: Core, event: ev.Submit) -> None:
     """Queue a request and hand it to an idle instance if there is one."""
-    request = Request(
-        event.request,
-        event.mailbox,
-        event.timeout,
-        from_dispatch=event.deadline is None,
-        priority=event.priority,
-        retries=event.retries,
-        allowed_failures=event.allowed_failures,
-        repeatable=event.repeatable,
-    )
+    request = event.request
     if not core.ledger.accept(request):
-        core.out.append(actions.Resolve(event.request, AgentStopped("agent channel closed")))
+        request.state = RequestState.RESOLVED
+        core.out.append(actions.Resolve(request, AgentStopped("agent channel closed")))
         return
-    if event.deadline is not None:
-        core.timers.arm((Due.REQUEST, event.request), event.deadline)
-    wake(core, event.mailbox)
+    if request.deadline is not None:
+        core.timers.arm((Due.REQUEST, request.id), request.deadline)
+    wake(core, request.mailbox)
 
 
 def set_width(core: Core, event: ev.SetWidth) -> None:
@@ -102,7 +94,7 @@ def advance(core: Core, a: Instance) -> None:
             break
         if _is_late(core, request):
             request.worker = None
-            core.resolve(request.id, _too_late(core, request))
+            core.resolve(request, _too_late(core, request))
         else:
             _dispatch(core, a, request)
     done = not a.process.inflight and not holding.held_back(core, a)
@@ -118,32 +110,32 @@ def _next(core: Core, a: Instance) -> Request | None:
 
 
 def _has_ahead(core: Core, a: Instance) -> bool:
-    return any(number in core.ledger.requests for number in a.process.ahead)
+    return any(request.is_open for request in a.process.ahead)
 
 
 def _dispatch(core: Core, a: Instance, request: Request) -> None:
     holding.sent(core, a)
-    core.out.append(actions.Send(a.key, a.generation, request.id, bool(a.process.inflight)))
+    core.out.append(actions.Send(a.key, a.generation, request, bool(a.process.inflight)))
     if a.process.inflight:
-        a.process.ahead.append(request.id)
+        a.process.ahead.append(request)
     else:
-        a.process.inflight.append(request.id)
+        a.process.inflight.append(request)
         _begun(core, a, request)
 
 
 def _begun(core: Core, a: Instance, request: Request) -> None:
-    if request.from_dispatch and request.timeout is not None:
+    if request.deadline is None and request.timeout is not None:
         core.timers.arm((Due.REQUEST, request.id), core.now + request.timeout)
     if a.settings.heartbeat_timeout is not None:
         a.process.heartbeat = (-1, core.now)
         core.timers.arm((Due.HEARTBEAT, a.key), core.now + a.settings.heartbeat_timeout / 4)
 
 
-def _answered(core: Core, a: Instance, event: ev.Replied) -> None:
+def _answered(core: Core, a: Instance, request: Request, error: AgentError | None) -> None:
     """The process has done with a request; after a success it goes on to the next by itself, if
     its agent has not finished."""
-    a.process.inflight.remove(event.request)
-    a.process.held = event.error is not None and a.settings.prefetch > 1
+    a.process.inflight.remove(request)
+    a.process.held = error is not None and a.settings.prefetch > 1
     if not a.process.held and not a.process.course.leaves:
         _go_on(core, a)
 
@@ -153,19 +145,19 @@ def _go_on(core: Core, a: Instance) -> None:
     it before it could see so."""
     if not a.process.ahead:
         return
-    number = a.process.ahead.popleft()
-    a.process.inflight.append(number)
-    request = core.ledger.requests.get(number)
-    if request is not None:
-        core.out.append(actions.BeginAhead(a.key, number))
+    request = a.process.ahead.popleft()
+    a.process.inflight.append(request)
+    if request.is_open:
+        core.out.append(actions.BeginAhead(a.key, request))
         _begun(core, a, request)
     else:
-        _end_request(core, a, number)
+        _end_request(core, a, request)
 
 
 def replied(core: Core, a: Instance, event: ev.Replied) -> None:
     """The worker answered: success resets the consecutive counter (seed), an error is judged."""
-    if event.request not in a.process.inflight:
+    request = a.process.works_on(event.request)
+    if request is None:
         core.stale += 1
         return
     a.process.served += 1
@@ -175,13 +167,13 @@ def replied(core: Core, a: Instance, event: ev.Replied) -> None:
         core.spare(a)  # The ladder has reached its aim, and the worker lives (N8).
     core.clear_suspicion(a)
     again = holding.answered(core, a, event)
-    _answered(core, a, event)
+    _answered(core, a, request, error)
     judged = (
         error is not None
         and not again
         and not isinstance(error, BLAMELESS)
         and a.process.stage is None
-        and event.request in core.ledger.requests
+        and request.is_open
     )
     if a.process.course.leaves:
         core.expect_exit(a)
@@ -189,13 +181,13 @@ def replied(core: Core, a: Instance, event: ev.Replied) -> None:
         a.limits.succeeded()
     elif judged:
         # A complete reply beats the deadline even while the policy thinks it over.
-        core.timers.disarm((Due.REQUEST, event.request))
+        core.timers.disarm((Due.REQUEST, request.id))
         if _worn(a, event.used):
             a.process.renew()
-        core.ask_policy(a, Pending(event.request, error, event.payload))
+        core.ask_policy(a, Pending(request, error, event.payload))
         return
     if not again:
-        core.resolve(event.request, error, event.payload)
+        core.resolve(request, error, event.payload)
     renewing = a.process.course is Course.RENEWING
     if a.process.stage is None and (renewing or _worn(a, event.used)):
         recycle(core, a)
@@ -228,11 +220,12 @@ def aged(core: Core, a: Instance, event: object) -> None:
 
 def replied_in_leaving(core: Core, a: Instance, event: ev.Replied) -> None:
     """A complete reply wins over whatever made its worker go; nobody is judged any more."""
-    if event.request in a.process.inflight:
-        _answered(core, a, event)
+    request = a.process.works_on(event.request)
+    if request is not None:
+        _answered(core, a, request, event.error)
         if event.error is None:
             a.limits.succeeded()
-        core.resolve(event.request, event.error, event.payload)
+        core.resolve(request, event.error, event.payload)
     elif event.request != a.process.target:
         core.stale += 1
     if a.process.is_stopped_for(event.request):
@@ -254,10 +247,10 @@ def overdue(core: Core, number: int) -> None:
         _drop(core, request, _too_late(core, request))
 
 
-def _end_request(core: Core, a: Instance, number: int) -> None:
+def _end_request(core: Core, a: Instance, request: Request) -> None:
     if a.process.stage is None:
         a.process.stopped_for_request = True
-        a.process.target = number
+        a.process.target = request.id
         core.stop_process(a, StopStage.COOPERATE)
 
 
@@ -282,10 +275,10 @@ def _agent(core: Core, request: Request) -> str:
 
 def _drop(core: Core, request: Request, error: AgentError) -> None:
     """End one request from outside; a worker that is busy with it is ended for it (N8)."""
-    core.resolve(request.id, error)
+    core.resolve(request, error)
     a = None if request.worker is None else core.instances[request.worker]
-    if a is not None and request.id in a.process.inflight:
-        _end_request(core, a, request.id)
+    if a is not None and request in a.process.inflight:
+        _end_request(core, a, request)
     # It may have been the last one that a draining agent waited for.
     for member in tuple(core.ledger.boxes[request.mailbox].members):
         if core.instances[member].phase is Phase.READY:

@@ -91,8 +91,8 @@ MUTANTS = (
     Mutant(
         "one outcome",
         "supervision/ledger.py",
-        "        if self.requests.pop(request, None) is None:\n            return False\n",
-        "        self.requests.pop(request, None)\n",
+        "        if self.requests.pop(request.id, None) is None:\n            return False\n",
+        "        self.requests.pop(request.id, None)\n",
         (MACHINE + "a_reply_that_comes_with_its_deadline_changes_nothing_any_more", SIMULATE),
     ),
     Mutant(
@@ -350,7 +350,7 @@ MUTANTS = (
     Mutant(
         "a fork: an open future has failed",
         "runtime/monitor.py",
-        "                request.reply.disown()\n",
+        "                request.cargo.reply.disown()\n",
         "                pass\n",
         (PROGRAM_FORKS + "of_a_handle_and_its_orchestrator",),
     ),
@@ -419,7 +419,7 @@ MUTANTS = (
     Mutant(
         "may_have_executed: the workers that died of it before",
         "supervision/core.py",
-        "            if asked.executed:\n                error.may_have_executed = True\n",
+        "            if request.executed:\n                error.may_have_executed = True\n",
         "",
         (
             ACCOUNT + "one_that_killed_its_worker_before_the_agent_ended_has_executed",
@@ -598,8 +598,8 @@ MUTANTS = (
     Mutant(
         "put_back at the head",
         "supervision/ledger.py",
-        ".lane(request.priority).appendleft(request.id)",
-        ".lane(request.priority).append(request.id)",
+        ".lane(request.priority).appendleft(request)",
+        ".lane(request.priority).append(request)",
         (TREES + "a_request_whose_worker_died_is_tried_again_before_all_others", SIMULATE),
     ),
     Mutant(
@@ -1544,7 +1544,7 @@ MUTANTS = (
     Mutant(
         "ahead: one that began before its cancellation is interrupted",
         "supervision/requests.py",
-        "    else:\n        _end_request(core, a, number)\n",
+        "    else:\n        _end_request(core, a, request)\n",
         "",
         (MACHINE + "one_that_was_cancelled_ahead_of_its_turn_is_interrupted_when_that_comes",),
     ),
@@ -1587,11 +1587,13 @@ MUTANTS = (
         (REPLICAS + "what_waits_for_one_that_ends_is_taken_by_one_that_was_told_to_finish",),
     ),
     Mutant(
-        "posted first, the backlog second",
+        "posted first, looked for others second",
         "runtime/monitor.py",
-        "        self._loop.post_quietly(request.event())\n        if not request.mailbox.backlog",
-        "        backlog = request.mailbox.backlog\n"
-        "        self._loop.post_quietly(request.event())\n        if not backlog",
+        "        self._loop.post_quietly(ev.Submit(request))\n"
+        "        if not self._machine.waiting(request.mailbox)",
+        "        waiting = self._machine.waiting(request.mailbox)\n"
+        "        self._loop.post_quietly(ev.Submit(request))\n"
+        "        if not waiting",
         (MONITOR + "a_request_for_which_nobody_is_woken_is_found_by_the_turn_that_makes_room",),
     ),
     Mutant(

@@ -29,6 +29,7 @@ from procorch import (
 )
 from procorch.runtime.effects import Performer
 from procorch.supervision import notices
+from procorch.supervision.request import Request
 from tests.process.scenes import until
 
 
@@ -257,8 +258,9 @@ class Prompt:
 
 
 def test_the_worker_is_told_not_to_begin_before_it_is_looked_at() -> None:
-    error, request = Aborted(), SimpleNamespace(id=7, process=Prompt(), items=None)
-    Performer._look_whether_begun(request, (7,), error)  # type: ignore[arg-type]
+    cargo = SimpleNamespace(process=Prompt(), items=None)
+    error, request = Aborted(), Request(7, 1, cargo=cargo)
+    Performer._look_whether_begun(request, (7,), error)
     assert error.may_have_executed
 
 

@@ -23,7 +23,7 @@ from procorch import (
     RequestTimeout,
 )
 from procorch.runtime.direct import Direct
-from procorch.runtime.submit import Outgoing
+from procorch.supervision.request import Request, RequestState
 
 Start = Callable[..., OrchestratedHandle]
 
@@ -34,9 +34,9 @@ def taken(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     seen: list[str] = []
     call = Direct.call
 
-    def counted(self: Direct, request: Outgoing, reply: ReplyFuture) -> None:
+    def counted(self: Direct, request: Request, reply: ReplyFuture) -> None:
         call(self, request, reply)
-        if not request.handed_in:  # the monitor had its turn in that moment
+        if request.state is RequestState.NEW:  # the monitor had its turn in that moment
             seen.append("the monitor")
         else:
             seen.append("its thread" if reply.done() else "nobody yet")

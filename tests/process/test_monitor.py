@@ -25,7 +25,6 @@ from procorch import (
 )
 from procorch.clock import REAL
 from procorch.runtime.loop import Loop
-from procorch.runtime.mailbox import Mailbox
 
 Make = Callable[..., AgentOrchestrator]
 
@@ -91,27 +90,6 @@ def test_a_poster_that_is_late_wakes_nobody_else(monkeypatch: pytest.MonkeyPatch
     assert loop.take() == "late"
 
 
-class Late(Mailbox):
-    """A mailbox whose backlog is gone, and the loop asleep, when it has been looked at."""
-
-    def __init__(self, key: int, capacity: int) -> None:
-        self.meanwhile: Callable[[], None] | None = None
-        self._backlog = 0
-        super().__init__(key, capacity)
-
-    @property
-    def backlog(self) -> int:  # type: ignore[override]
-        seen, meanwhile = self._backlog, self.meanwhile
-        if meanwhile is not None and threading.current_thread() is threading.main_thread():
-            self.meanwhile = None
-            meanwhile()
-        return seen
-
-    @backlog.setter
-    def backlog(self, value: int) -> None:
-        self._backlog = value
-
-
 @pytest.mark.queue
 def test_a_request_for_which_nobody_is_woken_is_found_by_the_turn_that_makes_room(
     start: Callable[..., OrchestratedHandle], gate: Any, monkeypatch: pytest.MonkeyPatch
@@ -129,24 +107,28 @@ def test_a_request_for_which_nobody_is_woken_is_found_by_the_turn_that_makes_roo
 
         return handle
 
-    monkeypatch.setattr("procorch.api.orchestrator.Mailbox", Late)
     handle = start(factory)
-    mailbox, loop = handle._link.mailbox, handle._monitor._loop
-    assert isinstance(mailbox, Late)
+    machine, loop = handle._monitor._machine, handle._monitor._loop
     first = handle.deliver("wait")
     begun.line()
     second = handle.deliver("second")
     deadline = time.monotonic() + 20
-    while not mailbox.backlog:
+    while not machine.waiting(handle.mailbox.key):
         assert time.monotonic() < deadline
+    look = machine.waiting
 
-    def meanwhile() -> None:
-        go.open()
-        second.result(20)
-        while not loop._asleep:
-            assert time.monotonic() < deadline
+    def seen_late(mailbox: int) -> int:
+        """Nobody waits any more, and the loop sleeps, when the number has been looked at."""
+        seen = look(mailbox)
+        if threading.current_thread() is threading.main_thread():
+            monkeypatch.undo()
+            go.open()
+            second.result(20)
+            while not loop._asleep:
+                assert time.monotonic() < deadline
+        return seen
 
-    mailbox.meanwhile = meanwhile
+    monkeypatch.setattr(machine, "waiting", seen_late)
     assert handle.deliver("third").result(20).output == "third"
     assert first.result().output == "wait"
 

@@ -119,18 +119,18 @@ class Books:
                 )
                 self.queues.setdefault(event.mailbox, deque())
                 self._paused.pop(event.mailbox, None)  # it may be a new queue of that number
-            case ev.Submit():
+            case ev.Submit(request):
                 asked = Asked(
-                    event.request,
-                    event.mailbox,
-                    event.retries,
-                    event.allowed_failures,
-                    event.deadline,
-                    event.priority,
-                    repeatable=event.repeatable,
+                    request.id,
+                    request.mailbox,
+                    request.retries,
+                    request.allowed_failures,
+                    request.deadline,
+                    request.priority,
+                    repeatable=request.repeatable,
                 )
-                self.requests[event.request] = self.open[event.request] = asked
-                self.queues.setdefault(event.mailbox, deque()).append(event.request)
+                self.requests[request.id] = self.open[request.id] = asked
+                self.queues.setdefault(request.mailbox, deque()).append(request.id)
             case ev.Close():
                 self.closed = True
             case ev.Ready():
@@ -182,7 +182,7 @@ class Books:
             AssertionError: it broke a rule; the text begins with the rule's name.
         """
         if type(event) is ev.Exited and self._lost is not None:
-            if not any(type(a) is actions.Resolve and a.request == self._lost for a in taken):
+            if not any(type(a) is actions.Resolve and a.request.id == self._lost for a in taken):
                 self._retried(self._lost)
             self._lost = None
         if type(event) is ev.Replied and is_throttled(event.error):
@@ -194,7 +194,7 @@ class Books:
                 case actions.Send():
                     self._send(action, now)
                 case actions.BeginAhead():
-                    self._begin(action.key, action.request)
+                    self._begin(action.key, action.request.id)
                 case actions.Proceed():
                     process = self.processes[action.key]
                     assert process.held, "told to go on, though it does"
@@ -240,7 +240,7 @@ class Books:
         if asked is None or process is None or process.generation != event.generation:
             return
         decided = any(
-            (type(a) is actions.Resolve and a.request == event.request)
+            (type(a) is actions.Resolve and a.request.id == event.request)
             or (type(a) is actions.AskPolicy and a.key == event.key and a.error is event.error)
             for a in taken
         )
@@ -266,7 +266,7 @@ class Books:
 
     def _send(self, action: actions.Send, now: float) -> None:
         process = self.processes[action.key]
-        asked = self.open.get(action.request)
+        asked = self.open.get(action.request.id)
         assert asked is not None, "I1: sent after its outcome"
         assert process.generation == action.generation, "I1: sent to a superseded generation"
         assert process.ready, "sent before it was ready"
@@ -278,19 +278,19 @@ class Books:
         assert now >= self._paused.get(asked.mailbox, 0.0), "N23: sent in a pause"
         assert process.stage is None, "N8: sent to a process that is being ended"
         assert asked.deadline is None or now < asked.deadline, "N3: sent after its deadline"
-        self._given_up(action.request)
+        self._given_up(action.request.id)
         queue = self.queues[asked.mailbox]
         waiting = [number for number in queue if number in self.open]
         assert waiting, "I4: sent twice"
         first = max(waiting, key=lambda number: self.requests[number].priority)
-        assert first == action.request, "I4: the first of the highest priority"
+        assert first == action.request.id, "I4: the first of the highest priority"
         self.queues[asked.mailbox] = deque(number for number in waiting if number != first)
         assert asked.deaths <= asked.allowed_failures, "N3: poison was sent again"
         if action.ahead:
-            process.ahead.append(action.request)
+            process.ahead.append(action.request.id)
         else:
-            process.request = action.request
-            self._begin(action.key, action.request)
+            process.request = action.request.id
+            self._begin(action.key, action.request.id)
 
     def _given_up(self, request: int) -> None:
         """What is ahead at a process that waits, and is not to go on, is for the others."""
@@ -309,22 +309,22 @@ class Books:
         assert asked.entered <= most, "I4: more often than its retries allow"
 
     def _resolve(self, action: actions.Resolve) -> None:
-        asked = self.open.pop(action.request, None)
+        asked = self.open.pop(action.request.id, None)
         assert asked is not None, "I1: exactly one outcome"
-        at = [p for p in self.processes.values() if action.request in (p.request, *p.ahead)]
+        at = [p for p in self.processes.values() if action.request.id in (p.request, *p.ahead)]
         if action.error is not None and action.payload is None:
             assert action.error.may_have_executed == asked.began, "N3: may_have_executed"
             for process in at:
                 after = (process.request, *process.ahead)
-                after = after[after.index(action.request) :]
+                after = after[after.index(action.request.id) :]
                 known = action.sent == after or (process.held and not action.sent)
                 assert known, "N3: it is not known whether its worker began it"
-                if action.request in process.ahead:
-                    process.revoked.add(action.request)
+                if action.request.id in process.ahead:
+                    process.revoked.add(action.request.id)
         assert at or not action.sent, "N3: it is not at a worker"
         if action.payload is not None:
             assert action.payload not in self._stale_payloads, "I1: by a superseded generation"
-            assert action.payload[2] == action.request, "I1: somebody else's reply"
+            assert action.payload[2] == action.request.id, "I1: somebody else's reply"
 
     def _press(self, action: actions.StopProcess) -> None:
         process = self.processes[action.key]

@@ -12,6 +12,7 @@ from procorch.supervision import actions, tree
 from procorch.supervision.core import Core, Due
 from procorch.supervision.instance import Instance
 from procorch.supervision.process import Course
+from procorch.supervision.request import RequestState
 from procorch.supervision.states import AgentStatus, Phase, StopStage
 
 _GONE = (Phase.STOPPING, Phase.DONE)
@@ -29,16 +30,18 @@ def look(core: Core, asked: set[tuple[int, int]]) -> None:
     """
     assert not core.later, "a step ended before all of it had happened"
     assert len(core.starting) <= core.start_limit, "N10: too many starts at once"
-    placed: set[int] = set()
+    placed: set[int] = set()  # numbers
     for a in core.instances.values():
         _one(core, a, asked)
-        placed.update(a.process.inflight)
-        placed.update(a.process.ahead)
+        placed.update(request.id for request in (*a.process.inflight, *a.process.ahead))
         if a.pending is not None and a.pending.request is not None:
-            placed.add(a.pending.request)
+            placed.add(a.pending.request.id)
     for box in core.ledger.boxes.values():
         assert box.members, "a mailbox without anybody to take from it"
-        placed.update(box.queue)
+        queued = [request for lane in box.lanes.values() for request in lane if request.is_open]
+        assert box.waiting == len(queued), "the number of those that wait is wrong"
+        assert all(request.state is RequestState.QUEUED for request in queued)
+        placed.update(request.id for request in queued)
     for number in core.ledger.requests:
         assert number in placed, f"I1: request {number} is lost"
 
@@ -182,9 +185,8 @@ def _ready(core: Core, a: Instance, where: str) -> None:
         or waits
     ), f"{where}: nothing under way, and something ahead"
     if process.inflight:
-        assert core.ledger.requests.get(process.inflight[0]) is None or (
-            core.ledger.requests[process.inflight[0]].worker == a.key
-        ), where
+        first = process.inflight[0]
+        assert first.state is RequestState.RESOLVED or first.worker == a.key, where
     elif process.course is Course.RENEWING:
         going = a.cycle is not None or process.stage is not None
         assert going, f"{where}: to be renewed, and nobody does it"

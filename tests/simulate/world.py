@@ -26,6 +26,7 @@ from procorch.supervision.core import Due
 from procorch.supervision.limits import Backoff, Intensity, Shutdown
 from procorch.supervision.machine import Machine
 from procorch.supervision.policy import SupervisorAction
+from procorch.supervision.request import Request
 from procorch.supervision.settings import AgentSettings
 from procorch.supervision.states import Phase, StopStage
 from procorch.supervision.throttle import Throttle
@@ -202,14 +203,16 @@ class World:
         deadline = self._now + timeout if timeout and rng.random() < 0.7 else None
         self._tell(
             ev.Submit(
-                mailbox=self._agent().mailbox,
-                request=next(self._requests),
-                deadline=deadline,
-                timeout=timeout,
-                retries=rng.choice((0, 0, 1, 3)),
-                allowed_failures=rng.choice((0, 1, 2)),
-                priority=rng.choice((0, 0, 0, -1, 5)),
-                repeatable=rng.random() < 0.8,
+                Request(
+                    mailbox=self._agent().mailbox,
+                    id=next(self._requests),
+                    deadline=deadline,
+                    timeout=timeout,
+                    retries=rng.choice((0, 0, 1, 3)),
+                    allowed_failures=rng.choice((0, 1, 2)),
+                    priority=rng.choice((0, 0, 0, -1, 5)),
+                    repeatable=rng.random() < 0.8,
+                )
             )
         )
 

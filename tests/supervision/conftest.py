@@ -13,6 +13,7 @@ from procorch.supervision import events as ev
 from procorch.supervision.limits import Backoff
 from procorch.supervision.machine import TRANSITIONS, Machine
 from procorch.supervision.policy import SupervisorAction
+from procorch.supervision.request import Request
 from procorch.supervision.settings import AgentSettings
 from procorch.supervision.states import AgentStatus, Phase, StopStage
 
@@ -53,18 +54,18 @@ class Bench:
                 assert key not in self.finished, "I2: a start after the end"
                 self.live.setdefault(key, set()).add(generation)
             case actions.Resolve(request):
-                self.outcomes.setdefault(request, []).append(action)
-                assert len(self.outcomes[request]) == 1, "I1: two outcomes"
+                self.outcomes.setdefault(request.id, []).append(action)
+                assert len(self.outcomes[request.id]) == 1, "I1: two outcomes"
                 if action.error is not None and self.begun & {*action.sent}:
                     action.error.may_have_executed = True  # as a monitor sees on the status page
             case actions.BeginAhead(_, request):
-                self.begun.add(request)
+                self.begun.add(request.id)
             case actions.Send(key, generation, request, ahead):
                 if not ahead:
-                    self.begun.add(request)
+                    self.begun.add(request.id)
                 assert self.live.get(key) == {generation}, "sent to a dead process"
-                assert request not in self.outcomes, "I1: sent after its outcome"
-                self.sent.append((key, generation, request))
+                assert request.id not in self.outcomes, "I1: sent after its outcome"
+                self.sent.append((key, generation, request.id))
             case actions.AskPolicy():
                 self.questions.append(action)
             case actions.Ended(key):
@@ -107,7 +108,7 @@ class Bench:
 
     def submit(self, mailbox: int, **given: Any) -> int:
         request = next(self.requests)
-        self.step(ev.Submit(mailbox, request, **given))
+        self.step(ev.Submit(Request(request, mailbox, **given)))
         return request
 
     def reply(

@@ -12,6 +12,7 @@ from procorch.supervision import events as ev
 from procorch.supervision.limits import Backoff, Intensity
 from procorch.supervision.machine import Machine
 from procorch.supervision.policy import SupervisorAction
+from procorch.supervision.request import Request
 from procorch.supervision.settings import AgentSettings
 
 SETTINGS = st.builds(
@@ -61,7 +62,8 @@ class World(RuleBasedStateMachine):
                     assert not self.closed, "I2: a start during close"
                     assert generation > self.generations.get(key, 0), "I2: generations grow"
                     self.processes[key] = self.generations[key] = generation
-                case actions.Send(key, generation, request):
+                case actions.Send(key, generation, sent):
+                    request = sent.id
                     assert self.processes.get(key) == generation
                     assert request not in self.outcomes, "I1"
                     again = self.entered.get(request, 0)
@@ -71,7 +73,8 @@ class World(RuleBasedStateMachine):
                         assert request > max(self.order[key], default=0), "I4: FIFO"
                         self.order[key].append(request)
                     self.busy[key] = request
-                case actions.Resolve(request):
+                case actions.Resolve(resolved):
+                    request = resolved.id
                     self.outcomes[request] = self.outcomes.get(request, 0) + 1
                     assert self.outcomes[request] == 1, "I1: one outcome"
                 case actions.AskPolicy():
@@ -125,7 +128,9 @@ class World(RuleBasedStateMachine):
         self.retries[request] = min(retries, allowed) if allowed < retries else retries
         deadline = self.now + timeout if timeout is not None and whole else None
         self.step(
-            ev.Submit(self.pick(data, self.keys), request, deadline, timeout, retries, allowed)
+            ev.Submit(
+                Request(request, self.pick(data, self.keys), timeout, deadline, retries, allowed)
+            )
         )
 
     @precondition(lambda self: self.processes)

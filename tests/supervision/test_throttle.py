@@ -146,7 +146,7 @@ def at_work(bench: Any, keys: list[int]) -> dict[int, int]:
     for key in keys:
         a = bench.machine.instance(key)
         if a is not None and a.process.inflight:
-            found[key] = a.process.inflight[0]
+            found[key] = a.process.inflight[0].id
     return found
 
 

@@ -1,0 +1,61 @@
+"""One record a request: what the machine may see of it, and what it may not."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+from typing import Any
+
+import procorch.supervision
+from procorch.supervision import actions
+from procorch.supervision import events as ev
+from procorch.supervision.policy import SupervisorAction
+from procorch.supervision.request import Request, RequestState
+
+
+class Sealed:
+    """Cannot be looked into."""
+
+    def __getattribute__(self, name: str) -> Any:
+        raise AssertionError(f"somebody looked at {name} of a cargo")
+
+
+def test_no_module_of_supervision_names_the_cargo() -> None:
+    for path in Path(procorch.supervision.__file__).parent.glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            assert not (isinstance(node, ast.Attribute) and node.attr == "cargo"), path.name
+
+
+def test_a_request_is_one_object_from_its_submission_to_its_outcome(bench: Any) -> None:
+    key = bench.running()
+    request = Request(7, key, retries=1, cargo=Sealed())
+    assert request.state is RequestState.NEW
+    (sent,) = bench.step(ev.Submit(request))
+    assert sent.request is request
+    assert request.state is RequestState.SENT
+    bench.die(key, started=7)
+    assert request.state is RequestState.QUEUED
+    bench.policy_says(SupervisorAction.RESTART)
+    bench.ready(key)
+    assert request.state is RequestState.SENT
+    done = bench.reply(key, 7)
+    assert [a.request for a in done if isinstance(a, actions.Resolve)] == [request]
+    assert request.state is RequestState.RESOLVED
+
+
+def test_a_request_that_is_refused_is_resolved(bench: Any) -> None:
+    request = Request(7, 1, cargo=Sealed())
+    (refused,) = bench.step(ev.Submit(request))
+    assert refused.request is request
+    assert request.state is RequestState.RESOLVED
+
+
+def test_the_number_of_those_that_wait_counts_open_requests(bench: Any) -> None:
+    key = bench.running()
+    numbers = [bench.submit(key) for _ in range(4)]
+    assert bench.machine.waiting(key) == 3
+    bench.step(ev.CancelRequest(numbers[2]))
+    assert bench.machine.waiting(key) == 2
+    bench.reply(key, numbers[0])
+    assert bench.machine.waiting(key) == 1
+    assert bench.machine.waiting(99) == 0
