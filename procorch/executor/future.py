@@ -19,6 +19,6 @@ class CallFuture(ValueReply[T]):
     ``metrics`` has the figures of the call.
     """
 
-    def translated(self, error: AgentError) -> BaseException:
-        """See `Reply.translated`."""
+    def convert_error(self, error: AgentError) -> BaseException:
+        """See `Reply.convert_error`."""
         return translated(error)

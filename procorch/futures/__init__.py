@@ -1,1 +1,1 @@
-"""What callers hold of a request: its reply, its stream, its chunk, and streams of events."""
+"""Futures of requests, of streamed answers and of chunks; streams of events."""

@@ -1,8 +1,9 @@
-"""Callbacks of futures are the user's code: whatever one raises is logged, and the next one runs.
+"""Callbacks of futures run the user's code: what one raises is logged, and the next one runs.
 
-The standard library lets what is no ``Exception`` out of them. On the callback thread that would
-cost the other callbacks; a ``KeyboardInterrupt`` would look like a Ctrl-C to whoever adds a
-callback to a finished future. A real Ctrl-C is told from it by its signal, and gets out.
+The standard library catches only ``Exception``. On the callback thread any other exception would
+prevent the callbacks that follow; a ``KeyboardInterrupt`` raised by a callback would look like a
+Ctrl-C to the thread that adds a callback to a finished future. A real Ctrl-C is recognised by its
+signal, and is raised.
 """
 
 from __future__ import annotations
@@ -17,8 +18,23 @@ from typing import Any, Self
 _log = logging.getLogger("concurrent.futures")
 
 
+class Notification:
+    """A callback of procorch among those of the user: it runs on the thread that ends the future.
+
+    It must neither block nor raise.
+    """
+
+    __slots__ = ("_call",)
+
+    def __init__(self, call: Callable[[], None]) -> None:
+        self._call = call
+
+    def __call__(self, future: object) -> None:
+        self._call()
+
+
 def call_all(callbacks: Iterable[Callable[[Any], object]], future: object) -> None:
-    """Call them in their order, on a thread of procorch's."""
+    """Call them in their order, on the orchestrator's callback thread."""
     for callback in callbacks:
         try:
             callback(future)
@@ -27,7 +43,7 @@ def call_all(callbacks: Iterable[Callable[[Any], object]], future: object) -> No
 
 
 def guarded(callback: Callable[[Any], object]) -> Callable[[Any], object]:
-    """``callback``, whose errors are logged; see the head of this module."""
+    """``callback``, whose errors are logged; see the docstring of this module."""
 
     def call(future: object) -> None:
         with _CtrlC() as ctrl_c:
@@ -36,7 +52,7 @@ def guarded(callback: Callable[[Any], object]) -> Callable[[Any], object]:
             except Exception:
                 _log_failure(future)
             except KeyboardInterrupt:
-                if ctrl_c.came:
+                if ctrl_c.received:
                     raise
                 _log_failure(future)
 
@@ -48,10 +64,10 @@ def _log_failure(future: object) -> None:
 
 
 class _CtrlC:
-    """Notes whether a Ctrl-C comes while it is entered, which only the main thread hears."""
+    """Notes whether a Ctrl-C arrives while it is entered. Only the main thread receives one."""
 
     def __init__(self) -> None:
-        self.came = False
+        self.received = False
         self._handler: Any = None
 
     def __enter__(self) -> Self:
@@ -63,7 +79,7 @@ class _CtrlC:
         return self
 
     def _note(self, signum: int, frame: FrameType | None) -> None:
-        self.came = True
+        self.received = True
         self._handler(signum, frame)
 
     def __exit__(self, *error: object) -> None:

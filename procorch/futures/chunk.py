@@ -15,12 +15,12 @@ from procorch.wire.payload import Buffer, Content, unpack
 
 @dataclass(slots=True, eq=False)
 class Items:
-    """What the monitor sees of a chunk before its outcome. Complete once that is fixed.
+    """Progress of a chunk, recorded by the monitor; complete once the outcome is fixed.
 
     Args:
-        parts: results of the first items, sealed.
-        begun: how many items the worker that died had begun; 0 where none died.
-        whole: the worker does not give the rest back because it takes long.
+        parts: results of the first items, undecoded.
+        begun: how many items the worker had begun when it died; 0 if it did not die.
+        whole: the worker does all items, and gives none back if they take long.
     """
 
     parts: list[Content] = field(default_factory=list)
@@ -29,14 +29,16 @@ class Items:
 
 
 class ChunkAnswer(NamedTuple):
-    """What became of a chunk.
+    """The answer to a chunk.
 
     Args:
-        outputs: of the first items, in order; a `Broken` for one that does not load here.
-        simple: all of them are of `SIMPLE` classes.
-        error: why there are no more; None where the agent has done all that it wanted to.
-        begun: how many items a worker that died had begun.
-        metrics: figures of the whole; None where it died.
+        outputs: results of the first items, in order; a `Broken` for a result that cannot be loaded
+            here.
+        simple: all results are of `SIMPLE` classes.
+        error: why results are missing; None if the worker gave the remaining items back, or if no
+            result is missing.
+        begun: how many items the worker had begun when it died.
+        metrics: of the chunk as a whole; None if the worker died.
     """
 
     outputs: list[Any]
@@ -49,25 +51,27 @@ class ChunkAnswer(NamedTuple):
 class ChunkReply(Reply[tuple[Several, RequestMetrics | None]]):
     """The future of a chunk: see `answer`."""
 
-    def __init__(self, *given: Any, lead: int = 0, whole: bool = False) -> None:
-        super().__init__(*given)
-        self.lead = lead  # so many of the first items are no business of the caller's
+    def __init__(self, *args: Any, lead: int = 0, whole: bool = False) -> None:
+        super().__init__(*args)
+        self.lead = lead  # how many items at the beginning prepare the others; they have no result
         self.items: Items = Items(whole=whole)
 
-    def shaped(
+    def decode(
         self, body: Buffer, metrics: RequestMetrics | None
     ) -> tuple[Several, RequestMetrics | None]:
-        """See `Reply.shaped`: the results that came with the reply."""
+        """See `Reply.decode`: the results in the body of the reply."""
         return Several.load(body, what="reply"), metrics
 
     def count(self) -> int:
-        """How many results came before the failure of a chunk that has failed: nothing is decoded
-        that runs the user's code, so any thread may ask."""
+        """How many results a chunk that has failed gave before its failure.
+
+        No code of the user is run for this, so any thread may ask.
+        """
         parts = (Several.load(unpack(part), what="reply") for part in self.items.parts)
         return sum(len(part.entries) for part in parts) - self.lead
 
     def answer(self) -> ChunkAnswer:
-        """What became of it, waiting for that. To be called once.
+        """Wait for the answer and decode it. To be called once.
 
         Raises:
             RequestCancelled: it was cancelled.

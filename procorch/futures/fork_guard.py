@@ -1,7 +1,7 @@
-"""Agents belong to the process that started them; a fork of it has no part in them (N21).
+"""Agents belong to the process that started them, and cannot be used in a fork of it (N21).
 
-It has none of our threads, so whoever waited there would wait for ever, and a lock may be held for
-ever. Hence every public call looks here before it does anything else.
+A fork has none of the threads of its parent. A call that waited there would never return, and a
+lock could be held for ever. So every public call first checks in which process it runs.
 """
 
 from __future__ import annotations
@@ -13,8 +13,12 @@ from procorch.errors import AgentStopped
 
 
 def is_ours(owner: int, pid: Callable[[], int] = os.getpid) -> bool:
-    """Whether this process is the one that made it; also while the interpreter takes its modules
-    down, when a finalizer may ask (hence ``pid``)."""
+    """Whether this process has the id ``owner``.
+
+    Args:
+        pid: bound here, because a finalizer may ask at the end of the interpreter, when modules
+            have lost their names.
+    """
     return pid() == owner
 
 

@@ -1,8 +1,8 @@
-"""What one thread opens and others wait for, without a lock that is held for a moment.
+"""A latch that one thread opens and others wait for, without an internal lock.
 
-`threading.Event` and `Condition` hold a lock while they are set or waited for. A user's thread may
-be interrupted just then by a signal handler or a finalizer which waits for what the monitor has to
-bring, and the monitor would wait for that lock. Here each step is one call into C.
+`threading.Event` and `Condition` hold a lock while they are set or waited for. A signal handler or
+a finalizer may interrupt a user's thread just then and wait for the monitor, while the monitor
+waits for that lock. Here each step is one call into C, which nothing interrupts.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import threading
 
 
 class Latch:
-    """Opens once."""
+    """A latch that opens once."""
 
     __slots__ = ("_lock",)
 
@@ -21,19 +21,23 @@ class Latch:
         self._lock.acquire()
 
     def open(self) -> None:
-        """Let all go on who wait, now and later; from any thread, any number of times."""
+        """Wake all threads that wait, now or later; from any thread, any number of times."""
         with contextlib.suppress(RuntimeError):  # it was open
             self._lock.release()
 
     def is_open(self) -> bool:
-        """Whether `open` was called; False for a moment while somebody goes on."""
+        """Whether `open` was called; briefly False while a waiting thread wakes."""
         return not self._lock.locked()
 
     def wait(self, timeout: float | None = None) -> bool:
-        """Wait at most ``timeout`` seconds; whether it is open."""
+        """Wait at most ``timeout`` seconds.
+
+        Returns:
+            Whether the latch is open.
+        """
         longest = threading.TIMEOUT_MAX
         seconds = -1.0 if timeout is None or timeout > longest else max(0.0, timeout)
         if not self._lock.acquire(timeout=seconds):
             return False
-        self.open()  # for the next one
+        self.open()  # for the next thread that waits
         return True

@@ -1,7 +1,8 @@
-"""Which thread reads which worker's socket itself, in place of the monitor (`direct`).
+"""Threads that read the socket of a worker themselves, in place of the monitor (`direct`).
 
-Such a thread may be interrupted by a signal handler or a finalizer that waits for something of the
-same worker. Nobody would read its socket then, so whoever is about to wait gives it back first.
+Such a thread may be interrupted by a signal handler or a finalizer that waits for the same worker.
+The interrupted thread cannot read the socket meanwhile, so a thread that is about to wait first
+gives the socket back to the monitor.
 """
 
 from __future__ import annotations
@@ -10,11 +11,11 @@ import threading
 from collections.abc import Callable
 
 holders: dict[int, Callable[[], None]] = {}
-"""By the identity of a thread, what gives its socket back."""
+"""By the identity of a thread, the function that gives its socket back to the monitor."""
 
 
 def give_back() -> None:
-    """Give back what this thread reads, if there is anything."""
+    """Give the socket that this thread reads back to the monitor, if it reads one."""
     if holders:
         back = holders.pop(threading.get_ident(), None)
         if back is not None:

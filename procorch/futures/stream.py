@@ -1,15 +1,16 @@
-"""The future of a request whose answer is read while it comes.
+"""The future of a request whose answer is read while it arrives.
 
-Pieces of text arrive from the worker on the thread that has the turn, and are read by any other.
-The worker does not run ahead: every few pieces it waits until the last of them has been read, which
-is *confirmed* to it. Each such confirmation is owed exactly once: it is given when the piece is
-read, when nobody will read it any more (the outcome is fixed, or the future was cancelled), or at
-once when the caller has asked for the whole answer.
+Pieces of text arrive from the worker on the thread that acts as the monitor, and any other thread
+reads them. Every few pieces the worker waits until the last of them is *confirmed*, so it does not
+run far ahead of its reader. Each confirmation is given exactly once: when the piece is read; when
+nobody will read it any more (the outcome is fixed, or the future was cancelled); or at once if the
+caller has asked for the whole answer.
 
-No lock is taken: a reader may be interrupted by a signal handler or a finalizer that waits for the
-thread which brings the pieces. Whoever adds something does so first and looks second whether
-anybody waits for it, or whether it is to be confirmed at once; who waits, and who asks for the
-whole answer, says so first and looks second.
+No lock is taken, because a reader may be interrupted by a signal handler or a finalizer that waits
+for the thread on which the pieces arrive. Instead both sides write first and read second. The
+thread that adds a piece first adds it, and then looks for waiting readers and whether to confirm at
+once. A reader first registers, and then looks for pieces; so does a caller that asks for the whole
+answer.
 """
 
 from __future__ import annotations
@@ -17,27 +18,26 @@ from __future__ import annotations
 import contextlib
 from collections import deque
 from collections.abc import Callable, Generator
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 from procorch.clock import REAL, Clock
 from procorch.futures import socket_readers
 from procorch.futures.fork_guard import must_be_ours
 from procorch.futures.latch import Latch
-from procorch.futures.reply import Outcome, ReplyFuture, Run
+from procorch.futures.outcome import Outcome
+from procorch.futures.reply import ReplyFuture, RunCallback
+from procorch.futures.wakeups import wakeup
 from procorch.messages import AgentResult
-
-if TYPE_CHECKING:
-    import asyncio
 
 Confirm = Callable[[Any, int], None]
 
 
 class StreamReply(ReplyFuture):
-    """A `ReplyFuture` and an iterator, sync and async, of the text of the answer as it comes.
+    """A `ReplyFuture` and an iterator, sync and async, of the text of the answer as it arrives.
 
-    Where the text ends, so does the request: what it failed with is raised there, after all that
-    had arrived. ``result()`` is the whole answer; asking for it lets the rest come without being
-    read. As a context manager it cancels what is still under way at the end of the block. One
+    If the request fails, its error is raised after all pieces that had arrived. ``result()`` is the
+    whole answer; asking for it lets the worker finish without waiting for a reader. As a context
+    manager it cancels the request at the end of the block if it is still running. There may be one
     reader at a time.
     """
 
@@ -46,28 +46,33 @@ class StreamReply(ReplyFuture):
         request: int,
         agent: str,
         drop: Callable[[int], None],
-        run: Run,
+        run_callback: RunCallback,
         clock: Clock = REAL,
         *,
         confirm: Confirm,
     ) -> None:
-        super().__init__(request, agent, drop, run, clock)
+        super().__init__(request, agent, drop, run_callback, clock)
         self._confirm = confirm
         self._pieces: deque[tuple[bytes, int]] = deque()
-        self._owed: deque[tuple[object, int]] = deque()
-        self._over = False
-        self._free = False
-        self._readers: deque[Callable[[], None]] = deque()
+        self._unconfirmed: deque[tuple[object, int]] = deque()
+        self._ended = False
+        self._whole_answer = False
+        self._waiting: deque[Callable[[], None]] = deque()
 
     # ---- from the worker
 
     def arrive(self, process: object, text: bytes, number: int) -> None:
-        """A piece has come; ``number`` is what has to be confirmed when it was read, 0: nothing."""
-        if not self._over:
+        """Add a piece of the answer.
+
+        Args:
+            process: the worker it came from.
+            number: what has to be confirmed when the piece was read; 0: nothing.
+        """
+        if not self._ended:
             self._pieces.append((text, number))
         if number:
-            self._owed.append((process, number))
-        if self._over or self._free:
+            self._unconfirmed.append((process, number))
+        if self._ended or self._whole_answer:
             self._confirm_all()
         self._wake()
 
@@ -84,7 +89,7 @@ class StreamReply(ReplyFuture):
         return True
 
     def _end(self) -> None:
-        self._over = True
+        self._ended = True
         self._confirm_all()
         self._wake()
 
@@ -92,10 +97,10 @@ class StreamReply(ReplyFuture):
         self._confirm_to(None)
 
     def _confirm_to(self, last: int | None) -> None:
-        """Give what is owed, up to number ``last``: each is taken out by exactly one thread."""
+        """Give the confirmations up to number ``last``; one thread takes each from the queue."""
         with contextlib.suppress(IndexError):
             while True:
-                process, number = self._owed.popleft()
+                process, number = self._unconfirmed.popleft()
                 self._confirm(process, number)
                 if number == last:
                     return
@@ -103,22 +108,22 @@ class StreamReply(ReplyFuture):
     def _wake(self) -> None:
         with contextlib.suppress(IndexError):
             while True:
-                self._readers.popleft()()
+                self._waiting.popleft()()
 
     # ---- the whole answer
 
     def exception(self, timeout: float | None = None) -> BaseException | None:
         """See `ReplyFuture`."""
-        self._let_come()
+        self._ask_for_whole_answer()
         return super().exception(timeout)
 
     def __await__(self) -> Generator[Any, None, AgentResult]:
-        self._let_come()
+        self._ask_for_whole_answer()
         return (yield from super().__await__())
 
-    def _let_come(self) -> None:
+    def _ask_for_whole_answer(self) -> None:
         must_be_ours(self._owner)
-        self._free = True
+        self._whole_answer = True
         self._confirm_all()
 
     # ---- piece by piece
@@ -128,15 +133,16 @@ class StreamReply(ReplyFuture):
 
     def __next__(self) -> str:
         while True:
-            came, over = Latch(), self._over  # looked at before the pieces, which come before it
-            piece = self._take(came.open)
+            # Read before the pieces: all pieces were added before the end.
+            arrived, ended = Latch(), self._ended
+            piece = self._take(arrived.open)
             if piece is not None:
                 return piece
-            if over:
+            if ended:
                 break
             socket_readers.give_back()
-            self._clock.attend(came.is_open, None)
-            came.wait()
+            self._clock.attend(arrived.is_open, None)
+            arrived.wait()
         self._raise()
         raise StopIteration
 
@@ -148,15 +154,15 @@ class StreamReply(ReplyFuture):
 
         loop = asyncio.get_running_loop()
         while True:
-            came: asyncio.Future[None] = loop.create_future()
-            over = self._over
-            piece = self._take(_waker(loop, came))
+            arrived, wake = wakeup(loop)
+            ended = self._ended
+            piece = self._take(wake)
             if piece is not None:
                 return piece
-            if over:
+            if ended:
                 break
             try:
-                await came
+                await arrived
             except asyncio.CancelledError:
                 self.cancel()
                 raise
@@ -164,12 +170,12 @@ class StreamReply(ReplyFuture):
         raise StopAsyncIteration
 
     def _take(self, wake: Callable[[], None]) -> str | None:
-        """The next piece; None: there is none, and ``wake`` is called when that changes."""
+        """The next piece; None: there is none yet, and ``wake`` is called when that changes."""
         must_be_ours(self._owner)
         if not self._pieces:
-            self._readers.append(wake)
+            self._waiting.append(wake)
             if not self._pieces:
-                if self._over:
+                if self._ended:
                     wake()
                 return None
         text, number = self._pieces.popleft()
@@ -189,7 +195,7 @@ class StreamReply(ReplyFuture):
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *exception: object) -> None:
-        if kind is None or self.ours:  # else a fork's SystemExit goes on
+        if kind is None or self.ours:  # else the SystemExit of a fork goes on undisturbed
             self.cancel()
 
     async def __aenter__(self) -> Self:
@@ -198,15 +204,3 @@ class StreamReply(ReplyFuture):
     async def __aexit__(self, kind: type[BaseException] | None, *exception: object) -> None:
         if kind is None or self.ours:
             self.cancel()
-
-
-def _waker(loop: asyncio.AbstractEventLoop, came: asyncio.Future[None]) -> Callable[[], None]:
-    def finish() -> None:
-        if not came.done():
-            came.set_result(None)
-
-    def wake() -> None:
-        with contextlib.suppress(RuntimeError):  # the loop was closed: nobody waits any more
-            loop.call_soon_threadsafe(finish)
-
-    return wake

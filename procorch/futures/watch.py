@@ -1,30 +1,26 @@
-"""Events for whoever watches (N18): bounded for each reader, never a burden to the monitor."""
+"""Streams of events for readers (N18): bounded for each reader, so the monitor never waits."""
 
 from __future__ import annotations
 
-import contextlib
 import os
 import threading
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator
-from typing import TYPE_CHECKING
 
 from procorch.futures.fork_guard import must_be_ours
+from procorch.futures.wakeups import wakeup
 from procorch.supervision import notices
 from procorch.supervision.notices import Notice
 
-if TYPE_CHECKING:
-    import asyncio
-
 BACKLOG = 1024
-"""Events kept for a reader that is behind; older ones are dropped, and it is told how many."""
+"""Events kept for a slow reader; older ones are dropped, and a `Lost` event says how many."""
 
 
 class EventStream(Iterator[Notice], AsyncIterator[Notice]):
-    """Events as they come; iterate with ``for`` or ``async for``.
+    """Events as they happen; iterate with ``for`` or ``async for``.
 
-    The stream of one agent ends after the agent's end, that of an orchestrator when it is closed. A
-    reader that falls behind gets a ``Lost`` event in place of those that were dropped.
+    The stream of an agent ends after the agent has ended, the stream of an orchestrator when the
+    orchestrator is closed. A slow reader gets a `Lost` event in place of dropped events.
     """
 
     def __init__(self, agent: str | None, forget: Callable[[EventStream], None]) -> None:
@@ -32,13 +28,13 @@ class EventStream(Iterator[Notice], AsyncIterator[Notice]):
         self._forget = forget
         self._backlog: deque[Notice] = deque()
         self._lost = 0
-        self._over = False
+        self._ended = False
         self._owner = os.getpid()
         self._changed = threading.Condition(threading.Lock())
         self._wakers: list[Callable[[], None]] = []
 
     def put(self, notice: Notice) -> None:
-        """The monitor's part: one more event."""
+        """Add an event; called by the monitor."""
         with self._changed:
             if len(self._backlog) >= BACKLOG:
                 self._backlog.popleft()
@@ -47,9 +43,9 @@ class EventStream(Iterator[Notice], AsyncIterator[Notice]):
             self._wake()
 
     def end(self) -> None:
-        """The monitor's part: nothing more will come."""
+        """End the stream; called by the monitor."""
         with self._changed:
-            self._over = True
+            self._ended = True
             self._wake()
 
     def close(self) -> None:
@@ -81,7 +77,7 @@ class EventStream(Iterator[Notice], AsyncIterator[Notice]):
         must_be_ours(self._owner)
         with self._changed:
             while (notice := self._take()) is None:
-                if self._over:
+                if self._ended:
                     raise StopIteration
                 self._changed.wait()
             return notice
@@ -95,63 +91,54 @@ class EventStream(Iterator[Notice], AsyncIterator[Notice]):
 
         loop = asyncio.get_running_loop()
         while True:
-            arrived: asyncio.Future[None] = loop.create_future()
+            arrived, wake = wakeup(loop)
             with self._changed:
                 if (notice := self._take()) is not None:
                     return notice
-                if self._over:
+                if self._ended:
                     raise StopAsyncIteration
-                self._wakers.append(_waker(loop, arrived))
+                self._wakers.append(wake)
             await arrived
 
 
-def _waker(loop: asyncio.AbstractEventLoop, arrived: asyncio.Future[None]) -> Callable[[], None]:
-    def settle() -> None:
-        if not arrived.done():
-            arrived.set_result(None)
-
-    def wake() -> None:
-        with contextlib.suppress(RuntimeError):  # the loop was closed: nobody waits any more
-            loop.call_soon_threadsafe(settle)
-
-    return wake
-
-
 class Hub:
-    """Hands each event to those who watch. Written by the monitor, read from any thread."""
+    """Gives each event to all open streams. The monitor publishes; any thread may open a stream."""
 
     def __init__(self) -> None:
         self._streams: list[EventStream] = []
         self._running: dict[str, int] = {}
         self._last: dict[str, Notice] = {}
-        self._over = False
+        self._ended = False
         self._lock = threading.Lock()
 
     @property
     def watched(self) -> bool:
-        """Whether anybody watches."""
+        """Whether a stream is open."""
         return bool(self._streams)
 
     def watch(self, agent: str | None) -> EventStream:
-        """A stream of the events of one agent, or of all; of one that has ended, its end."""
+        """A stream of the events of one agent, or of all agents (None).
+
+        The stream of an agent that has ended consists of its last event.
+        """
         stream = EventStream(agent, self._forget)
         with self._lock:
             if agent is not None and not self._running.get(agent) and agent in self._last:
                 stream.put(self._last[agent])
                 stream.end()
-            elif self._over:
+            elif self._ended:
                 stream.end()
             else:
                 self._streams.append(stream)
         return stream
 
     def began(self, agent: str) -> None:
-        """One more instance of ``agent`` runs."""
+        """Note that one more instance of ``agent`` runs."""
         with self._lock:
             self._running[agent] = self._running.get(agent, 0) + 1
 
     def publish(self, notice: Notice) -> None:
-        """One event happened."""
+        """Add an event to the streams it belongs to."""
         ended = isinstance(notice, notices.Stopped)
         with self._lock:
             if ended:
@@ -165,9 +152,9 @@ class Hub:
                         self._streams.remove(stream)
 
     def close(self) -> None:
-        """The orchestrator is closed: all streams end."""
+        """End all streams; the orchestrator is closed."""
         with self._lock:
-            self._over = True
+            self._ended = True
             for stream in self._streams:
                 stream.end()
             self._streams.clear()

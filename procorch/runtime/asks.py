@@ -23,7 +23,7 @@ from procorch.wire import headers, payload
 from procorch.wire.frame import Frame, Kind
 
 if TYPE_CHECKING:
-    from procorch.futures.reply import Outcome
+    from procorch.futures.outcome import Outcome
 
 
 class _Relay:

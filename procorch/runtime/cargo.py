@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from procorch.futures.chunk import Items
-from procorch.futures.reply import Outcome
+from procorch.futures.outcome import Outcome
 from procorch.launch.base import WorkerProcess
 from procorch.runtime.mailbox import Mailbox
 from procorch.runtime.output import Output

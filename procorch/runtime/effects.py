@@ -19,7 +19,7 @@ import msgspec
 from procorch.clock import Clock
 from procorch.errors import Aborted, AgentError, AgentStopped, RequestCancelled, StartError
 from procorch.futures.latch import Latch
-from procorch.futures.reply import Outcome
+from procorch.futures.outcome import Outcome
 from procorch.futures.watch import Hub
 from procorch.launch.base import Launcher, Spec
 from procorch.messages import AgentResult, RequestMetrics

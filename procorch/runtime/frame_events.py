@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from procorch.errors import AgentError
 from procorch.errors.plain_data import from_plain
-from procorch.futures.reply import Outcome
+from procorch.futures.outcome import Outcome
 from procorch.launch.base import WorkerProcess
 from procorch.messages import RequestMetrics
 from procorch.runtime.cargo import Cargo

@@ -13,7 +13,8 @@ from procorch.clock import Clock
 from procorch.errors import AgentError, MailboxFull, MessageTooLarge, RequestTimeout
 from procorch.futures import socket_readers
 from procorch.futures.chunk import ChunkReply
-from procorch.futures.reply import Outcome, Reply, Run
+from procorch.futures.outcome import Outcome
+from procorch.futures.reply import Reply, RunCallback
 from procorch.futures.stream import StreamReply
 from procorch.runtime.cargo import Cargo
 from procorch.runtime.instance_runtime import Link
@@ -63,7 +64,7 @@ class Entrance:
         accept: Callable[[Request], None],
         call: Callable[[Request, Reply[Any]], None],
         drop: Callable[[int], None],
-        run: Run,
+        run: RunCallback,
         clock: Clock,
     ) -> None:
         self._link = link

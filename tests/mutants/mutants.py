@@ -1133,8 +1133,8 @@ MUTANTS = (
     Mutant(
         "streaming: the pieces come before the end",
         "futures/stream.py",
-        "            piece = self._take(came.open)\n",
-        "            piece = None if over else self._take(came.open)\n",
+        "            piece = self._take(arrived.open)\n",
+        "            piece = None if ended else self._take(arrived.open)\n",
         (
             STREAM + "a_death_in_mid_stream_is_named_after_the_pieces_that_arrived",
             STREAM + "a_stream_that_nobody_reads_ends_at_its_deadline",
@@ -1143,8 +1143,8 @@ MUTANTS = (
     Mutant(
         "streaming: the end is its error",
         "futures/stream.py",
-        "            if over:\n                break\n            socket_readers",
-        "            if over:\n                raise StopIteration\n            socket_readers",
+        "            if ended:\n                break\n            socket_readers",
+        "            if ended:\n                raise StopIteration\n            socket_readers",
         (
             STREAM + "a_death_in_mid_stream_is_named_after_the_pieces_that_arrived",
             STREAM + "an_error_in_mid_stream_comes_after_the_pieces_too",
@@ -1160,15 +1160,15 @@ MUTANTS = (
     Mutant(
         "streaming: a piece is confirmed when it is read, and not before",
         "futures/stream.py",
-        "        if self._over or self._free:\n            self._confirm_all()\n",
+        "        if self._ended or self._whole_answer:\n            self._confirm_all()\n",
         "        self._confirm_all()\n",
         (STREAM + "a_piece_is_confirmed_once_and_not_before_it_is_read_or_nobody_will",),
     ),
     Mutant(
         "streaming: what nobody will read is confirmed",
         "futures/stream.py",
-        "        self._over = True\n        self._confirm_all()\n",
-        "        self._over = True\n",
+        "        self._ended = True\n        self._confirm_all()\n",
+        "        self._ended = True\n",
         (STREAM + "a_piece_is_confirmed_once_and_not_before_it_is_read_or_nobody_will",),
     ),
     Mutant(
@@ -1181,15 +1181,15 @@ MUTANTS = (
     Mutant(
         "streaming: who wants the whole answer lets the rest come",
         "futures/stream.py",
-        "        self._free = True\n        self._confirm_all()\n",
-        "        self._free = True\n",
+        "        self._whole_answer = True\n        self._confirm_all()\n",
+        "        self._whole_answer = True\n",
         (STREAM + "a_slow_reader_slows_the_agent_down",),
     ),
     Mutant(
         "streaming: leaving the block cancels",
         "futures/stream.py",
-        "else a fork's SystemExit goes on\n            self.cancel()\n",
-        "else a fork's SystemExit goes on\n            pass\n",
+        "else the SystemExit of a fork goes on undisturbed\n            self.cancel()\n",
+        "else the SystemExit of a fork goes on undisturbed\n            pass\n",
         (STREAM + "leaving_in_mid_stream_cancels_the_request_and_the_agent_goes_on",),
     ),
     Mutant(

@@ -124,7 +124,7 @@ def test_a_piece_is_confirmed_once_and_not_before_it_is_read_or_nobody_will() ->
     def make() -> StreamReply:
         confirmed.clear()
         reply = StreamReply(
-            1, "a", drop=lambda request: None, run=lambda call, *_: None,
+            1, "a", drop=lambda request: None, run_callback=lambda call, *_: None,
             confirm=lambda process, number: confirmed.append(number),
         )  # fmt: skip
         for piece, number in ((b"x", 0), (b"y", 7)):
