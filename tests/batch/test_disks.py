@@ -37,9 +37,10 @@ sys.exit(main())
 
 
 def python(script: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    # -B: where files cannot be written whole, Python would leave half a .pyc file for all others.
     return subprocess.run(
-        [sys.executable, "-c", script, *arguments], capture_output=True, text=True, timeout=50,
-        stdin=subprocess.DEVNULL,
+        [sys.executable, "-B", "-c", script, *arguments],
+        stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=50,
     )  # fmt: skip
 
 

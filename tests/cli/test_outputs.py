@@ -117,7 +117,7 @@ sys.exit(main())
 def test_what_was_there_stays_when_the_new_file_cannot_be_completed(done: Path) -> None:
     (done / "out").write_text("old")
     ended = subprocess.run(
-        [sys.executable, "-c", FILE_LIMIT, "export", "run.db", "-o", "out"],
+        [sys.executable, "-B", "-c", FILE_LIMIT, "export", "run.db", "-o", "out"],
         capture_output=True, encoding="utf-8", timeout=LIMIT, env=environment({}),
     )  # fmt: skip
     assert ended.returncode == 1
