@@ -34,6 +34,7 @@ def gather() -> Surroundings:
         umask=_umask(),
         limits=[(number, *resource.getrlimit(number)) for number in _LIMITS],
         authkey=bytes(process.current_process().authkey),
+        multiprocess_authkey=_multiprocess_authkey(),
     )
 
 
@@ -60,6 +61,18 @@ def adopt(given: Surroundings) -> None:
             resource.setrlimit(limit[0], limit[1:])
     # Proxies of a multiprocessing.Manager prove with it that they come from this program.
     process.current_process().authkey = given.authkey
+    if given.multiprocess_authkey is not None:
+        from multiprocess import process as other
+
+        other.current_process().authkey = given.multiprocess_authkey
+
+
+def _multiprocess_authkey() -> bytes | None:
+    # `multiprocess`, dill's variant, has a key as well, but no worker loads that for nothing.
+    # The module that is looked for is loaded by whoever uses the key, and not by procorch.
+    if "multiprocess.connection" not in sys.modules:
+        return None
+    return bytes(sys.modules["multiprocess.process"].current_process().authkey)
 
 
 def _umask() -> int | None:

@@ -24,6 +24,7 @@ class Surroundings(Struct, frozen=True, array_like=True):
     umask: int | None
     limits: list[tuple[int, int, int]]
     authkey: bytes
+    multiprocess_authkey: bytes | None
 
 
 class InitHead(Struct, frozen=True, array_like=True):

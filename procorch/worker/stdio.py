@@ -18,6 +18,15 @@ def above_standard(fd: int) -> int:
     return fd if fd > 2 else fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 3)
 
 
+def close_input() -> None:
+    """Have a standard input with nothing to read, if there is one: who writes to the parent's finds
+    out when nobody reads any more."""
+    if sys.stdin is not None:
+        null = os.open(os.devnull, os.O_RDONLY)
+        os.dup2(null, 0)
+        os.close(null)
+
+
 def install(out_fd: int, err_fd: int) -> None:
     """Make ``out_fd`` standard output and ``err_fd`` standard error; both are above 2, and closed.
 

@@ -246,3 +246,30 @@ if __name__ == "__main__":
 def test_a_manager_may_have_a_key_of_its_own(method: str, run_python: Callable[..., Any]) -> None:
     done = run_python(OWN_KEY)
     assert done.stdout == "done\n", done.stderr
+
+
+DILLS_KEY = """
+import multiprocess
+from multiprocess.managers import SyncManager
+from procorch import AgentExecutor
+
+
+def process_key():
+    return bytes(multiprocess.current_process().authkey)
+
+
+if __name__ == "__main__":
+    with SyncManager() as manager, AgentExecutor(1) as executor:
+        shared = manager.dict()
+        assert executor.submit(shared.update, {1: 2}).result(20) is None
+        assert executor.submit(process_key).result(20) == process_key()
+        assert dict(shared) == {1: 2}
+    print("done")
+"""
+
+
+def test_workers_have_the_key_of_a_program_that_uses_multiprocess(
+    method: str, run_python: Callable[..., Any]
+) -> None:
+    done = run_python(DILLS_KEY)
+    assert done.stdout == "done\n", done.stderr

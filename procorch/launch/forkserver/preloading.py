@@ -9,7 +9,6 @@ that module: the workers that need it import it themselves.
 from __future__ import annotations
 
 import importlib
-import json
 import os
 import sys
 import threading
@@ -17,20 +16,10 @@ import traceback
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
-from multiprocess import util
-
-from procorch.agents.import_path import own_first
+from procorch.launch import first_call
 
 _LONGEST = 1000
 """Characters of an error that are passed on."""
-
-_AGAIN = """\
-import json, sys
-with open(int(sys.argv[1]), encoding="ascii") as file:
-    sys.argv, sys.path, args = json.load(file)
-from procorch.launch.forkserver.server import main
-main(*args)
-"""
 
 
 def load(modules: Sequence[str], warn: Callable[[str, str], None]) -> list[str] | None:
@@ -72,10 +61,9 @@ def begin_again(control_fd: int, *args: Any) -> NoReturn:
     Args:
         control_fd: like the other arguments, for `nursery.main`; stays open.
     """
-    memory = os.memfd_create("procorch-start", 0)
-    with open(os.dup(memory), "w", encoding="ascii") as file:
-        json.dump([sys.argv, own_first(sys.path), [control_fd, *args]], file)
-    os.lseek(memory, 0, os.SEEK_SET)
-    os.set_inheritable(control_fd, True)
-    flags = util._args_from_interpreter_flags()
-    os.execv(sys.executable, [sys.executable, *flags, "-c", _AGAIN, str(memory)])
+    args = (control_fd, *args)
+    told = first_call.written(sys.path, "procorch.launch.forkserver.server:main", args)
+    for fd in (control_fd, told):
+        os.set_inheritable(fd, True)
+    # As the first time, and the descriptor is the last argument but one.
+    os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:-2], str(told), sys.orig_argv[-1]])

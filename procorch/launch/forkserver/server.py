@@ -37,6 +37,8 @@ from typing import Any, NoReturn
 import msgspec
 from msgspec import Struct
 
+from procorch.worker import stdio
+
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
 _ENDING = (signal.SIGTERM, signal.SIGHUP)
@@ -112,6 +114,8 @@ def main(control_fd: int, preload: list[str], sys_path: list[str], supervisor: i
         signal.signal(signum, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
     libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    control_fd = stdio.above_standard(control_fd)
+    stdio.close_input()
     control = socket.socket(fileno=control_fd)
     os.set_inheritable(control_fd, False)
     # Imported here, before the first fork, and not at the head of this module, which the parent

@@ -1,0 +1,44 @@
+"""What a fresh interpreter of ours calls first, and how it is told so.
+
+It is told in memory, under a descriptor that it inherits. `multiprocess` would do it by code of its
+own in the child, which loads dill: about a third of the time until a process of ours is ready, and
+few workers ever need it.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from procorch.agents.import_path import own_first
+
+CODE = """\
+import importlib, pickle, sys
+with open(int(sys.argv[1]), "rb") as file:
+    sys.argv, sys.path, module, function, args = pickle.load(file)
+getattr(importlib.import_module(module), function)(*args)
+"""
+"""For ``python -c``, with the descriptor of `written` as the argument."""
+
+
+def written(path: Sequence[str], target: str, args: Sequence[Any]) -> int:
+    """Write down a call.
+
+    Args:
+        path: the new ``sys.path``; what procorch needs is found first, before files of the user
+            that are called the same.
+        target: the function, as ``"module:name"``.
+        args: its arguments.
+
+    Returns:
+        A descriptor of what is written, at its beginning; it is not inherited.
+    """
+    module, _, function = target.partition(":")
+    memory = os.memfd_create("procorch-start", os.MFD_CLOEXEC)
+    with open(memory, "wb", closefd=False) as file:
+        pickle.dump((sys.argv, own_first(path), module, function, tuple(args)), file)
+    os.lseek(memory, 0, os.SEEK_SET)
+    return memory
