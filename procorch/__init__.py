@@ -116,6 +116,8 @@ if TYPE_CHECKING:
     from procorch.supervision.notices import Throttled as Throttled
     from procorch.supervision.notices import Unreaped as Unreaped
     from procorch.supervision.policy import DefaultSupervisor as DefaultSupervisor
+    from procorch.supervision.policy import PoolSupervisor as PoolSupervisor
+    from procorch.supervision.policy import ServiceSupervisor as ServiceSupervisor
     from procorch.supervision.policy import SupervisorAction as SupervisorAction
     from procorch.supervision.policy import SupervisorPolicy as SupervisorPolicy
     from procorch.supervision.states import AgentStatus as AgentStatus
@@ -164,7 +166,9 @@ _HOMES = {
         "BackingOff Crashed Escalated Hung Lost Notice Ready Recovered RequestDone RequestStarted "
         "Restarting Starting Stopped Throttled Unreaped"
     ),
-    "supervision.policy": "DefaultSupervisor SupervisorAction SupervisorPolicy",
+    "supervision.policy": (
+        "DefaultSupervisor PoolSupervisor ServiceSupervisor SupervisorAction SupervisorPolicy"
+    ),
     "supervision.states": "AgentStatus",
     "supervision.throttle": "Pause Throttle",
 }

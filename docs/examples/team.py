@@ -25,7 +25,7 @@ from procorch import (
     AgentOrchestrator,
     AgentResult,
     Cost,
-    DefaultSupervisor,
+    ServiceSupervisor,
     Usage,
     current,
 )
@@ -96,7 +96,7 @@ def researcher(model: str, prompt: str, dies: bool) -> Callable[[], AgentOptions
 
 
 def main(model: str) -> None:
-    with AgentOrchestrator(supervisor=DefaultSupervisor()) as orch:
+    with AgentOrchestrator(supervisor=ServiceSupervisor()) as orch:
         orch.add_agent("planner", lambda: Planner(model))
         for name, prompt in RESEARCHERS.items():
             orch.add_child(name, "planner", researcher(model, prompt, dies=name == "historian"))

@@ -38,6 +38,8 @@ class Entry:
                 budget = getattr(policy, "max_restarts", None)
             if isinstance(budget, int):
                 given["max_restarts"] = budget
+        if isinstance(charge := getattr(policy, "charge_requests", None), bool):
+            given.setdefault("charge_requests", charge)
         return AgentSettings.of(given)
 
 

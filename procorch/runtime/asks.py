@@ -75,12 +75,13 @@ class Switchboard:
         asker, number = process.spec.key, frame.request
         link = self._find(head.name)
         if link is None:
-            _refuse(process, number, f"agent {head.name!r} is not running")
+            _refuse(process, number, f"agent {head.name!r} is not running", head.name)
             return
         circle = self._waits.circle(asker, link.key)
         if circle is not None:
             names = " -> ".join(repr(self._name_of(key)) for key in [*circle, asker])
-            _refuse(process, number, f"agents would wait for each other for ever: {names}")
+            why = f"agents would wait for each other for ever: {names}"
+            _refuse(process, number, why, process.spec.name)
             return
         now, request_id = self._clock.now(), next_number()
         limits = (head.remaining, link.settings.request_timeout)
@@ -137,7 +138,7 @@ class Switchboard:
         self._waits.forget(asker)
 
 
-def _refuse(process: WorkerProcess, number: int, why: str) -> None:
-    error: AgentError = PluginError("orchestrator", why, agent=process.spec.name)
+def _refuse(process: WorkerProcess, number: int, why: str, agent: str) -> None:
+    error: AgentError = PluginError("orchestrator", why, agent=agent)
     head = headers.AnswerErrorHead(to_plain(error))
     process.send(Kind.ANSWER_ERROR, number, headers.encode(head), [])

@@ -15,12 +15,13 @@ from procorch.supervision.policy import (
     DefaultSupervisor,
     Policy,
     PoolSupervisor,
+    ServiceSupervisor,
     SupervisorAction,
 )
 
 _log = logging.getLogger("procorch")
 
-_OURS = (DefaultSupervisor, PoolSupervisor)
+_OURS = (DefaultSupervisor, PoolSupervisor, ServiceSupervisor)
 
 SLOW = 1.0
 """Seconds after which a policy is called slow in the log."""

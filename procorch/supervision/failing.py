@@ -150,13 +150,20 @@ def _charge(core: Core, request: Request | None, error: AgentCrashed) -> Pending
 
 
 def ask(core: Core, a: Instance) -> None:
-    """AWAITING_POLICY: the policy is asked; without one, as if it had answered ESCALATE (seed)."""
+    """AWAITING_POLICY: the policy is asked; without one, as if it had answered ESCALATE (seed).
+
+    The error of another agent, which this one had asked, has been judged where it arose.
+    """
     assert a.pending is not None
     a.ticket += 1
-    if a.supervised and not core.closing:
+    if a.supervised and not core.closing and _is_own(a, a.pending.error):
         core.out.append(actions.AskPolicy(a.key, a.name, a.ticket, a.pending.error))
     else:
         policy_answered(core, a, ev.PolicyAnswered(a.key, a.ticket, None))
+
+
+def _is_own(a: Instance, error: AgentError) -> bool:
+    return error.agent is None or error.agent == a.name
 
 
 def policy_answered(core: Core, a: Instance, event: ev.PolicyAnswered) -> None:
@@ -220,10 +227,13 @@ def _follow(
 ) -> None:
     match verdict:
         case Verdict.KEEP:
+            if isinstance(error, AgentError) and _is_own(a, error):
+                holding.kept(core, a, error)
             core.enter(a, Phase.READY)
         case Verdict.REPLACE:
             asked = error.retry_after if isinstance(error, AgentError) else None
-            replace(core, a, counted=counted, asked=asked or 0.0)
+            asked = min(asked or 0.0, holding.longest_wait(a))
+            replace(core, a, counted=counted, asked=asked)
         case Verdict.COMPLETE:
             core.end(a, AgentStatus.COMPLETED)
         case Verdict.FAIL:

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import math
 
+from procorch.errors import AgentError
 from procorch.supervision import events as ev
 from procorch.supervision import notices
 from procorch.supervision.core import Core, Due
 from procorch.supervision.instance import Instance
 from procorch.supervision.request import Request
-from procorch.supervision.throttle import FlowControl, is_throttled
+from procorch.supervision.throttle import LONGEST, FlowControl, is_throttled
 
 
 def begin(core: Core, a: Instance) -> None:
@@ -72,18 +73,9 @@ def answered(core: Core, a: Instance, event: ev.Replied) -> bool:
         if flow.allowed is not None:
             ended(core, a)
         return False
-    # Its key may be the one that is used up: others go first when the pause is over.
-    core.ledger.last(a.mailbox, a.key)
-    pause = flow.throttled(event.error, core.now, _busy(core, a.mailbox))
-    if pause is not None:
-        core.narrow.add(a.mailbox)
-        core.tell(
-            a,
-            notices.Throttled,
-            delay=pause,
-            asked=event.error.retry_after,
-            error=event.error,
-        )
+    if flow.throttle.retries == 0:
+        return False  # It is for the policy to say whether this agent goes on, see `kept`.
+    _pause(core, a, event.error, _busy(core, a.mailbox))
     request = a.process.works_on(event.request)
     return (
         request is not None
@@ -91,6 +83,30 @@ def answered(core: Core, a: Instance, event: ev.Replied) -> bool:
         and a.process.stage is None
         and _again(core, request, flow.throttle.retries)
     )
+
+
+def kept(core: Core, a: Instance, error: AgentError) -> None:
+    """``a`` goes on after ``error``: if its service has asked for a pause, its queue waits."""
+    throttle = a.settings.throttle
+    if throttle is not None and throttle.retries == 0 and is_throttled(error):
+        _pause(core, a, error, _busy(core, a.mailbox) + 1)
+
+
+def longest_wait(a: Instance) -> float:
+    """Seconds that its service can make ``a`` wait at most."""
+    throttle = a.settings.throttle
+    return LONGEST if throttle is None else throttle.longest
+
+
+def _pause(core: Core, a: Instance, error: AgentError, busy: int) -> None:
+    flow = core.ledger.boxes[a.mailbox].flow
+    assert flow is not None
+    # Its key may be the one that is used up: others go first when the pause is over.
+    core.ledger.last(a.mailbox, a.key)
+    pause = flow.throttled(error, core.now, busy)
+    if pause is not None:
+        core.narrow.add(a.mailbox)
+        core.tell(a, notices.Throttled, delay=pause, asked=error.retry_after, error=error)
 
 
 def _again(core: Core, request: Request, most: int) -> bool:

@@ -112,5 +112,6 @@ class Settings(WorkerSettings, total=False):
     ``"10/s"``, ``"600/m"``, ``"0.5/s"``; they are spread evenly. None: any number."""
     throttle: Throttle | None
     """What becomes of a request whose service asks for a pause (N23): the queue waits, the request
-    is tried again, load comes back step by step. None: the error is like any other. ``Throttle()``
-    in pools and batches."""
+    is tried again so many times, load comes back step by step. With no ``retries`` the request
+    fails, and the queue waits unless the policy ends or replaces the agent. None: the error is like
+    any other. ``Throttle()`` in pools and batches."""

@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
-from typing import Protocol, TypeAlias, runtime_checkable
+from typing import ClassVar, Protocol, TypeAlias, runtime_checkable
 
 from procorch.errors import AgentCrashed, AgentError, StartError
+from procorch.units import whole
 
 
 class SupervisorAction(Enum):
@@ -26,7 +27,8 @@ class SupervisorAction(Enum):
 class SupervisorPolicy(Protocol):
     """Decides what happens to an agent after an error.
 
-    A policy may have an attribute ``max_restarts``: it is the budget of agents that set none.
+    A policy may have the attributes ``max_restarts`` and ``charge_requests``: they are the settings
+    of agents that have none of their own.
     """
 
     def on_agent_error(self, name: str, error: AgentError) -> SupervisorAction:
@@ -49,12 +51,7 @@ class DefaultSupervisor:
     max_restarts: int = 3
 
     def __post_init__(self) -> None:
-        if isinstance(self.max_restarts, bool) or not isinstance(self.max_restarts, int):
-            raise TypeError(
-                f"max_restarts must be a whole number, not {type(self.max_restarts).__name__}"
-            )
-        if self.max_restarts < 0:
-            raise ValueError(f"max_restarts must be 0 or more, not {self.max_restarts}")
+        whole(self.max_restarts, "max_restarts")
 
     def on_agent_error(self, name: str, error: AgentError) -> SupervisorAction:
         """See the class."""
@@ -62,20 +59,56 @@ class DefaultSupervisor:
 
 
 @dataclass(frozen=True, slots=True)
+class ServiceSupervisor:
+    """For agents that serve requests of many callers: no request ends the agent for good.
+
+    An agent that raised is as good as before: the error goes to the caller, the process and its
+    conversation stay. Where a throttled service asked for a pause, the next request waits for it
+    (`Throttle`). An agent that died, or did not start for a passing reason, gets a new process.
+
+    Args:
+        max_restarts: consecutive restarts allowed before the agent is stopped. A death in the
+            middle of a request is not counted (the setting `charge_requests`).
+    """
+
+    charge_requests: ClassVar[bool] = True
+    """The default of that setting for agents of this policy."""
+
+    max_restarts: int = 3
+
+    def __post_init__(self) -> None:
+        whole(self.max_restarts, "max_restarts")
+
+    def on_agent_error(self, name: str, error: AgentError) -> SupervisorAction:
+        """RESTART after a death or a failed start that may pass, ESCALATE after any other error."""
+        return _keep_unless_dead(error)
+
+
+@dataclass(frozen=True, slots=True)
 class PoolSupervisor:
-    """The policy of a pool: replace what died, keep what merely failed.
+    """The policy of pools, executors and batches: replace what died, keep what merely failed.
 
     A replica that raised is as good as before, so its error goes to the caller and the replica
     stays; one that died, or did not start for a passing reason, is replaced.
+
+    Args:
+        max_restarts: consecutive restarts of a replica allowed before it is stopped.
     """
 
     max_restarts: int = 3
 
+    def __post_init__(self) -> None:
+        whole(self.max_restarts, "max_restarts")
+
     def on_agent_error(self, name: str, error: AgentError) -> SupervisorAction:
-        """See the class."""
-        if isinstance(error, AgentCrashed | StartError):
-            return SupervisorAction.RESTART if error.is_retryable else SupervisorAction.STOP
-        return SupervisorAction.ESCALATE
+        """RESTART after a death or a failed start that may pass, ESCALATE after any other error."""
+        return _keep_unless_dead(error)
+
+
+def _keep_unless_dead(error: AgentError) -> SupervisorAction:
+    if isinstance(error, AgentCrashed | StartError):
+        return SupervisorAction.RESTART if error.is_retryable else SupervisorAction.STOP
+    return SupervisorAction.ESCALATE
 
 
 def checked_policy(policy: object) -> Policy | None:

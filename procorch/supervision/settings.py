@@ -48,7 +48,7 @@ class AgentSettings:
     allowed_failures: int = 2
     charge_requests: bool = False
     rate: float | None = None
-    throttle: Throttle | None = None
+    throttle: Throttle | None = field(default_factory=lambda: Throttle(retries=0))
 
     @classmethod
     def of(cls, given: Mapping[str, Any]) -> AgentSettings:

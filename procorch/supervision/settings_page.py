@@ -50,9 +50,15 @@ def _helps() -> dict[str, str]:
 
 
 def _shown(value: object) -> str:
-    if dataclasses.is_dataclass(value):
-        return f"`{type(value).__name__}()`"
-    return f"`{value!r}`"
+    if not dataclasses.is_dataclass(value) or isinstance(value, type):
+        return f"`{value!r}`"
+    usual = type(value)()
+    given = (
+        f"{field.name}={getattr(value, field.name)!r}"
+        for field in dataclasses.fields(value)
+        if getattr(value, field.name) != getattr(usual, field.name)
+    )
+    return f"`{type(value).__name__}({', '.join(given)})`"
 
 
 if __name__ == "__main__":

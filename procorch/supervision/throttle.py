@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from procorch.errors import AgentError, ModelThrottled
 from procorch.units import seconds, whole
 
+LONGEST = 300.0
+"""Seconds of a pause, and of the wait before a restart, that a service can ask for at most."""
 _FIRST, _GROWTH, _MOST = 0.25, 2.0, 5.0
 """Seconds of the first pause of a service that does not say how long, and of the longest one. Of
 one that does say, each pause is at least so long: what was asked for may not have helped before."""
@@ -29,12 +31,14 @@ class Throttle:
     """What becomes of a request whose service asks for a pause (`AgentError.retry_after`, N23).
 
     Args:
-        retries: how often it is tried again after a pause, before it fails.
-        longest: seconds of a pause at most, whatever the service asks for.
+        retries: how often it is tried again after a pause, before it fails. 0: its error goes to
+            the caller and the policy; an agent that is kept has its queue wait.
+        longest: seconds of a pause, or of the wait before a restart, at most, whatever the service
+            asks for.
     """
 
     retries: int = 8
-    longest: float = 300.0
+    longest: float = LONGEST
 
     def __post_init__(self) -> None:
         whole(self.retries, "throttle.retries")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from procorch.agents.adapters.error_map import service_error
+from procorch.agents.adapters.error_map import error_of_another, service_error
 from procorch.errors import AgentFailure, MessageTooLarge
 from procorch.errors.base import describe_failure
 from procorch.errors.plain_data import to_plain
@@ -23,6 +23,7 @@ def describe(error: BaseException, limit: int, agent: str) -> tuple[dict[str, An
     user's, and whatever they raise must not end the worker.
     """
     try:
+        error = error_of_another(error, agent) or error
         known = service_error(error, agent=agent)
         if known is not None:
             return to_plain(known), []

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from procorch.errors import AgentError, ModelThrottled
+from procorch.errors import AgentError, NetworkError
 from procorch.supervision import actions
 from procorch.supervision import events as ev
 from procorch.supervision.limits import Backoff
@@ -117,7 +117,7 @@ class Bench:
         return self.step(ev.Replied(key, self.generation(key), request, error))
 
     def fail(self, key: int, request: int) -> list[actions.Action]:
-        return self.reply(key, request, ModelThrottled("slow down"))
+        return self.reply(key, request, NetworkError("lost"))
 
     def die(self, key: int, *, signal: str = "SIGKILL", started: int = 0) -> list[actions.Action]:
         generation = self.generation(key)

@@ -18,7 +18,7 @@ from procorch.errors import (
     AgentCrashed,
     AgentStopped,
     MemoryLimitExceeded,
-    ModelThrottled,
+    NetworkError,
     ProtocolError,
     RequestTimeout,
     StartError,
@@ -136,7 +136,7 @@ def test_an_agent_that_crashes_on_its_way_out_has_crashed(bench):
 @pytest.mark.parametrize("exit_first", [True, False])
 def test_an_agent_that_finishes_with_an_error_ends_the_same_whoever_is_faster(bench, exit_first):
     key = bench.running()
-    finish(bench, key, bench.submit(key), ModelThrottled("slow down"))
+    finish(bench, key, bench.submit(key), NetworkError("lost"))
     if exit_first:
         leave(bench, key)
         bench.policy_says(ESCALATE)
@@ -172,7 +172,7 @@ def test_only_a_success_counts_as_one_while_the_process_leaves(bench, good, budg
     bench.ready(key)
     request = bench.submit(key)
     bench.step(ev.Restart(key))
-    bench.reply(key, request, None if good else ModelThrottled("slow down"))
+    bench.reply(key, request, None if good else NetworkError("lost"))
     bench.die(key, signal="SIGTERM")
     bench.ready(key)
     bench.die(key)

@@ -10,18 +10,21 @@ from procorch.errors import (
     AgentStopped,
     MemoryLimitExceeded,
     ModelThrottled,
+    NetworkError,
     PluginError,
     ProtocolError,
     RequestCancelled,
     RequestTimeout,
     SerializationError,
     StartError,
+    StreamError,
 )
 from procorch.supervision import actions, notices
 from procorch.supervision import events as ev
 from procorch.supervision.limits import Backoff, Shutdown
 from procorch.supervision.policy import SupervisorAction
 from procorch.supervision.states import AgentStatus, Phase, StopStage
+from procorch.supervision.throttle import Throttle
 
 RESTART, STOP, ESCALATE = SupervisorAction
 
@@ -204,7 +207,7 @@ def test_stop_replies_the_error_and_ends_failed(bench):
     first, second = bench.submit(key), bench.submit(key)
     bench.fail(key, first)
     bench.policy_says(STOP)
-    assert isinstance(bench.error(first), ModelThrottled)
+    assert isinstance(bench.error(first), NetworkError)
     assert isinstance(bench.error(second), AgentStopped)
     bench.die(key, signal="SIGTERM")
     assert bench.status(key) is AgentStatus.FAILED
@@ -228,7 +231,7 @@ def test_no_policy_keeps_an_agent_that_fails_and_fails_one_that_dies(bench):
     key = bench.running(supervised=False)
     request = bench.submit(key)
     bench.fail(key, request)
-    assert isinstance(bench.error(request), ModelThrottled)
+    assert isinstance(bench.error(request), NetworkError)
     assert bench.phase(key) is Phase.READY
     bench.die(key)
     assert bench.status(key) is AgentStatus.FAILED
@@ -251,7 +254,7 @@ def test_a_policy_that_fails_stops_that_agent_only(bench):
     request = bench.submit(key)
     bench.fail(key, request)
     bench.policy_says(None, fault=ZeroDivisionError("in the policy"))
-    assert isinstance(bench.error(request), ModelThrottled)
+    assert isinstance(bench.error(request), NetworkError)
     assert "in the policy" in "".join(bench.error(request).__notes__)
     bench.die(key, signal="SIGTERM")
     assert bench.status(key) is AgentStatus.FAILED
@@ -434,6 +437,64 @@ def test_a_throttled_agent_backs_off_for_what_its_service_asked(bench):
     assert bench.sent[-1] == (key, 2, second)
 
 
+@pytest.mark.parametrize(
+    ("settings", "most"), [({}, 300), ({"throttle": Throttle(retries=0, longest=60)}, 60)]
+)
+def test_a_service_cannot_keep_an_agent_from_a_restart_for_longer_than_the_cap(
+    bench, settings, most
+):
+    key = bench.running(**settings)
+    bench.reply(key, bench.submit(key), NetworkError("overloaded", retry_after=3600.0))
+    bench.policy_says(RESTART)
+    bench.die(key)
+    assert bench.phase(key) is Phase.BACKOFF
+    bench.wait(most + 0.1)
+    assert bench.phase(key) is Phase.STARTING
+
+
+@pytest.mark.parametrize("supervised", [True, False])
+def test_an_agent_that_is_kept_waits_for_what_its_service_asked(bench, supervised):
+    key = bench.running(supervised=supervised)
+    first, second = bench.submit(key), bench.submit(key)
+    bench.reply(key, first, ModelThrottled("slow down", retry_after=20.0))
+    if supervised:
+        bench.policy_says(ESCALATE)
+    assert isinstance(bench.error(first), ModelThrottled)
+    bench.wait(19.9)
+    assert [r for _, _, r in bench.sent] == [first]
+    bench.wait(0.2)
+    assert [r for _, _, r in bench.sent] == [first, second]
+
+
+def test_the_pause_of_an_agent_that_is_kept_has_a_cap(bench):
+    key = bench.running()
+    first, second = bench.submit(key), bench.submit(key)
+    bench.reply(key, first, ModelThrottled("slow down", retry_after=3600.0))
+    bench.policy_says(ESCALATE)
+    bench.wait(300.1)
+    assert [r for _, _, r in bench.sent] == [first, second]
+
+
+def test_without_a_throttle_an_agent_that_is_kept_goes_on_at_once(bench):
+    key = bench.running(throttle=None)
+    first, second = bench.submit(key), bench.submit(key)
+    bench.reply(key, first, ModelThrottled("slow down", retry_after=20.0))
+    bench.policy_says(ESCALATE)
+    assert [r for _, _, r in bench.sent] == [first, second]
+
+
+@pytest.mark.parametrize("error", [StreamError, AgentCrashed, ModelThrottled])
+def test_an_error_of_another_agent_is_not_put_to_the_policy(bench, error):
+    """It has been judged where it arose; who had asked is as good as before."""
+    key = bench.running()
+    first, second = bench.submit(key), bench.submit(key)
+    bench.reply(key, first, error(agent="researcher", retry_after=20.0))
+    assert bench.questions == []
+    assert bench.error(first).agent == "researcher"
+    assert bench.phase(key) is Phase.READY
+    assert [r for _, _, r in bench.sent] == [first, second], "and there is nothing to wait for"
+
+
 def test_an_agent_can_be_cancelled_while_it_backs_off(bench):
     key = bench.running(backoff=Backoff(initial=60, cap=60))
     for _ in range(2):
@@ -468,7 +529,7 @@ def test_a_reply_completed_before_the_cancel_stands(bench):
     request = bench.submit(key)
     bench.fail(key, request)
     bench.step(ev.Cancel(key))
-    assert isinstance(bench.error(request), ModelThrottled)
+    assert isinstance(bench.error(request), NetworkError)
     bench.policy_says(RESTART)
     bench.die(key, signal="SIGTERM")
     assert bench.status(key) is AgentStatus.CANCELLED

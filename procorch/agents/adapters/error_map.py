@@ -180,6 +180,27 @@ def service_error(error: BaseException, *, agent: str | None = None) -> AgentErr
     return found
 
 
+def error_of_another(error: BaseException, agent: str) -> AgentError | None:
+    """The error of an agent that ``agent`` has asked, where that is all that there is to say.
+
+    A library or a task group may have wrapped it on its way up through ``agent``, whose own fault
+    it is not. None: ``agent`` has an error of its own.
+    """
+    return _of_another(error, agent, DEPTH)
+
+
+def _of_another(error: BaseException | None, agent: str, depth: int) -> AgentError | None:
+    if isinstance(error, AgentError):
+        return error if error.agent not in (None, agent) else None
+    if error is None or depth == 0:
+        return None
+    if isinstance(error, BaseExceptionGroup):
+        found = [_of_another(each, agent, depth - 1) for each in error.exceptions]
+        return None if None in found else found[-1]
+    wrapped = error.__cause__ if _comes_from(error, LIBRARIES) else None
+    return _of_another(wrapped, agent, depth - 1)
+
+
 def _kind_of(chain: list[BaseException]) -> _Kind | None:
     links = [link for link in chain if _comes_from(link, LIBRARIES)]
     if not links:
