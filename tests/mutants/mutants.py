@@ -781,8 +781,8 @@ MUTANTS = (
     Mutant(
         "no restart while closing: nobody is asked",
         "supervision/failing.py",
-        "    if a.supervised and not core.closing:\n",
-        "    if a.supervised:\n",
+        "    if a.supervised and not core.closing and _is_own(a, a.pending.error):\n",
+        "    if a.supervised and _is_own(a, a.pending.error):\n",
         (MACHINE + "nothing_restarts_while_closing", SIMULATE),
     ),
     Mutant(
