@@ -27,6 +27,8 @@ from procorch.supervision.timers import Timers
 class Due(Enum):
     """What a timer is for."""
 
+    __hash__ = object.__hash__  # Enum's own is a function of Python, and slow
+
     START = "start"
     STOP_STAGE = "ladder"
     BACKOFF = "backoff"

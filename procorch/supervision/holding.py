@@ -53,13 +53,6 @@ def held_back(core: Core, a: Instance) -> bool:
     return flow is not None and flow.active and not core.drained(a)
 
 
-def sent(core: Core, a: Instance) -> None:
-    """A request of its mailbox goes to ``a``."""
-    flow = core.ledger.boxes[a.mailbox].flow
-    if flow is not None:
-        flow.sent(core.now)
-
-
 def answered(core: Core, a: Instance, event: ev.Replied) -> bool:
     """A request of ``a``, which has not left ``inflight`` yet, was answered.
 

@@ -86,6 +86,12 @@ class Ledger:
         box.lane(request.priority).append(request)
         return True
 
+    def hand_over(self, request: Request, worker: int) -> None:
+        """Give a new request to ``worker`` at once, before which nobody waits."""
+        self.requests[request.id] = request
+        request.state = RequestState.SENT
+        request.worker = worker
+
     def take(self, mailbox: int, worker: int) -> Request | None:
         """The next waiting request, now at ``worker``; None when none waits."""
         lane = self._first(mailbox)

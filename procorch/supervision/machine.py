@@ -18,7 +18,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from procorch.supervision import actions, ending, failing, replacing, requests, starting
+from procorch.supervision import actions, dispatch, ending, failing, replacing, requests, starting
 from procorch.supervision import events as ev
 from procorch.supervision.core import Core, Due, Entry
 from procorch.supervision.instance import Instance
@@ -54,7 +54,7 @@ WAITING, STARTING, READY, AWAITING_POLICY, RETIRING, HELD, BACKOFF, STOPPING, DO
 ENTRIES: dict[Phase, Entry] = {
     WAITING: starting.wait_for_slot,
     STARTING: starting.launch,
-    READY: requests.advance,
+    READY: dispatch.advance,
     AWAITING_POLICY: failing.ask,
     RETIRING: replacing.retire,
     HELD: replacing.hold,
@@ -186,11 +186,11 @@ class Machine:
             case ev.Replied() | ev.Ready() | ev.Exited() | ev.StartFailed():
                 self._of_generation(event)
             case ev.Submit():
-                requests.submit(core, event)
+                dispatch.submit(core, event)
             case ev.Tick():
                 self._tick()
             case ev.SetWidth():
-                requests.set_width(core, event)
+                dispatch.set_width(core, event)
             case ev.CancelRequest():
                 requests.cancel(core, event)
             case ev.Spawn():
@@ -206,7 +206,7 @@ class Machine:
         while core.later:
             self._spread()
         if core.narrow:
-            requests.fill(core)
+            dispatch.fill(core)
             while core.later:
                 self._spread()
         if core.start_queue:
@@ -270,7 +270,7 @@ class Machine:
             elif kind is Due.CLOSE:
                 ending.close_overdue(core)
             elif kind is Due.FLOW:
-                pass  # `requests.fill` looks, when the step ends
+                pass  # `dispatch.fill` looks, when the step ends
             elif key in core.instances:
                 self._fire(core.instances[key], kind)
 

@@ -18,6 +18,8 @@ class AgentStatus(Enum):
 class Phase(Enum):
     """Where an instance is in its life. Only `Core.enter` assigns one."""
 
+    __hash__ = object.__hash__  # Enum's own is a function of Python, and slow
+
     WAITING = "waiting"
     """Wants a process, waits for a start slot (N10)."""
     STARTING = "starting"

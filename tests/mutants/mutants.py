@@ -34,6 +34,11 @@ SETTINGS = "tests/supervision/test_settings.py::test_"
 TIMERS = "tests/supervision/test_timers.py::test_"
 WAITS = "tests/supervision/test_wait_graph.py::test_"
 TABLES = "tests/supervision/test_tables.py::test_"
+SHORT_WAY = (
+    "tests/simulate/test_simulate.py"
+    "::test_the_short_way_of_a_request_decides_what_the_long_one_does"
+)
+REQUEST = "tests/supervision/test_request.py::test_"
 SIMULATE = "tests/simulate/test_simulate.py::test_no_schedule_breaks_a_rule"
 DEATHS = "tests/process/test_deaths.py::test_"
 CANCEL = "tests/process/test_cancel.py::test_"
@@ -230,14 +235,14 @@ MUTANTS = (
     ),
     Mutant(
         "what was sent ahead waits for the end of a pause",
-        "supervision/requests.py",
+        "supervision/dispatch.py",
         "        and not (_has_ahead(core, a) and holding.crowded(core, a))\n",
         "",
         (THROTTLE + "what_was_sent_ahead_is_not_begun_in_a_pause",),
     ),
     Mutant(
         "a drain waits for the end of a pause",
-        "supervision/requests.py",
+        "supervision/dispatch.py",
         "    done = not a.process.inflight and not holding.held_back(core, a)\n",
         "    done = not a.process.inflight\n",
         (THROTTLE + "a_drain_waits_for_the_pause",),
@@ -611,7 +616,7 @@ MUTANTS = (
     ),
     Mutant(
         "no request is sent after its deadline",
-        "supervision/requests.py",
+        "supervision/dispatch.py",
         "    return deadline is not None and deadline <= core.now\n",
         "    return False\n",
         (
@@ -622,10 +627,63 @@ MUTANTS = (
     ),
     Mutant(
         "no request for a replica that leaves",
-        "supervision/requests.py",
+        "supervision/dispatch.py",
         "a.credit > 0 and not core.relieved(a):\n",
         "a.credit > 0:\n",
         (GUARDS + "a_request_does_not_wait_for_a_replica_that_leaves", SIMULATE),
+    ),
+    # ---- the short way of a request: it decides what the long way would
+    *(
+        Mutant(
+            f"short way: {name}",
+            f"supervision/{file}.py",
+            old,
+            new,
+            (SHORT_WAY,),
+        )
+        for name, file, old, new in (
+            ("not in a pause", "dispatch", " or box.flow is not None or", " or"),
+            (
+                "not to a process that is to be renewed",
+                "dispatch",
+                "            and process.course is Course.SERVING\n"
+                "            and not process.held",
+                "            and not process.held",
+            ),
+            (
+                "a drain is looked at",
+                "requests",
+                "        and a.draining is None\n",
+                "",
+            ),
+            (
+                "a process that has served enough is replaced",
+                "requests",
+                "        and settings.max_requests is None\n",
+                "",
+            ),
+            (
+                "the next request follows",
+                "requests",
+                "    if core.ledger.boxes[a.mailbox].waiting:\n",
+                "    if False:\n",
+            ),
+        )
+    ),
+    Mutant(
+        "short way: not after its deadline",
+        "supervision/dispatch.py",
+        "    if request.deadline is not None and request.deadline <= core.now:\n"
+        "        return None\n",
+        "",
+        (REQUEST + "a_request_whose_deadline_has_passed_is_not_sent_to_an_idle_agent",),
+    ),
+    Mutant(
+        "short way: answers are counted",
+        "supervision/requests.py",
+        "    process.served += 1\n    a.limits",
+        "    a.limits",
+        (REQUEST + "what_a_process_has_answered_is_counted",),
     ),
     # ---- replicas and chunks
     Mutant(
@@ -638,7 +696,7 @@ MUTANTS = (
     Mutant(
         "a spare takes over",
         "supervision/machine.py",
-        "            requests.fill(core)\n",
+        "            dispatch.fill(core)\n",
         "            pass\n",
         (REPLICAS + "a_spare_takes_over_from_one_that_died_before_the_policy_has_answered",),
     ),
@@ -1543,8 +1601,8 @@ MUTANTS = (
     ),
     Mutant(
         "ahead: one that began before its cancellation is interrupted",
-        "supervision/requests.py",
-        "    else:\n        _end_request(core, a, request)\n",
+        "supervision/dispatch.py",
+        "    else:\n        end_request(core, a, request)\n",
         "",
         (MACHINE + "one_that_was_cancelled_ahead_of_its_turn_is_interrupted_when_that_comes",),
     ),
@@ -1567,7 +1625,7 @@ MUTANTS = (
     ),
     Mutant(
         "ahead: not by an agent that has finished",
-        "supervision/requests.py",
+        "supervision/dispatch.py",
         "    if not a.process.held and not a.process.course.leaves:\n",
         "    if not a.process.held:\n",
         (MACHINE + "what_is_ahead_of_an_agent_that_finishes_goes_back_to_the_queue",),

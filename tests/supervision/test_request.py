@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import procorch.supervision
+from procorch.errors import RequestTimeout
 from procorch.supervision import actions
 from procorch.supervision import events as ev
 from procorch.supervision.policy import SupervisorAction
@@ -59,3 +60,19 @@ def test_the_number_of_those_that_wait_counts_open_requests(bench: Any) -> None:
     bench.reply(key, numbers[0])
     assert bench.machine.waiting(key) == 1
     assert bench.machine.waiting(99) == 0
+
+
+def test_a_request_whose_deadline_has_passed_is_not_sent_to_an_idle_agent(bench: Any) -> None:
+    key = bench.running()
+    bench.now = 100.0
+    request = bench.submit(key, timeout=1.0, deadline=99.0)
+    assert not bench.sent
+    assert isinstance(bench.error(request), RequestTimeout)
+
+
+def test_what_a_process_has_answered_is_counted(bench: Any) -> None:
+    key = bench.running(supervised=False)
+    for _ in range(3):
+        bench.reply(key, bench.submit(key))
+    bench.fail(key, bench.submit(key))
+    assert bench.machine.instance(key).process.served == 4

@@ -1,0 +1,208 @@
+"""Requests on their way to a worker: accepted, queued, handed out.
+
+Nearly all requests meet an idle instance about which nothing else is to be decided. `submit` looks
+for one first and then does at once what the rest of this module comes to step by step, as
+`requests.replied` does with nearly all answers. The simulator compares the short way and the long
+one.
+"""
+
+from __future__ import annotations
+
+from procorch.errors import Aborted, AgentError, AgentStopped, RequestTimeout
+from procorch.supervision import actions, holding, tree
+from procorch.supervision import events as ev
+from procorch.supervision.core import Core, Due
+from procorch.supervision.instance import Instance
+from procorch.supervision.process import Course
+from procorch.supervision.request import Request, RequestState
+from procorch.supervision.states import Phase, StopStage
+
+
+def submit(core: Core, event: ev.Submit) -> None:
+    """Queue a request and hand it to an idle instance if there is one."""
+    request = event.request
+    idle = _idle_member(core, request)
+    if idle is not None:
+        core.ledger.hand_over(request, idle.key)
+        if request.deadline is not None:
+            core.timers.arm((Due.REQUEST, request.id), request.deadline)
+        _dispatch(core, idle, request)
+        return
+    if not core.ledger.accept(request):
+        request.state = RequestState.RESOLVED
+        core.out.append(actions.Resolve(request, AgentStopped("agent channel closed")))
+        return
+    if request.deadline is not None:
+        core.timers.arm((Due.REQUEST, request.id), request.deadline)
+    wake(core, request.mailbox)
+
+
+def _idle_member(core: Core, request: Request) -> Instance | None:
+    """The instance that a new request goes to at once; None where its queue has to decide."""
+    box = core.ledger.boxes.get(request.mailbox)
+    if box is None or box.closed or box.waiting or box.flow is not None or box.width is not None:
+        return None
+    if request.deadline is not None and request.deadline <= core.now:
+        return None
+    for member in box.members:
+        a = core.instances[member]
+        process = a.process
+        if (
+            a.phase is Phase.READY
+            and not process.inflight
+            and not process.ahead
+            and process.stage is None
+            and process.course is Course.SERVING
+            and not process.held
+            and a.draining is None
+        ):
+            return a
+    return None
+
+
+def set_width(core: Core, event: ev.SetWidth) -> None:
+    """More or fewer members of a mailbox may be busy at once."""
+    box = core.ledger.boxes.get(event.mailbox)
+    if box is not None:
+        box.width = event.width
+        core.narrow.add(event.mailbox)
+
+
+def fill(core: Core) -> None:
+    """Hand out what may go now, and end who has waited for that: a busy member has become free or
+    has gone, so that a spare takes over, or less is held back. Runs at the end of each step."""
+    for mailbox in tuple(core.narrow):
+        box = core.ledger.boxes.get(mailbox)
+        if box is None:
+            core.narrow.remove(mailbox)
+            continue
+        for member in tuple(box.members):
+            a = core.instances[member]
+            if box.flow is not None and a.phase is Phase.READY and (a.process.held or a.draining):
+                core.enter(a, Phase.READY)
+            if mailbox in core.ledger.boxes and core.ledger.waiting(mailbox):
+                wake(core, mailbox)
+        if box.width is None and (box.flow is None or not box.flow.active):
+            core.narrow.remove(mailbox)
+
+
+def wake(core: Core, mailbox: int) -> None:
+    """A request waits in ``mailbox``: whoever has least to do takes it."""
+    best: Instance | None = None
+    for member in core.ledger.boxes[mailbox].members:
+        a = core.instances[member]
+        if a.phase is Phase.READY and a.process.serves and a.credit > 0 and not core.relieved(a):
+            if a.process.idle:
+                best = a
+                break
+            if best is None or len(a.process.ahead) < len(best.process.ahead):
+                best = a
+    if best is not None:
+        advance(core, best)
+
+
+def advance(core: Core, a: Instance) -> None:
+    """READY: give an instance its next requests, or end it where it has drained."""
+    if (
+        a.process.held
+        and a.process.serves
+        and not (_has_ahead(core, a) and holding.crowded(core, a))
+    ):
+        a.process.held = False
+        core.out.append(actions.Proceed(a.key, a.generation))
+        _go_on(core, a)
+    if not a.process.serves:
+        return
+    while a.credit > 0:
+        request = _next(core, a)
+        if request is None:
+            break
+        if _is_late(core, request):
+            request.worker = None
+            core.resolve(request, too_late(core, request))
+        else:
+            _dispatch(core, a, request)
+    done = not a.process.inflight and not holding.held_back(core, a)
+    if done and a.draining is not None and tree.may_end(core.instances, a):
+        core.end(a, a.draining, Aborted(agent=a.name) if a.aborted else None)
+
+
+def _next(core: Core, a: Instance) -> Request | None:
+    """What ``a`` takes from its mailbox, if there is anything and it may."""
+    if core.relieved(a) or holding.crowded(core, a):
+        return None
+    return core.ledger.take(a.mailbox, a.key)
+
+
+def _has_ahead(core: Core, a: Instance) -> bool:
+    return any(request.is_open for request in a.process.ahead)
+
+
+def _dispatch(core: Core, a: Instance, request: Request) -> None:
+    flow = core.ledger.boxes[a.mailbox].flow
+    if flow is not None:
+        flow.sent(core.now)
+    process = a.process
+    core.out.append(actions.Send(a.key, process.generation, request, bool(process.inflight)))
+    if process.inflight:
+        process.ahead.append(request)
+    else:
+        process.inflight.append(request)
+        _begun(core, a, request)
+
+
+def _begun(core: Core, a: Instance, request: Request) -> None:
+    if request.deadline is None and request.timeout is not None:
+        core.timers.arm((Due.REQUEST, request.id), core.now + request.timeout)
+    if a.settings.heartbeat_timeout is not None:
+        a.process.heartbeat = (-1, core.now)
+        core.timers.arm((Due.HEARTBEAT, a.key), core.now + a.settings.heartbeat_timeout / 4)
+
+
+def answered(core: Core, a: Instance, request: Request, error: AgentError | None) -> None:
+    """The process has done with a request; after a success it goes on to the next by itself, if
+    its agent has not finished."""
+    a.process.inflight.remove(request)
+    a.process.held = error is not None and a.settings.prefetch > 1
+    if not a.process.held and not a.process.course.leaves:
+        _go_on(core, a)
+
+
+def _go_on(core: Core, a: Instance) -> None:
+    """The process begins what was sent ahead; if that was cancelled meanwhile, it may have begun
+    it before it could see so."""
+    if not a.process.ahead:
+        return
+    request = a.process.ahead.popleft()
+    a.process.inflight.append(request)
+    if request.is_open:
+        core.out.append(actions.BeginAhead(a.key, request))
+        _begun(core, a, request)
+    else:
+        end_request(core, a, request)
+
+
+def end_request(core: Core, a: Instance, request: Request) -> None:
+    if a.process.stage is None:
+        a.process.stopped_for_request = True
+        a.process.target = request.id
+        core.stop_process(a, StopStage.COOPERATE)
+
+
+def _is_late(core: Core, request: Request) -> bool:
+    """Whether its deadline has passed, though the timer has not been looked at yet."""
+    deadline = core.timers.at((Due.REQUEST, request.id))
+    return deadline is not None and deadline <= core.now
+
+
+def too_late(core: Core, request: Request) -> RequestTimeout:
+    return RequestTimeout(
+        agent=agent_of(core, request),
+        timeout=request.timeout,
+        request=request.id,
+    )
+
+
+def agent_of(core: Core, request: Request) -> str:
+    members = core.ledger.boxes[request.mailbox].members
+    return core.instances[request.worker or members[0]].name
