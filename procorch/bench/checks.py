@@ -5,14 +5,10 @@ from __future__ import annotations
 import statistics
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import TYPE_CHECKING
 
 from procorch.bench import units
+from procorch.bench.records import Run
 from procorch.bench.stats import Statistics
-
-if TYPE_CHECKING:
-    from procorch.bench.measurement import Measurement
-    from procorch.bench.records import Run
 
 _FEW = 6
 _UNSTEADY = 0.05
@@ -22,14 +18,20 @@ _LEAK = 100 << 10
 """Bytes a run by which memory may grow before it is called a leak: an allocator's page or two."""
 
 
-def doubts(measured: Measurement) -> tuple[str, ...]:
-    """Why the figures should not be relied on; empty where nothing speaks against them."""
-    found = list(measured.notes)
-    if not measured.complete:
+def doubts(runs: Sequence[Run], notes: Sequence[str], *, complete: bool, warmed: bool) -> list[str]:
+    """Why the figures should not be relied on; empty where nothing speaks against them.
+
+    Args:
+        notes: what happened around the measurement; they come first.
+        complete: all runs that were asked for were made.
+        warmed: see `growth`.
+    """
+    found = list(notes)
+    if not complete:
         found.append("the measurement was interrupted: some of its runs are missing")
-    if not measured.runs:
-        return tuple(found)
-    wall = measured.wall
+    if not runs:
+        return found
+    wall = Statistics(tuple(run.wall for run in runs))
     if wall.count < _FEW:
         found.append(f"only {wall.count} runs: too few to see how much they differ")
     if wall.spread > _UNSTEADY:
@@ -38,7 +40,7 @@ def doubts(measured: Measurement) -> tuple[str, ...]:
             "busy with something else?"
         )
     found.extend(_outliers(wall))
-    if wall.median < _SHORT and all(run.loops == 1 for run in measured.runs):
+    if wall.median < _SHORT and all(run.loops == 1 for run in runs):
         found.append(
             f"a run takes {wall.median * 1e6:.1f} us: too short for its clock; give it more "
             "requests"
@@ -50,11 +52,10 @@ def doubts(measured: Measurement) -> tuple[str, ...]:
         if abs(late.median - early.median) > _DRIFT * noise:
             change = late.median / early.median - 1
             found.append(f"drifting: the second half of the runs took {change:+.0%}; warm up?")
-    warmed = measured.plan is not None and measured.plan.warmup_calls > 0
-    leak = growth(measured.runs, warmed=warmed)
+    leak = growth(runs, warmed=warmed)
     if leak is not None:
         found.append(f"memory grows by {units.size(leak)} a run: does it leak?")
-    return tuple(found)
+    return found
 
 
 def _outliers(wall: Statistics) -> list[str]:

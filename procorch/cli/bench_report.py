@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 from rich.table import Table
 
-from procorch.bench import Measurement, markdown
+from procorch.bench import measurement
 from procorch.bench.markdown import lines
+from procorch.bench.measurement import Measurement
 from procorch.bench.suites import HEADERS, SuiteComparison
 from procorch.cli import screen, streams
 
@@ -69,11 +70,11 @@ def _show_suite(suite: SuiteComparison, *, markdown: bool) -> None:
 
 
 def _markdown(measured: Sequence[Measurement], each: bool) -> str:
-    return markdown.table(measured, each=each)
+    return measurement.table(measured, each=each)
 
 
 def _show_table(measured: Sequence[Measurement], each: bool) -> None:
-    _print_table(markdown.HEADERS, markdown.rows(measured, each=each))
+    _print_table(measurement.HEADERS, measurement.rows(measured, each=each))
 
 
 def _print_table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
