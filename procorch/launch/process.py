@@ -1,26 +1,18 @@
-"""A worker process on this machine, whoever forked it.
+"""A worker process on this machine, whoever forked it: its socket, its output, its status page.
 
-Its death is known from its pidfd and from nothing else (docs/guarantees.md). What follows, in
-this order: the rest of its process group is killed while its pid is still taken (it is a zombie
-until reaped, so the group's number cannot be somebody else's), it is reaped, its output and its
-socket are drained of what it wrote in life, and only then its exit is reported. Killing the group
-and reaping are its parent's business: this process's own, or the zygote's, which then tells the
-exit status.
+Its death is known from its pidfd and from nothing else; `death` has what follows.
 """
 
 from __future__ import annotations
 
 import contextlib
-import os
-import select
 import signal
 from collections.abc import Callable
-
-import psutil
+from dataclasses import replace
 
 from procorch.errors import ProtocolError
-from procorch.errors.texts import signal_name
-from procorch.launch.base import Cause, ExitInfo, Sink, Spec, Stream, Watcher, Where
+from procorch.launch.base import ExitInfo, Sink, Spec, Stream, Watcher, Where
+from procorch.launch.death import WatchedProcess
 from procorch.launch.endpoints import Ends
 from procorch.launch.output_pipes import Tap
 from procorch.wire.channel import Channel
@@ -37,34 +29,17 @@ _NUDGE = 0.05
 """Seconds between two signals to a worker whose request is to end."""
 
 
-_WORD_PATIENCE = 2.0
-"""Seconds from a worker's death to the conclusion that its zygote will not tell how it ended:
-somebody has stopped the zygote. Callers are not to wait for what is known already."""
+class LocalProcess(WatchedProcess):
+    """One worker.
 
-_KILLED_PATIENCE = 0.2
-"""The same, if we have killed it and so know."""
-
-
-class LocalProcess:
-    """One worker: socket, pidfd, status page, output.
-
-    It exists before its process does: what is sent meanwhile waits in the socket, and a signal is
-    delivered at birth.
+    It exists before its process does: what is sent meanwhile waits in the socket.
     """
 
     def __init__(self, spec: Spec, ends: Ends, max_frame: int, loop: Watcher, sink: Sink) -> None:
+        super().__init__(loop)
         self.spec = spec
-        self.where: Where | None = None
-        self._pidfd = -1
         self._page = ends.page
-        self._reap: Callable[[], int | None] | None = None
-        self._loop = loop
         self._sink = sink
-        self._owed: signal.Signals | None = None
-        self._detail: str | None = None
-        self._dead = False
-        self._killed = False
-        self._gone = False
         self._deaf = False
         self._lent = False
         self._nudged = 0
@@ -74,30 +49,6 @@ class LocalProcess:
 
     def _writes(self, stream: Stream) -> Callable[[bytes], float]:
         return lambda data: self._sink.on_output(self, stream, data)
-
-    def born(self, pid: int, pidfd: int, reap: Callable[[], int | None] | None = None) -> None:
-        """Its process exists.
-
-        Args:
-            pidfd: now owned by this object.
-            reap: gives the exit status once it has ended; None: `ended` will be called with it.
-        """
-        if self._gone:  # killed before it was born, and reported so
-            with contextlib.suppress(ProcessLookupError):
-                signal.pidfd_send_signal(pidfd, signal.SIGKILL)
-            os.close(pidfd)
-            return
-        self.where = Where(pid)
-        self._pidfd = pidfd
-        self._reap = reap
-        self._loop.watch(pidfd, self._died)
-        # Not before: its first frame may overtake the word of its birth, and where it lives is
-        # known by the time that it is ready.
-        self._loop.watch(self._channel.fileno(), self._readable)
-        self._want_to_write()
-        self._sink.on_started(self, self.where)
-        if self._owed is not None:
-            self.kill(self._owed)
 
     @property
     def progress(self) -> int:
@@ -151,38 +102,6 @@ class LocalProcess:
             self._lent = False
             self._loop.watch(self._channel.fileno(), self._readable)
 
-    def kill(self, signum: signal.Signals) -> None:
-        """See `WorkerProcess.kill`: the process, its group, and what has left the group (N8)."""
-        if self.where is None:
-            self._owed = signum
-            if signum == signal.SIGKILL:
-                # Not from here: whoever kills is in the middle of something.
-                self._loop.call_later(0, self._stillborn)
-        elif self._alive():
-            self._killed = self._killed or signum == signal.SIGKILL
-            pid = self.where.pid
-            strays: list[psutil.Process] = []
-            if signum == signal.SIGKILL:
-                with contextlib.suppress(psutil.Error):
-                    strays = psutil.Process(pid).children(recursive=True)
-            self._signal(signum)
-            if signum == signal.SIGTERM:
-                self._signal(signal.SIGCONT)
-            # Not yet a group of its own if it is only just starting.
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.killpg(pid, signum)
-            for stray in strays:
-                with contextlib.suppress(psutil.Error):  # psutil checks the start time first
-                    stray.send_signal(signum)
-
-    def _alive(self) -> bool:
-        """Whether its pid is still its own: the zygote may have reaped it before we were told."""
-        if self._gone or self._pidfd < 0:
-            return False
-        poll = select.poll()  # `select.select` refuses descriptors from 1024 on
-        poll.register(self._pidfd, select.POLLIN)
-        return not poll.poll(0)
-
     def cancel(self, request: int, *, force: bool) -> None:
         """See `WorkerProcess.cancel`."""
         if self._gone:
@@ -212,11 +131,6 @@ class LocalProcess:
         if not self._gone:
             self._signal(signal.SIGCONT)
             self._signal(STACK)
-
-    def _signal(self, signum: int) -> None:
-        if self._pidfd >= 0:
-            with contextlib.suppress(ProcessLookupError):
-                signal.pidfd_send_signal(self._pidfd, signum)
 
     def _writable(self) -> None:
         with contextlib.suppress(OSError):
@@ -262,8 +176,7 @@ class LocalProcess:
     def _stop_listening(self) -> None:
         """Nothing can be said to it any more, either: the socket is not watched."""
         self._deaf = True
-        self._lent = False
-        self._loop.unwatch(self._channel.fileno())
+        self._stop_reading()
 
     def _still_there(self) -> None:
         if not self._dead:
@@ -271,99 +184,35 @@ class LocalProcess:
                 self, ProtocolError("it closed its channel and lived on", agent=self.spec.name)
             )
 
-    def _died(self) -> None:
-        self._dead = True
-        self._loop.unwatch(self._pidfd)
-        if self._reap is None:
-            killed = self._killed
-            self._loop.call_later(_KILLED_PATIENCE if killed else _WORD_PATIENCE, self._untold)
-        elif self.where is not None:
-            if self._detail is None:  # a zombie of ours
-                with contextlib.suppress(ProcessLookupError, PermissionError):
-                    os.killpg(self.where.pid, signal.SIGKILL)
-            self.ended(self._reap(), detail=self._detail)
+    def _begin(self, where: Where) -> None:
+        # Not before: its first frame may overtake the word of its birth, and where it lives is
+        # known by the time that it is ready.
+        self._loop.watch(self._channel.fileno(), self._readable)
+        self._want_to_write()
+        self._sink.on_started(self, where)
 
-    def _untold(self) -> None:
-        known = -signal.SIGKILL if self._killed else None
-        self.ended(known, detail="its zygote does not tell how")
-
-    def ended(
-        self, code: int | None, *, detail: str | None = None, peak_rss: int | None = None
-    ) -> None:
-        """It has ended and is reaped: hand in what it wrote, then report.
-
-        Args:
-            code: like ``Popen.returncode``; None: nobody knows.
-            detail: what its parent has to say about it.
-            peak_rss: the most memory it held at a time, in bytes.
-        """
-        if self._gone:
-            return
-        self._gone = True
+    def _stop_reading(self) -> None:
         self._lent = False
-        self._loop.unwatch(self._pidfd)
         self._loop.unwatch(self._channel.fileno())
+
+    def _drain(self) -> None:
         self._pull()
         try:
             for frame in self._channel.drain():
                 self._sink.on_frame(self, frame)
         except ProtocolError:
             pass  # A torn frame is a crash, and a crash is what is reported next (N3).
-        info = ExitInfo(
-            Cause.SIGNAL if code is not None and code < 0 else Cause.EXIT,
-            code=code if code is None or code >= 0 else None,
-            signal=signal_name(-code) if code is not None and code < 0 else None,
-            started=self._page.started,
-            item=self._page.item,
-            last_stack=self._page.text(),
-            detail=detail,
-            peak_rss=peak_rss,
-        )
-        self._release()
-        self._sink.on_exit(self, info)
 
-    def refused(self, why: str) -> None:
-        """There will be no process."""
-        self._never(ExitInfo(Cause.START_FAILED, detail=why))
+    def _complete(self, info: ExitInfo) -> ExitInfo:
+        page = self._page
+        return replace(info, started=page.started, item=page.item, last_stack=page.text())
 
-    def _stillborn(self) -> None:
-        """It was killed before there was a process to kill, and must not wait for a zygote that
-        may be stuck. If one does come, it finds its socket closed and is killed (`born`)."""
-        if self.where is None:
-            self._never(ExitInfo(Cause.SIGNAL, signal="SIGKILL", detail="before it was born"))
-
-    def _never(self, info: ExitInfo) -> None:
-        if self._gone:
-            return
-        self._gone = True
-        self._lent = False
-        self._loop.unwatch(self._channel.fileno())
-        self._release()
-        self._sink.on_exit(self, info)
-
-    def orphaned(self, detail: str) -> None:
-        """Its parent is gone, so nobody will tell its exit status; the kernel has killed it."""
-        if self._dead or self._pidfd < 0:
-            self.ended(None, detail=detail)
-        else:
-            self._reap = lambda: None
-            self._detail = detail
-
-    def let_go(self) -> None:
-        """Nobody waits for its end any more."""
-        if not self._gone:
-            self._gone = True
-            self._lent = False
-            self._loop.unwatch(self._pidfd)
-            self._loop.unwatch(self._channel.fileno())
-            self._release()
-
-    def _release(self) -> None:
+    def _close(self) -> None:
         self._channel.close()
         self._page.close()
         for tap in self._taps:
             tap.close()
         self._taps.clear()  # They refer to this object: its memory is not left to the collector.
-        if self._pidfd >= 0:
-            os.close(self._pidfd)
-            self._pidfd = -1
+
+    def _report(self, info: ExitInfo) -> None:
+        self._sink.on_exit(self, info)

@@ -311,10 +311,9 @@ MUTANTS = (
     ),
     Mutant(
         "draining before failing: in this order",
-        "launch/process.py",
-        "        try:\n            for frame in self._channel.drain():\n",
-        "        self._sink.on_exit(self, ExitInfo(Cause.EXIT, code=code))\n"
-        "        try:\n            for frame in self._channel.drain():\n",
+        "launch/death.py",
+        "        self._drain()\n",
+        "        self._report(ExitInfo(Cause.EXIT, code=code))\n        self._drain()\n",
         (GUARDS + "what_a_worker_wrote_is_read_before_its_death_is_told",),
     ),
     Mutant(

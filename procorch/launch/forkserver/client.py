@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import select
 import signal
 import socket
 from collections import deque
@@ -19,6 +18,7 @@ from collections.abc import Sequence
 
 from procorch.errors.texts import signal_name
 from procorch.launch.base import Caps, Sink, Spec, Watcher
+from procorch.launch.death import has_ended
 from procorch.launch.endpoints import Ends
 from procorch.launch.forkserver import server
 from procorch.launch.interpreter import Child
@@ -197,13 +197,7 @@ class _Zygote:
             # stopped could not.
             last = signal.SIGCONT if self._serves else signal.SIGKILL
             signal.pidfd_send_signal(self._pidfd, last)
-            if not _ends_within(self._pidfd, _LAST_WAIT):
+            if not has_ended(self._pidfd, _LAST_WAIT):
                 signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
         self._child.join()
         os.close(self._pidfd)
-
-
-def _ends_within(pidfd: int, timeout: float) -> bool:
-    poll = select.poll()  # `select.select` refuses descriptors from 1024 on
-    poll.register(pidfd, select.POLLIN)
-    return bool(poll.poll(timeout * 1000))
