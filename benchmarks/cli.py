@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import os
 import time
 from collections.abc import Sequence
@@ -19,6 +18,7 @@ from benchmarks.figures import Outcome, Report, from_json, to_json
 from benchmarks.rows import OURS, Row, Scale
 from procorch.cli.exits import ExitCode
 from procorch.cli.screen import stderr, stdout
+from procorch.errors.texts import did_you_mean
 
 
 def row_names(ctx: click.Context, param: click.Parameter, given: tuple[str, ...]) -> list[str]:
@@ -30,11 +30,8 @@ def row_names(ctx: click.Context, param: click.Parameter, given: tuple[str, ...]
     known = {name.lower(): name for name in registry.IDS}
     for name in given:
         if name.lower() not in known:
-            near = difflib.get_close_matches(name.lower(), known, n=1)
-            hint = f"did you mean {known[near[0]]}? " if near else ""
-            raise click.BadParameter(
-                f"there is no row {name!r}; {hint}Rows: {', '.join(registry.IDS)}.", ctx, param
-            )
+            hint = did_you_mean(name.upper(), registry.IDS, listed="rows")
+            raise click.BadParameter(f"there is no row {name!r}{hint}", ctx, param)
     wanted = {name.lower() for name in given}
     return [name for name in registry.IDS if not wanted or name.lower() in wanted]
 

@@ -6,7 +6,6 @@ module does when it is imported happens there: prints, `os.chdir`, a crash.
 
 from __future__ import annotations
 
-import difflib
 import functools
 import importlib
 import importlib.abc
@@ -23,6 +22,7 @@ from types import ModuleType
 from typing import Any
 
 from procorch.agents import import_path
+from procorch.errors.texts import did_you_mean
 
 
 class AppError(ValueError):
@@ -84,8 +84,7 @@ class App:
                 raise AppError(f"{where!r} is no module: write {where}.py:{name}")
             return cls(text, where, name, here)
         if not os.path.isfile(where):
-            near = difflib.get_close_matches(os.path.basename(where), _beside(where), n=1)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
+            hint = did_you_mean(os.path.basename(where), _beside(where))
             raise AppError(f"there is no file {where!r}{hint}")
         path = Path(os.path.abspath(where))
         # Like a script's, its imports begin in the folder of the file that a link leads to, too.
@@ -112,9 +111,7 @@ class App:
         for part in self.name.split("."):
             if not hasattr(found, part):
                 names = [name for name, value in vars(found).items() if callable(value)]
-                near = difflib.get_close_matches(part, names, n=1)
-                hint = f"; did you mean {near[0]!r}?" if near else ""
-                raise AppError(f"{self.text!r}: {shown} has no {part!r}{hint}")
+                raise AppError(f"{self.text!r}: {shown} has no {part!r}{did_you_mean(part, names)}")
             found = getattr(found, part)
         if not callable(found):
             raise AppError(
@@ -151,8 +148,7 @@ class App:
     def _hint(self, error: BaseException) -> str:
         if isinstance(error, ModuleNotFoundError) and error.name == self.where.partition(".")[0]:
             names = [name.partition(".")[0] for each in self.first for name in os.listdir(each)]
-            near = difflib.get_close_matches(error.name, names, n=1)
-            return f"; did you mean {near[0]!r}?" if near else ""
+            return did_you_mean(error.name, names)
         if isinstance(error, ImportError) and "relative import" in str(error):
             path = os.path.relpath(self.where, self.first[-1])
             if os.path.isabs(self.where) and not path.startswith(".."):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import functools
 import os
 import time
@@ -19,6 +18,7 @@ from procorch.batch.preparation import Prepared
 from procorch.batch.runner import BatchRun
 from procorch.batch.selection import Selection, Shard
 from procorch.batch.sources import IdOf, open_source
+from procorch.errors.texts import did_you_mean
 from procorch.supervision.keywords import Settings, WorkerSettings
 from procorch.supervision.throttle import Throttle
 from procorch.units import seconds, whole
@@ -203,7 +203,6 @@ def _reasons(given: Collection[str]) -> frozenset[str]:
         raise TypeError(f"retry_on must be a list of reasons, not the text {given!r}")
     for word in given:
         if word not in REASONS:
-            near = difflib.get_close_matches(str(word), REASONS, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(REASONS)}"
-            raise ValueError(f"retry_on: {word!r} is not a reason; {hint}")
+            hint = did_you_mean(str(word), REASONS, listed="known")
+            raise ValueError(f"retry_on: {word!r} is not a reason{hint}")
     return frozenset(given)

@@ -62,11 +62,9 @@ class Verbs(click.Group):
         """Refuse an unknown verb, with the nearest name there is."""
         name = args[0]
         if name not in VERBS and not name.startswith("-"):
-            from difflib import get_close_matches
+            from procorch.errors.texts import did_you_mean
 
-            near = get_close_matches(name, VERBS, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"there is: {', '.join(VERBS)}."
-            ctx.fail(f"No such command {name!r}; {hint}")
+            ctx.fail(f"No such command {name!r}{did_you_mean(name, VERBS, listed='there is')}")
         return super().resolve_command(ctx, args)
 
 

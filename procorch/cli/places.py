@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from pathlib import Path
 
 from procorch.cli.exits import Misconfigured, UnknownName
+from procorch.errors.texts import did_you_mean
 
 HOME = Path(".procorch")
 """The folder of batches that were given no place of their own."""
@@ -67,9 +67,7 @@ def find(run: str) -> Path:
         if path.is_file():
             return path
     names = [path.stem for path in journals(HOME)]
-    near = difflib.get_close_matches(run, names, n=1)
-    known = f"; there is: {', '.join(names)}" if names else ""
-    raise UnknownName(f"no run {run!r}" + (f"; did you mean {near[0]!r}?" if near else known))
+    raise UnknownName(f"no run {run!r}{did_you_mean(run, names, listed='there is')}")
 
 
 def journals(folder: Path) -> list[Path]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection
 
 _TEXT = 65_536
 """Characters kept of one text: an error has to fit into a frame."""
@@ -53,15 +53,18 @@ def failed_start(error: BaseException | None) -> str:
     return ""
 
 
-def did_you_mean(word: str, known: Sequence[str], otherwise: str = "") -> str:
-    """`; did you mean 'restart'?`: the one of ``known`` that is most like ``word``; where none is
-    like it, ``otherwise``, or nothing."""
+def did_you_mean(word: str, known: Collection[str], *, listed: str = "") -> str:
+    """`; did you mean 'restart'?`: the one of ``known`` that is most like ``word``.
+
+    Args:
+        listed: where none is like it, all are listed after this word; without it, nothing is said.
+    """
     from difflib import get_close_matches
 
     near = get_close_matches(word, known, n=1)
     if near:
         return f"; did you mean {near[0]!r}?"
-    return f"; {otherwise}" if otherwise else ""
+    return f"; {listed}: {', '.join(known)}" if listed and known else ""
 
 
 def qualified_name(cls: type) -> str:

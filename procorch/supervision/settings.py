@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, get_args
 
+from procorch.errors.texts import did_you_mean
 from procorch.supervision.keywords import AutoShutdown, LinkKind, Restart, Strategy
 from procorch.supervision.limits import Backoff, Intensity, Shutdown
 from procorch.supervision.throttle import Throttle
@@ -60,7 +60,9 @@ class AgentSettings:
         """
         for key in given:
             if key not in FIELDS:
-                raise TypeError(f"unknown setting {key!r}{_hint(key, FIELDS)}")
+                raise TypeError(
+                    f"unknown setting {key!r}{did_you_mean(key, FIELDS, listed='known')}"
+                )
         values = {name: FIELDS[name].checked(value, name) for name, value in given.items()}
         if values.get("intensity") is not None and "backoff" not in values:
             values["backoff"] = values["intensity"].fitting_backoff()
@@ -137,7 +139,7 @@ def _word(kind: Any) -> Field:
 
     def check(value: Any, name: str) -> str:
         if value not in words:
-            raise ValueError(f"{name}={value!r}{_hint(str(value), words)}")
+            raise ValueError(f"{name}={value!r}{did_you_mean(str(value), words, listed='known')}")
         return str(value)
 
     return Field(check, ", ".join(f'"{word}"' for word in words))
@@ -197,7 +199,7 @@ def _output(value: Any, name: str) -> str:
     words = ("inherit", "capture")
     if isinstance(value, str):
         if value not in words and "/" not in value:
-            hint = _hint(value, words)
+            hint = did_you_mean(value, words, listed="known")
             raise ValueError(f"{name}={value!r}{hint}; a file is given as a Path or './{value}'")
         path = value
     elif hasattr(value, "__fspath__"):
@@ -245,8 +247,3 @@ FIELDS: dict[str, Field] = {
     "throttle": _value(Throttle, optional=True),
 }
 """Every setting: keyword of `AgentOrchestrator.add_agent`, and key of a file."""
-
-
-def _hint(word: str, known: Iterable[str]) -> str:
-    near = difflib.get_close_matches(word, known, n=1)
-    return f"; did you mean {near[0]!r}?" if near else f"; known: {', '.join(known)}"

@@ -229,8 +229,8 @@ def invoke(*arguments: str) -> Result:
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
-        (["P4x"], "there is no row 'P4x'; did you mean P4?"),
-        (["nothing"], "Rows: P1, P1b,"),
+        (["P4x"], "there is no row 'P4x'; did you mean 'P4'?"),
+        (["nothing"], "rows: P1, P1b,"),
         (["--quick", "--smoke"], "only one of them"),
         (["--json", "/no/such/place/figures.json"], "no directory that can be written to"),
         (["--plot", "picture.txt"], "its name must end in .svg, .png, .pdf"),

@@ -62,7 +62,7 @@ def test_a_misspelled_verb_gets_the_nearest_name(wrong: str, run: Run) -> None:
 def test_a_verb_like_no_other_gets_the_list(run: Run) -> None:
     ended = run("xyzzy")
     assert (ended.code, ended.stdout) == (2, "")
-    assert f"there is: {', '.join(cli.VERBS)}." in ended.stderr
+    assert f"there is: {', '.join(cli.VERBS)}" in ended.stderr
 
 
 def test_an_unknown_option_is_a_usage_error(run: Run) -> None:

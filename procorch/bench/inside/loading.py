@@ -24,10 +24,7 @@ def find(app: str) -> object:
     found = _load_file(where) if where.endswith(".py") else _load_module(where)
     for part in name.split("."):
         if not hasattr(found, part):
-            from difflib import get_close_matches
-
-            near = get_close_matches(part, dir(found), n=1)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
+            hint = _did_you_mean(part, dir(found))
             raise Refused(f"{app!r}: {where} has no {part!r}{hint}")
         found = getattr(found, part)
     if not callable(found):
@@ -40,7 +37,8 @@ def _load_file(where: str) -> object:
     """Import a file: as a script it begins in its own folder, as part of a package in the folder
     of the outermost one."""
     if not os.path.isfile(where):
-        raise Refused(f"there is no file {where!r}{_near(os.path.dirname(where) or '.', where)}")
+        folder, file = os.path.split(where)
+        raise Refused(f"there is no file {where!r}{_did_you_mean(file, _files(folder or '.'))}")
     path = os.path.abspath(where)
     root, name = os.path.split(path[: -len(".py")])
     while os.path.isfile(os.path.join(root, "__init__.py")) and os.path.dirname(root) != root:
@@ -71,13 +69,17 @@ def _is_of(module: object, path: str) -> bool:
     return origin is not None and os.path.samefile(origin, path)
 
 
-def _near(directory: str, where: str) -> str:
+def _files(folder: str) -> list[str]:
+    try:
+        return os.listdir(folder)
+    except OSError:
+        return []
+
+
+def _did_you_mean(word: str, known: list[str]) -> str:
     from difflib import get_close_matches
 
-    try:
-        near = get_close_matches(os.path.basename(where), os.listdir(directory), n=1)
-    except OSError:
-        near = []
+    near = get_close_matches(word, known, n=1)
     return f"; did you mean {near[0]!r}?" if near else ""
 
 
