@@ -7,11 +7,6 @@ Layout of a body::
     zero u16, count u32, size of the pickle u64, size of each buffer u64 (network order)
     pickle, then each buffer, every one on a multiple of 64 bytes
 
-Three picklers are tried, the fastest first: ``pickle.dumps``, which does for what workers can
-import; the same asked at every class and function, where that pickle would refer to a module that
-workers cannot import; dill's, where pickle refuses. dill is imported when it is first needed, never
-with this module.
-
 What arrives runs code (pickle does): decode only what a worker of one's own has sent.
 """
 
@@ -21,14 +16,25 @@ import io
 import pickle
 from collections.abc import Callable, Sequence
 from struct import Struct
-from types import FunctionType
 from typing import Any, NoReturn
 
-from procorch.errors import Aborted, RequestTimeout, SerializationError
+from procorch.errors import SerializationError
 from procorch.wire.byvalue import inherited, module_replica, selection
 from procorch.wire.byvalue.module_replica import set_role
 from procorch.wire.payload import LOST, Buffer
 from procorch.wire.pickle_diagnostics import find_culprit, say
+from procorch.wire.picklers import (
+    SIGNALLED,
+    attempt,
+    keep_large,
+    may_refer_to_ours,
+    pickle_definition,
+    pickle_plainly,
+    pickle_references,
+    pickle_shared,
+    pickle_with_definitions,
+    pickle_with_dill,
+)
 
 __all__ = ["decode", "dump_factory", "encode", "load_factory", "set_role"]
 
@@ -37,14 +43,7 @@ PICKLE, DILL = 1, 2
 _PREFIX = {PICKLE: bytes([PICKLE, 0]), DILL: bytes([DILL, 0])}
 _TABLE = Struct("!BBHIQ")
 _ALIGNMENT = 64
-_SEPARATE_FROM = 16 * 1024  # bytes; a smaller buffer is cheaper inside the pickle
 _SIMPLE = frozenset({str, bytes, int, float, bool, type(None)})  # no reference, no buffer inside
-
-# Raised by a signal in a worker's main thread to end a request (N8), not by what is encoded.
-_SIGNALLED = (Aborted, RequestTimeout)
-_FINAL = (RecursionError, MemoryError, *_SIGNALLED)  # no other pickler does better
-
-_Keep = Callable[[pickle.PickleBuffer], bool]
 
 
 def encode(obj: Any, *, what: str, to_parent: bool | None = None) -> list[Buffer]:
@@ -62,17 +61,17 @@ def encode(obj: Any, *, what: str, to_parent: bool | None = None) -> list[Buffer
         if type(obj) in _SIMPLE:
             return [_PREFIX[PICKLE], pickle.dumps(obj, 5)]
         upward = module_replica.is_worker() if to_parent is None else to_parent
-        made = _try(_pickle, obj)
+        made = attempt(pickle_plainly, obj)
         if made is not None and inherited.MARK in made[0]:
-            made = _pickle_shared(obj)
-        if made is not None and (upward or not _is_about_ours(obj, made[0])):
+            made = pickle_shared(obj)
+        if made is not None and (upward or not may_refer_to_ours(obj, made[0])):
             return _parts(PICKLE, *made)
-        if not upward and (made := _try(_pickle_with_pieces, obj)) is not None:
+        if not upward and (made := attempt(pickle_with_definitions, obj)) is not None:
             return _parts(PICKLE, *made)
         buffers: list[pickle.PickleBuffer] = []
-        data = _pickle_with_dill(obj, _keeper(buffers), upward=upward)
+        data = pickle_with_dill(obj, keep_large(buffers), upward=upward)
         return _parts(DILL, data, buffers)
-    except _SIGNALLED:
+    except SIGNALLED:
         raise
     except (Exception, SystemExit) as error:
         _refuse(obj, error, what, "value")
@@ -96,7 +95,7 @@ def decode(view: Buffer, *, what: str = "message") -> Any:
         if view[1] == 0:
             return _loads(memoryview(view)[2:], ())
         return _loads(*_split(memoryview(view)))
-    except _SIGNALLED:
+    except SIGNALLED:
         raise
     except (Exception, SystemExit) as error:
         raise _cannot_load(what, error) from error
@@ -118,9 +117,9 @@ def dump_factory(factory: Callable[[], Any]) -> bytes:
             f"of type {type(factory).__name__}"
         )
     try:
-        made = _try(_pickle_references, factory)
-        return _pickle_definition(factory) if made is None else made[0]
-    except _SIGNALLED:
+        made = attempt(pickle_references, factory)
+        return pickle_definition(factory) if made is None else made[0]
+    except SIGNALLED:
         raise
     except (Exception, SystemExit) as error:
         _refuse(factory, error, "factory", "factory")
@@ -134,7 +133,7 @@ def load_factory(data: Buffer) -> Callable[[], Any]:
     """
     try:
         factory = pickle.loads(data)
-    except _SIGNALLED:
+    except SIGNALLED:
         raise
     except (Exception, SystemExit) as error:
         raise _cannot_load("factory", error) from error
@@ -142,128 +141,6 @@ def load_factory(data: Buffer) -> Callable[[], Any]:
         raise SerializationError(what="factory", reason=f"{type(factory).__name__} is not callable")
     loaded: Callable[[], Any] = factory
     return loaded
-
-
-# Picklers.
-
-
-class _ByValueNeeded(Exception):
-    """Something that this pickler cannot save was met."""
-
-
-def _try(
-    dumps: Callable[[Any, _Keep], bytes], obj: Any
-) -> tuple[bytes, list[pickle.PickleBuffer]] | None:
-    """Return what a pickler makes of ``obj``; None if the next one has to try."""
-    buffers: list[pickle.PickleBuffer] = []
-    try:
-        return dumps(obj, _keeper(buffers)), buffers
-    except _FINAL:
-        raise
-    except Exception:
-        return None
-
-
-def _keeper(buffers: list[pickle.PickleBuffer]) -> _Keep:
-    """Return a callback that keeps large buffers out of the pickle."""
-
-    def keep(buffer: pickle.PickleBuffer) -> bool:
-        if buffer.raw().nbytes < _SEPARATE_FROM:
-            return True
-        buffers.append(buffer)
-        return False
-
-    return keep
-
-
-def _pickle(obj: Any, keep: _Keep) -> bytes:
-    return pickle.dumps(obj, 5, buffer_callback=keep)
-
-
-class _References(pickle.Pickler):
-    """The C pickler, for what is names and data through and through."""
-
-    def reducer_override(self, obj: Any) -> Any:
-        kind = type(obj)
-        if kind is FunctionType or issubclass(kind, type):
-            if not selection.by_reference(obj) and (
-                kind is FunctionType or selection.can_be_rebuilt(obj)
-            ):
-                return self.by_value(obj)
-        elif kind in selection.NAMED_ONLY and not selection.by_reference(obj):
-            raise _ByValueNeeded
-        elif inherited.refusal(obj) is not None:
-            raise _ByValueNeeded  # which says why not
-        elif (proxy := inherited.proxy(obj)) is not None:
-            return proxy
-        return NotImplemented
-
-    def by_value(self, obj: Any) -> Any:
-        raise _ByValueNeeded
-
-
-class _Shared(pickle.Pickler):
-    """For messages with objects of ``multiprocessing``. It raises at what only children of that may
-    get, though it pickles, and gives proxies the key of their manager."""
-
-    def reducer_override(self, obj: Any) -> Any:
-        if isinstance(obj, type):
-            return NotImplemented
-        if (why := inherited.refusal(obj)) is not None:
-            raise TypeError(why)
-        proxy = inherited.proxy(obj)
-        return NotImplemented if proxy is None else proxy
-
-
-def _pickle_shared(obj: Any) -> tuple[bytes, list[pickle.PickleBuffer]]:
-    file, buffers = io.BytesIO(), list[pickle.PickleBuffer]()
-    _Shared(file, 5, buffer_callback=_keeper(buffers)).dump(obj)
-    return file.getvalue(), buffers
-
-
-class _Pieces(_References):
-    """The same; classes and named functions that workers cannot import become pieces."""
-
-    def by_value(self, obj: Any) -> Any:
-        if isinstance(obj, FunctionType) and not selection.is_named(obj):
-            raise _ByValueNeeded
-        from procorch.wire.byvalue import definition_cache
-
-        return definition_cache.reduce_piece(obj)
-
-
-def _pickle_references(obj: Any, keep: _Keep) -> bytes:
-    file = io.BytesIO()
-    _References(file, 5).dump(obj)
-    return file.getvalue()
-
-
-def _pickle_with_pieces(obj: Any, keep: _Keep) -> bytes:
-    file = io.BytesIO()
-    _Pieces(file, 5, buffer_callback=keep).dump(obj)
-    return file.getvalue()
-
-
-def _pickle_with_dill(obj: Any, keep: _Keep, *, upward: bool) -> bytes:
-    from procorch.wire.byvalue import definition_cache
-
-    mode = definition_cache.Mode.UP if upward else definition_cache.Mode.DOWN
-    return definition_cache.dumps(obj, mode, buffer_callback=keep)
-
-
-def _pickle_definition(obj: Any) -> bytes:
-    from procorch.wire.byvalue import definition_cache
-
-    return definition_cache.dumps(obj, definition_cache.Mode.DEFINITION)
-
-
-def _is_about_ours(obj: Any, data: bytes) -> bool:
-    """Whether the pickle ``data`` of ``obj`` may refer to what only this process has."""
-    kind = type(obj)
-    if (kind is list or kind is tuple) and obj:
-        kind = type(obj[0])
-    # Asked for its effect too: a module seen for the first time is one that `refers` looks for.
-    return not selection.importable(kind.__module__) or selection.refers(data)
 
 
 # Layout.
