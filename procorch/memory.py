@@ -60,6 +60,11 @@ def share(pid: int, bound: int) -> int:
     return min(bound, _sum(rollup, _COUNTED_SHARES)) if b"Pss_Anon:" in rollup else bound
 
 
+def peak_rss(pid: int) -> int:
+    """The most bytes of a process that were resident at a time; 0: the kernel does not tell."""
+    return _sum(_read(f"/proc/{pid}/status"), (b"VmHWM:",))
+
+
 def used(peak: int, limit: int) -> int:
     """Bytes that this process and its descendants held at most; above ``limit``
     each shared page counts once.

@@ -6,6 +6,8 @@ import contextlib
 from dataclasses import dataclass
 from typing import Any
 
+from procorch.memory import peak_rss
+
 
 @dataclass(frozen=True, slots=True)
 class AgentInfo:
@@ -48,7 +50,5 @@ def inspect(pid: int | None, **known: Any) -> AgentInfo:
             with process.oneshot():
                 times, memory = process.cpu_times(), process.memory_info()
             cpu, rss, peak = times.user + times.system, memory.rss, memory.rss
-        with contextlib.suppress(OSError), open(f"/proc/{pid}/status", "rb") as status:
-            marks = [line.split() for line in status if line.startswith(b"VmHWM:")]
-            peak = int(marks[0][1]) * 1024 if marks else peak
+        peak = peak_rss(pid) or peak
     return AgentInfo(pid=pid, cpu=cpu, rss=rss, peak_rss=peak, **known)

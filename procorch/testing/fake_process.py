@@ -1,8 +1,8 @@
 """A worker that is a thread of the test, behind the seam of `launch.base`.
 
 Real are the frames, their encoding and decoding, the codec, the status page, and the worker's own
-code (`worker.main`). In place of a process there is a thread that can be told to die: its end is
-reported as the launcher's contract wants it, once and last, and what the thread says or does
+code (`worker.lifecycle`). In place of a process there is a thread that can be told to die: its end
+is reported as the launcher's contract wants it, once and last, and what the thread says or does
 afterwards reaches nobody. It is torn out of wherever it waits.
 """
 

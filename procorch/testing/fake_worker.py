@@ -1,4 +1,4 @@
-"""The inside of a worker that is a thread: `worker.main` with other feet, and what agents may call.
+"""The inside of a worker that is a thread: `worker.lifecycle` there, and what agents may call.
 
 `sleep` and `die` work in real workers, too, so one agent can be tested in both.
 """
@@ -22,8 +22,8 @@ from procorch.agents import context
 from procorch.testing.fake_process import Died, FakeProcess
 from procorch.wire.frame import Frame, Kind
 from procorch.wire.payload import Parts
+from procorch.worker.lifecycle import Worker
 from procorch.worker.limits import Meter
-from procorch.worker.main import Worker
 from procorch.worker.parent_link import Line
 
 _process: ContextVar[FakeProcess | None] = ContextVar("procorch-testing-process", default=None)

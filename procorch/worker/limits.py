@@ -9,6 +9,8 @@ import resource
 import signal
 from collections.abc import Mapping
 
+from procorch import memory
+
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
 _FOR_ALL = "PROCORCH_CACHE"
@@ -20,11 +22,16 @@ def die_with(parent: int) -> None:
 
     The parent may have died before the signal was armed; then nobody would send it.
     """
-    libc = ctypes.CDLL(None, use_errno=True)
-    if libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0) != 0:
-        raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG) failed")
+    set_death_signal(signal.SIGKILL)
     if os.getppid() != parent:
         os._exit(1)
+
+
+def set_death_signal(signum: signal.Signals) -> None:
+    """Have the kernel send ``signum`` to this process when the thread that made it ends."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.prctl(_PR_SET_PDEATHSIG, signum, 0, 0, 0) != 0:
+        raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG) failed")
 
 
 def adopt_orphans() -> None:
@@ -85,7 +92,7 @@ class Meter:
     def __init__(self) -> None:
         _set_back()
         shown = self.usage().ru_maxrss * 1024
-        self._inherited = shown if shown > _high_water() + _BLUR else 0
+        self._inherited = shown if shown > memory.peak_rss(os.getpid()) + _BLUR else 0
 
     def begin(self) -> resource.struct_rusage:
         """What was used before the request that begins now."""
@@ -100,7 +107,7 @@ class Meter:
     def peak_rss(self, usage: resource.struct_rusage) -> int:
         """The highest resident size since `begin`, in bytes."""
         shown = usage.ru_maxrss * 1024
-        return shown if shown > self._inherited else _high_water()
+        return shown if shown > self._inherited else memory.peak_rss(os.getpid())
 
 
 _BLUR = 1 << 20
@@ -115,12 +122,3 @@ def _set_back() -> None:
             os.write(fd, b"5")
         finally:
             os.close(fd)
-
-
-def _high_water() -> int:
-    # Where the agent has used up all descriptors, its requests go on without this figure.
-    with contextlib.suppress(OSError), open("/proc/self/status", "rb") as status:
-        for line in status:
-            if line.startswith(b"VmHWM:"):
-                return int(line.split()[1]) * 1024
-    return 0

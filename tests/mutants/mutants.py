@@ -374,7 +374,7 @@ MUTANTS = (
     ),
     Mutant(
         "a hang: the stack of one that was refuted is not kept",
-        "worker/main.py",
+        "worker/lifecycle.py",
         "        self.fence.forget_stacks()\n",
         "",
         (
@@ -448,7 +448,7 @@ MUTANTS = (
     ),
     Mutant(
         "the worker marks a request before the agent sees it",
-        "worker/main.py",
+        "worker/lifecycle.py",
         "        self._page.start(request)\n",
         "",
         (DEATHS + "a_death_in_a_request_is_named_and_the_queue_survives_it",),
@@ -470,7 +470,7 @@ MUTANTS = (
     ),
     Mutant(
         "fork: its faults are not written where the page was",
-        "worker/main.py",
+        "worker/lifecycle.py",
         "        self.fence.release()\n",
         "",
         (WORKER_FORKS + "a_child_that_fails_says_so_and_a_crash_in_it_is_not_the_workers",),
@@ -536,7 +536,7 @@ MUTANTS = (
     # ---- random numbers after a fork
     Mutant(
         "random: generators are seeded anew in each worker",
-        "worker/main.py",
+        "worker/lifecycle.py",
         "        randomness.reseed()\n",
         "",
         ("tests/process/test_randomness.py::test_workers_of_one_zygote_draw_different_numbers",),
@@ -1586,7 +1586,7 @@ MUTANTS = (
     ),
     Mutant(
         "ahead: nothing is begun before the verdict",
-        "worker/main.py",
+        "worker/lifecycle.py",
         "            self._waits = self._head.waits\n",
         "",
         (PREFETCH + "nothing_is_begun_before_the_policy_has_decided_about_an_error",),

@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import atexit
 import contextlib
-import ctypes
 import gc
 import importlib
 import os
@@ -38,9 +37,8 @@ import msgspec
 from msgspec import Struct
 
 from procorch.worker import stdio
+from procorch.worker.limits import adopt_orphans, set_death_signal
 
-_PR_SET_PDEATHSIG = 1
-_PR_SET_CHILD_SUBREAPER = 36
 _ENDING = (signal.SIGTERM, signal.SIGHUP)
 LAST_WAIT = 5.0
 """Seconds that killed descendants get to go; one in uninterruptible sleep may take for ever."""
@@ -99,9 +97,8 @@ def main(control_fd: int, preload: list[str], sys_path: list[str], supervisor: i
         preload: modules to import before the first fork.
         supervisor: pid of the process that made this one.
     """
-    libc = ctypes.CDLL(None)
     # While it loads modules it looks at nothing else.
-    libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    set_death_signal(signal.SIGKILL)
     try:
         supervisor_fd = os.pidfd_open(supervisor)
     except ProcessLookupError:
@@ -113,7 +110,7 @@ def main(control_fd: int, preload: list[str], sys_path: list[str], supervisor: i
     for signum in (signal.SIGINT, *_ENDING):
         signal.signal(signum, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
-    libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    adopt_orphans()
     control_fd = stdio.above_standard(control_fd)
     stdio.close_input()
     control = socket.socket(fileno=control_fd)
@@ -136,7 +133,7 @@ def main(control_fd: int, preload: list[str], sys_path: list[str], supervisor: i
     gc.freeze()  # a collection in a worker need not touch, and so copy, what all share
     # From here on the loop notices the supervisor's death and takes all descendants along; this
     # has it go on if somebody has stopped it.
-    libc.prctl(_PR_SET_PDEATHSIG, signal.SIGCONT, 0, 0, 0)
+    set_death_signal(signal.SIGCONT)
     with control:
         Nursery(control, supervisor_fd).serve()
 

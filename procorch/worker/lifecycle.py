@@ -1,0 +1,285 @@
+"""A worker's life: build the agent, answer one request after the other, leave.
+
+Everything runs on the main thread. What the agent's code may do to a worker and what becomes of it:
+
+* an ``Exception``, ``KeyboardInterrupt``, ``GeneratorExit`` or ``asyncio.CancelledError``: the
+  request fails with it, the worker lives;
+* ``SystemExit``: the process exits with that code in the middle of the request, which is a crash
+  (N0) as ``os._exit`` is;
+* a reply that cannot be serialised: that request fails, the worker lives.
+
+The order of writes is what makes accounts exact after a death: the status page says "started"
+before the agent sees the request, the reply is written whole, then the page says "done".
+"""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+import math
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from procorch import memory
+from procorch.agents import context, import_path
+from procorch.agents.agent import Agent, as_agent
+from procorch.errors import RequestCancelled, SerializationError, StartError
+from procorch.errors.base import describe_failure
+from procorch.errors.plain_data import to_plain
+from procorch.messages import user_text
+from procorch.wire import codec, environment, headers, payload
+from procorch.wire.frame import Frame, Kind
+from procorch.wire.item_list import Several
+from procorch.wire.payload import Buffer
+from procorch.wire.status import StatusPage
+from procorch.worker import limits, randomness
+from procorch.worker.chunk import Run
+from procorch.worker.error_reply import describe, error_head, refuse_too_large
+from procorch.worker.fork_guard import leave_if_forked
+from procorch.worker.interrupts import Fence, Interrupted, interruptible
+from procorch.worker.limits import Meter
+from procorch.worker.orphans import Reaper
+from procorch.worker.parent_link import Line
+from procorch.worker.services import Services
+
+if TYPE_CHECKING:
+    import asyncio
+
+_UNWIND = 1.0
+"""Seconds between the cancellations of an asyncio task whose event loop was interrupted."""
+
+
+class Worker:
+    """One generation of one agent.
+
+    Args:
+        first: the parent's first frame, with the factory.
+        clock: monotonic seconds.
+    """
+
+    def __init__(
+        self,
+        line: Line,
+        page: StatusPage,
+        meter: Meter,
+        first: Frame,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._head = head = headers.decode_init(first.head)
+        self._body = memoryview(payload.unpack(first.body))
+        self._page = page
+        self._line = line
+        self._services = Services(self._line, head.max_message)
+        self._context = context.Context(
+            agent=head.name,
+            generation=head.generation,
+            on_progress=page.touch,
+            seed=context.Seed(head.seed, head.instance, lambda: page.item),
+            services=self._services,
+            clock=clock,
+        )
+        self.fence: Fence = Fence(page, self._context)
+        self.reaper: Reaper = Reaper()
+        self._meter = meter
+        self._clock = clock
+        self._waits = False
+        self._ahead: deque[Frame] = deque()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._agent: Agent
+
+    def release(self) -> None:
+        """In a fork of the worker: nothing that it does is the worker's doing any more (N21)."""
+        self._page.detach()
+        self._context.finished = True  # It leaves a chunk after the item that it is at.
+        context.uninstall()
+        self.fence.release()
+        if self._loop is not None and self._loop.is_running():
+            # For a task that is not awaited by the request; debug mode refuses other threads.
+            with contextlib.suppress(RuntimeError):
+                self._loop.call_soon(leave_if_forked, "it cannot go on in the worker's event loop")
+
+    def start(self) -> bool:
+        """Build the agent and say READY, or say why it cannot be built (N9)."""
+        split = self._head.checkpoint
+        phase = "settings"
+        try:
+            self._settle_in()
+            phase = "decode"
+            factory = codec.load_factory(self._body if split < 0 else self._body[:split])
+            if split >= 0:
+                self._context.restored = codec.decode(self._body[split:], what="checkpoint")
+            phase = "factory"
+            product = self._finish(factory())
+            phase = "construct"
+            self._agent = as_agent(product)
+            phase = "ready"
+            self._finish(self._agent.ready())
+        except SystemExit:
+            raise
+        except BaseException as error:
+            leave_if_forked()
+            head = error_head(self._plain(error, phase))
+            self._line.send(Kind.FAILED_START, 0, head)
+            return False
+        self._line.send(Kind.READY, 0, b"")
+        return True
+
+    def _settle_in(self) -> None:
+        head = self._head
+        import_path.use(head.sys_path)
+        if head.surroundings is not None:
+            environment.adopt(head.surroundings)
+        limits.own_environment()
+        randomness.reseed()
+        context.install(self._context)
+        limits.apply(head.env, head.cwd, head.nice, head.address_space)
+
+    def _plain(self, error: BaseException, phase: str) -> dict[str, Any]:
+        if isinstance(error, StartError):
+            error.agent = error.agent or self._head.name
+            return to_plain(error)
+        cause = describe_failure(error, agent=self._head.name)
+        failed = StartError(
+            agent=self._head.name,
+            phase=phase,
+            permanent=isinstance(error, SerializationError),
+            exc_type=getattr(cause, "exc_type", type(error).__name__),
+            exc_str=getattr(cause, "exc_str", str(error)),
+            remote_traceback=cause.remote_traceback,
+        )
+        return to_plain(failed)
+
+    def serve(self) -> None:
+        """Answer requests until the parent says STOP or is gone, or the agent is finished."""
+        while (frame := self._next()) is not None:
+            if frame.kind is Kind.STOP:
+                break
+            self._answer(frame)
+            if self._context.finished:
+                break
+        self._finish(self._agent.close())
+        self._line.close()
+        if self._loop is not None:
+            self._loop.close()
+
+    def _next(self) -> Frame | None:
+        """What the parent wants next. Until it has made up its mind about an error, nothing that
+        it had sent ahead is begun: it may want that done by another process."""
+        while self._waits:
+            frame = self._line.next_request()
+            if frame is None or frame.kind is Kind.STOP:
+                return frame
+            if frame.kind is Kind.PROCEED:
+                self._waits = False
+            else:
+                self._ahead.append(frame)
+        return self._ahead.popleft() if self._ahead else self._line.next_request()
+
+    def _answer(self, frame: Frame) -> None:
+        head = headers.decode_request(frame.head)
+        request = frame.request
+        self._page.start(request)
+        before, began = self._meter.begin(), self._clock()
+        deadline = None if head.remaining is None else began + head.remaining
+        self._context.begin(request, deadline, streaming=head.stream)
+        failure: dict[str, Any] | None = None
+        output = None  # It lives until the reply is sent: to forget it may end the process.
+        seen = head.chunk  # Whether the agent has seen the request.
+        try:
+            if head.chunk:
+                body = self._respond_to_all(request, payload.unpack(frame.body), head.whole)
+            else:
+                message = codec.decode(payload.unpack(frame.body), what="request")
+                seen = True
+                output = self._respond(request, [user_text(message)] if head.text else message)
+                body = codec.encode(output, what="reply")
+                refuse_too_large(body, self._head.max_message, self._head.name)
+        except SystemExit:
+            raise
+        except Interrupted:
+            failure = to_plain(RequestCancelled(agent=self._head.name, request=request))
+            body = []
+        except BaseException as error:
+            failure, body = describe(error, self._head.max_message, self._head.name)
+            failure["figures"]["may_have_executed"] = seen
+        cost = self._cost(before, began)
+        if self._context.finished:
+            # Before the reply: nothing may be sent here between the two.
+            self._line.send(Kind.BYE, 0, b"")
+        if failure is None:
+            kind, answer = Kind.REPLY, headers.encode(headers.ReplyHead(cost))
+        else:
+            kind, answer = Kind.ERROR, error_head(failure, cost)
+            self._waits = self._head.waits
+        self._line.send(kind, request, answer, payload.pack(body))
+        self._context.end()
+        self._page.finish(request)
+        self.fence.forget_stacks()
+        self.reaper.request_ended()
+
+    def _respond(self, request: int, message: Any) -> Any:
+        self.fence.open(request)
+        try:
+            return self._finish(self._agent.respond(message))
+        finally:
+            leave_if_forked()
+            self.fence.shut()
+
+    def _respond_to_all(self, request: int, items: Buffer, whole: bool) -> list[Buffer]:
+        def send(part: bytes) -> None:
+            self._line.send(Kind.PART, request, b"", [part])
+
+        run = Run(send, self._page, self._head.max_message, self._head.name, self._clock)
+        if whole:
+            run.longest = math.inf
+        chunk = Several.load(items, what="request")
+        self.fence.open(request)
+        try:
+            return [run.run(chunk, self._agent.responder, self._finish, self._context)]
+        finally:
+            leave_if_forked()
+            self.fence.shut()
+
+    def _cost(self, before: Any, began: float) -> headers.Cost:
+        after = self._meter.usage()
+        wall, peak, limit = self._clock() - began, self._meter.peak_rss(after), self._head.weigh
+        return headers.Cost(
+            wall,
+            after.ru_utime - before.ru_utime,
+            after.ru_stime - before.ru_stime,
+            peak,
+            after.ru_majflt + after.ru_minflt - before.ru_majflt - before.ru_minflt,
+            0 if limit is None else memory.used(peak, limit),
+        )
+
+    def _new_loop(self) -> asyncio.AbstractEventLoop:
+        import asyncio
+
+        return asyncio.new_event_loop()
+
+    def _finish(self, value: Any) -> Any:
+        """The value, awaited if it is awaitable, on one event loop for the worker's whole life."""
+        if not inspect.isawaitable(value):
+            return value
+        import asyncio
+
+        if self._loop is None:
+            self._loop = self._new_loop()
+            asyncio.set_event_loop(self._loop)
+        task = self._loop.create_task(interruptible(value, self.fence))
+        self.fence.set_task(task)
+        try:
+            return self._loop.run_until_complete(task)
+        except BaseException as error:
+            # The loop was torn out of its work; the task must not go on in the next one. One that
+            # will not end is the ladder's business (N8), unless the process is to end anyway.
+            while not task.done():
+                task.cancel()
+                self._loop.run_until_complete(asyncio.wait([task], timeout=_UNWIND))
+                if isinstance(error, SystemExit):
+                    break
+            raise
+        finally:
+            self.fence.set_task(None)
