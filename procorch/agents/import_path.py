@@ -12,10 +12,10 @@ import os
 import sys
 from collections.abc import Iterable, Sequence
 
-_PACKAGES = ("procorch", "multiprocess", "dill", "msgspec", "psutil", "tblib")
+_PACKAGES = ("procorch", "multiprocess", "dill", "msgspec", "psutil")
 _LATE = (
     "asyncio", "concurrent.futures.thread", "copy", "dill", "functools", "json", "linecache",
-    "logging", "pickle", "tblib", "tokenize", "traceback",
+    "logging", "pickle", "tokenize", "traceback",
 )  # fmt: skip
 """What a worker imports when it needs it, with all that these import."""
 
