@@ -1,0 +1,43 @@
+"""`docs/design.md` names every module of the package in the section of its room, and no other."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from tests.structure.graph import PACKAGE, ROOT, imports, modules, room
+
+PAGE = (ROOT / "docs" / "design.md").read_text(encoding="utf-8")
+SECTION = re.compile(r"^## ([^\n]+)\n(.*?)(?=^## |\Z)", re.MULTILINE | re.DOTALL)
+MODULE = re.compile(r"`((?:\w+/)*\w+\.py)`")
+SECTIONS = {
+    name: text
+    for heading, text in SECTION.findall(PAGE)
+    for name in re.findall(r"`([\w./]+)`", heading)
+}
+"""By the names of rooms in the heading: ``wire/``, ``units.py``."""
+FILES = [path.relative_to(ROOT / PACKAGE).as_posix() for path in modules().values()]
+
+
+@pytest.mark.parametrize("file", [each for each in FILES if not each.endswith("/__init__.py")])
+def test_a_module_is_named_in_the_section_of_its_room(file: str) -> None:
+    folder, slash, inside = file.partition("/")
+    if slash:
+        assert f"`{inside}`" in SECTIONS[f"{folder}/"]
+    else:
+        assert file in SECTIONS
+
+
+def test_modules_that_the_page_names_exist() -> None:
+    for section, text in SECTIONS.items():
+        folders = [ROOT / PACKAGE / section, ROOT / PACKAGE, ROOT / section, ROOT]
+        for name in MODULE.findall(text):
+            assert any((folder / name).is_file() for folder in folders), f"{section}: {name}"
+
+
+def test_rooms_come_after_those_that_they_import_from() -> None:
+    order = [f"{PACKAGE}.{name.removesuffix('/').removesuffix('.py')}" for name in SECTIONS]
+    place = {name: number for number, name in enumerate(order)}
+    between = [each for each in imports() if PACKAGE not in (each.by, each.of)]
+    assert [each for each in between if place[room(each.by)] < place[room(each.of)]] == []
