@@ -14,8 +14,8 @@ from collections.abc import Iterable, Sequence
 
 _PACKAGES = ("procorch", "multiprocess", "dill", "msgspec", "psutil")
 _LATE = (
-    "asyncio", "concurrent.futures.thread", "copy", "dill", "functools", "json", "linecache",
-    "logging", "pickle", "tokenize", "traceback",
+    "asyncio", "concurrent.futures.thread", "copy", "dill", "email.utils", "functools", "json",
+    "linecache", "logging", "pickle", "tokenize", "traceback",
 )  # fmt: skip
 """What a worker imports when it needs it, with all that these import."""
 

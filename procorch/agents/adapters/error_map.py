@@ -26,7 +26,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from email.utils import parsedate_to_datetime
 from time import time
 from typing import Any, TypeVar
 
@@ -319,6 +318,8 @@ def _seconds(value: Any) -> float | None:
 
 
 def _until(date: Any) -> float | None:
+    from email.utils import parsedate_to_datetime  # heavy, and rarely needed
+
     try:
         return max(0.0, parsedate_to_datetime(date).timestamp() - time())
     except (TypeError, ValueError):
