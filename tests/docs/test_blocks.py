@@ -1,4 +1,4 @@
-"""Every code block of the README and of the docs does what the page says.
+"""Every code block of the README, of CONTRIBUTING and of the docs does what the page says.
 
 - A `python` block is a script of its own: it runs in an empty directory and must exit with 0.
 - One that follows the comment `<!-- needs: PACKAGE ... -->` is skipped where that is not installed.
@@ -53,8 +53,8 @@ class Command:
 
 
 def pages() -> list[Path]:
-    """The README and every page of the docs."""
-    return [ROOT / "README.md", *sorted(ROOT.glob("docs/**/*.md"))]
+    """The README, CONTRIBUTING and every page of the docs."""
+    return [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(ROOT.glob("docs/**/*.md"))]
 
 
 def parse(page: Path) -> list[Token]:

@@ -18,7 +18,7 @@ import pytest
 
 from procorch.errors import SerializationError
 from procorch.wire import codec
-from procorch.wire.byvalue import definition_cache, module_replica, selection
+from procorch.wire.byvalue import changes, definition_cache, module_replica, selection
 from tests.wire.peer import Refused, Worker
 
 SCRIPTS = Path(__file__).parent / "scripts"
@@ -194,6 +194,46 @@ def test_a_module_that_is_missing_in_the_worker_is_named(tmp_path: Path) -> None
     finally:
         sys.path.remove(str(tmp_path))
         del sys.modules["only_in_the_parent"]
+
+
+def test_a_package_without_a_file_is_importable(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "only_a_folder").mkdir()
+    monkeypatch.syspath_prepend(tmp_path)
+    importlib.import_module("only_a_folder")
+    assert selection.importable("only_a_folder")
+    del sys.modules["only_a_folder"]
+
+
+def test_a_module_from_a_folder_that_is_gone_is_not_importable(tmp_path: Path) -> None:
+    (tmp_path / "gone").mkdir()
+    (tmp_path / "gone" / "vanished.py").write_text("")
+    (tmp_path / "vanished.py").write_text("")
+    run(
+        "-c",
+        "import importlib.util as u, os, shutil, sys\n"
+        "from procorch.wire.byvalue import selection\n"
+        "os.chdir('gone')\n"
+        "spec = u.spec_from_file_location('vanished', 'vanished.py')\n"
+        "module = sys.modules['vanished'] = u.module_from_spec(spec)\n"
+        "module.__spec__.origin = 'vanished.py'\n"
+        "shutil.rmtree(os.getcwd())\n"
+        f"sys.path.insert(0, {str(tmp_path)!r})\n"
+        "assert not selection.importable('vanished')\n",
+        cwd=tmp_path,
+    )
+
+
+def test_a_module_whose_finder_fails_is_not_importable(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Broken:
+        @staticmethod
+        def find_spec(name: str, path: Any) -> None:
+            raise ImportError("on purpose")
+
+    monkeypatch.setattr(sys, "meta_path", [Broken])
+    monkeypatch.setitem(sys.modules, "not_found_again", type(sys)("not_found_again"))
+    assert not selection.importable("not_found_again")
 
 
 # Roles.
@@ -382,3 +422,52 @@ def test_a_module_made_on_the_fly_is_refused() -> None:
     module = type(sys)("made_on_the_fly")
     with pytest.raises(SerializationError, match="value: cannot pickle module 'made_on_the_fly'"):
         codec.encode(module, what="request")
+
+
+def test_a_submodule_of_a_module_in_a_closure_is_imported_by_the_worker() -> None:
+    import xml.dom.minidom
+
+    def tag(message: str) -> Any:
+        return xml.dom.minidom.parseString(message).documentElement.tagName
+
+    with Worker(lambda: tag) as worker:
+        assert worker.ask("<a/>") == "a"
+
+
+def test_a_class_and_a_method_that_are_here_already_stay_the_same_objects() -> None:
+    class Local:
+        def double(self, number: int) -> int:
+            return 2 * number
+
+    cls, method = codec.load_factory(codec.dump_factory(lambda: (Local, Local().double)))()
+    assert cls is Local
+    assert method(4) == 8
+    bound = codec.load_factory(codec.dump_factory(Local().double))
+    assert bound(5) == 10
+
+
+def test_a_class_that_a_worker_has_made_is_looked_up_by_its_name() -> None:
+    module = type(sys)("made_by_hand")
+    exec("class Made:\n    pass\n", module.__dict__)
+    sys.modules["made_by_hand"] = module
+    try:
+        assert not selection.importable("made_by_hand")
+        data = b"".join(codec.encode([module.Made, lambda: 1], what="reply", to_parent=True))
+        assert codec.decode(data)[0] is module.Made
+    finally:
+        del sys.modules["made_by_hand"]
+
+
+def test_versions_are_known_until_their_last_user_leaves(monkeypatch: pytest.MonkeyPatch) -> None:
+    class User:
+        pass
+
+    monkeypatch.setattr(changes, "_users", set())
+    first, second, value = User(), User(), User()
+    changes.use(first)
+    changes.use(second)
+    version = changes.version("a space", "a name", value)
+    changes.leave(first)
+    assert changes.version("a space", "a name", value) == version
+    changes.leave(second)
+    assert changes.version("a space", "a name", value) > version

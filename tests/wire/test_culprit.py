@@ -280,3 +280,13 @@ class Defaulted:
 def test_what_can_be_serialised_has_no_culprit() -> None:
     fine = [Defaulted([1]), Frozen(), Named(1, 2), {"a": {1, 2}}, lambda: 7, Plain]
     assert find_culprit(fine) == ("value", "cannot be serialised")
+
+
+def test_modules_and_builtins_are_passed_over(sock: socket.socket) -> None:
+    space: dict[str, Any] = {"__name__": "__main__", "types": types, "sock": sock}
+    exec("def function():\n    return len(types.__name__), sock\n", space)
+    assert find_culprit([types, space["function"]]) == ("value[1] global 'sock'", REFUSED)
+
+
+def test_a_class_of_the_interpreter_is_not_looked_into(sock: socket.socket) -> None:
+    assert find_culprit([type(lambda: 1), sock]) == ("value[1]", REFUSED)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import multiprocessing
 from collections.abc import Callable
-from multiprocessing import sharedctypes
+from multiprocessing import managers, sharedctypes
 from typing import Any
 
 import pytest
@@ -65,3 +66,30 @@ def test_what_merely_speaks_of_it_is_sent() -> None:
     body = b"".join(codec.encode(message, what="request"))
     assert codec.decode(body)[0] == message[0]
     assert repr(codec.decode(body)[1]) == repr(error)
+
+
+class OwnWay(managers.BaseProxy):
+    """A proxy that is pickled in a way of its own."""
+
+    def __init__(self) -> None:
+        pass
+
+    def __reduce__(self) -> Any:
+        return OwnWay, ()
+
+
+def test_a_proxy_with_a_way_of_its_own_goes_that_way() -> None:
+    for message in ([OwnWay()], [OwnWay(), lambda: 1]):
+        assert isinstance(codec.decode(b"".join(codec.encode(message, what="request")))[0], OwnWay)
+
+
+def test_a_proxy_of_a_manager_travels_with_the_key_of_its_manager() -> None:
+    with CONTEXT.Manager() as manager:
+        numbers = manager.list([1])
+        (back,) = codec.decode(b"".join(codec.encode([numbers], what="request")))
+        back.append(2)
+        _, back = codec.decode(b"".join(codec.encode([lambda: 1, numbers], what="request")))
+        back.append(3)
+        codec.load_factory(codec.dump_factory(functools.partial(list.append, numbers)))
+        codec.load_factory(codec.dump_factory(lambda: numbers))().append(4)
+        assert list(numbers) == [1, 2, 3, 4]

@@ -252,6 +252,12 @@ def test_memory_of_another_size_than_announced_is_refused(announced: int) -> Non
         payload.adopt(fd, announced)
 
 
+def test_what_has_come_can_be_sent_on_as_it_is() -> None:
+    lease = leased(b"a" * LARGE)
+    assert payload.again(lease) is lease
+    assert payload.again(b"small") == [b"small"]
+
+
 # Frames
 
 
@@ -491,3 +497,14 @@ def test_descriptors_are_not_inherited(pair: Callable[..., Pair]) -> None:
     (frame,) = p.channel.receive()
     assert isinstance(frame.body, Lease)
     assert not os.get_inheritable(frame.body.fileno())
+
+
+def test_a_torn_frame_whose_descriptor_found_no_number_is_dropped(
+    pair: Callable[..., Pair],
+) -> None:
+    p = pair()
+    lease = leased(b"a" * LARGE)
+    p.sends(announce(Kind.REPLY, 1, 1, b"head", LARGE)[:10], lease)
+    with no_numbers_left():
+        assert p.channel.receive() == []
+    p.channel.close()

@@ -200,11 +200,10 @@ def register(token: str, obj: Any, made_at: int) -> None:
     """Let ``obj`` be what ``token`` stands for, as the sender had it at its count ``made_at``."""
     key = id(obj)
 
-    def forget(gone: weakref.ref[Any]) -> None:
-        entry = _tokens.get(key)
-        if entry is not None and entry[0] is gone:
-            del _tokens[key]
-            _loaded.pop(token, None)
+    def forget(_: weakref.ref[Any]) -> None:
+        # The memory of ``obj`` is not free before this returns, so ``key`` is still its own.
+        _tokens.pop(key, None)
+        _loaded.pop(token, None)
 
     _tokens[key] = (weakref.ref(obj, forget), token)
     _objects[token] = obj
