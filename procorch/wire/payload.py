@@ -179,12 +179,14 @@ def unpack(content: Content) -> Buffer:
         content.close()
 
 
-def spread(lease: Lease) -> Sequence[Buffer]:
-    """The bytes of a lease for a peer to whom no descriptor can be passed; the lease stays open."""
+def spread(body: Parts) -> Sequence[Buffer]:
+    """The bytes of a body for a peer to whom no descriptor can be passed; a lease stays open."""
+    if not isinstance(body, Lease):
+        return body
     try:
-        return [lease.map()]
+        return [body.map()]
     except OSError as error:
-        return [lost(f"its {len(lease)} bytes cannot be mapped: {error}")]
+        return [lost(f"its {len(body)} bytes cannot be mapped: {error}")]
 
 
 def again(content: Content) -> Parts:

@@ -258,6 +258,11 @@ def test_what_has_come_can_be_sent_on_as_it_is() -> None:
     assert payload.again(b"small") == [b"small"]
 
 
+def test_a_body_without_memory_of_its_own_needs_no_mapping() -> None:
+    parts = [b"small"]
+    assert payload.spread(parts) is parts
+
+
 # Frames
 
 
