@@ -90,11 +90,11 @@ if TYPE_CHECKING:
     from procorch.messages import ToolResultMessage as ToolResultMessage
     from procorch.messages import Usage as Usage
     from procorch.messages import UserMessage as UserMessage
-    from procorch.pool import AgentPool as AgentPool
-    from procorch.pool import Failure as Failure
-    from procorch.pool import Outcome as Outcome
-    from procorch.pool import PoolInfo as PoolInfo
-    from procorch.pool import Success as Success
+    from procorch.pool.agent_pool import AgentPool as AgentPool
+    from procorch.pool.outcome import Failure as Failure
+    from procorch.pool.outcome import Outcome as Outcome
+    from procorch.pool.outcome import Success as Success
+    from procorch.pool.replicas import PoolInfo as PoolInfo
     from procorch.pool.results import Results as Results
     from procorch.supervision.keywords import Settings as Settings
     from procorch.supervision.limits import Backoff as Backoff
@@ -158,7 +158,9 @@ _HOMES = {
         "ExtensionBlock ImageBlock LlmMessage RequestMetrics StopReason TextBlock ThinkingBlock "
         "ToolCallBlock ToolResultMessage Usage UserMessage"
     ),
-    "pool": "AgentPool Failure Outcome PoolInfo Success",
+    "pool.agent_pool": "AgentPool",
+    "pool.outcome": "Failure Outcome Success",
+    "pool.replicas": "PoolInfo",
     "pool.results": "Results",
     "supervision.keywords": "Settings",
     "supervision.limits": "Backoff Intensity Shutdown",

@@ -18,7 +18,7 @@ from procorch.executor.contexts import initializer_of, start_method
 from procorch.executor.errors import broken_by, translated
 from procorch.executor.future import CallFuture
 from procorch.pool import AgentPool, PoolInfo, PoolSettings
-from procorch.pool.reading import AT_HAND
+from procorch.pool.input_reader import NEVER_WAITS
 from procorch.units import whole
 
 _ANY = 1 << 30
@@ -175,7 +175,7 @@ class AgentExecutor(concurrent.futures.Executor):
         except SerializationError as error:
             return mapping.failing(error)
         calls = zip(*iterables, strict=False)
-        if window is not None and not all(isinstance(given, AT_HAND) for given in iterables):
+        if window is not None and not all(isinstance(given, NEVER_WAITS) for given in iterables):
             return feeding.results(calls, sender, chunksize, window, end)
         return mapping.results(calls, sender, chunksize, window, end)
 

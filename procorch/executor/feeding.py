@@ -1,8 +1,8 @@
 """A ``map`` over an input that takes its time, or that waits for a result of what it gave before.
 
 With a ``buffersize`` the input is read while results are taken. A thread reads it and sends the
-calls (`pool.reading`), so that a result is given as soon as it is there, and calls are made whether
-or not anybody reads.
+calls (`pool.input_reader`). So a result is given as soon as it has arrived, and calls are made even
+if no result is read.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from procorch.executor.mapping import Piece, Sender, given
-from procorch.pool.reading import Read, Reader
+from procorch.pool.input_reader import InputPart, InputReader
 
 
 class Sent(NamedTuple):
-    """What was read by one order, on its way to the workers; see `Read`."""
+    """What was read by one order, on its way to the workers; see `InputPart`."""
 
     pieces: list[Piece]
     ended: bool
@@ -30,7 +30,7 @@ def results(
 ) -> Iterator[Any]:
     """Like `mapping.results`. What the input raises comes after the results of what it gave."""
     feed = Feed(sender, window)
-    reader = Reader(source, feed.send)
+    reader = InputReader(source, feed.send)
     for _ in range(window):
         reader.ask(size)
     return _read(feed, reader, size, window, end)
@@ -51,7 +51,7 @@ class Feed:
         self._closed = False
         sender.closing.expect_input(self)
 
-    def send(self, found: Read) -> None:
+    def send(self, found: InputPart) -> None:
         """Send the calls that were read, and tell the reader of the results."""
         pieces: list[Piece] = []
         ended, error = found.ended, found.error
@@ -88,7 +88,9 @@ class Feed:
                 piece.cancel()
 
 
-def _read(feed: Feed, reader: Reader, size: int, window: int, end: float | None) -> Iterator[Any]:
+def _read(
+    feed: Feed, reader: InputReader, size: int, window: int, end: float | None
+) -> Iterator[Any]:
     pieces: deque[Piece] = deque()
     last: Sent | None = None
     feed.begin()
@@ -96,7 +98,7 @@ def _read(feed: Feed, reader: Reader, size: int, window: int, end: float | None)
         while True:
             feed.sender.must_be_ours()
             while last is None and (sent := _next(feed, end, wait=not pieces)):
-                reader.asked -= 1
+                reader.pending -= 1
                 pieces.extend(sent.pieces)
                 last = sent if sent.ended else None
             if not pieces:
@@ -105,7 +107,7 @@ def _read(feed: Feed, reader: Reader, size: int, window: int, end: float | None)
             pieces.popleft()
             pieces.extendleft(reversed(rest))
             del rest
-            while last is None and len(pieces) + reader.asked < window:
+            while last is None and len(pieces) + reader.pending < window:
                 reader.ask(size)
             while found:
                 yield given(found.pop())

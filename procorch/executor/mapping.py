@@ -27,9 +27,7 @@ from procorch.errors import (
 from procorch.executor.call import sealed_arguments, sealed_function
 from procorch.executor.closing import Closing
 from procorch.executor.errors import translated
-
-_BLAMELESS_DEATHS = 3
-"""Workers that may die before a call begins, until the call gets the error."""
+from procorch.pool.blame import blamed_item
 
 
 class Sender:
@@ -161,17 +159,14 @@ class Piece:
         failed = [Piece(self._sender, [], failed=reply)]
         if isinstance(error, AgentStopped | Aborted) or self._sender.closing.cancelled:
             return failed
-        count = culprit = max(0, reply.count())
+        count = max(0, reply.count())
         begun = max(0, reply.items.begun - reply.lead)
-        if isinstance(error, AgentCrashed):
-            if begun > count:
-                culprit = begun - 1
-            elif count == len(entries):
-                return []
-            elif self._deaths < _BLAMELESS_DEATHS:
-                return self._sender.again(entries[count:], self._deaths + 1)
-            error.may_have_executed = begun > count
-        before, after = entries[count:culprit], entries[culprit + 1 :]
+        blamed = blamed_item(
+            error, answered=count, begun=begun, sent=len(entries), deaths=self._deaths
+        )
+        if blamed is None:
+            return self._sender.again(entries[count:], self._deaths + 1)
+        before, after = entries[count:blamed], entries[blamed + 1 :]
         return self._sender.again(before) + failed + self._sender.again(after)
 
     def results(self, end: float | None) -> tuple[list[Any], list[Piece]]:

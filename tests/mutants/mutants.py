@@ -45,7 +45,7 @@ CANCEL = "tests/process/test_cancel.py::test_"
 ACCOUNT = "tests/process/test_account.py::test_"
 PROGRAM_FORKS = "tests/process/test_program_forks.py::test_"
 PAUSES = "tests/process/test_pauses.py::test_"
-READING = "tests/pool/test_reading.py::test_"
+READING = "tests/pool/test_input_reader.py::test_"
 PAYLOAD = "tests/wire/test_payload.py::test_"
 REPLICAS = "tests/supervision/test_replicas.py::test_"
 CHUNKS = "tests/pool/test_chunks.py::test_"
@@ -416,8 +416,8 @@ MUTANTS = (
     Mutant(
         "an input that is waited for keeps no result back",
         "pool/results.py",
-        "self._here = isinstance(items, AT_HAND)",
-        "self._here = True",
+        "self._read_here = isinstance(items, NEVER_WAITS)",
+        "self._read_here = True",
         (READING + "an_input_that_waits_for_results_gets_them_on_an_event_loop",),
     ),
     Mutant(
@@ -1160,8 +1160,8 @@ MUTANTS = (
     ),
     Mutant(
         "executor: the thread of an input ends when its map is lost",
-        "pool/reading.py",
-        "        self._orders.put(None)  # nobody is left to ask for more\n",
+        "pool/input_reader.py",
+        "        self._orders.put(None)  # nothing can ask for more, so the thread ends\n",
         "        pass\n",
         (SHUTDOWN + "the_thread_of_an_input_ends_with_its_map",),
     ),
@@ -1181,7 +1181,7 @@ MUTANTS = (
     ),
     Mutant(
         "pool: a close waits for the outcomes first",
-        "pool/__init__.py",
+        "pool/agent_pool.py",
         "                self._orchestrator.await_quiet(timeout)\n",
         "                pass\n",
         (SHUTDOWN + "limits_of_a_worker_hold_to_the_end",),
