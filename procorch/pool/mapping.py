@@ -7,6 +7,7 @@ from typing import Any, Generic, Literal, TypedDict, Unpack, overload
 
 from procorch.agents.protocols import In
 from procorch.api.handle import OrchestratedHandle
+from procorch.errors.texts import did_you_mean
 from procorch.futures.chunk import ChunkReply
 from procorch.futures.reply import ReplyFuture
 from procorch.messages import Out
@@ -218,6 +219,9 @@ class Mapper:
         Args:
             sizes: in place of ``chunksize``.
         """
+        for name in options.keys() - ItemOptions.__annotations__.keys():
+            hint = did_you_mean(name, tuple(ItemOptions.__annotations__))
+            raise TypeError(f"unknown option {name!r} of items{hint}")
         sizes = self._fixed_size(chunksize, options) if sizes is None else sizes
         self._must_be_open()
         return Results(

@@ -384,6 +384,13 @@ def test_a_pool_whose_replicas_do_not_start_raises_and_leaves_nothing() -> None:
         AgentPool(lambda: len, 1, memory_limits="1G")
 
 
+def test_an_unknown_option_of_items_is_named_with_the_nearest_known_one() -> None:
+    with AgentPool(lambda: len, 1) as pool:
+        for call in (pool.map, pool.imap, pool.imap_unordered):
+            with pytest.raises(TypeError, match="'timout' of items; did you mean 'timeout'"):
+                call(["a"], timout=3)
+
+
 @pytest.mark.fault
 def test_a_pool_whose_replicas_do_not_come_back_answers_everybody() -> None:
     def factory():

@@ -37,7 +37,8 @@ def pools() -> None:
     with AgentPool(square, workers=2, memory_limit="512M", request_timeout="30s") as pool:
         assert_type(pool, AgentPool[int, int])
         assert_type(pool.map([1, 2]), list[int])
-        assert_type(list(pool.imap([1, 2])), list[int])
+        assert_type(list(pool.imap([1, 2], timeout="5s", priority=2)), list[int])
+        assert_type(list(pool.imap_unordered([1, 2], chunksize=8)), list[int])
         assert_type(pool.submit(3).result(), AgentResult[int])
         assert_type(pool.submit(3).result().output, int)
         for outcome in pool.map([1], outcomes=True):
@@ -81,6 +82,7 @@ async def asynchronous() -> None:
         assert_type(result, AgentResult[int])
         async for number in pool.imap([1, 2]):
             assert_type(number, int)
+        assert_type(await pool.amap([1, 2], retries=1), list[int])
 
 
 def batches() -> None:

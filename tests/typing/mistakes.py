@@ -29,6 +29,8 @@ def settings(orch: AgentOrchestrator) -> None:
 
 def pools(pool: AgentPool[int, int]) -> None:
     pool.map(["a"])  # mistake
+    pool.map([1], timout=3)  # mistake
+    pool.imap([1], retries="two")  # mistake
     pool.submit("a")  # mistake
     pool.submit(1).result().output.upper()  # mistake
     pool.map([1])[0].upper()  # mistake
