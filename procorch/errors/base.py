@@ -13,7 +13,7 @@ from contextlib import suppress
 from typing import Any, ClassVar, TypeVar, dataclass_transform
 
 from procorch.errors.copying import blank, fill, pack, parts_of, restore
-from procorch.errors.foreign import as_kind, ask, notes_of, traceback_of
+from procorch.errors.foreign import ask, notes_of, traceback_of, wait_of
 from procorch.errors.texts import original, qualified_name, text_of
 
 _Class = TypeVar("_Class", bound="type[AgentError]")
@@ -162,7 +162,7 @@ def _describe_foreign(error: BaseException, agent: str | None) -> AgentFailure:
         exc_str=text_of(error),
         remote_traceback=traceback_of(error),
         retryable=says if isinstance(says, bool) else isinstance(error, _TRANSIENT),
-        retry_after=as_kind("float", ask(error, "retry_after")),
+        retry_after=wait_of(error),
     )
     for note in notes_of(error):
         failure.add_note(note)

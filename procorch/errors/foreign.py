@@ -37,6 +37,17 @@ def ask(error: BaseException, name: str) -> Any:
         return None
 
 
+def wait_of(error: BaseException) -> float | None:
+    """Seconds that an exception wants to have waited (`retry_after`), in whatever form it has."""
+    said = ask(error, "retry_after")
+    if said is None:
+        return None
+    from procorch.errors.waits import seconds_to_wait  # heavy, and rarely needed
+
+    seconds: float | None = as_kind("float", seconds_to_wait(said))
+    return seconds
+
+
 def notes_of(error: BaseException) -> list[str]:
     """The notes of an exception, as far as they are text; none where asking raises."""
     try:

@@ -17,7 +17,7 @@ from procorch.errors.base import (
     note_remote_traceback,
 )
 from procorch.errors.copying import DEPTH, blank, restore
-from procorch.errors.foreign import as_kind, ask, notes_of
+from procorch.errors.foreign import as_kind, ask, notes_of, wait_of
 from procorch.errors.texts import qualified_name, text_of
 from procorch.errors.tree import AgentCrashed
 
@@ -50,7 +50,7 @@ def _to_plain(error: AgentError, depth: int) -> dict[str, Any]:
             deaths = value if isinstance(value, tuple | list) and depth > 0 else ()
             value = [_to_plain(d, depth - 1) for d in deaths if isinstance(d, AgentCrashed)]
         else:
-            value = as_kind(kind, value)
+            value = wait_of(error) if name == "retry_after" else as_kind(kind, value)
         if value is not None:
             figures[name] = value
     if cls is type(error):

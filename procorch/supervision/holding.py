@@ -63,7 +63,9 @@ def answered(core: Core, a: Instance, event: ev.Replied) -> bool:
     if flow is None or flow.throttle is None:
         return False
     if event.error is None or not is_throttled(event.error):
-        if flow.allowed is not None:
+        if flow.allowed is None:
+            flow.answered(core.now, 0)
+        else:
             ended(core, a)
         return False
     if flow.throttle.retries == 0:

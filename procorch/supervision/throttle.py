@@ -5,6 +5,9 @@ queue for all of them: only what workers have already goes on. When the pause is
 back step by step, as TCP's does after a loss: first one request at a time, one more for each answer
 up to half of what was under way when the pause began, and one more for as many answers as there are
 requests under way from there on. Answers may take long, so each second adds one as well.
+
+Where answers are quick, one request at a time is too many already. So what the service has answered
+in a second is measured, and after a pause requests begin a little more slowly than that (`_Pace`).
 """
 
 from __future__ import annotations
@@ -20,6 +23,11 @@ LONGEST = 300.0
 _FIRST, _GROWTH, _MOST = 0.25, 2.0, 5.0
 """Seconds of the first pause of a service that does not say how long, and of the longest one. Of
 one that does say, each pause is at least so long: what was asked for may not have helped before."""
+_SLOWER, _SLOWEST, _PACED = 0.9, 1.0, 60.0
+"""The part of its measured rate that a service gets after a pause; fewer requests a second than
+the second figure are left to how many may be under way; seconds until the pace is forgotten."""
+_SPAN = 10.0
+"""Seconds over which a rate is measured at least, if there were so many."""
 _STEP = 1.0
 """Seconds after which one more request may be under way though none has been answered."""
 _LAG = 0.02
@@ -68,6 +76,55 @@ def is_throttled(error: AgentError | None) -> bool:
     )
 
 
+class _Pace:
+    """How many requests a second a service takes, as far as its refusals have shown.
+
+    The rate is what it has answered since its refusal before, the pause included, or lately. From a
+    little below that it rises, at first by 2 % a second, then ever faster, until the next refusal.
+    """
+
+    __slots__ = ("_base", "_before", "_begun", "_now", "_resumes")
+
+    def __init__(self) -> None:
+        self._base: float | None = None
+        self._resumes = 0.0
+        self._begun: tuple[float, float] | None = None  # of the span before, and of this one
+        self._before = self._now = 0
+
+    def answered(self, now: float) -> None:
+        """One request was answered without a refusal."""
+        if self._begun is None:
+            self._begun = (now, now)
+        elif now - self._begun[1] >= _SPAN:
+            self._begun = (self._begun[1], now)
+            self._before, self._now = self._now, 0
+        self._now += 1
+
+    def refused(self, now: float, until: float) -> None:
+        """The service has refused a request, and wants to be left alone ``until`` then."""
+        answers = self._before + self._now
+        if answers and self._begun is not None:
+            rate = _SLOWER * answers / max(1.0, now - self._begun[0])
+            self._base = rate if rate >= _SLOWEST else None
+        self._resumes = until
+        self._begun, self._before, self._now = (now, now), 0, 0
+
+    def gap(self, now: float) -> float:
+        """Seconds from the begin of one request to the next."""
+        if self._base is None:
+            return 0.0
+        after = max(0.0, now - self._resumes)
+        if after > _PACED:
+            self._base = None
+            return 0.0
+        return 1 / (self._base * (1 + 0.02 * after + (after / 20) ** 3))
+
+    @property
+    def active(self) -> bool:
+        """Whether it holds anything back."""
+        return self._base is not None
+
+
 class FlowControl:
     """How many requests of one queue may be under way, and when the next one may go.
 
@@ -82,8 +139,8 @@ class FlowControl:
     """
 
     __slots__ = (
-        "_answers", "_gap", "_grows_at", "_in_a_row", "_next", "_steady", "allowed", "throttle",
-        "until", "why",
+        "_answers", "_gap", "_grows_at", "_in_a_row", "_next", "_pace", "_steady", "allowed",
+        "throttle", "until", "why",
     )  # fmt: skip
 
     def __init__(self, throttle: Throttle | None, rate: float | None = None) -> None:
@@ -93,6 +150,7 @@ class FlowControl:
         self.why: AgentError | None = None
         self._gap = 0.0 if rate is None else 1 / rate
         self._next = -math.inf
+        self._pace = _Pace()
         self._steady = 1
         self._answers = 0
         self._grows_at = math.inf
@@ -101,7 +159,7 @@ class FlowControl:
     @property
     def active(self) -> bool:
         """Whether it may hold anything back at the moment."""
-        return self._gap > 0 or self.allowed is not None
+        return self._gap > 0 or self.allowed is not None or self._pace.active
 
     def opens_at(self, now: float, busy: int) -> float:
         """When one more request may go: ``now`` or earlier for at once.
@@ -119,8 +177,9 @@ class FlowControl:
 
     def sent(self, now: float) -> None:
         """One request goes."""
-        if self._gap:
-            self._next = max(self._next, now - _LAG) + self._gap
+        gap = max(self._gap, self._pace.gap(now))
+        if gap:
+            self._next = max(self._next, now - _LAG) + gap
 
     def throttled(self, error: AgentError, now: float, busy: int) -> float | None:
         """The service has asked for a pause.
@@ -143,6 +202,8 @@ class FlowControl:
         # What is no number is no time to wait.
         pause = min(self.throttle.longest, max(usual, asked if asked > 0 else 0.0))
         self.until = max(before, now + pause)
+        if not paused:
+            self._pace.refused(now, self.until)
         self.allowed, self._answers = 1, 0
         self._grows_at = self.until + _STEP
         if paused and self.until <= before + _STEP:
@@ -159,6 +220,7 @@ class FlowControl:
         Returns:
             Whether this was the last step: load is back.
         """
+        self._pace.answered(now)
         if self.allowed is None or now < self.until:
             return False  # What was sent before the pause says nothing about what comes after.
         self._in_a_row = 0

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from typing import Any, NoReturn
 
 import dill
@@ -522,7 +523,7 @@ class Says(Exception):
         (OSError(), False, None),
         (Says(is_retryable=True), True, None),
         (Says(is_retryable=lambda: True, retry_after=lambda: 2), True, 2.0),
-        (Says(is_retryable="yes", retry_after="3"), False, None),
+        (Says(is_retryable="yes", retry_after="3"), False, 3.0),
         (Says(retry_after=1.5), False, 1.5),
         (Says(retry_after=float("inf")), False, None),
         (Says(retry_after=True), False, None),
@@ -579,3 +580,33 @@ def test_errors_cost_a_light_import_only() -> None:
         env={"PYTHONPATH": ":".join(sys.path)},
     )
     assert not heavy & set(ran.stdout.split())
+
+
+@pytest.mark.parametrize(
+    ("asked", "seconds"),
+    [
+        (20, 20.0),
+        ("20", 20.0),
+        ("20s", 20.0),
+        ("6m0s", 360.0),
+        ("1 minute and 5 seconds", 65.0),
+        ("120ms", 0.12),
+        (timedelta(seconds=3), 3.0),
+        (datetime(2000, 1, 1, tzinfo=UTC), 0.0),
+        ("2000-01-01T00:00:00Z", 0.0),
+        ("Sat, 01 Jan 2000 00:00:00 GMT", 0.0),
+        ("soon", None),
+        ("", None),
+        (-1, None),
+        ("nan", None),
+        (True, None),
+        ("9" * 400, None),
+        (10**400, None),
+    ],
+)
+def test_a_wait_is_understood_in_all_its_forms_and_travels(
+    asked: Any, seconds: float | None
+) -> None:
+    for error in (Says(retry_after=asked), ModelThrottled("slow down", retry_after=asked)):
+        arrived = from_plain(to_plain(describe_failure(error)))
+        assert arrived.retry_after == seconds

@@ -6,11 +6,15 @@ import asyncio
 import pickle
 import socket
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 from typing import Any
 
 import openai
 import pytest
+from openai import _base_client
 from pydantic_ai import Agent
+from pydantic_ai.exceptions import ModelHTTPError
 from pydantic_ai.models.openai import OpenAIChatModel
 from pydantic_ai.providers.openai import OpenAIProvider
 
@@ -26,6 +30,8 @@ from procorch import (
 )
 from procorch.agents.adapters.error_map import service_error
 from tests.llm.server import Provider
+
+httpx: Any = getattr(_base_client, "httpx2", None) or _base_client.httpx
 
 CASES: dict[str, tuple[type[AgentError], float | None]] = {
     "throttled": (ModelThrottled, 1.0),
@@ -114,6 +120,126 @@ def test_a_provider_that_does_not_answer_in_time_is_a_network_error(
 ) -> None:
     found, original = failure(way, provider.url("silent"), timeout=0.1)
     assert type(found) is NetworkError, repr(original)
+
+
+NOW = datetime.now(UTC)
+HEADERS: dict[str, tuple[dict[str, str], float | None, float | None]] = {
+    "seconds": ({"retry-after": "20"}, 20, 20),
+    "seconds with a unit": ({"Retry-After": "20s"}, 20, 20),
+    "minutes": ({"retry-after": "1m30s"}, 90, 90),
+    "a date": ({"retry-after": format_datetime(NOW + timedelta(hours=1), True)}, 3000, 3600),
+    "a date that is over": ({"retry-after": format_datetime(NOW - timedelta(1), True)}, 0, 0),
+    "milliseconds": ({"retry-after-ms": "1500", "retry-after": "9"}, 1.5, 1.5),
+    "milliseconds that are none": ({"retry-after-ms": "soon", "retry-after": "4"}, 4, 4),
+    "less than nothing": ({"retry-after": "-5"}, None, None),
+    "no number": ({"retry-after": "nan"}, None, None),
+    "a limit of openai": (
+        {"x-ratelimit-remaining-tokens": "0", "x-ratelimit-reset-tokens": "6m0s"},
+        360,
+        360,
+    ),
+    "the longer of two limits": (
+        {
+            "x-ratelimit-remaining-requests": "0",
+            "x-ratelimit-reset-requests": "120ms",
+            "x-ratelimit-remaining-tokens": "0",
+            "x-ratelimit-reset-tokens": "7.5s",
+        },
+        7.5,
+        7.5,
+    ),
+    "a limit that is not used up": (
+        {"x-ratelimit-remaining-tokens": "9", "x-ratelimit-reset-tokens": "6m0s"},
+        None,
+        None,
+    ),
+    "a limit of anthropic": (
+        {
+            "anthropic-ratelimit-input-tokens-remaining": "0",
+            "anthropic-ratelimit-input-tokens-reset": (NOW + timedelta(hours=1)).isoformat(),
+        },
+        3000,
+        3600,
+    ),
+    "a moment in milliseconds": (
+        {
+            "x-ratelimit-remaining": "0",
+            "x-ratelimit-reset": str(int((NOW.timestamp() + 3600) * 1000)),
+        },
+        3000,
+        3600,
+    ),
+    "a moment in seconds": (
+        {"x-ratelimit-remaining": "0", "x-ratelimit-reset": str(int(NOW.timestamp() + 3600))},
+        3000,
+        3600,
+    ),
+    "a number of seconds": ({"x-ratelimit-remaining": "0", "x-ratelimit-reset": "12"}, 12, 12),
+    "nothing": ({}, None, None),
+}
+
+
+def throttled(headers: dict[str, str], text: str = "Rate limit", body: Any = None) -> Any:
+    request = httpx.Request("POST", "http://localhost")
+    response = httpx.Response(429, headers=headers, request=request)
+    return openai.RateLimitError(text, response=response, body=body)
+
+
+@pytest.mark.parametrize("form", HEADERS)
+def test_how_long_to_wait_is_read_from_headers_of_all_forms(form: str) -> None:
+    headers, least, most = HEADERS[form]
+    found = service_error(throttled(headers))
+    assert found is not None
+    if least is None or most is None:
+        assert found.retry_after is None
+    else:
+        assert found.retry_after is not None
+        assert least <= found.retry_after <= most
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("Rate limit reached for gpt-4o. Please try again in 1.5s. Visit us.", 1.5),
+        ("No deployments available, Try again in 60 seconds.", 60),
+        ("Please try again in 6m0s.", 360),
+        ("Please retry after 20 seconds.", 20),
+        ("Please retry in 34.07s.", 34.07),
+        ("{'retryDelay': '34s'}", 34),
+        ("retry_after: 2.5", 2.5),
+        ("Try it with 20 s of silence", None),
+    ],
+)
+def test_how_long_to_wait_is_read_from_the_text(text: str, seconds: float | None) -> None:
+    found = service_error(throttled({}, text))
+    assert found is not None
+    assert found.retry_after == seconds
+    said = service_error(throttled({"retry-after": "7"}, text))
+    assert said is not None
+    assert said.retry_after == 7, "what is said outright counts first"
+
+
+def test_how_long_to_wait_is_read_from_the_body_of_google() -> None:
+    details = [{"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": "34s"}]
+    message = "You exceeded your current quota. Please retry in 34.07s."
+    body = {"error": {"code": 429, "message": message, "details": details}}
+    for error in (
+        ModelHTTPError(429, "gemini", body),
+        ModelHTTPError(429, "gemini", [body]),
+        throttled({}, body={"retry_delay": {"seconds": 34}}),
+    ):
+        found = service_error(error)
+        assert type(found) is ModelThrottled, "a limit per minute is called a quota, too"
+        assert found.retry_after == 34
+
+
+def test_an_error_that_no_wait_would_mend_asks_for_none() -> None:
+    headers = {"x-ratelimit-remaining-requests": "0", "x-ratelimit-reset-requests": "1s"}
+    response = httpx.Response(400, headers=headers, request=httpx.Request("POST", "http://x"))
+    filtered = openai.BadRequestError("no", response=response, body={"code": "content_filter"})
+    found = service_error(filtered)
+    assert type(found) is ContentFiltered
+    assert found.retry_after is None
 
 
 def test_an_answer_that_the_filter_took_away_is_content_filtered(provider: Provider) -> None:

@@ -129,6 +129,64 @@ def test_a_late_timer_does_not_lower_the_rate() -> None:
     assert now < 1.02
 
 
+class Limit:
+    """A service that takes 25 requests in each second and wants to be left alone for the rest."""
+
+    def __init__(self) -> None:
+        self.counts: dict[int, int] = {}
+
+    def refuses(self, now: float) -> float | None:
+        second = int(now)
+        self.counts[second] = self.counts.get(second, 0) + 1
+        return second + 1 - now if self.counts[second] > 25 else None
+
+
+@pytest.mark.parametrize(("workers", "takes"), [(4, 0.01), (16, 0.01), (50, 0.05), (8, 0.3)])
+@pytest.mark.parametrize("says", [True, False])
+def test_a_limit_per_second_is_met_with_few_refusals_and_little_time(
+    workers: int, takes: float, says: bool
+) -> None:
+    flow, limit, now = FlowControl(Throttle()), Limit(), 0.0
+    waiting, refused = 2000, 0
+    under: list[tuple[float, float | None]] = []  # when it is answered, and the pause it asks for
+    while waiting or under:
+        while waiting and len(under) < workers and flow.opens_at(now, len(under)) <= now:
+            flow.sent(now)
+            waiting -= 1
+            under.append((now + takes, limit.refuses(now)))
+        turns = [at for at, _ in under]
+        if waiting and len(under) < workers:
+            turns.append(flow.opens_at(now, len(under)))
+        now = min(turns)
+        for answer in [each for each in under if each[0] <= now]:
+            if answer[1] is None:
+                under.remove(answer)
+                flow.answered(now, workers)
+            else:
+                flow.throttled(busy(answer[1] if says else None), now, len(under))
+                under.remove(answer)
+                waiting += 1
+                refused += 1
+    assert refused <= 100
+    assert now <= 1.5 * 2000 / 25
+
+
+def test_a_service_that_recovers_gets_full_speed_again() -> None:
+    flow, now = FlowControl(Throttle()), 0.0
+    for _ in range(100):
+        flow.answered(now := now + 0.01, 4)
+    flow.throttled(busy(1.0), now, 4)
+    now += 1.0
+    sent = 0
+    while now < 200.0 and flow.active:
+        now = max(now + 0.001, flow.opens_at(now, 0))
+        flow.sent(now)
+        flow.answered(now, 4)
+        sent += 1
+    assert not flow.active
+    assert sent > 60 * 100
+
+
 # ---- the machine
 
 

@@ -26,9 +26,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from time import time
-from typing import Any, TypeVar
+from typing import Any
 
+from procorch.agents.adapters.attributes import attribute, first
 from procorch.errors import (
     AgentError,
     AuthError,
@@ -45,7 +45,6 @@ from procorch.errors.copying import DEPTH
 from procorch.errors.texts import original, qualified_name, text_of
 
 _Kind = type[AgentError]
-_Value = TypeVar("_Value")
 
 LIBRARIES = (
     "agents.exceptions",
@@ -174,7 +173,10 @@ def service_error(error: BaseException, *, agent: str | None = None) -> AgentErr
     said = f"{kind()}{original(qualified_name(type(error)), text_of(error))}"
     trace = describe_failure(error).remote_traceback
     found = kind(said, agent=agent, remote_traceback=trace)
-    found.retry_after = _first(_wait(link) for link in chain)
+    if found.is_retryable:
+        from procorch.agents.adapters.provider_waits import asked_to_wait  # heavy, rarely needed
+
+        found.retry_after = asked_to_wait(chain)
     found.__cause__ = error
     return found
 
@@ -208,8 +210,8 @@ def _kind_of(chain: list[BaseException]) -> _Kind | None:
     if any(_out_of_quota(link) for link in links):
         return StreamError
     return (
-        _first(_by_code(link) or _by_name(link) or _by_status(link) for link in links)
-        or _first(_by_text(link) for link in links)
+        first(_by_code(link) or _by_name(link) or _by_status(link) for link in links)
+        or first(_by_text(link) for link in links)
         or (StreamError if any(_status(it) is not None for it in links) else None)
         or (StreamError if any(not _NO_ANSWER.isdisjoint(_names(it)) for it in links) else None)
     )
@@ -239,16 +241,20 @@ def _names(error: BaseException) -> list[str]:
 def _out_of_quota(error: BaseException) -> bool:
     if not _QUOTA.isdisjoint(_codes(error)) or not _QUOTA_NAMES.isdisjoint(_names(error)):
         return True
+    if _QUOTA_TEXT.search(_said(error)) is None:
+        return False
+    from procorch.agents.adapters.provider_waits import asked_outright
+
     # Some say "quota" of a limit per minute as well, and then for how long to wait.
-    return _wait(error) is None and _QUOTA_TEXT.search(_said(error)) is not None
+    return asked_outright(error) is None
 
 
 def _by_code(error: BaseException) -> _Kind | None:
-    return _first(_BY_CODE.get(code) for code in _codes(error))
+    return first(_BY_CODE.get(code) for code in _codes(error))
 
 
 def _by_name(error: BaseException) -> _Kind | None:
-    return _first(_BY_NAME.get(name) for name in _names(error))
+    return first(_BY_NAME.get(name) for name in _names(error))
 
 
 def _by_status(error: BaseException) -> _Kind | None:
@@ -265,15 +271,15 @@ def _by_text(error: BaseException) -> _Kind | None:
 
 def _said(error: BaseException) -> str:
     """The text, and the body of an answer that was no JSON."""
-    body = _of(error, "body")
+    body = attribute(error, "body")
     return f"{text_of(error)} {body}" if isinstance(body, str) else text_of(error)
 
 
 def _codes(error: BaseException) -> Iterator[str]:
     """The provider's own words for what happened, wherever an SDK keeps them."""
     for name in ("code", "type", "provider_error_code", "provider_error_type"):
-        yield from _texts(_of(error, name))
-    body = _of(error, "body")
+        yield from _texts(attribute(error, name))
+    body = attribute(error, "body")
     inner = body.get("error") if isinstance(body, Mapping) else None
     for part in (body, inner, inner.get("innererror") if isinstance(inner, Mapping) else None):
         if isinstance(part, Mapping):
@@ -287,52 +293,10 @@ def _texts(value: Any) -> Iterator[str]:
 
 
 def _status(error: BaseException) -> int | None:
-    response = _of(error, "response")
-    found = (_of(error, "status_code"), _of(response, "status_code"), _of(error, "code"))
+    response = attribute(error, "response")
+    found = (
+        attribute(error, "status_code"),
+        attribute(response, "status_code"),
+        attribute(error, "code"),
+    )
     return next((it for it in found if type(it) is int and 100 <= it < 600), None)
-
-
-def _wait(error: BaseException) -> float | None:
-    """Seconds to wait: what the SDK has read, else `retry-after-ms` or `retry-after` (RFC 9110)."""
-    said = _seconds(_of(error, "retry_after"))
-    if said is not None:
-        return said
-    for headers in (_of(error, "headers"), _of(_of(error, "response"), "headers")):
-        get = _of(headers, "get")
-        if callable(get):
-            milliseconds = _seconds(get("retry-after-ms"))
-            if milliseconds is not None:
-                return milliseconds / 1000
-            after = get("retry-after") or get("Retry-After")
-            said = _seconds(after)
-            return _until(after) if said is None else said
-    return None
-
-
-def _seconds(value: Any) -> float | None:
-    try:
-        seconds = float(value)
-    except (TypeError, ValueError):
-        return None
-    return seconds if 0 <= seconds < float("inf") else None
-
-
-def _until(date: Any) -> float | None:
-    from email.utils import parsedate_to_datetime  # heavy, and rarely needed
-
-    try:
-        return max(0.0, parsedate_to_datetime(date).timestamp() - time())
-    except (TypeError, ValueError):
-        return None
-
-
-def _of(thing: Any, name: str) -> Any:
-    """An attribute, None where there is none or reading it raises."""
-    try:
-        return getattr(thing, name, None)
-    except Exception:
-        return None
-
-
-def _first(values: Iterator[_Value | None]) -> _Value | None:
-    return next((value for value in values if value is not None), None)
