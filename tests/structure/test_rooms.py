@@ -23,8 +23,6 @@ TOO_LONG = {
     "procorch.api.handle",
     "procorch.api.orchestrator",
     "procorch.batch.loop",
-    "procorch.pool",
-    "procorch.pool.results",
     "procorch.runtime.effects",
     "procorch.runtime.monitor",
 }
