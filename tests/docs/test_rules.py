@@ -13,7 +13,6 @@ PAGE = ROOT / "docs" / "rules.md"
 LABELS = [*(f"N{number}" for number in range(24)), *(f"I{number}" for number in range(1, 6))]
 NOT_BUILT = {"N19"}
 SECTION = re.compile(r"^##+ ([NI]\d+) [^\n]+\n(.*?)(?=^##|\Z)", re.MULTILINE | re.DOTALL)
-MODULE = re.compile(r"`((?:\w+/)*\w+\.py)`")
 
 
 def sections() -> dict[str, str]:
@@ -33,12 +32,6 @@ def test_a_rule_has_tests_and_they_exist(label: str) -> None:
     for file, name in tests:
         assert (ROOT / file).is_file(), file
         assert name in functions_of(ROOT / file), f"{file} has no {name}"
-
-
-def test_modules_that_a_rule_names_exist() -> None:
-    for module in MODULE.findall(PAGE.read_text(encoding="utf-8")):
-        folder = ROOT if module.startswith("tests/") else ROOT / "procorch"
-        assert (folder / module).is_file(), module
 
 
 def test_every_label_in_the_package_is_one_of_a_rule() -> None:

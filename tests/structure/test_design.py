@@ -36,6 +36,25 @@ def test_modules_that_the_page_names_exist() -> None:
             assert any((folder / name).is_file() for folder in folders), f"{section}: {name}"
 
 
+def test_the_floors_are_those_of_the_imports() -> None:
+    """A room is one floor above the highest room that it imports from."""
+    below: dict[str, set[str]] = {room(name): set() for name in modules()}
+    del below[PACKAGE]
+    for each in imports():
+        if PACKAGE not in (each.by, each.of) and room(each.by) != room(each.of):
+            below[room(each.by)].add(room(each.of))
+
+    def floor(of: str) -> int:
+        return 1 + max((floor(each) for each in below[of]), default=0)
+
+    drawn = {
+        name: int(number)
+        for number, names in re.findall(r"^floor +(\d+)  (\w+(?:, \w+)*)", PAGE, re.MULTILINE)
+        for name in names.split(", ")
+    }
+    assert drawn == {name.removeprefix(f"{PACKAGE}."): floor(name) for name in below}
+
+
 def test_rooms_come_after_those_that_they_import_from() -> None:
     order = [f"{PACKAGE}.{name.removesuffix('/').removesuffix('.py')}" for name in SECTIONS]
     place = {name: number for number, name in enumerate(order)}

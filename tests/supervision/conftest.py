@@ -6,6 +6,7 @@ import itertools
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
 from procorch.errors import AgentError, NetworkError
 from procorch.supervision import actions
@@ -16,6 +17,10 @@ from procorch.supervision.policy import SupervisorAction
 from procorch.supervision.request import Request
 from procorch.supervision.settings import AgentSettings
 from procorch.supervision.states import AgentStatus, Phase, StopStage
+
+# How long an example takes depends on what else the machine does.
+settings.register_profile("no deadline", deadline=None)
+settings.load_profile("no deadline")
 
 
 class Bench:
