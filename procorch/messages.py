@@ -265,7 +265,11 @@ class AgentRequest:
 @_record
 @dataclass(frozen=True, slots=True)
 class RequestMetrics:
-    """What one request cost: times in seconds, sizes in bytes, the peak that of this request."""
+    """What one request cost: times in seconds, sizes in bytes.
+
+    `peak_rss` is the highest resident size of the worker meanwhile. What the worker gave back less
+    than 0.1 s before the request began may be in it, too.
+    """
 
     queued: float = 0.0
     wall: float = 0.0

@@ -78,8 +78,8 @@ class ExitInfo:
         item: if that was a chunk, how many of its items it had begun.
         last_stack: what its fault handler wrote.
         detail: what is known beyond that; for START_FAILED the reason.
-        peak_rss: the most memory in bytes that it held at a time since its last request began;
-            None: nobody knows.
+        peak_rss: the most memory in bytes that it held at a time during its last request, or in
+            the last 0.1 s before that began; None: nobody knows.
     """
 
     cause: Cause

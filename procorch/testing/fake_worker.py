@@ -21,9 +21,10 @@ from typing import Any
 from procorch.agents import context
 from procorch.testing.fake_process import Died, FakeProcess
 from procorch.wire.frame import Frame, Kind
+from procorch.wire.headers import Cost
 from procorch.wire.payload import Parts
 from procorch.worker.lifecycle import Worker
-from procorch.worker.limits import Meter
+from procorch.worker.meter import Meter
 from procorch.worker.parent_link import Line
 
 _process: ContextVar[FakeProcess | None] = ContextVar("procorch-testing-process", default=None)
@@ -123,7 +124,7 @@ class ThreadWorker(Worker):
 
     def __init__(self, process: FakeProcess, first: Frame) -> None:
         line = _Line(process)
-        super().__init__(line, process.page, _NoMeter(), first, process.clock.now)
+        super().__init__(line, process.page, _NoMeter(process.clock.now), first, process.clock.now)
         self._process = process
         process.look = lambda frame: self.fence.look(0, frame)
 
@@ -142,20 +143,16 @@ class ThreadWorker(Worker):
 
 
 class _NoMeter(Meter):
-    def __init__(self) -> None:
-        """There is nothing to set back."""
+    def __init__(self, clock: Callable[[], float]) -> None:
+        """Nothing is asked of the system."""
+        self._clock = clock
 
-    def begin(self) -> Any:
-        return self
+    def begin(self, *, at_once: bool) -> float:
+        self._began = self._clock()
+        return self._began
 
-    def usage(self) -> Any:  # type: ignore[override]
-        return self
-
-    def peak_rss(self, usage: Any) -> int:
-        return 0
-
-    ru_utime = ru_stime = 0.0
-    ru_majflt = ru_minflt = 0
+    def cost(self) -> Cost:
+        return Cost(self._clock() - self._began, 0.0, 0.0, 0, 0)
 
 
 class _Line(Line):
@@ -182,9 +179,13 @@ class _Line(Line):
     def close(self) -> None:
         """There is nothing to close: who waits for an answer dies with the worker."""
 
+    has_frame = False
+
+    def next_request(self) -> Frame | None:
+        return self._process.wait(self._process.next_frame)
+
     def _receive(self, answer: int | None) -> Frame | None:
-        if answer is None:
-            return self._process.wait(self._process.next_frame)
+        assert answer is not None
         return self._process.wait(lambda: self._process.answer(answer))
 
 

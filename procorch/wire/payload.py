@@ -106,7 +106,7 @@ def pack(parts: Sequence[Buffer]) -> Parts:
 
     So does one for which there is no memory or no descriptor: the socket takes it in pieces.
     """
-    size = sum(len(part) for part in parts)
+    size = sum(map(len, parts))
     if size < THRESHOLD:
         return parts
     try:

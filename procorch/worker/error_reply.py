@@ -45,7 +45,7 @@ def describe(error: BaseException, limit: int, agent: str) -> tuple[dict[str, An
 
 def refuse_too_large(body: list[Buffer], limit: int, agent: str) -> None:
     """Raise `MessageTooLarge` for a reply of more than ``limit`` bytes."""
-    size = sum(len(part) for part in body)
+    size = sum(map(len, body))
     if size > limit:
         raise MessageTooLarge(agent=agent, what="reply", size=size, limit=limit)
 

@@ -22,7 +22,6 @@ from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from procorch import memory
 from procorch.agents import context, import_path
 from procorch.agents.agent import Agent, as_agent
 from procorch.errors import RequestCancelled, SerializationError, StartError
@@ -31,7 +30,7 @@ from procorch.errors.plain_data import to_plain
 from procorch.messages import user_text
 from procorch.wire import codec, environment, headers, payload
 from procorch.wire.frame import Frame, Kind
-from procorch.wire.item_list import Several
+from procorch.wire.item_list import SIMPLE, Several
 from procorch.wire.payload import Buffer
 from procorch.wire.status import StatusPage
 from procorch.worker import limits, randomness
@@ -39,7 +38,7 @@ from procorch.worker.chunk import Run
 from procorch.worker.error_reply import describe, error_head, refuse_too_large
 from procorch.worker.fork_guard import leave_if_forked
 from procorch.worker.interrupts import Fence, Interrupted, interruptible
-from procorch.worker.limits import Meter
+from procorch.worker.meter import Meter
 from procorch.worker.orphans import Reaper
 from procorch.worker.parent_link import Line
 from procorch.worker.services import Services
@@ -85,6 +84,7 @@ class Worker:
         self._meter = meter
         self._clock = clock
         self._waits = False
+        self._at_once = False  # The next request was there when the last one had been answered.
         self._ahead: deque[Frame] = deque()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._agent: Agent
@@ -167,6 +167,7 @@ class Worker:
     def _next(self) -> Frame | None:
         """What the parent wants next. Until it has made up its mind about an error, nothing that
         it had sent ahead is begun: it may want that done by another process."""
+        self._at_once = not self._waits and (bool(self._ahead) or self._line.has_frame)
         while self._waits:
             frame = self._line.next_request()
             if frame is None or frame.kind is Kind.STOP:
@@ -181,7 +182,7 @@ class Worker:
         head = headers.decode_request(frame.head)
         request = frame.request
         self._page.start(request)
-        before, began = self._meter.begin(), self._clock()
+        began = self._meter.begin(at_once=self._at_once)
         deadline = None if head.remaining is None else began + head.remaining
         self._context.begin(request, deadline, streaming=head.stream)
         failure: dict[str, Any] | None = None
@@ -204,7 +205,7 @@ class Worker:
         except BaseException as error:
             failure, body = describe(error, self._head.max_message, self._head.name)
             failure["figures"]["may_have_executed"] = seen
-        cost = self._cost(before, began)
+        cost = self._meter.cost()
         if self._context.finished:
             # Before the reply: nothing may be sent here between the two.
             self._line.send(Kind.BYE, 0, b"")
@@ -242,18 +243,6 @@ class Worker:
             leave_if_forked()
             self.fence.shut()
 
-    def _cost(self, before: Any, began: float) -> headers.Cost:
-        after = self._meter.usage()
-        wall, peak, limit = self._clock() - began, self._meter.peak_rss(after), self._head.weigh
-        return headers.Cost(
-            wall,
-            after.ru_utime - before.ru_utime,
-            after.ru_stime - before.ru_stime,
-            peak,
-            after.ru_majflt + after.ru_minflt - before.ru_majflt - before.ru_minflt,
-            0 if limit is None else memory.used(peak, limit),
-        )
-
     def _new_loop(self) -> asyncio.AbstractEventLoop:
         import asyncio
 
@@ -261,7 +250,7 @@ class Worker:
 
     def _finish(self, value: Any) -> Any:
         """The value, awaited if it is awaitable, on one event loop for the worker's whole life."""
-        if not inspect.isawaitable(value):
+        if type(value) in SIMPLE or not inspect.isawaitable(value):
             return value
         import asyncio
 

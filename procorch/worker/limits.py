@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import ctypes
 import os
 import resource
 import signal
 from collections.abc import Mapping
-
-from procorch import memory
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
@@ -78,47 +75,3 @@ def apply(env: Mapping[str, str], cwd: str | None, nice: int, address_space: int
         os.nice(nice)
     if address_space is not None:
         resource.setrlimit(resource.RLIMIT_AS, (address_space, address_space))
-
-
-class Meter:
-    """Measures one request after the other: cpu, peak memory, page faults.
-
-    The high-water mark of the memory is set back when a request begins (1.3 us), so each is charged
-    what it took itself. Reading it through ``ru_maxrss`` costs 0.4 us but shows at least the peak
-    of the process that called exec (Linux keeps it: 413 MiB for ``/bin/true`` started by a large
-    parent). Whatever does not exceed that inheritance is read from ``/proc/self/status`` (15 us).
-    """
-
-    def __init__(self) -> None:
-        _set_back()
-        shown = self.usage().ru_maxrss * 1024
-        self._inherited = shown if shown > memory.peak_rss(os.getpid()) + _BLUR else 0
-
-    def begin(self) -> resource.struct_rusage:
-        """What was used before the request that begins now."""
-        _set_back()
-        return self.usage()
-
-    @staticmethod
-    def usage() -> resource.struct_rusage:
-        """Now, for `peak_rss` and for differences."""
-        return resource.getrusage(resource.RUSAGE_SELF)
-
-    def peak_rss(self, usage: resource.struct_rusage) -> int:
-        """The highest resident size since `begin`, in bytes."""
-        shown = usage.ru_maxrss * 1024
-        return shown if shown > self._inherited else memory.peak_rss(os.getpid())
-
-
-_BLUR = 1 << 20
-"""Bytes by which two ways of asking the kernel for one figure may differ."""
-
-
-def _set_back() -> None:
-    # Opened each time: an agent may close descriptors that it does not know.
-    with contextlib.suppress(OSError):  # /proc is read-only: the peak is that of all requests
-        fd = os.open("/proc/self/clear_refs", os.O_WRONLY | os.O_CLOEXEC)
-        try:
-            os.write(fd, b"5")
-        finally:
-            os.close(fd)

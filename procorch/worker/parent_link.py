@@ -51,8 +51,9 @@ class Line:
         self._channel = channel
         self._generation = generation
         self._writing = threading.Lock()
+        self._reading = threading.Lock()  # held by whoever reads
         self._changed = threading.Condition()
-        self._someone_reads = False
+        self._waiting = 0  # threads that found somebody reading, or are about to look
         self._main_waits = False
         self._news = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._answers: dict[int, Frame] = {}
@@ -70,9 +71,33 @@ class Line:
         except OSError:
             os._exit(1)
 
+    @property
+    def has_frame(self) -> bool:
+        """Whether something has come that nobody has taken."""
+        return bool(self._rest) or self._channel.has_frame
+
     def next_request(self) -> Frame | None:
-        """What the parent wants next; None when it is gone."""
-        return self._receive(None)
+        """What the parent wants next; None when it is gone. For the main thread, between requests:
+        it is waited for in the read itself, out of which no interrupt comes."""
+        leave_if_forked()
+        if not self._reading.acquire(blocking=False):
+            return self._receive(None)
+        frame = None
+        try:
+            if not self._rest:
+                frame = self._channel.receive_one()
+        except BaseException:
+            self._keep(None)
+            raise
+        if frame is None or frame.kind in _ANSWERS:
+            self._keep(frame)
+            return self._receive(None)
+        # The right to read is given back first and those who wait are looked at second; they make
+        # themselves known first and try to read second.
+        self._reading.release()
+        if self._waiting:
+            self._tell_those_who_wait()
+        return frame
 
     def ask(self, head: bytes, body: Parts) -> Frame | None:
         """Put a question and wait for its answer; None when the parent is gone."""
@@ -140,10 +165,13 @@ class Line:
                         return self._rest.popleft()
                     if self._closed:
                         return None
-                    if not self._someone_reads:
-                        break
-                    self._wait_for_the_reader()
-                self._someone_reads = True
+                    self._waiting += 1
+                    try:
+                        if self._reading.acquire(blocking=False):
+                            break
+                        self._wait_for_the_reader()
+                    finally:
+                        self._waiting -= 1
             frame = None
             try:
                 if not self._channel.has_frame:
@@ -151,20 +179,27 @@ class Line:
                 frame = self._channel.receive_one()
             finally:
                 # Also when a cancelled request is torn out of here: the next reader goes on.
-                with self._changed:
-                    self._someone_reads = False
-                    if frame is not None and frame.kind in _ANSWERS:
-                        if frame.request in self._forgotten:
-                            self._forgotten.remove(frame.request)
-                        else:
-                            self._answers[frame.request] = frame
-                    elif frame is not None:
-                        self._rest.append(frame)
-                    else:
-                        self._closed = self._channel.eof
-                    self._changed.notify_all()
-                    if self._main_waits:
-                        os.eventfd_write(self._news, 1)
+                self._keep(frame)
+
+    def _keep(self, frame: Frame | None) -> None:
+        """What was read is for whoever finds it, and the next one may read."""
+        with self._changed:
+            if frame is None:
+                self._closed = self._channel.eof
+            elif frame.kind not in _ANSWERS:
+                self._rest.append(frame)
+            elif frame.request in self._forgotten:
+                self._forgotten.remove(frame.request)
+            else:
+                self._answers[frame.request] = frame
+            self._reading.release()
+            self._tell_those_who_wait()
+
+    def _tell_those_who_wait(self) -> None:
+        with self._changed:
+            self._changed.notify_all()
+            if self._main_waits:
+                os.eventfd_write(self._news, 1)
 
     def _wait_for_the_reader(self) -> None:
         """Until it has read something; called with the lock held.

@@ -51,6 +51,7 @@ REPLICAS = "tests/supervision/test_replicas.py::test_"
 CHUNKS = "tests/pool/test_chunks.py::test_"
 REQUESTS = "tests/process/test_requests.py::test_"
 ASK = "tests/process/test_ask.py::test_"
+METRICS = "tests/process/test_metrics.py::test_"
 PREFETCH = "tests/process/test_prefetch.py::test_"
 MONITOR = "tests/process/test_monitor.py::test_"
 REENTRANCE = "tests/executor/test_reentrance.py::test_"
@@ -547,7 +548,29 @@ MUTANTS = (
         "worker/parent_link.py",
         "        if error.errno != errno.EINVAL:\n",
         "        if True:\n",
-        (DESCRIPTORS + "the_items_of_a_chunk_are_all_answered",),
+        (DESCRIPTORS + "requests_go_on_and_a_death_is_told_exactly",),
+    ),
+    # ---- the slim worker
+    Mutant(
+        "line: who waits to read is told when there is nobody who reads any more",
+        "worker/parent_link.py",
+        "        if self._waiting:\n",
+        "        if False:\n",
+        (ASK + "a_thread_gets_its_answer_while_the_agent_works_on_the_next_request",),
+    ),
+    Mutant(
+        "peak memory: set back after a request that has raised it",
+        "worker/meter.py",
+        "self._seen > self._mark or ",
+        "",
+        (METRICS + "a_request_is_not_charged_with_the_memory_of_the_one_just_before",),
+    ),
+    Mutant(
+        "peak memory: what was given back is forgotten",
+        "worker/meter.py",
+        "now >= self._due or ",
+        "",
+        (METRICS + "peak_memory_is_at_least_what_is_held_and_what_was_given_back_is_forgotten",),
     ),
     Mutant(
         "surroundings: those of today",

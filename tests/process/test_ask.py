@@ -412,6 +412,47 @@ def test_an_asker_can_be_interrupted_while_another_thread_of_it_asks_as_well(
     assert said(a, "pid") == pid
 
 
+def test_a_thread_gets_its_answer_while_the_agent_works_on_the_next_request(
+    orch: AgentOrchestrator, gate: GateMaker
+) -> None:
+    """It asks while the main thread reads, and has to read itself when that has a request."""
+    ask_now, begun, go, busy = gate(), gate(), gate(), gate()
+
+    def factory():
+        import threading
+
+        import procorch
+
+        answers = []
+
+        def later():
+            ask_now.wait()
+            answers.append(procorch.current().ask("b", {"do": "work", "say": "done"}))
+
+        thread = threading.Thread(target=later)
+
+        def handle(x):
+            if x == "start":
+                thread.start()
+                return None
+            busy.tell("busy")
+            thread.join()
+            return answers
+
+        return handle
+
+    orch.add_agent("a", factory, shutdown=SHUTDOWN)
+    orch.add_agent("b", answerer(begun.tell, go.wait), shutdown=SHUTDOWN)
+    a = orch.spawn_all()["a"]
+    said(a, "start")
+    ask_now.open()
+    begun.line()
+    reply = a.deliver("wait")
+    busy.line()
+    go.open()
+    assert reply.result().output == ["done"]
+
+
 @pytest.mark.parametrize("how", ["sync", "async", "thread"])
 def test_an_agent_that_waits_for_an_answer_leaves_when_it_is_cancelled(
     pair: Any, gate: GateMaker, how: str

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from procorch import OrchestratedHandle, RequestMetrics
+from procorch.worker.meter import Meter
 
 MiB = 1 << 20
 
@@ -31,6 +32,8 @@ def worker(start: Start) -> OrchestratedHandle:
     def factory():
         import time
 
+        held = []
+
         def handle(x):
             match x:
                 case ("sleep", seconds):
@@ -42,6 +45,10 @@ def worker(start: Start) -> OrchestratedHandle:
                 case ("allocate", size):
                     block = bytearray(size)
                     block[::4096] = b"x" * len(block[::4096])
+                case ("hold", size):
+                    held.append(b"x" * size)
+                case "drop":
+                    held.clear()
                 case ("reply", size):
                     return b"x" * size
             return None
@@ -81,6 +88,32 @@ def test_peak_memory_is_that_of_the_request_alone(worker: OrchestratedHandle) ->
     assert before + 49 * MiB < during.peak_rss < before + 60 * MiB
     assert after < before + 10 * MiB
     assert during.page_faults >= 50 * MiB // (2 * MiB)  # huge pages at the most
+
+
+def test_a_request_is_not_charged_with_the_memory_of_the_one_just_before() -> None:
+    """However soon it comes: here no time passes at all."""
+    meter = Meter(None, clock=lambda: 0.0)
+    peaks = []
+    for size in (1, 50 * MiB, 1):
+        meter.begin(at_once=False)
+        block = bytearray(size)
+        block[::4096] = b"x" * len(block[::4096])
+        del block
+        peaks.append(meter.cost().peak_rss)
+    assert peaks[0] + 49 * MiB < peaks[1]
+    assert peaks[2] < peaks[0] + 10 * MiB
+
+
+def test_peak_memory_is_at_least_what_is_held_and_what_was_given_back_is_forgotten(
+    worker: OrchestratedHandle,
+) -> None:
+    before = metrics_of(worker, None).peak_rss
+    assert metrics_of(worker, ("hold", 50 * MiB)).peak_rss > before + 49 * MiB
+    for _ in range(3):
+        assert metrics_of(worker, None).peak_rss > before + 49 * MiB
+    metrics_of(worker, "drop")
+    metrics_of(worker, ("sleep", 0.1))
+    assert metrics_of(worker, None).peak_rss < before + 10 * MiB
 
 
 def test_peak_memory_is_not_that_of_a_large_parent(run_python: Run) -> None:
