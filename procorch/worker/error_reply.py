@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback  # noqa: F401  # at the start: when an error comes, no descriptor may be left for it
 from typing import Any
 
 from procorch.agents.adapters.error_map import error_of_another, service_error
