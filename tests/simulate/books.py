@@ -15,6 +15,9 @@ from procorch.supervision.settings import AgentSettings
 from procorch.supervision.states import AgentStatus, StopStage
 from procorch.supervision.throttle import is_throttled
 
+_ENDED_BY_AN_ANSWER = (StopStage.COOPERATE, StopStage.INTERRUPT, StopStage.STACK)
+"""Whoever answers now has not hung, and its process is spared."""
+
 
 @dataclass(slots=True, eq=False)
 class Process:
@@ -154,7 +157,7 @@ class Books:
             process.held = event.error is not None and waits
             if not process.held and not process.leaving:
                 process.go_on()
-            if process.stage in (StopStage.COOPERATE, StopStage.INTERRUPT):
+            if process.stage in _ENDED_BY_AN_ANSWER:
                 process.stage = None
             if event.error is None:
                 self.agents[event.key].consecutive = 0
