@@ -57,9 +57,8 @@ def stop(core: Core, a: Instance, event: ev.Stop) -> None:
 
 def _close_channel(core: Core, a: Instance) -> None:
     """Accept nothing more once all who take from the mailbox were told to end."""
-    box = core.ledger.boxes.get(a.mailbox)
-    if box is not None:
-        box.closed = all(core.instances[member].draining is not None for member in box.members)
+    box = core.ledger.boxes[a.mailbox]
+    box.closed = all(core.instances[member].draining is not None for member in box.members)
 
 
 def _look(core: Core, a: Instance) -> None:
@@ -106,8 +105,6 @@ def close(core: Core, event: ev.Close) -> None:
 
 def abort(core: Core, a: Instance) -> None:
     """Answer everybody now; the agent itself still leaves in its turn."""
-    if a.phase in _ENDED:
-        return
     if a.phase is not Phase.READY:
         out_of_grace(core, a, None)
         return

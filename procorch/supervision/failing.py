@@ -31,8 +31,8 @@ from procorch.supervision.states import AgentStatus, Phase, StopStage
 def exited(core: Core, a: Instance, event: ev.Exited) -> None:
     """A serving process ended: normally (N0), because we asked it to, or by a death (N3, N11)."""
     core.process_ended(a, event.exit)
-    if a.process.ready_at is not None:
-        a.limits.was_ready(a.process.ready_at, core.now)
+    assert a.process.ready_at is not None
+    a.limits.was_ready(a.process.ready_at, core.now)
     lost = core.take_inflight(a)
     if a.process.hung:
         if lost:
@@ -93,9 +93,9 @@ def stream_broken(core: Core, a: Instance, event: ev.StreamBroken) -> None:
 def heartbeat_due(core: Core, a: Instance, event: object) -> None:
     """Time to look whether a busy agent makes progress (N12)."""
     timeout = a.settings.heartbeat_timeout
-    if a.process.inflight and timeout is not None:
-        core.out.append(actions.Probe(a.key, a.generation))
-        core.timers.arm((Due.HEARTBEAT, a.key), core.now + timeout / 4)
+    assert timeout is not None  # Without one the timer is never armed; a reply disarms it.
+    core.out.append(actions.Probe(a.key, a.generation))
+    core.timers.arm((Due.HEARTBEAT, a.key), core.now + timeout / 4)
 
 
 def probed(core: Core, a: Instance, event: ev.Probed) -> None:
@@ -239,7 +239,7 @@ def _follow(
         case Verdict.FAIL:
             assert isinstance(error, AgentError)
             core.end(a, AgentStatus.FAILED, error)
-        case Verdict.STOP:
+        case Verdict.STOP:  # pragma: no branch: there is no other verdict
             core.end(a, AgentStatus.FAILED, _stopped(a, error))
 
 

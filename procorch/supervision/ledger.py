@@ -62,18 +62,15 @@ class Ledger:
 
     def leave(self, mailbox: int, member: int) -> bool:
         """``member`` takes no more; True if it was the last, so that nobody is left to answer."""
-        box = self.boxes.get(mailbox)
-        if box is None or member not in box.members:
-            return False
-        box.members.remove(member)
-        return not box.members
+        members = self.boxes[mailbox].members
+        members.remove(member)
+        return not members
 
     def last(self, mailbox: int, member: int) -> None:
         """``member`` takes from ``mailbox`` only where no other one is free."""
         members = self.boxes[mailbox].members
-        if member in members:
-            members.remove(member)
-            members.append(member)
+        members.remove(member)
+        members.append(member)
 
     def accept(self, request: Request) -> bool:
         """Put a new request at the end of its queue; False if the mailbox takes none."""
@@ -120,14 +117,13 @@ class Ledger:
         box = self.boxes[mailbox]
         if not box.waiting:
             return None
-        for priority, lane in tuple(box.lanes.items()):
+        while True:  # One of the lanes has an open request.
+            priority, lane = next(iter(box.lanes.items()))
             while lane and not lane[0].is_open:
                 lane.popleft()
             if lane:
                 return lane
-            if len(box.lanes) > 1:
-                del box.lanes[priority]
-        return None
+            del box.lanes[priority]
 
     def resolve(
         self,

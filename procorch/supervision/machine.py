@@ -271,7 +271,7 @@ class Machine:
                 ending.close_overdue(core)
             elif kind is Due.FLOW:
                 pass  # `dispatch.fill` looks, when the step ends
-            elif key in core.instances:
+            else:  # The timers of an instance are disarmed before it goes.
                 self._fire(core.instances[key], kind)
 
     def _fire(self, a: Instance, what: Any) -> None:

@@ -143,9 +143,8 @@ def cancel(core: Core, event: ev.CancelRequest) -> None:
 
 def overdue(core: Core, number: int) -> None:
     """The request's deadline has passed, in the queue or under way (N3, N8)."""
-    request = core.ledger.requests.get(number)
-    if request is not None:
-        _drop(core, request, too_late(core, request))
+    request = core.ledger.requests[number]  # An outcome disarms the timer.
+    _drop(core, request, too_late(core, request))
 
 
 def _drop(core: Core, request: Request, error: AgentError) -> None:

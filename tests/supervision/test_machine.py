@@ -768,3 +768,95 @@ def test_a_worker_that_is_killed_without_an_answer_was_hung(bench):
     assert type(bench.error(request)).__name__ == "AgentHung"
     assert [notice.request for notice in told(bench, notices.Hung)] == [request]
     assert len(told(bench, notices.Crashed)) == 1
+
+
+# ---- what is known of a death
+
+
+def dies_of(bench, key, **facts):
+    bench.live[key].discard(bench.generation(key))
+    bench.step(ev.Exited(key, bench.generation(key), ev.Exit(**facts)))
+
+
+def test_a_death_whose_launcher_knows_more_says_it(bench):
+    key = bench.running()
+    request = bench.submit(key)
+    dies_of(bench, key, signal="SIGKILL", started=request, detail="its zygote was killed")
+    bench.policy_says(RESTART)
+    assert str(bench.error(request)) == f"agent 'a{key}' crashed: its zygote was killed"
+
+
+def test_a_request_that_began_after_an_unreadable_reply_fails_with_the_one_before_it(bench):
+    """The worker went on by itself: both have been begun, and neither reply can be read."""
+    key = bench.running(prefetch=2)
+    first, second = bench.submit(key), bench.submit(key)
+    third = bench.submit(key)
+    dies_of(bench, key, signal="SIGSEGV", started=second)
+    bench.policy_says(RESTART)
+    bench.ready(key)
+    for request in (first, second):
+        assert isinstance(bench.error(request), AgentCrashed)
+        assert bench.error(request).may_have_executed
+    assert bench.sent[-1] == (key, 2, third)
+
+
+def test_of_two_that_a_death_took_each_is_tried_again_as_it_may(bench):
+    key = bench.running(prefetch=2)
+    first, second = bench.submit(key), bench.submit(key, retries=1)
+    dies_of(bench, key, signal="SIGSEGV", started=second)
+    bench.policy_says(RESTART)
+    bench.ready(key)
+    assert isinstance(bench.error(first), AgentCrashed)
+    assert bench.sent[-1] == (key, 2, second)
+
+
+@pytest.mark.parametrize("throttle", [None, Throttle()])
+def test_a_request_whose_deadline_has_passed_when_it_comes_is_not_sent(bench, throttle):
+    key = bench.running(throttle=throttle)
+    bench.wait(5.0)
+    request = bench.submit(key, deadline=5.0, timeout=5.0)
+    assert isinstance(bench.error(request), RequestTimeout)
+    assert bench.sent == []
+
+
+def test_what_holds_back_a_queue_can_be_looked_at(bench):
+    key = bench.running(rate="10/s")
+    flow = bench.machine.flow(key)
+    assert flow is not None
+    assert flow.active
+    assert bench.machine.flow(key + 1) is None
+
+
+def test_a_restart_on_request_of_an_agent_that_drains_in_backoff_changes_nothing(bench):
+    key = bench.running(backoff=Backoff(initial=10.0, jitter=False))
+    request = bench.submit(key)
+    bench.die(key, started=request)
+    bench.policy_says(RESTART)
+    bench.ready(key)
+    bench.die(key)
+    bench.policy_says(RESTART)
+    assert bench.phase(key) is Phase.BACKOFF
+    waiting = bench.submit(key)
+    bench.step(ev.Drain(key))
+    assert bench.step(ev.Restart(key)) == []
+    bench.wait(60.0)
+    bench.ready(key)
+    bench.reply(key, waiting)
+    assert bench.error(waiting) is None
+
+
+def test_an_agent_that_was_told_to_finish_says_so_in_its_state(bench):
+    key = bench.running()
+    bench.submit(key)
+    bench.step(ev.Drain(key))
+    assert bench.machine.instance(key).state == "DRAINING"
+
+
+def test_a_restart_on_request_of_an_agent_that_waits_for_its_end_changes_nothing(bench):
+    parent = bench.running()
+    child = bench.running(parent=parent, link="stop")
+    bench.submit(child)
+    bench.step(ev.Stop(parent, 10.0))
+    bench.step(ev.Restart(parent))
+    assert bench.pressed(parent) == []
+    assert bench.generation(parent) == 1

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import pickle
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any, get_type_hints
 
@@ -383,3 +386,42 @@ def test_the_docs_show_the_settings_as_they_are() -> None:
 def test_every_setting_has_a_keyword_a_check_and_a_default() -> None:
     assert list(FIELDS) == [each.name for each in dataclasses.fields(AgentSettings)]
     assert set(get_type_hints(Settings)) == set(FIELDS)
+
+
+def test_output_goes_to_a_word_or_to_a_file(tmp_path: Path) -> None:
+    assert AgentSettings.of({"output": "capture"}).output == "capture"
+    assert AgentSettings.of({"output": tmp_path / "log"}).output == str(tmp_path / "log")
+    assert AgentSettings.of({"output": Path("log")}).output == "./log"
+    assert AgentSettings.of({"output": "./log"}).output == "./log"
+
+
+def test_output_to_something_else_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"output='captur'.*'capture'.*a file is given as a Path"):
+        AgentSettings.of({"output": "captur"})
+    with pytest.raises(TypeError, match="output must be a word or a path, not int"):
+        AgentSettings.of({"output": 3})
+    with pytest.raises(ValueError, match="cannot be a path"):
+        AgentSettings.of({"output": "./a\0b"})
+
+
+def test_a_folder_is_a_path(tmp_path: Path) -> None:
+    assert AgentSettings.of({"cwd": tmp_path}).cwd == str(tmp_path)
+    with pytest.raises(TypeError, match="cwd must be a path, not int"):
+        AgentSettings.of({"cwd": 3})
+
+
+def test_memory_is_weighed_exactly_from_where_it_may_matter() -> None:
+    assert AgentSettings.of({}).weighed_above is None
+    assert AgentSettings.of({"max_memory": 1000, "recycle_jitter": 0.1}).weighed_above == 900
+
+
+def test_a_backoff_can_be_pickled() -> None:
+    backoff = Backoff(initial=1, cap=5, jitter=False, floor=0.5)
+    assert pickle.loads(pickle.dumps(backoff)) == backoff
+
+
+def test_the_module_prints_the_page_of_the_docs() -> None:
+    command = [sys.executable, "-m", "procorch.supervision.settings_page"]
+    printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    shown = Path(__file__).parents[2] / "docs/settings.md"
+    assert printed == shown.read_text(encoding="utf-8")

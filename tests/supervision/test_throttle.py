@@ -14,7 +14,7 @@ from procorch.supervision import actions, notices
 from procorch.supervision import events as ev
 from procorch.supervision.settings import AgentSettings
 from procorch.supervision.states import AgentStatus, Phase, StopStage
-from procorch.supervision.throttle import FlowControl, Throttle, is_throttled
+from procorch.supervision.throttle import FlowControl, Pause, Throttle, is_throttled
 from tests.supervision.conftest import Bench
 
 GOOD = AgentFailure("no")
@@ -474,3 +474,8 @@ def test_a_throttle_is_checked(given: Any) -> None:
 def test_a_throttle_is_a_throttle() -> None:
     with pytest.raises(TypeError, match=r"throttle must be Throttle\(...\)"):
         AgentSettings.of({"throttle": 5})
+
+
+def test_a_pause_says_how_long_and_why():
+    pause = Pause(left=3.2, error=ModelThrottled("slow down"))
+    assert str(pause) == f"paused 4 s: throttled by {pause.error}"
