@@ -125,7 +125,7 @@ class PluginError(AgentError):
         if isinstance(source, BaseException):
             self.__cause__: BaseException | None = source
 
-    def __str__(self) -> str:  # the seed's wording, so the agent is named by the source alone
+    def __str__(self) -> str:  # `source` names the agent, so it is not named again
         return super(AgentError, self).__str__() or f"plugin error ({self.name}): {self.source}"
 
 
