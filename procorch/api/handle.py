@@ -257,13 +257,11 @@ class OrchestratedHandle:
         items: list[Any] | Several,
         *,
         priority: int = 0,
-        lead: int = 0,
         whole: bool = False,
     ) -> ChunkReply:
         """Send many small items as one request, without timeout and retries (pools, executors).
 
         Args:
-            lead: the first so many items prepare the others; nobody asks what they came to.
             whole: have the agent do all of them, however long that takes; else it may give those
                 that it has not begun back, for others to do.
 
@@ -272,7 +270,7 @@ class OrchestratedHandle:
             MessageTooLarge: together they are larger than ``max_message``.
         """
         self._monitor.must_be_ours()
-        return self._entrance.send_chunk(items, priority=priority, lead=lead, whole=whole)
+        return self._entrance.send_chunk(items, priority=priority, whole=whole)
 
     def await_result(self) -> AgentResult:
         """Close the channel, let the queue drain, and wait for the agent's end (seed).

@@ -18,7 +18,7 @@ class Call(NamedTuple):
 
 
 class Begin(NamedTuple):
-    """The first item of a chunk: the function that the items after it are arguments of, sealed.
+    """What stands before a chunk: the function that its items are arguments of, sealed.
 
     It is sealed once for all chunks of a ``map``, and loaded once for each.
     """
@@ -26,19 +26,14 @@ class Begin(NamedTuple):
     function: bytes
 
 
-def sealed_function(function: Callable[..., Any]) -> Any:
-    """A function as the first entry of chunks.
+def sealed_function(function: Callable[..., Any]) -> bytes:
+    """A function as what stands before chunks.
 
     Raises:
         SerializationError: with the path to what cannot be serialised.
     """
     begin = Begin(b"".join(codec.encode(function, what="function")))
     return item_list.seal(begin, what="function")
-
-
-def sealed_arguments(arguments: tuple[Any, ...]) -> Any:
-    """The arguments of one call as an entry of a chunk; raises likewise."""
-    return item_list.seal(arguments, what="arguments")
 
 
 class Exit(Exception):
@@ -67,20 +62,18 @@ class Caller:
     """The agent."""
 
     def __init__(self) -> None:
-        self._function: Callable[..., Any] | None = None
         self._process = os.getpid()
 
     def __call__(self, payload: Any) -> Any:
+        if type(payload) is Begin:
+            return codec.decode(payload.function, what="function"), self._exit
         try:
-            if type(payload) is Call:
-                function, args, kwargs = payload
-                return function(*args, **kwargs)
-            if type(payload) is Begin:
-                self._function = codec.decode(payload.function, what="function")
-                return None
-            assert self._function is not None
-            return self._function(*payload)
+            function, args, kwargs = payload
+            return function(*args, **kwargs)
         except SystemExit as error:
-            if os.getpid() != self._process:
-                raise  # a process that the function has forked ends as it says
-            raise Exit(error.code) from None
+            raise self._exit(error) from None
+
+    def _exit(self, error: SystemExit) -> BaseException:
+        if os.getpid() != self._process:
+            return error  # a process that the function has forked ends as it says
+        return Exit(error.code)

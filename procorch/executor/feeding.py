@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from procorch.executor.mapping import Piece, Sender, given
+from procorch.executor.mapping import Piece, Sender
 from procorch.pool.input_reader import InputPart, InputReader
 
 
@@ -26,7 +26,7 @@ class Sent(NamedTuple):
 
 
 def results(
-    source: Iterator[tuple[Any, ...]], sender: Sender, size: int, window: int, end: float | None
+    source: Iterator[Any], sender: Sender, size: int, window: int, end: float | None
 ) -> Iterator[Any]:
     """Like `mapping.results`. What the input raises comes after the results of what it gave."""
     feed = Feed(sender, window)
@@ -109,8 +109,7 @@ def _read(
             del rest
             while last is None and len(pieces) + reader.pending < window:
                 reader.ask(size)
-            while found:
-                yield given(found.pop())
+            yield from found
         if last is not None and last.error is not None:
             raise last.error
     finally:

@@ -12,6 +12,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from itertools import islice
 from typing import Any
 
@@ -24,14 +25,20 @@ from procorch.errors import (
     MessageTooLarge,
     SerializationError,
 )
-from procorch.executor.call import sealed_arguments, sealed_function
+from procorch.executor.call import sealed_function
 from procorch.executor.closing import Closing
 from procorch.executor.errors import translated
 from procorch.pool.blame import blamed_item
 
+NONE = Several(True, [])
+"""No calls at all."""
+
 
 class Sender:
     """Sends the calls of one function.
+
+    Args:
+        several: a call is a tuple of arguments; else it is the only argument.
 
     Raises:
         SerializationError: the function cannot be serialised.
@@ -42,8 +49,14 @@ class Sender:
         function: Callable[..., Any],
         queue: OrchestratedHandle,
         closing: Closing,
+        *,
+        several: bool,
     ) -> None:
-        self._begin = sealed_function(function)
+        self._seal = partial(
+            Several.of_rows if several else Several.of,
+            what="arguments",
+            prelude=sealed_function(function),
+        )
         self._queue = queue
         self.closing = closing
 
@@ -51,7 +64,7 @@ class Sender:
         """See `OrchestratedHandle.must_be_ours`."""
         self._queue.must_be_ours()
 
-    def pieces(self, calls: list[tuple[Any, ...]], feed: object = None) -> list[Piece]:
+    def pieces(self, calls: list[Any], feed: object = None) -> list[Piece]:
         """Send calls as one piece; as several where one of them cannot be sent.
 
         Args:
@@ -60,32 +73,37 @@ class Sender:
         Raises:
             RuntimeError: the executor has been shut down.
         """
-        entries: list[Any] = []
-        sent: list[Piece] = []
-        for arguments in calls:
-            try:
-                entries.append(sealed_arguments(arguments))
-            except (SerializationError, MessageTooLarge) as error:
-                sent += self.again(entries)
-                sent.append(Piece(self, [], error=error))
-                entries = []
+        sealed = self._sealed(calls)
         if not self.closing.accepts(feed):
             raise RuntimeError("cannot schedule new futures after shutdown")
-        return sent + self.again(entries)
+        sent: list[Piece] = []
+        for part in sealed:
+            sent += self.again(part) if isinstance(part, Several) else [Piece(self, error=part)]
+        return sent
 
-    def again(self, entries: list[Any], deaths: int = 0) -> list[Piece]:
+    def _sealed(self, calls: list[Any]) -> list[Several | AgentError]:
+        """The calls, serialised; an error in place of one that cannot be."""
+        try:
+            return [self._seal(calls)]
+        except SerializationError as error:
+            if len(calls) == 1:
+                return [error]
+        half = len(calls) // 2
+        return self._sealed(calls[:half]) + self._sealed(calls[half:])
+
+    def again(self, calls: Several, deaths: int = 0) -> list[Piece]:
         """Send serialised calls."""
-        if not entries:
+        count = len(calls.entries)
+        if not count:
             return []
         try:
-            body = Several(False, [self._begin, *entries])
-            reply = self._queue.deliver_chunk(body, lead=1, whole=True)
+            reply = self._queue.deliver_chunk(calls, whole=True)
         except MessageTooLarge as error:
-            if len(entries) == 1:
-                return [Piece(self, [], error=error)]
-            half = len(entries) // 2
-            return self.again(entries[:half], deaths) + self.again(entries[half:], deaths)
-        piece = Piece(self, entries, reply, deaths=deaths)
+            if count == 1:
+                return [Piece(self, error=error)]
+            half = count // 2
+            return self.again(calls.part(0, half), deaths) + self.again(calls.part(half), deaths)
+        piece = Piece(self, calls, reply, deaths=deaths)
         self.closing.expect(piece)
         reply.notify(piece.settled)
         return [piece]
@@ -95,18 +113,18 @@ class Piece:
     """Calls that travel together, or a failure that stands in for one.
 
     Args:
-        entries: the serialised calls.
+        calls: as they were sent.
         reply: what comes back.
         error: the failure where nothing does; ``failed``: the reply that has it.
         deaths: workers that have died with it before any of its calls began.
     """
 
-    __slots__ = ("_deaths", "_entries", "_error", "_failed", "_lock", "_rest", "_sender", "reply")
+    __slots__ = ("_calls", "_deaths", "_error", "_failed", "_lock", "_rest", "_sender", "reply")
 
     def __init__(
         self,
         sender: Sender,
-        entries: list[Any],
+        calls: Several = NONE,
         reply: ChunkReply | None = None,
         *,
         error: AgentError | None = None,
@@ -114,7 +132,7 @@ class Piece:
         deaths: int = 0,
     ) -> None:
         self._sender = sender
-        self._entries = entries
+        self._calls = calls
         self.reply: ChunkReply | None = reply
         self._error = error
         self._failed = failed
@@ -130,7 +148,7 @@ class Piece:
     def settled(self) -> None:
         """Its outcome is there; runs on the monitor thread as a rule, and does not block."""
         assert self.reply is not None
-        alone = len(self._entries) == 1 and not isinstance(self.reply.failure, AgentCrashed)
+        alone = len(self._calls.entries) == 1 and not isinstance(self.reply.failure, AgentCrashed)
         if self.reply.failure is None or alone:
             self._sender.closing.came(self)
             return
@@ -151,26 +169,25 @@ class Piece:
             return self._rest
 
     def _send_rest(self) -> list[Piece]:
-        reply, entries = self.reply, self._entries
+        reply, calls = self.reply, self._calls
         assert reply is not None
         error = reply.failure
         if error is None:
             return []
-        failed = [Piece(self._sender, [], failed=reply)]
+        failed = [Piece(self._sender, failed=reply)]
         if isinstance(error, AgentStopped | Aborted) or self._sender.closing.cancelled:
             return failed
-        count = max(0, reply.count())
-        begun = max(0, reply.items.begun - reply.lead)
+        count, begun = reply.count(), reply.items.begun
         blamed = blamed_item(
-            error, answered=count, begun=begun, sent=len(entries), deaths=self._deaths
+            error, answered=count, begun=begun, sent=len(calls.entries), deaths=self._deaths
         )
         if blamed is None:
-            return self._sender.again(entries[count:], self._deaths + 1)
-        before, after = entries[count:blamed], entries[blamed + 1 :]
+            return self._sender.again(calls.part(count), self._deaths + 1)
+        before, after = calls.part(count, blamed), calls.part(blamed + 1)
         return self._sender.again(before) + failed + self._sender.again(after)
 
-    def results(self, end: float | None) -> tuple[list[Any], list[Piece]]:
-        """Its results, the last one first, and the pieces that follow in its place.
+    def results(self, end: float | None) -> tuple[Iterable[Any], list[Piece]]:
+        """Its results, and the pieces that follow in its place.
 
         Raises:
             TimeoutError: it is not there at ``end``; it may be asked for again.
@@ -185,12 +202,12 @@ class Piece:
         assert self.reply is not None
         self.reply.await_outcome(None if end is None else end - time.monotonic())
         answer = self.reply.answer()
-        answer.outputs.reverse()
-        return answer.outputs, [] if answer.error is None else self.rest()
+        found = answer.outputs if answer.simple else _one_by_one(answer.outputs)
+        return found, [] if answer.error is None else self.rest()
 
 
 def results(
-    calls: Iterable[tuple[Any, ...]],
+    calls: Iterable[Any],
     sender: Sender,
     size: int,
     window: int | None,
@@ -224,8 +241,7 @@ def results(
                 del rest
                 if not sender.closing.begun:
                     fill()
-                while found:
-                    yield given(found.pop())
+                yield from found
                 if not pieces:
                     fill()  # refused after a shutdown if there is anything left to send
         finally:
@@ -247,7 +263,14 @@ def failing(error: AgentError) -> Iterator[Any]:
     yield
 
 
-def given(output: Any) -> Any:
+def _one_by_one(outputs: list[Any]) -> Iterator[Any]:
+    """Results, none of which is kept here when it has been given."""
+    outputs.reverse()
+    while outputs:
+        yield _given(outputs.pop())
+
+
+def _given(output: Any) -> Any:
     if type(output) is Broken:
         raise translated(output.error)
     return output

@@ -51,9 +51,8 @@ class ChunkAnswer(NamedTuple):
 class ChunkReply(Reply[tuple[Several, RequestMetrics | None]]):
     """The future of a chunk: see `answer`."""
 
-    def __init__(self, *args: Any, lead: int = 0, whole: bool = False) -> None:
+    def __init__(self, *args: Any, whole: bool = False) -> None:
         super().__init__(*args)
-        self.lead = lead  # how many items at the beginning prepare the others; they have no result
         self.items: Items = Items(whole=whole)
 
     def decode(
@@ -68,7 +67,7 @@ class ChunkReply(Reply[tuple[Several, RequestMetrics | None]]):
         No code of the user is run for this, so any thread may ask.
         """
         parts = (Several.load(unpack(part), what="reply") for part in self.items.parts)
-        return sum(len(part.entries) for part in parts) - self.lead
+        return sum(len(part.entries) for part in parts)
 
     def answer(self) -> ChunkAnswer:
         """Wait for the answer and decode it. To be called once.
@@ -87,5 +86,4 @@ class ChunkReply(Reply[tuple[Several, RequestMetrics | None]]):
             outputs += part.items(what="reply")
         simple = all(part.simple for part in parts)
         assert error is None or isinstance(error, AgentError)
-        begun = max(0, self.items.begun - self.lead)
-        return ChunkAnswer(outputs[self.lead :], simple, error, begun, metrics)
+        return ChunkAnswer(outputs, simple, error, self.items.begun, metrics)

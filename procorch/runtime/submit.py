@@ -122,9 +122,7 @@ class Entrance:
             attend=attend,
         )
 
-    def send_chunk(
-        self, items: list[Any] | Several, *, priority: int, lead: int, whole: bool
-    ) -> ChunkReply:
+    def send_chunk(self, items: list[Any] | Several, *, priority: int, whole: bool) -> ChunkReply:
         """Serialise items as one request that has no deadline and no retries, and hand it in.
 
         Args:
@@ -144,7 +142,7 @@ class Entrance:
             raise
         return self._hand_in(
             [body],
-            partial(ChunkReply, lead=lead, whole=whole),
+            partial(ChunkReply, whole=whole),
             text=False,
             timeout=None,
             from_dispatch=True,

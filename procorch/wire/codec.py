@@ -2,7 +2,8 @@
 
 Layout of a body::
 
-    format u8      1 pickle, 2 made with dill's help (pickle loads both); 3 it was lost (`payload`)
+    format u8      1 pickle, 2 made with dill's help (pickle loads both); 3 it was lost (`payload`);
+                   0x80: the first byte of a pickle, which is the whole body (`item_list`)
     buffered u8    0: the pickle is all that follows; 1:
     zero u16, count u32, size of the pickle u64, size of each buffer u64 (network order)
     pickle, then each buffer, every one on a multiple of 64 bytes
@@ -25,6 +26,7 @@ from procorch.wire.payload import LOST, Buffer
 from procorch.wire.pickle_diagnostics import find_culprit, say
 from procorch.wire.picklers import (
     SIGNALLED,
+    any_may_refer_to_ours,
     attempt,
     keep_large,
     may_refer_to_ours,
@@ -40,6 +42,8 @@ __all__ = ["decode", "dump_factory", "encode", "load_factory", "set_role"]
 
 PICKLE, DILL = 1, 2
 
+BARE = 0x80
+"""The first byte of a pickle, and of no other body."""
 _PREFIX = {PICKLE: bytes([PICKLE, 0]), DILL: bytes([DILL, 0])}
 _TABLE = Struct("!BBHIQ")
 _ALIGNMENT = 64
@@ -77,6 +81,14 @@ def encode(obj: Any, *, what: str, to_parent: bool | None = None) -> list[Buffer
         _refuse(obj, error, what, "value")
 
 
+def is_complete(objs: Sequence[Any], data: bytes) -> bool:
+    """Whether ``data``, what ``pickle.dumps`` makes of each of ``objs``, is all that the other side
+    needs: no objects of ``multiprocessing``, nothing that only this process has."""
+    if inherited.MARK in data:
+        return False
+    return module_replica.is_worker() or not any_may_refer_to_ours(objs, data)
+
+
 def decode(view: Buffer, *, what: str = "message") -> Any:
     """Return the object whose body is ``view``.
 
@@ -90,6 +102,8 @@ def decode(view: Buffer, *, what: str = "message") -> Any:
         SerializationError: the bytes are damaged, or what they name does not load here.
     """
     try:
+        if view[0] == BARE:
+            return _loads(view, ())
         if view[0] not in _PREFIX:
             raise pickle.UnpicklingError(_strange(view))
         if view[1] == 0:
@@ -98,7 +112,7 @@ def decode(view: Buffer, *, what: str = "message") -> Any:
     except SIGNALLED:
         raise
     except (Exception, SystemExit) as error:
-        raise _cannot_load(what, error) from error
+        raise cannot_load(what, error) from error
 
 
 def dump_factory(factory: Callable[[], Any]) -> bytes:
@@ -136,7 +150,7 @@ def load_factory(data: Buffer) -> Callable[[], Any]:
     except SIGNALLED:
         raise
     except (Exception, SystemExit) as error:
-        raise _cannot_load("factory", error) from error
+        raise cannot_load("factory", error) from error
     if not callable(factory):
         raise SerializationError(what="factory", reason=f"{type(factory).__name__} is not callable")
     loaded: Callable[[], Any] = factory
@@ -196,7 +210,7 @@ class _Unpickler(pickle.Unpickler):
         return super().find_class(module, name)
 
 
-def _loads(data: memoryview, buffers: Sequence[Buffer]) -> Any:
+def _loads(data: Buffer, buffers: Sequence[Buffer]) -> Any:
     try:
         return pickle.loads(data, buffers=buffers)
     except (AttributeError, ImportError):
@@ -211,7 +225,8 @@ def _strange(view: Buffer) -> str:
     return f"unknown format {view[0]}"
 
 
-def _cannot_load(what: str, error: BaseException) -> SerializationError:
+def cannot_load(what: str, error: BaseException) -> SerializationError:
+    """The error of a body that does not load."""
     return SerializationError(what=what, reason=f"cannot be loaded: {say(error)}")
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import io
 import pickle
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import FunctionType
 from typing import Any
 
@@ -143,8 +143,16 @@ def pickle_definition(obj: Any) -> bytes:
 
 def may_refer_to_ours(obj: Any, data: bytes) -> bool:
     """Whether the pickle ``data`` of ``obj`` may refer to what only this process has."""
-    kind = type(obj)
-    if (kind is list or kind is tuple) and obj:
-        kind = type(obj[0])
-    # Asked for its effect too: a module seen for the first time is one that `refers` looks for.
-    return not selection.importable(kind.__module__) or selection.refers(data)
+    return any_may_refer_to_ours((obj,), data)
+
+
+def any_may_refer_to_ours(objs: Sequence[Any], data: bytes) -> bool:
+    """The same for the pickles of several objects, one after the other in ``data``."""
+    kinds = set(map(type, objs))
+    for kind in (list, tuple):
+        if kind in kinds:
+            kinds |= {type(obj[0]) for obj in objs if type(obj) is kind and obj}
+    # All are asked for the effect, too: a module seen for the first time is one that `refers`
+    # looks for.
+    known = [selection.importable(kind.__module__) for kind in kinds]
+    return not all(known) or selection.refers(data)

@@ -23,17 +23,17 @@ from typing import Any
 
 from procorch.agents.context import Context
 from procorch.errors import MessageTooLarge
-from procorch.wire import item_list
-from procorch.wire.item_list import Several
+from procorch.wire.item_list import SIMPLE, Several, opened, seal, seal_all
 from procorch.wire.status import StatusPage
 from procorch.worker.interrupts import Interrupted
 
 HOLD = 0.001
 """Seconds for which a result may wait for others to be sent with it."""
 
-
 LONGEST = 0.05
 """Seconds after which the rest of a chunk is left to whoever is free, where it may be."""
+
+_NONE: frozenset[type] = frozenset()
 
 
 class Run:
@@ -89,25 +89,30 @@ class Run:
         Raises:
             BaseException: what an item raised; all results before it have been sent.
         """
-        clock, simple, held = self._clock, item_list.SIMPLE, self._held
+        clock, simple, held = self._clock, SIMPLE, self._held
         now = clock()
         due, end = now + HOLD, now + self.longest
-        cell, sealed = self._page.item_cell, not chunk.simple
+        cell, sealed, rows = self._page.item_cell, not chunk.simple, chunk.rows
+        as_they_are = simple  # classes of results that stay what they are
         try:
             # Each line of this loop is paid for by every one of very many items.
             for cell[0], item in enumerate(chunk.entries, 1):
                 if sealed:
-                    item = item_list.opened(item, what="request")
-                output = respond(item)
-                if type(output) not in simple:
-                    if inspect.isawaitable(output):
+                    item = opened(item, what="request")
+                output = respond(*item) if rows else respond(item)
+                if type(output) not in as_they_are:
+                    if type(output) not in simple and inspect.isawaitable(output):
                         output = finish(output)
-                    output = item_list.seal(output, what="reply")
-                    self._simple = False
+                    if type(output) not in as_they_are:
+                        output = seal(output, what="reply")
+                        if self._simple:
+                            self._simple, as_they_are = False, _NONE
+                            held[:] = seal_all(held, what="reply")
                 held.append(output)
                 if (now := clock()) > due:
                     if now > end:
                         break
+                    as_they_are = simple
                     self._flush()
                     due = clock() + HOLD
                 if context.finished:

@@ -30,7 +30,7 @@ from procorch.errors.plain_data import to_plain
 from procorch.messages import user_text
 from procorch.wire import codec, environment, headers, payload
 from procorch.wire.frame import Frame, Kind
-from procorch.wire.item_list import SIMPLE, Several
+from procorch.wire.item_list import SIMPLE, Several, opened
 from procorch.wire.payload import Buffer
 from procorch.wire.status import StatusPage
 from procorch.worker import limits, randomness
@@ -48,6 +48,10 @@ if TYPE_CHECKING:
 
 _UNWIND = 1.0
 """Seconds between the cancellations of an asyncio task whose event loop was interrupted."""
+
+
+def _same(error: SystemExit) -> BaseException:
+    return error
 
 
 class Worker:
@@ -235,10 +239,14 @@ class Worker:
         run = Run(send, self._page, self._head.max_message, self._head.name, self._clock)
         if whole:
             run.longest = math.inf
-        chunk = Several.load(items, what="request")
+        chunk, respond, failed = Several.load(items, what="request"), self._agent.responder, _same
         self.fence.open(request)
         try:
-            return [run.run(chunk, self._agent.responder, self._finish, self._context)]
+            if chunk.prelude:
+                respond, failed = respond(opened(chunk.prelude, what="request"))
+            return [run.run(chunk, respond, self._finish, self._context)]
+        except SystemExit as error:
+            raise failed(error) from None
         finally:
             leave_if_forked()
             self.fence.shut()

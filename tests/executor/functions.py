@@ -22,6 +22,10 @@ def pid(*_: Any) -> int:
     return os.getpid()
 
 
+def same(x: Any) -> Any:
+    return x
+
+
 def add(a: Any, b: Any) -> Any:
     return a + b
 

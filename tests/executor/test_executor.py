@@ -180,6 +180,12 @@ def test_map_is_like_the_built_in(executor: AgentExecutor) -> None:
         assert list(mapped) == [2 * x for x in range(50)]
 
 
+def test_results_of_one_chunk_may_be_of_any_kind(executor: AgentExecutor) -> None:
+    found = [1, [2], "three", None, {"four": 4}, 5]
+    for chunksize in (1, 3, 6):
+        assert list(executor.map(functions.same, found, chunksize=chunksize)) == found
+
+
 def test_map_begins_at_once_and_takes_all_of_its_input(executor: AgentExecutor) -> None:
     taken = []
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import pickle
 import sqlite3
+import sys
+from types import ModuleType
 from typing import Any
 
 import pytest
 
 from procorch.errors import SerializationError
-from procorch.wire.item_list import Broken, Several
+from procorch.wire.item_list import Broken, Several, opened, seal
 
 
 class Loadless:
@@ -48,6 +51,42 @@ def test_one_that_cannot_be_serialised_is_named() -> None:
             Several.of([1, [connection]], what="request")
     finally:
         connection.close()
+
+
+def test_rows_count_as_simple_when_all_their_parts_are() -> None:
+    rows = [(1, "a"), (2, None)]
+    sent = Several.of_rows(rows, what="request")
+    assert (sent.simple, sent.entries, sent.rows) == (True, rows, True)
+    mixed: list[tuple[Any, ...]] = [(1, [2]), (3, 4)]
+    sent = Several.of_rows(mixed, what="request")
+    assert not sent.simple
+    assert Several.load(sent.dump(), what="request").items(what="request") == mixed
+
+
+def test_a_part_has_what_stands_before_all() -> None:
+    sent = Several.of([[1], [2], [3]], what="request", prelude=b"first")
+    part = Several.load(sent.part(1, 2).dump(), what="request")
+    assert (part.items(what="request"), part.prelude) == ([[2]], b"first")
+
+
+def test_what_only_this_process_has_is_sealed_with_its_definition() -> None:
+    found = Several.of([[1], lambda: 5], what="request").items(what="request")
+    assert found[0] == [1]
+    assert found[1]() == 5
+
+
+def test_a_class_that_workers_cannot_import_is_sealed_with_its_definition(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    home = ModuleType("a_module_that_is_no_file")
+    monkeypatch.setitem(sys.modules, home.__name__, home)
+    exec("class Thing:\n    number = 7", home.__dict__)
+    plain, sealed = pickle.dumps(home.Thing(), 5), seal(home.Thing(), what="request")
+    assert opened(sealed, what="request").number == 7
+    del home.Thing
+    assert opened(sealed, what="request").number == 7
+    with pytest.raises(SerializationError, match="cannot be loaded"):
+        opened(plain, what="request")
 
 
 @pytest.mark.parametrize("body", [b"", b"junk", b"\x80\x05K\x01."], ids=str)
