@@ -20,19 +20,24 @@ import gc
 gc.disable()
 import importlib, pickle, sys
 with open(int(sys.argv[1]), "rb") as file:
-    sys.argv, sys.path, module, function, args = pickle.load(file)
+    parent, sys.argv, sys.path, module, function, args = pickle.load(file)
+from procorch.worker.limits import die_with
+die_with(parent)
 module = importlib.import_module(module)
 gc.enable()
 getattr(module, function)(*args)
 """
-"""For ``python -c``, with the descriptor of `written` as the argument. While the first modules are
-loaded, the collector of garbage would take a tenth of the time, and find none."""
+"""For ``python -c``, with the descriptor of `written` as the argument.
+
+A program that is killed while the first modules are loaded takes the child along; the collector of
+garbage would need a tenth of that time, and find none."""
 
 
-def written(path: Sequence[str], target: str, args: Sequence[Any]) -> int:
+def written(parent: int, path: Sequence[str], target: str, args: Sequence[Any]) -> int:
     """Write down a call.
 
     Args:
+        parent: pid of the process with which the child is to end.
         path: the new ``sys.path``; what procorch needs is found first, before files of the user
             that are called the same.
         target: the function, as ``"module:name"``.
@@ -44,6 +49,6 @@ def written(path: Sequence[str], target: str, args: Sequence[Any]) -> int:
     module, _, function = target.partition(":")
     memory = os.memfd_create("procorch-start", os.MFD_CLOEXEC)
     with open(memory, "wb", closefd=False) as file:
-        pickle.dump((sys.argv, own_first(path), module, function, tuple(args)), file)
+        pickle.dump((parent, sys.argv, own_first(path), module, function, tuple(args)), file)
     os.lseek(memory, 0, os.SEEK_SET)
     return memory

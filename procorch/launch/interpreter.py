@@ -56,7 +56,7 @@ class Child:
         """
         # Not the working folder, which the child inherits, and which may be deleted.
         path = [each or process.ORIGINAL_DIR or "" for each in sys.path]
-        told = first_call.written(path, *self._call)
+        told = first_call.written(os.getpid(), path, *self._call)
         try:
             flags = util._args_from_interpreter_flags()
             if "-P" not in flags:

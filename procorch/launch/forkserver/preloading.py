@@ -61,8 +61,8 @@ def begin_again(control_fd: int, *args: Any) -> NoReturn:
     Args:
         control_fd: like the other arguments, for `nursery.main`; stays open.
     """
-    args = (control_fd, *args)
-    told = first_call.written(sys.path, "procorch.launch.forkserver.server:main", args)
+    target, args = "procorch.launch.forkserver.server:main", (control_fd, *args)
+    told = first_call.written(os.getppid(), sys.path, target, args)
     for fd in (control_fd, told):
         os.set_inheritable(fd, True)
     # As the first time, and the descriptor is the last argument but one.
