@@ -40,7 +40,9 @@ def submit(core: Core, event: ev.Submit) -> None:
 def _idle_member(core: Core, request: Request) -> Instance | None:
     """The instance that a new request goes to at once; None where its queue has to decide."""
     box = core.ledger.boxes.get(request.mailbox)
-    if box is None or box.closed or box.waiting or box.flow is not None or box.width is not None:
+    if box is None or box.closed or box.waiting or box.width is not None:
+        return None
+    if box.flow is not None and box.flow.active:
         return None
     if request.deadline is not None and request.deadline <= core.now:
         return None

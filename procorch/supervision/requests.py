@@ -67,7 +67,7 @@ def replied(core: Core, a: Instance, event: ev.Replied) -> None:
 
 def _is_healthy(core: Core, a: Instance, event: ev.Replied) -> bool:
     """Whether an answer is a success after which nothing but the next request can follow."""
-    process, settings = a.process, a.settings
+    process, settings, flow = a.process, a.settings, core.ledger.boxes[a.mailbox].flow
     return (
         event.error is None
         and process.stage is None
@@ -80,7 +80,7 @@ def _is_healthy(core: Core, a: Instance, event: ev.Replied) -> bool:
         and settings.max_memory is None
         and settings.heartbeat_timeout is None
         and a.draining is None
-        and core.ledger.boxes[a.mailbox].flow is None
+        and (flow is None or not flow.active)
     )
 
 
@@ -92,7 +92,10 @@ def _succeeded(core: Core, a: Instance, event: ev.Replied) -> None:
     if request.timeout is not None or request.deadline is not None:
         core.timers.disarm((Due.REQUEST, request.id))
     core.ledger.resolve(request, core.out, None, event.payload)
-    if core.ledger.boxes[a.mailbox].waiting:
+    box = core.ledger.boxes[a.mailbox]
+    if box.flow is not None:
+        box.flow.answered(core.now, 0)
+    if box.waiting:
         core.enter(a, Phase.READY)
 
 

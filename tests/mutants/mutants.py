@@ -664,7 +664,12 @@ MUTANTS = (
             (SHORT_WAY,),
         )
         for name, file, old, new in (
-            ("not in a pause", "dispatch", " or box.flow is not None or", " or"),
+            (
+                "not in a pause",
+                "dispatch",
+                "    if box.flow is not None and box.flow.active:\n        return None\n",
+                "",
+            ),
             (
                 "not to a process that is to be renewed",
                 "dispatch",
@@ -687,7 +692,7 @@ MUTANTS = (
             (
                 "the next request follows",
                 "requests",
-                "    if core.ledger.boxes[a.mailbox].waiting:\n",
+                "    if box.waiting:\n",
                 "    if False:\n",
             ),
         )
@@ -699,6 +704,13 @@ MUTANTS = (
         "        return None\n",
         "",
         (REQUEST + "a_request_whose_deadline_has_passed_is_not_sent_to_an_idle_agent",),
+    ),
+    Mutant(
+        "short way: answers show what the service takes",
+        "supervision/requests.py",
+        "        box.flow.answered(core.now, 0)\n",
+        "        pass\n",
+        (THROTTLE + "answers_of_an_idle_agent_show_what_its_service_takes",),
     ),
     Mutant(
         "short way: answers are counted",

@@ -6,10 +6,13 @@ import ast
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 import procorch.supervision
 from procorch.errors import RequestTimeout
 from procorch.supervision import actions
 from procorch.supervision import events as ev
+from procorch.supervision.ledger import Ledger
 from procorch.supervision.policy import SupervisorAction
 from procorch.supervision.request import Request, RequestState
 
@@ -60,6 +63,22 @@ def test_the_number_of_those_that_wait_counts_open_requests(bench: Any) -> None:
     bench.reply(key, numbers[0])
     assert bench.machine.waiting(key) == 1
     assert bench.machine.waiting(99) == 0
+
+
+def test_a_request_to_an_idle_agent_enters_no_queue(
+    bench: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the settings of a new agent; it is the short way, on which most requests go."""
+
+    def refuse(*_: object) -> bool:
+        raise AssertionError("it was queued")
+
+    monkeypatch.setattr(Ledger, "accept", refuse)
+    key = bench.running()
+    for _ in range(3):
+        request = bench.submit(key)
+        assert bench.sent[-1] == (key, 1, request)
+        bench.reply(key, request)
 
 
 def test_a_request_whose_deadline_has_passed_is_not_sent_to_an_idle_agent(bench: Any) -> None:

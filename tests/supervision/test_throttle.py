@@ -479,3 +479,20 @@ def test_a_throttle_is_a_throttle() -> None:
 def test_a_pause_says_how_long_and_why():
     pause = Pause(left=3.2, error=ModelThrottled("slow down"))
     assert str(pause) == f"paused 4 s: throttled by {pause.error}"
+
+
+def test_answers_of_an_idle_agent_show_what_its_service_takes(bench: Bench) -> None:
+    """After a pause requests begin a little more slowly than they were answered before it."""
+    key = bench.running(throttle=Throttle())
+    for _ in range(30):
+        bench.reply(key, bench.submit(key))
+        bench.wait(0.1)
+    refused = bench.submit(key)
+    bench.reply(key, refused, busy(retry_after=1.0))
+    bench.wait(1.0)
+    bench.reply(key, refused)
+    before = len(bench.sent)
+    bench.submit(key)
+    assert len(bench.sent) == before
+    bench.wait(0.2)
+    assert len(bench.sent) == before + 1
