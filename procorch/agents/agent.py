@@ -88,23 +88,30 @@ _STATE = "procorch.conversation"
 
 
 class Conversation(Protocol):
-    """What an agent that talks to a model keeps between its requests."""
+    """What an agent that talks to a model keeps between its requests.
+
+    `history` is all that was said, in a form of the conversation's own. It is replaced by the agent
+    when an answer is complete, and never changed in place: so a request that fails, whatever the
+    reason, leaves the conversation as it was.
+    """
+
+    history: Any
 
     @property
     def messages(self) -> Sequence[AgentMessage]:
-        """All that was said."""
+        """All that was said, as messages."""
         ...
 
-    async def respond(self, messages: list[AgentMessage]) -> AgentResult:
-        """Say more, and get the answer. One that fails leaves the conversation as it was."""
+    async def respond(self, messages: list[AgentMessage]) -> tuple[AgentResult, Any]:
+        """Say more, and get the answer and the history that it ends; `history` stays."""
         ...
 
-    def save(self) -> Any:
-        """The conversation, for `load` in another process."""
+    def save(self, history: Any) -> Any:
+        """A history, for `load` in another process."""
         ...
 
-    def load(self, state: Any) -> None:
-        """Go on with a conversation that was saved."""
+    def load(self, state: Any) -> Any:
+        """The history that was saved."""
         ...
 
 
@@ -124,6 +131,7 @@ class Agent:
         self._product = product
         self._talk: Conversation | None = None
         self._blank: Any = None
+        self._taken_back: tuple[Any] | None = None  # the history before an answer, while it counts
         tools = _by_name(options.tools)
         for name in ("handler", "stream_fn"):
             given = getattr(options, name)
@@ -180,10 +188,11 @@ class Agent:
 
     async def _converse(self, payload: Any) -> AgentResult:
         assert self._talk is not None
+        self._taken_back = None
         if not self.options.keep_history:
-            self._talk.load(self._blank)
+            self._talk.history = self._blank
         with account() as others:
-            result = await self._talk.respond(as_messages(payload))
+            result, history = await self._talk.respond(as_messages(payload))
         if others:  # tools have asked them: what they have used was for this answer
             result = replace(
                 result,
@@ -191,11 +200,21 @@ class Agent:
                 cost=sum((each.cost for each in others), result.cost),
             )
         enter(result)
-        worker = installed()
-        if self.options.checkpoint and worker is not None:
-            # Before the reply: what a caller was told has been remembered.
-            worker.checkpoint({_STATE: self._kind, "saved": self._talk.save()})
+        self._store(history)  # Before the reply: what a caller was told has been remembered.
+        self._taken_back, self._talk.history = (self._talk.history,), history
         return result
+
+    def take_back(self) -> None:
+        """The last answer could not be given: the conversation is what it was before it."""
+        if self._talk is not None and self._taken_back is not None:
+            (before,), self._taken_back = self._taken_back, None
+            self._talk.history = before
+            self._store(before)
+
+    def _store(self, history: Any) -> None:
+        worker = installed()
+        if self.options.checkpoint and worker is not None and self._talk is not None:
+            worker.checkpoint({_STATE: self._kind, "saved": self._talk.save(history)})
 
     def _begin_anew(self) -> None:
         """Keep what a conversation is before its first request, for each of them."""
@@ -203,7 +222,7 @@ class Agent:
             raise _refusal("AgentOptions.keep_history is of a conversation, and a handler has none")
         if self.options.checkpoint:
             raise _refusal("AgentOptions.checkpoint stores what keep_history=False forgets")
-        self._blank = self._talk.save()
+        self._blank = self._talk.history
 
     def _go_on(self) -> None:
         """Take the conversation of an earlier generation up where it was stored."""
@@ -218,7 +237,7 @@ class Agent:
                 "AgentOptions.checkpoint found another checkpoint in place of the conversation: "
                 "the agent's own code calls checkpoint(), too"
             )
-        self._talk.load(state["saved"])
+        self._talk.history = self._talk.load(state["saved"])
 
     @property
     def _kind(self) -> str:

@@ -94,25 +94,28 @@ class Turns:
         tools: Mapping[str, Callable[..., Any]],
         max_turns: int,
     ) -> None:
-        self.messages: list[AgentMessage] = []
+        self.history: list[AgentMessage] = []
         self._how = (stream_fn, context, tools)
         self._max_turns = max_turns
 
-    async def respond(self, messages: list[AgentMessage]) -> AgentResult:
-        """Say them, and take turns until there is an answer; see `converse`."""
-        history = [*self.messages, *messages]
-        result = await converse(*self._how, history, self._max_turns)
-        # Only now: a request that fails or is cancelled leaves the conversation as it was.
-        self.messages = [*history, *result.messages]
-        return result
-
-    def save(self) -> list[AgentMessage]:
+    @property
+    def messages(self) -> list[AgentMessage]:
         """The conversation."""
-        return self.messages
+        return self.history
 
-    def load(self, state: Any) -> None:
-        """Go on with what `save` gave."""
-        self.messages = list(state)
+    async def respond(self, messages: list[AgentMessage]) -> tuple[AgentResult, list[AgentMessage]]:
+        """Say them, and take turns until there is an answer; see `converse`."""
+        history = [*self.history, *messages]
+        result = await converse(*self._how, history, self._max_turns)
+        return result, [*history, *result.messages]
+
+    def save(self, history: list[AgentMessage]) -> list[AgentMessage]:
+        """The conversation, which is plain data."""
+        return history
+
+    def load(self, state: Any) -> list[AgentMessage]:
+        """What `save` gave."""
+        return list(state)
 
 
 async def converse(

@@ -61,7 +61,8 @@ class InvalidContinue(AgentError):
 
 @known
 class StreamError(AgentError):
-    """A model turn went wrong in a way that another attempt would not mend."""
+    """A model turn went wrong: for good, or, where it is retryable, because the provider's answer
+    could not be read."""
 
     _says = "the model's answer could not be read"
 

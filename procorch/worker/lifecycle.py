@@ -206,9 +206,11 @@ class Worker:
         except Interrupted:
             failure = to_plain(RequestCancelled(agent=self._head.name, request=request))
             body = []
+            self._agent.take_back()
         except BaseException as error:
             failure, body = describe(error, self._head.max_message, self._head.name)
             failure["figures"]["may_have_executed"] = seen
+            self._agent.take_back()
         cost = self._meter.cost()
         if self._context.finished:
             # Before the reply: nothing may be sent here between the two.

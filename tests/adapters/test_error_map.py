@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import email.utils
+import json
 import subprocess
 import sys
 import time
@@ -77,6 +78,30 @@ class Response:
 )
 def test_the_class_tells(error: BaseException, kind: type[AgentError]) -> None:
     assert meaning(error) is kind
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        raised("APIResponseValidationError", "not as expected"),
+        raised("ModelAPIError", "Failed to decode response as JSON: line 1", "pydantic_ai"),
+        raised("UnexpectedModelBehavior", "Invalid response from openai", "pydantic_ai"),
+        raised("ModelBehaviorError", "response has no choices", "agents.exceptions"),
+    ],
+)
+def test_an_answer_that_cannot_be_read_is_a_passing_error(error: BaseException) -> None:
+    found = service_error(error)
+    assert type(found) is StreamError
+    assert found.is_retryable
+
+
+def test_an_exception_of_a_tool_is_not_taken_for_an_answer_that_cannot_be_read() -> None:
+    def tool() -> None:
+        json.loads("<html>")
+
+    with pytest.raises(json.JSONDecodeError) as caught:
+        tool()
+    assert service_error(caught.value) is None
 
 
 def test_the_name_of_a_base_class_tells_as_well() -> None:
@@ -185,7 +210,6 @@ def test_a_lost_connection_of_an_http_client_is_a_network_error() -> None:
         raised("HTTPStatusError", module="httpx", response=Response(404)),
         raised("RateLimitError", module="mine"),
         raised("RateLimitError", module="openai_tools_of_mine"),
-        raised("APIResponseValidationError", "not as expected"),
         StreamError("ours"),
     ],
     ids=lambda it: f"{type(it).__module__}.{type(it).__name__}",

@@ -90,6 +90,14 @@ SCENARIOS: dict[str, tuple[int, dict[str, str], dict[str, Any] | str]] = {
         {},
         _error("The model `x` does not exist", "invalid_request_error", "model_not_found"),
     ),
+    "html": (200, {}, "<html>502 Bad gateway</html>"),
+    "cut-json": (200, {}, '{"id": "chatcmpl-1", "choi'),
+    "empty": (200, {}, ""),
+    "null": (200, {}, "null"),
+    "no-choices": (200, {}, {**_answer("fine"), "choices": []}),
+    "null-choices": (200, {}, {**_answer("fine"), "choices": None}),
+    "error-in-200": (200, {}, _error("Provider returned error", "upstream", "oops")),
+    "no-answer": (200, {}, _answer(None)),
     "bad-request": (400, {}, _error("Unknown parameter: 'x'", "invalid_request_error")),
 }
 
@@ -110,10 +118,14 @@ _BEGIN = [_delta("one "), _delta("two ")]
 _END = _delta(
     "three", "stop", usage={"prompt_tokens": 11, "completion_tokens": 7, "total_tokens": 18}
 )
-STREAMS: dict[str, list[dict[str, Any]]] = {
+STREAMS: dict[str, list[dict[str, Any] | str]] = {
+    "malformed-event": [*_BEGIN, '{"id": "chatcmpl-1", "choi', _END],
+    "event-of-another-kind": [*_BEGIN, "[]", _END],
+    "no-text": [_END | {"choices": []}, _END | {"choices": []}],
     "ok": [*_BEGIN, _END],
     "cut": _BEGIN,
-    "throttled-late": [*_BEGIN, SCENARIOS["throttled"][2]],  # type: ignore[list-item]
+    "throttled-late": [*_BEGIN, SCENARIOS["throttled"][2]],
+    "failed-late": [*_BEGIN, _error("upstream", "server_error", "502")],
 }
 """What comes where the answer is streamed."""
 
@@ -162,20 +174,22 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_response(status)
         for name, value in headers.items():
             self.send_header(name, value)
-        kind = "text/plain" if isinstance(answer, str) else "application/json"
+        malformed = status == 200 or not isinstance(answer, str)
+        kind = "application/json" if malformed else "text/plain"
         self.send_header("content-type", kind)
         self.send_header("content-length", str(len(data)))
         self.end_headers()
         self.wfile.write(data)
 
-    def _stream(self, events: list[dict[str, Any]]) -> None:
+    def _stream(self, events: list[dict[str, Any] | str]) -> None:
         """Server-sent events in chunks; without `_END` the connection is lost in the middle."""
         self.send_response(200)
         self.send_header("content-type", "text/event-stream")
         self.send_header("transfer-encoding", "chunked")
         self.end_headers()
-        said = [f"data: {json.dumps(event)}\n\n".encode() for event in events]
-        if events[-1] is _END:
+        texts = [event if isinstance(event, str) else json.dumps(event) for event in events]
+        said = [f"data: {text}\n\n".encode() for text in texts]
+        if events[-1] is _END or events is STREAMS["no-text"]:
             said += [b"data: [DONE]\n\n", b""]  # an empty chunk ends it
         for data in said:
             self.wfile.write(b"%x\r\n%s\r\n" % (len(data), data))

@@ -1,4 +1,4 @@
-"""Reading exceptions and other objects of libraries from the outside."""
+"""What adapters and the error map share: reading objects of libraries, mending text."""
 
 from __future__ import annotations
 
@@ -19,3 +19,8 @@ def attribute(thing: Any, name: str) -> Any:
 def first(values: Iterable[_Value | None]) -> _Value | None:
     """The first that is not None."""
     return next((value for value in values if value is not None), None)
+
+
+def well_formed(text: str) -> str:
+    """Text that UTF-8 can carry: a pair of surrogates is one character, half of one is U+FFFD."""
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")

@@ -15,6 +15,7 @@ conversation too long                                 `ContextWindowOverflow`  n
 content filter                                        `ContentFiltered`        no
 unknown or gone model; 404, 410                       `ModelRetired`           no
 no valid structured output                            `StructuredOutputFailed`  no
+an answer that cannot be read (`malformed`)            `StreamError`            yes
 any other with an HTTP status                         `StreamError`            no
 ====================================================  =======================  =========
 
@@ -167,12 +168,15 @@ def service_error(error: BaseException, *, agent: str | None = None) -> AgentErr
     if isinstance(error, AgentError):
         return None
     chain = list(_chain(error))
-    kind = _kind_of(chain)
+    kind, passing = _kind_of(chain), False
+    if kind in (None, StreamError, StructuredOutputFailed) and _cannot_be_read(chain):
+        kind, passing = StreamError, True
     if kind is None:
         return None
     said = f"{kind()}{original(qualified_name(type(error)), text_of(error))}"
     trace = describe_failure(error).remote_traceback
     found = kind(said, agent=agent, remote_traceback=trace)
+    found.retryable = found.retryable or passing
     if found.is_retryable:
         from procorch.agents.adapters.provider_waits import asked_to_wait  # heavy, rarely needed
 
@@ -202,8 +206,18 @@ def _of_another(error: BaseException | None, agent: str, depth: int) -> AgentErr
     return _of_another(wrapped, agent, depth - 1)
 
 
+def _cannot_be_read(chain: list[BaseException]) -> bool:
+    """Whether the provider's answer was no answer: a passing error of the provider."""
+    links = _of_libraries(chain)
+    if any(_status(link) is not None or _out_of_quota(link) for link in links):
+        return False
+    from procorch.agents.adapters.malformed import is_malformed  # rarely needed
+
+    return is_malformed(links, chain)
+
+
 def _kind_of(chain: list[BaseException]) -> _Kind | None:
-    links = [link for link in chain if _comes_from(link, LIBRARIES)]
+    links = _of_libraries(chain)
     if not links:
         lost = any(_comes_from(it, _CLIENTS) and not _LOST.isdisjoint(_names(it)) for it in chain)
         return NetworkError if lost else None
@@ -226,6 +240,10 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
         yield link
         group = link.exceptions if isinstance(link, BaseExceptionGroup) else ()
         link = group[-1] if group else link.__cause__
+
+
+def _of_libraries(chain: list[BaseException]) -> list[BaseException]:
+    return [link for link in chain if _comes_from(link, LIBRARIES)]
 
 
 def _comes_from(error: BaseException, modules: tuple[str, ...]) -> bool:
@@ -299,4 +317,5 @@ def _status(error: BaseException) -> int | None:
         attribute(response, "status_code"),
         attribute(error, "code"),
     )
-    return next((it for it in found if type(it) is int and 100 <= it < 600), None)
+    numbers = (int(it) if isinstance(it, str) and it.isdecimal() else it for it in found)
+    return next((it for it in numbers if type(it) is int and 100 <= it < 600), None)

@@ -26,10 +26,10 @@ from agents.models.interface import Model
 from agents.stream_events import RawResponsesStreamEvent
 from openai.types.responses import ResponseTextDeltaEvent
 
-from procorch.agents.adapters.openai_items import from_items, to_items
+from procorch.agents.adapters.openai_items import encodable, from_items, to_items
 from procorch.agents.agent import AgentOptions
 from procorch.agents.context import Context, installed
-from procorch.errors import InvalidContinue, NoMessages
+from procorch.errors import InvalidContinue, NoMessages, StreamError
 from procorch.messages import (
     AgentMessage,
     AgentResult,
@@ -74,23 +74,24 @@ class OpenAIConversation:
         self._deps = options.deps
         self._max_turns = options.max_turns
         self._config = RunConfig(model_settings=_settings(options.model_settings))
-        self._items: list[Any] = []
+        self.history: list[Any] = []
 
     @property
     def messages(self) -> list[AgentMessage]:
         """The conversation."""
-        return from_items(self._items)
+        return from_items(self.history)
 
-    async def respond(self, messages: list[AgentMessage]) -> AgentResult:
+    async def respond(self, messages: list[AgentMessage]) -> tuple[AgentResult, list[Any]]:
         """Run the agent on new messages, until it has its output.
 
         Returns:
-            The new messages, the agent's output, the usage of all turns.
+            The new messages, the agent's output, the usage of all turns; and all items.
 
         Raises:
             NoMessages: there are only custom ones.
             InvalidContinue: the last message is an assistant's.
-            Exception: what the library raises; the conversation stays as it was.
+            StreamError: the provider's answer was empty.
+            Exception: what the library raises.
         """
         said = [message for message in messages if not isinstance(message, CustomMessage)]
         if not said:
@@ -99,7 +100,7 @@ class OpenAIConversation:
             raise InvalidContinue
         how: dict[str, Any] = {
             "starting_agent": self._agent,
-            "input": [*self._items, *to_items(said)],
+            "input": [*self.history, *to_items(said)],
             "context": self._deps,
             "max_turns": self._max_turns,
             "run_config": self._config,
@@ -111,23 +112,26 @@ class OpenAIConversation:
             await _pass_on(run, worker)
         else:
             run = await Runner.run(**how)
-        self._items = run.to_input_list()
+        if run.raw_responses and not run.raw_responses[-1].output:
+            raise StreamError("the provider's answer was empty", retryable=True)
         new = from_items(item.to_input_item() for item in run.new_items)
         usages = [_usage(response.usage) for response in run.raw_responses]
-        return AgentResult(
+        result = AgentResult(
             tuple(_with_usage(new, usages)),
             StopReason.STOP,
             sum(usages, Usage()),
             output=run.final_output,
         )
+        return result, encodable(run.to_input_list())
 
-    def save(self) -> str:
-        """The conversation as JSON."""
-        return json.dumps(self._items)
+    def save(self, history: list[Any]) -> str:
+        """Items as JSON."""
+        return json.dumps(history)
 
-    def load(self, state: Any) -> None:
-        """Go on with what `save` gave."""
-        self._items = json.loads(state)
+    def load(self, state: Any) -> list[Any]:
+        """What `save` gave."""
+        items: list[Any] = json.loads(state)
+        return items
 
 
 async def _pass_on(run: RunResultStreaming, worker: Context) -> None:

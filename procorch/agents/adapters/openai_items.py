@@ -11,6 +11,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from procorch.agents.adapters.attributes import well_formed
 from procorch.messages import (
     AgentMessage,
     AssistantMessage,
@@ -26,6 +27,9 @@ from procorch.messages import (
 )
 
 Item = Mapping[str, Any]
+
+INVALID_JSON = "INVALID_JSON"
+"""The name of malformed arguments of a call, as pydantic-ai has it."""
 
 
 def from_items(items: Iterable[Item]) -> list[AgentMessage]:
@@ -51,8 +55,7 @@ def from_items(items: Iterable[Item]) -> list[AgentMessage]:
         elif kind == "message" and item.get("role") == "assistant":
             turn.extend(_said(item["content"]))
         elif kind == "function_call":
-            arguments = json.loads(item["arguments"] or "{}")
-            turn.append(ToolCallBlock(item["call_id"], item["name"], arguments))
+            turn.append(ToolCallBlock(item["call_id"], item["name"], _arguments(item["arguments"])))
         elif kind != "message":
             turn.append(ExtensionBlock(kind, dict(item)))
     end_turn()
@@ -72,6 +75,34 @@ def to_items(messages: Iterable[AgentMessage]) -> list[Any]:
         elif isinstance(message, AssistantMessage):
             found.extend(_turn(message))
     return found
+
+
+def encodable(items: list[Any]) -> list[Any]:
+    """The items as UTF-8 can carry them: half of a surrogate pair, which a model may write, would
+    make each further request fail."""
+    text = json.dumps(items, ensure_ascii=False)
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        mended: list[Any] = json.loads(well_formed(text))
+        return mended
+    return items
+
+
+def _arguments(text: str | None) -> dict[str, Any]:
+    """What a model wrote as the arguments of a call, under a name of its own if that is no JSON
+    object: the library has told the model so, and the conversation goes on."""
+    try:
+        found = json.loads(text or "{}")
+    except ValueError:
+        found = None
+    return found if isinstance(found, dict) else {INVALID_JSON: text}
+
+
+def _as_text(arguments: Mapping[str, Any]) -> str:
+    if arguments.keys() == {INVALID_JSON}:
+        return str(arguments[INVALID_JSON])
+    return json.dumps(dict(arguments))
 
 
 def _output(item: Item) -> str:
@@ -114,7 +145,7 @@ def _input(block: ContentBlock) -> Any:
 def _turn(message: AssistantMessage) -> Iterator[Any]:
     for block in message.content:
         if isinstance(block, ToolCallBlock):
-            arguments = json.dumps(dict(block.arguments))
+            arguments = _as_text(block.arguments)
             call = {"call_id": block.id, "name": block.name, "arguments": arguments}
             yield {"type": "function_call", **call}
         elif isinstance(block, ExtensionBlock):

@@ -21,6 +21,7 @@ from pydantic_ai.models import Model
 
 from procorch.agents.adapters.pydantic_messages import (
     cost_of,
+    encodable,
     from_theirs,
     prompt,
     to_theirs,
@@ -74,23 +75,25 @@ class PydanticConversation:
         self._deps = options.deps
         self._settings = options.model_settings
         self._limits = _limits(options)
-        self._history: list[theirs.ModelMessage] = []
+        self.history: list[theirs.ModelMessage] = []
 
     @property
     def messages(self) -> list[AgentMessage]:
         """The conversation."""
-        return from_theirs(self._history)
+        return from_theirs(self.history)
 
-    async def respond(self, messages: list[AgentMessage]) -> AgentResult:
+    async def respond(
+        self, messages: list[AgentMessage]
+    ) -> tuple[AgentResult, list[theirs.ModelMessage]]:
         """Run the agent on new messages, until it has its output.
 
         Returns:
-            The new messages, the agent's output, usage and cost of all turns.
+            The new messages, the agent's output, usage and cost of all turns; and all messages.
 
         Raises:
             NoMessages: there are only custom ones.
             InvalidContinue: the last message is an assistant's.
-            Exception: what the library raises; the conversation stays as it was.
+            Exception: what the library raises.
         """
         said = [message for message in messages if not isinstance(message, CustomMessage)]
         if not said:
@@ -102,7 +105,7 @@ class PydanticConversation:
         if isinstance(last, UserMessage):
             asked = prompt(last)
             said.pop()
-        history = [*self._history, *to_theirs(said, self._history)]
+        history = [*self.history, *to_theirs(said, self.history)]
         worker = installed()
         with Agent.using_thread_executor(_Here()):
             run = self._agent.iter(
@@ -124,17 +127,16 @@ class PydanticConversation:
                         async with node.stream(steps.ctx) as events:
                             await _pass_on(events, worker)
         assert steps.result is not None
-        self._history = steps.result.all_messages()
-        return _result(steps.result)
+        return _result(steps.result), encodable(steps.result.all_messages(), len(history))
 
-    def save(self) -> bytes:
-        """The conversation as JSON."""
-        state: bytes = theirs.ModelMessagesTypeAdapter.dump_json(self._history)
+    def save(self, history: list[theirs.ModelMessage]) -> bytes:
+        """Messages as JSON."""
+        state: bytes = theirs.ModelMessagesTypeAdapter.dump_json(history)
         return state
 
-    def load(self, state: Any) -> None:
-        """Go on with what `save` gave."""
-        self._history = theirs.ModelMessagesTypeAdapter.validate_json(state)
+    def load(self, state: Any) -> list[theirs.ModelMessage]:
+        """What `save` gave."""
+        return theirs.ModelMessagesTypeAdapter.validate_json(state)
 
 
 def _limits(options: AgentOptions) -> UsageLimits:

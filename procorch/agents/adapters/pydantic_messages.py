@@ -8,6 +8,7 @@ what they were. What is theirs alone (system prompts, notes on changed settings)
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from functools import cache
@@ -17,6 +18,7 @@ from pydantic import TypeAdapter
 from pydantic_ai import messages as theirs
 from pydantic_ai.usage import RequestUsage
 
+from procorch.agents.adapters.attributes import well_formed
 from procorch.errors import InvalidContinue
 from procorch.messages import (
     AgentMessage,
@@ -62,6 +64,22 @@ def from_theirs(history: Iterable[theirs.ModelMessage]) -> list[AgentMessage]:
         else:
             found.extend(_asked(message))
     return found
+
+
+def encodable(history: list[theirs.ModelMessage], since: int) -> list[theirs.ModelMessage]:
+    """A history as UTF-8 can carry it: half of a surrogate pair, which a model may write, would
+    make each further request fail.
+
+    Args:
+        since: how many of its messages are known to be so.
+    """
+    adapter = theirs.ModelMessagesTypeAdapter
+    try:
+        adapter.dump_json(history[since:])
+    except (ValueError, UnicodeError):
+        text = json.dumps(adapter.dump_python(history, mode="json"), ensure_ascii=False)
+        return adapter.validate_json(well_formed(text))
+    return history
 
 
 def usage_of(usage: Any) -> Usage:

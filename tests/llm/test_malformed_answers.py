@@ -1,0 +1,193 @@
+"""Answers of a provider that are no answers: a passing error of it, and the agent goes on."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from pydantic_ai.messages import ModelMessage, ModelResponse, TextPart
+from pydantic_ai.models.function import AgentInfo, FunctionModel
+
+from procorch import (
+    AgentError,
+    AgentOptions,
+    AgentOrchestrator,
+    AgentResult,
+    AgentStatus,
+    AssistantMessage,
+    NetworkError,
+    ServiceSupervisor,
+    StreamError,
+    ToolCallBlock,
+)
+from procorch.agents.adapters.openai_items import from_items, to_items
+from procorch.agents.agent import Agent, as_agent
+from procorch.agents.context import Context, install, uninstall
+from tests.llm.server import Provider
+from tests.process.conftest import PATIENCE
+
+Orchestrator = Callable[..., AgentOrchestrator]
+Options = Callable[..., AgentOptions]
+PRELOAD = ["pydantic_ai.models.openai", "agents"]
+
+
+def of_pydantic_ai(url: str, **options: Any) -> Callable[[], AgentOptions]:
+    def factory() -> AgentOptions:
+        from pydantic_ai.models.openai import OpenAIChatModel
+        from pydantic_ai.providers.openai import OpenAIProvider
+
+        model = OpenAIChatModel("gpt-4o", provider=OpenAIProvider(base_url=url, api_key="k"))
+        return AgentOptions(model=model, model_settings={"max_retries": 0}, **options)
+
+    return factory
+
+
+def of_openai_agents(url: str, **options: Any) -> Callable[[], AgentOptions]:
+    def factory() -> AgentOptions:
+        from agents import OpenAIChatCompletionsModel, set_tracing_disabled
+        from openai import AsyncOpenAI
+
+        set_tracing_disabled(True)
+        client = AsyncOpenAI(base_url=url, api_key="k", max_retries=0)
+        return AgentOptions(model=OpenAIChatCompletionsModel("gpt-4o", client), **options)
+
+    return factory
+
+
+libraries = pytest.mark.parametrize("library", [of_pydantic_ai, of_openai_agents])
+ANSWERS = (
+    "html", "cut-json", "empty", "null", "no-choices", "null-choices", "error-in-200", "no-answer",
+)  # fmt: skip
+STREAMS = ("malformed-event", "event-of-another-kind", "no-text")
+
+
+@libraries
+def test_an_answer_that_cannot_be_read_is_a_passing_error_and_the_agent_goes_on(
+    orchestrator: Orchestrator, provider: Provider, library: Any
+) -> None:
+    orch = orchestrator(supervisor=ServiceSupervisor(), preload=PRELOAD)
+    for scenario in (*ANSWERS, *STREAMS, "failed-late"):
+        orch.add_agent(scenario, library(provider.url(scenario)))
+        agent = orch.spawn(scenario)
+        error: AgentError | None
+        if scenario in ANSWERS:
+            error = agent.submit("hi").exception(PATIENCE)
+        else:
+            with agent.stream("hi") as answer:
+                error = answer.exception(PATIENCE)
+        kind = NetworkError if scenario == "failed-late" else StreamError
+        assert type(error) is kind, (scenario, repr(error))
+        assert error.is_retryable, scenario
+        assert agent.status() is AgentStatus.RUNNING
+        agent.cancel()
+
+
+# A request that fails leaves the conversation as it was.
+
+
+def ask(agent: Agent, payload: Any = "hi") -> AgentResult:
+    async def main() -> Any:
+        return await agent.respond(payload)
+
+    result = asyncio.run(main())
+    assert isinstance(result, AgentResult)
+    return result
+
+
+def test_malformed_arguments_of_a_call_stay_in_the_conversation_as_they_were() -> None:
+    call = {"type": "function_call", "call_id": "c1", "name": "add"}
+    for text in ('{"a": ', "[1]", "null", '"x"'):
+        (message,) = from_items([{**call, "arguments": text}])
+        assert isinstance(message, AssistantMessage)
+        assert message.content == (ToolCallBlock("c1", "add", {"INVALID_JSON": text}),)
+        assert to_items([message]) == [{**call, "arguments": text}]
+
+
+class Refuses:
+    """The services of a worker, which keep no checkpoint but the first."""
+
+    def __init__(self) -> None:
+        self.kept: list[Any] = []
+
+    def checkpoint(self, agent: str, state: Any) -> None:
+        if self.kept:
+            raise ValueError("full")
+        self.kept.append(state)
+
+
+def counting(messages: list[ModelMessage], info: AgentInfo) -> ModelResponse:
+    return ModelResponse([TextPart(f"{len(messages)}")])
+
+
+def scripted(context: Any) -> str:
+    return f"{len(context.messages)}"
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        AgentOptions(model=FunctionModel(counting), checkpoint=True),
+        AgentOptions(stream_fn=scripted, checkpoint=True),
+    ],
+)
+def test_a_conversation_that_cannot_be_stored_is_what_it_was(options: AgentOptions) -> None:
+    services: Any = Refuses()
+    install(Context("a", services=services))
+    try:
+        agent = as_agent(options)
+        assert ask(agent).text == "1"
+        for _ in range(2):
+            with pytest.raises(ValueError, match="full"):
+                ask(agent)
+        assert len(agent.messages) == 2
+    finally:
+        uninstall()
+
+
+def test_an_answer_that_is_taken_back_is_not_in_the_conversation() -> None:
+    agent = as_agent(AgentOptions(model=FunctionModel(counting)))
+    assert ask(agent).text == "1"
+    assert ask(agent).text == "3"
+    agent.take_back()
+    agent.take_back()
+    assert ask(agent).text == "3"
+
+
+def test_an_answer_that_cannot_be_sent_leaves_the_conversation_as_it_was(
+    orchestrator: Orchestrator,
+) -> None:
+    def factory() -> AgentOptions:
+        def turn(context: Any) -> Any:
+            text = context.messages[-1].text
+            return "x" * 2_000_000 if text == "long" else f"{len(context.messages)}"
+
+        return AgentOptions(stream_fn=turn, checkpoint=True)
+
+    orch = orchestrator(supervisor=ServiceSupervisor(), max_message="1M")
+    orch.add_agent("a", factory)
+    agent = orch.spawn("a")
+    assert agent.send_message("one").text == "1"
+    assert isinstance(agent.submit("long").exception(PATIENCE), AgentError)
+    assert agent.send_message("two").text == "3"
+    orch.restart("a")
+    assert agent.send_message("three").text == "5"
+
+
+def test_half_of_a_surrogate_pair_does_not_end_a_conversation() -> None:
+    def odd(messages: list[ModelMessage], info: AgentInfo) -> ModelResponse:
+        return ModelResponse([TextPart("half \ud83d")])
+
+    services: Any = Refuses()
+    install(Context("a", services=services))
+    try:
+        agent = as_agent(AgentOptions(model=FunctionModel(odd), checkpoint=True))
+        ask(agent)
+    finally:
+        uninstall()
+    assert json.loads(services.kept[0]["saved"])
+    for message in agent.messages:
+        assert isinstance(message, AssistantMessage) or message.text == "hi"  # type: ignore[union-attr]
+    assert agent.messages[-1].text == "half \ufffd"  # type: ignore[union-attr]
