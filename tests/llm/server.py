@@ -114,6 +114,13 @@ def _delta(text: str, reason: str | None = None, **more: Any) -> dict[str, Any]:
     }
 
 
+def _part(reason: str | None = None, **delta: Any) -> dict[str, Any]:
+    event = _delta("", reason)
+    event["choices"][0]["delta"] = delta
+    return event
+
+
+_CALL = {"index": 0, "id": "c1", "type": "function"}
 _BEGIN = [_delta("one "), _delta("two ")]
 _END = _delta(
     "three", "stop", usage={"prompt_tokens": 11, "completion_tokens": 7, "total_tokens": 18}
@@ -125,6 +132,13 @@ STREAMS: dict[str, list[dict[str, Any] | str]] = {
     "ok": [*_BEGIN, _END],
     "cut": _BEGIN,
     "throttled-late": [*_BEGIN, SCENARIOS["throttled"][2]],
+    "thinking": [_part(reasoning_content=f"{n}") for n in range(9)] + [_END],
+    "writing-a-call": [
+        _part(tool_calls=[_CALL | {"function": {"name": "write", "arguments": '{"text": "'}}]),
+        *(_part(tool_calls=[{"index": 0, "function": {"arguments": f"{n}"}}]) for n in range(9)),
+        _part("tool_calls", tool_calls=[{"index": 0, "function": {"arguments": '"}'}}]),
+        _END,
+    ],
     "failed-late": [*_BEGIN, _error("upstream", "server_error", "502")],
 }
 """What comes where the answer is streamed."""
@@ -167,6 +181,8 @@ class _Handler(BaseHTTPRequestHandler):
         if scenario == "throttled-once":
             scenario = "throttled" if len(self.bodies) == 1 else "ok"
         if self.bodies[-1].get("stream") and scenario in STREAMS:
+            if scenario == "writing-a-call" and len(self.bodies) > 1:
+                scenario = "ok"
             self._stream(STREAMS[scenario])
             return
         status, headers, answer = SCENARIOS[scenario]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from typing import Any
 
@@ -15,7 +16,10 @@ from procorch import (
     NetworkError,
     Usage,
 )
+from procorch.agents.agent import as_agent
+from procorch.agents.context import Context, install, uninstall
 from tests.llm.server import Provider
+from tests.llm.test_malformed_answers import libraries
 from tests.process.conftest import PATIENCE
 
 Service = Callable[[str], Callable[[], Any]]
@@ -77,3 +81,38 @@ def test_what_arrived_is_read_before_the_error_that_a_provider_ends_with(
     assert (seen, type(error)) == (["one ", "two "], NetworkError)
     seen, error = read("throttled-late")  # with an error in place of the next piece
     assert (seen, type(error)) == (["one ", "two "], ModelThrottled)
+
+
+class Reader:
+    """The services of a worker whose answer is read while it comes."""
+
+    async def emit_async(self, agent: str, request: int, text: str) -> None:
+        """The piece is read."""
+
+
+@libraries
+@pytest.mark.parametrize("scenario", ["thinking", "writing-a-call"])
+def test_each_event_of_a_stream_is_progress(
+    provider: Provider, library: Any, scenario: str
+) -> None:
+    """A model that thinks for long, or writes a long call, is not hung."""
+
+    def write(text: str) -> str:
+        """Write."""
+        return text
+
+    signs: list[None] = []
+    services: Any = Reader()
+    context = Context("a", on_progress=lambda: signs.append(None), services=services)
+    install(context)
+    context.begin(1, streaming=True)
+    try:
+        agent = as_agent(library(provider.url(scenario), tools=[write])())
+
+        async def main() -> Any:
+            return await agent.respond("hi")
+
+        assert asyncio.run(main()).text.endswith("three")
+    finally:
+        uninstall()
+    assert len(signs) >= 9

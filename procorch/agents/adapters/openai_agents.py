@@ -135,9 +135,11 @@ class OpenAIConversation:
 
 
 async def _pass_on(run: RunResultStreaming, worker: Context) -> None:
-    """Hand the text to who reads it, until the run is done."""
+    """Hand the text to who reads it, until the run is done. Whatever else comes (reasoning, the
+    arguments of a call) is progress as well (N12)."""
     try:
         async for event in run.stream_events():
+            worker.progress()
             data = event.data if isinstance(event, RawResponsesStreamEvent) else None
             if isinstance(data, ResponseTextDeltaEvent):
                 await worker.emit_async(data.delta)

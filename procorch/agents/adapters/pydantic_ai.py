@@ -136,7 +136,8 @@ class PydanticConversation:
 
     def load(self, state: Any) -> list[theirs.ModelMessage]:
         """What `save` gave."""
-        return theirs.ModelMessagesTypeAdapter.validate_json(state)
+        history: list[theirs.ModelMessage] = theirs.ModelMessagesTypeAdapter.validate_json(state)
+        return history
 
 
 def _limits(options: AgentOptions) -> UsageLimits:
@@ -167,8 +168,10 @@ def _result(run: AgentRunResult[Any]) -> AgentResult:
 
 
 async def _pass_on(events: AsyncIterable[Any], worker: Context) -> None:
-    """Hand the text of a turn to who reads it."""
+    """Hand the text of a turn to who reads it. Whatever else comes (reasoning, the arguments of a
+    call) is progress as well (N12)."""
     async for event in events:
+        worker.progress()
         match event:
             case theirs.PartStartEvent(part=theirs.TextPart(content=text)):
                 await worker.emit_async(text)

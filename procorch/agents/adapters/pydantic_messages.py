@@ -78,7 +78,8 @@ def encodable(history: list[theirs.ModelMessage], since: int) -> list[theirs.Mod
         adapter.dump_json(history[since:])
     except (ValueError, UnicodeError):
         text = json.dumps(adapter.dump_python(history, mode="json"), ensure_ascii=False)
-        return adapter.validate_json(well_formed(text))
+        mended: list[theirs.ModelMessage] = adapter.validate_json(well_formed(text))
+        return mended
     return history
 
 
