@@ -13,9 +13,9 @@ if TYPE_CHECKING:
     from typing import Any
 
     from procorch.agents.agent import Agent as Agent
-    from procorch.agents.agent import AgentOptions as AgentOptions
     from procorch.agents.context import Context as Context
     from procorch.agents.context import current as current
+    from procorch.agents.options import AgentOptions as AgentOptions
     from procorch.api.children import ChildCounts as ChildCounts
     from procorch.api.children import ChildInfo as ChildInfo
     from procorch.api.handle import OrchestratedHandle as OrchestratedHandle
@@ -127,8 +127,9 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
-    "agents.agent": "Agent AgentOptions",
+    "agents.agent": "Agent",
     "agents.context": "Context current",
+    "agents.options": "AgentOptions",
     "api.children": "ChildCounts ChildInfo",
     "api.handle": "OrchestratedHandle",
     "api.info": "AgentInfo",

@@ -7,112 +7,22 @@ starts, for good (no restart would mend it), with a text that says what came and
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from importlib import import_module
-from typing import Any, NamedTuple, Protocol, cast
+from dataclasses import replace
+from typing import Any
 
 from procorch.agents.context import account, enter, installed
+from procorch.agents.libraries import Conversation, library_of, open_conversation
 from procorch.agents.model_turns import TurnContext, Turns, as_messages
-from procorch.errors import AgentError, StartError
-from procorch.errors.texts import original, qualified_name, text_of
+from procorch.agents.options import AgentOptions, described, refusal
 from procorch.messages import AgentMessage, AgentResult
 
 _ACCEPTED = (
     "a factory returns AgentOptions, an object with prompt(messages) or handle(messages), "
     "or a callable that takes the messages"
 )
-_INSTALL = "pip install 'procorch[{extra}]'"
-
-
-class Library(NamedTuple):
-    """An LLM library whose agents are recognised by the module of their type.
-
-    `mark` is a name that the library's root module has: a package of the user's own that happens to
-    be called the same has it not.
-    """
-
-    extra: str
-    adapter: str
-    mark: str
-
-
-LIBRARIES: Mapping[str, Library] = {
-    "pydantic_ai": Library("llm", "procorch.agents.adapters.pydantic_ai", "RunContext"),
-    "agents": Library("openai-agents", "procorch.agents.adapters.openai_agents", "function_tool"),
-}
-
-
-@dataclass(frozen=True)
-class AgentOptions:
-    """How an agent works (seed, `AgentOptions`): the first of these that is set does the work.
-
-    Args:
-        handler: `(payload) -> value or awaitable`, called for every request.
-        stream_fn: one model turn, a `TurnContext` in, text or content blocks out; a function, a
-            generator or an async form of either.
-        model: a model of an LLM library, by name or as the library's object, or a whole agent of
-            that library; it needs the library's extra (`procorch[llm]` for a name).
-        system_prompt: handed to the model with every turn.
-        tools: typed callables, sync or async, that the model may call by their names.
-        max_turns: how many turns of the model one request may take.
-        checkpoint: store the conversation after every answer (`Context.checkpoint`), so that a
-            restarted agent goes on with it. Without it a restart is fresh, as in the seed.
-        keep_history: whether a request continues the conversation of those before it. False: each
-            begins anew, as it should where requests have nothing to do with each other (pools,
-            batches).
-        output_type: what a `model` has to answer with, a type; None: text.
-        model_settings: of a `model`, as its library has them: `{"temperature": 0.2}`.
-        usage_limits: of a `model`, for one request: the library's object or a mapping of its
-            fields, `{"total_tokens_limit": 5000}`.
-        deps: handed to the tools of a `model`, as its library has it.
-    """
-
-    system_prompt: str = ""
-    model: Any = None
-    tools: Sequence[Callable[..., Any]] = ()
-    stream_fn: Callable[[TurnContext], Any] | None = None
-    handler: Callable[[Any], Any] | None = None
-    max_turns: int = 50
-    checkpoint: bool = False
-    keep_history: bool = True
-    output_type: Any = None
-    model_settings: Any = None
-    usage_limits: Any = None
-    deps: Any = None
-
-
 _OF_MODELS = ("output_type", "model_settings", "usage_limits", "deps")
 _STATE = "procorch.conversation"
-
-
-class Conversation(Protocol):
-    """What an agent that talks to a model keeps between its requests.
-
-    `history` is all that was said, in a form of the conversation's own. It is replaced by the agent
-    when an answer is complete, and never changed in place: so a request that fails, whatever the
-    reason, leaves the conversation as it was.
-    """
-
-    history: Any
-
-    @property
-    def messages(self) -> Sequence[AgentMessage]:
-        """All that was said, as messages."""
-        ...
-
-    async def respond(self, messages: list[AgentMessage]) -> tuple[AgentResult, Any]:
-        """Say more, and get the answer and the history that it ends; `history` stays."""
-        ...
-
-    def save(self, history: Any) -> Any:
-        """A history, for `load` in another process."""
-        ...
-
-    def load(self, state: Any) -> Any:
-        """The history that was saved."""
-        ...
 
 
 class Agent:
@@ -136,16 +46,16 @@ class Agent:
         for name in ("handler", "stream_fn"):
             given = getattr(options, name)
             if given is not None and not callable(given):
-                raise _refusal(f"AgentOptions.{name} is not callable: {_a(given)}")
+                raise refusal(f"AgentOptions.{name} is not callable: {described(given)}")
         if type(options.max_turns) is not int or options.max_turns < 1:
-            raise _refusal(f"AgentOptions.max_turns is not 1 or more: {options.max_turns!r}")
+            raise refusal(f"AgentOptions.max_turns is not 1 or more: {options.max_turns!r}")
         if options.handler is not None or options.stream_fn is not None:
             _refuse_what_needs_a_model(options)
         if options.stream_fn is not None and options.handler is None:
             turn = TurnContext(options.system_prompt, (), tuple(options.tools), options.model)
             self._talk = Turns(options.stream_fn, turn, tools, options.max_turns)
         elif options.handler is None:
-            self._talk = _of_library(options)
+            self._talk = open_conversation(options)
         if not options.keep_history:
             self._begin_anew()
         if options.checkpoint:
@@ -219,21 +129,21 @@ class Agent:
     def _begin_anew(self) -> None:
         """Keep what a conversation is before its first request, for each of them."""
         if self._talk is None:
-            raise _refusal("AgentOptions.keep_history is of a conversation, and a handler has none")
+            raise refusal("AgentOptions.keep_history is of a conversation, and a handler has none")
         if self.options.checkpoint:
-            raise _refusal("AgentOptions.checkpoint stores what keep_history=False forgets")
+            raise refusal("AgentOptions.checkpoint stores what keep_history=False forgets")
         self._blank = self._talk.history
 
     def _go_on(self) -> None:
         """Take the conversation of an earlier generation up where it was stored."""
         if self._talk is None:
-            raise _refusal("AgentOptions.checkpoint stores a conversation, and a handler has none")
+            raise refusal("AgentOptions.checkpoint stores a conversation, and a handler has none")
         worker = installed()
         state = None if worker is None else worker.restored
         if state is None:
             return
         if not isinstance(state, Mapping) or state.get(_STATE) != self._kind:
-            raise _refusal(
+            raise refusal(
                 "AgentOptions.checkpoint found another checkpoint in place of the conversation: "
                 "the agent's own code calls checkpoint(), too"
             )
@@ -258,7 +168,7 @@ def as_agent(product: object) -> Agent:
         return product
     if isinstance(product, AgentOptions):
         return Agent(product, product.handler or product.stream_fn)
-    if _library_of(product) is not None:
+    if library_of(product) is not None:
         return Agent(AgentOptions(model=product))
     methods = (getattr(product, name, None) for name in ("prompt", "handle"))
     method = next(filter(callable, methods), None)
@@ -270,53 +180,13 @@ def as_agent(product: object) -> Agent:
         return Agent(AgentOptions(handler=method), product)
     elif callable(product):
         return Agent(AgentOptions(handler=product), product)
-    raise _refusal(f"the factory returned {_a(product)}{_hint(product)}; {_ACCEPTED}")
-
-
-def _library_of(product: object) -> Library | None:
-    """The library that a type or one of its bases comes from; no library is imported for this."""
-    for cls in type(product).__mro__:
-        root = cls.__module__.partition(".")[0]
-        library = LIBRARIES.get(root)
-        if library is not None and hasattr(sys.modules.get(root), library.mark):
-            return library
-    return None
-
-
-def _of_library(options: AgentOptions) -> Conversation:
-    """The conversation of a model that needs an LLM library, whose adapter is loaded here."""
-    model = options.model
-    if model is None:
-        install = _INSTALL.format(extra=LIBRARIES["pydantic_ai"].extra)
-        raise _refusal(
-            "AgentOptions has neither handler nor stream_fn, and no model, which needs an LLM "
-            f"library: {install}"
-        )
-    library = LIBRARIES["pydantic_ai"] if isinstance(model, str) else _library_of(model)
-    if library is None:
-        raise _refusal(
-            f"AgentOptions.model is {_a(model)}, of no LLM library that is known "
-            f"({', '.join(LIBRARIES)}): give a name, or a stream_fn that calls it"
-        )
-    what = f"the model {model!r}" if isinstance(model, str) else _a(model)
-    try:
-        adapter = import_module(library.adapter)
-    except ImportError as missing:
-        install = _INSTALL.format(extra=library.extra)
-        raise _refusal(f"{what} needs an LLM library: {install} ({missing})") from missing
-    try:
-        return cast("Conversation", adapter.open_conversation(options))
-    except AgentError:
-        raise
-    except Exception as error:
-        why = original(qualified_name(type(error)), text_of(error))
-        raise _refusal(f"{what} cannot be used{why}") from error
+    raise refusal(f"the factory returned {described(product)}{_hint(product)}; {_ACCEPTED}")
 
 
 def _refuse_what_needs_a_model(options: AgentOptions) -> None:
     for name in _OF_MODELS:
         if getattr(options, name) is not None:
-            raise _refusal(
+            raise refusal(
                 f"AgentOptions.{name} is for a model of an LLM library; a handler or stream_fn "
                 "does not get it"
             )
@@ -326,28 +196,13 @@ def _by_name(tools: Sequence[Callable[..., Any]]) -> dict[str, Callable[..., Any
     named: dict[str, Callable[..., Any]] = {}
     for tool in tools:
         if not callable(tool):
-            raise _refusal(f"a tool is not callable: {_a(tool)}")
+            raise refusal(f"a tool is not callable: {described(tool)}")
         inner = getattr(tool, "func", tool)  # what a functools.partial calls
         name = getattr(inner, "__name__", type(inner).__name__)
         if name in named:
-            raise _refusal(f"two tools are called {name!r}")
+            raise refusal(f"two tools are called {name!r}")
         named[name] = tool
     return named
-
-
-def _refusal(text: str) -> StartError:
-    return StartError(text, phase="construct", permanent=True)
-
-
-def _a(product: object) -> str:
-    """What a person would call it: its class by qualified name, None as None."""
-    if product is None:
-        return "None"
-    if isinstance(product, type):
-        return f"the class {product.__qualname__}"
-    cls = type(product)
-    module = "" if cls.__module__ == "builtins" else f"{cls.__module__}."
-    return f"an object of type {module}{cls.__qualname__}"
 
 
 def _hint(product: object) -> str:

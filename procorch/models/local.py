@@ -15,8 +15,8 @@ from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from procorch.agents.agent import AgentOptions
 from procorch.agents.model_turns import TurnContext
+from procorch.agents.options import AgentOptions
 from procorch.errors import ContextWindowOverflow, StartError, StreamError
 from procorch.messages import AssistantMessage, LlmMessage, StopReason, Usage
 from procorch.models.store import smollm2_file

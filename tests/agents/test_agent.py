@@ -12,9 +12,10 @@ from typing import Any
 
 import pytest
 
-from procorch.agents.agent import Agent, AgentOptions, as_agent
+from procorch.agents.agent import Agent, as_agent
 from procorch.agents.context import Context, install, uninstall
 from procorch.agents.model_turns import TurnContext
+from procorch.agents.options import AgentOptions
 from procorch.errors import NoMessages, RequestCancelled, StartError, StreamError
 from procorch.messages import (
     AgentResult,

@@ -27,8 +27,8 @@ from agents.stream_events import RawResponsesStreamEvent
 from openai.types.responses import ResponseTextDeltaEvent
 
 from procorch.agents.adapters.openai_items import encodable, from_items, to_items
-from procorch.agents.agent import AgentOptions
 from procorch.agents.context import Context, installed
+from procorch.agents.options import AgentOptions
 from procorch.errors import InvalidContinue, NoMessages, StreamError
 from procorch.messages import (
     AgentMessage,
@@ -67,7 +67,7 @@ def open_conversation(options: AgentOptions) -> OpenAIConversation:
 
 
 class OpenAIConversation:
-    """What an agent and its model have said so far; see `procorch.agents.agent.Conversation`."""
+    """What an agent and its model have said so far; see `agents.libraries.Conversation`."""
 
     def __init__(self, agent: Agent[Any], options: AgentOptions) -> None:
         self._agent = agent

@@ -27,9 +27,9 @@ from procorch.agents.adapters.pydantic_messages import (
     to_theirs,
     usage_of,
 )
-from procorch.agents.agent import AgentOptions
 from procorch.agents.context import Context, installed
 from procorch.agents.model_turns import step
+from procorch.agents.options import AgentOptions
 from procorch.errors import InvalidContinue, NoMessages
 from procorch.messages import (
     AgentMessage,
@@ -68,7 +68,7 @@ def open_conversation(options: AgentOptions) -> PydanticConversation:
 
 
 class PydanticConversation:
-    """What an agent and its model have said so far; see `procorch.agents.agent.Conversation`."""
+    """What an agent and its model have said so far; see `agents.libraries.Conversation`."""
 
     def __init__(self, agent: AbstractAgent[Any, Any], options: AgentOptions) -> None:
         self._agent = agent

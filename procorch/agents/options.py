@@ -1,0 +1,65 @@
+"""How an agent works, as its author says it, and how what cannot work is refused."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from procorch.agents.model_turns import TurnContext
+from procorch.errors import StartError
+
+
+@dataclass(frozen=True)
+class AgentOptions:
+    """How an agent works (seed, `AgentOptions`): the first of these that is set does the work.
+
+    Args:
+        handler: `(payload) -> value or awaitable`, called for every request.
+        stream_fn: one model turn, a `TurnContext` in, text or content blocks out; a function, a
+            generator or an async form of either.
+        model: a model of an LLM library, by name or as the library's object, or a whole agent of
+            that library; it needs the library's extra (`procorch[llm]` for a name).
+        system_prompt: handed to the model with every turn.
+        tools: typed callables, sync or async, that the model may call by their names.
+        max_turns: how many turns of the model one request may take.
+        checkpoint: store the conversation after every answer (`Context.checkpoint`), so that a
+            restarted agent goes on with it. Without it a restart is fresh, as in the seed.
+        keep_history: whether a request continues the conversation of those before it. False: each
+            begins anew, as it should where requests have nothing to do with each other (pools,
+            batches).
+        output_type: what a `model` has to answer with, a type; None: text.
+        model_settings: of a `model`, as its library has them: `{"temperature": 0.2}`.
+        usage_limits: of a `model`, for one request: the library's object or a mapping of its
+            fields, `{"total_tokens_limit": 5000}`.
+        deps: handed to the tools of a `model`, as its library has it.
+    """
+
+    system_prompt: str = ""
+    model: Any = None
+    tools: Sequence[Callable[..., Any]] = ()
+    stream_fn: Callable[[TurnContext], Any] | None = None
+    handler: Callable[[Any], Any] | None = None
+    max_turns: int = 50
+    checkpoint: bool = False
+    keep_history: bool = True
+    output_type: Any = None
+    model_settings: Any = None
+    usage_limits: Any = None
+    deps: Any = None
+
+
+def refusal(text: str) -> StartError:
+    """The error of a product that is no agent; no restart would mend it."""
+    return StartError(text, phase="construct", permanent=True)
+
+
+def described(product: object) -> str:
+    """What a person would call it: its class by qualified name, None as None."""
+    if product is None:
+        return "None"
+    if isinstance(product, type):
+        return f"the class {product.__qualname__}"
+    cls = type(product)
+    module = "" if cls.__module__ == "builtins" else f"{cls.__module__}."
+    return f"an object of type {module}{cls.__qualname__}"
