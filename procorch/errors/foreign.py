@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from procorch.errors.redaction import redact
 from procorch.errors.texts import fit
 
 
@@ -55,7 +56,7 @@ def notes_of(error: BaseException) -> list[str]:
     except Exception:
         return []
     notes = notes if isinstance(notes, list | tuple) else ()
-    return [fit(note) for note in notes if isinstance(note, str)]
+    return [redact(fit(note)) for note in notes if isinstance(note, str)]
 
 
 def traceback_of(error: BaseException) -> str:
@@ -71,4 +72,4 @@ def traceback_of(error: BaseException) -> str:
         raise
     except BaseException:  # of its methods
         return ""
-    return fit("".join(lines))
+    return redact(fit("".join(lines)))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 
+from procorch.errors.redaction import redact
+
 _TEXT = 65_536
 """Characters kept of one text: an error has to fit into a frame."""
 
@@ -74,9 +76,9 @@ def qualified_name(cls: type) -> str:
 
 
 def text_of(error: BaseException, read: Callable[[BaseException], str] = str) -> str:
-    """`str(error)`, or what can be said where the exception's own `__str__` raises."""
+    """`str(error)` without credentials, or what can be said where its own `__str__` raises."""
     try:
-        return fit(read(error))
+        return redact(fit(read(error)))
     except KeyboardInterrupt:
         raise
     except BaseException as broken:
