@@ -36,7 +36,7 @@ class SpawnLauncher:
         """See `Launcher.start`."""
         with Ends(capture=spec.capture) as ends:
             args = [*ends.passed, os.getpid()]
-            child = Child(f"procorch-{spec.name}", "procorch.worker.main:main", args, ends.passed)
+            child = Child("procorch-worker", "procorch.worker.main:main", args, ends.passed)
             pid = child.launch()
             try:
                 pidfd = os.pidfd_open(pid)

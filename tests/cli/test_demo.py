@@ -220,7 +220,7 @@ def test_workers_that_cannot_start_are_an_error_and_not_a_traceback(
     path = problems(six_problems("    return 6\n", "    return 6\n"))
     stand_in = path.split(":")[0]
     with open(f"{stand_in}/sitecustomize.py", "w") as file:
-        file.write("import sys\nif sys.argv[-1] == 'procorch-solver': hoard = b'x' * 80 * 2**20\n")
+        file.write("import sys\nif sys.argv[-1] == 'procorch-worker': hoard = b'x' * 80 * 2**20\n")
     ended = run("demo", "--memory", "64M", PYTHONPATH=path, PROCORCH_START_METHOD="spawn")
     assert (ended.code, ended.stdout) == (1, "")
     assert "agent 'solver'" in ended.stderr
