@@ -56,6 +56,8 @@ def durable(amount: int, path: Path, prefetch: int = 1) -> Iterator[tuple[int, i
     """`run_batch` as it is meant to be used."""
     with run_batch(doubler, range(amount), out=path, workers=WORKERS, prefetch=prefetch) as run:
         for item in run:
+            if item.error is not None:
+                raise item.error
             yield item.position, item.output
 
 
@@ -63,6 +65,8 @@ def forgetful(amount: int, path: Path) -> Iterator[tuple[int, int]]:
     """The same without a journal."""
     with run_batch(doubler, range(amount), out=None, workers=WORKERS) as run:
         for item in run:
+            if item.error is not None:
+                raise item.error
             yield item.position, item.output
 
 

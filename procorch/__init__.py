@@ -31,7 +31,9 @@ if TYPE_CHECKING:
     from procorch.batch.errors import JournalError as JournalError
     from procorch.batch.errors import JournalFenced as JournalFenced
     from procorch.batch.errors import JournalMismatch as JournalMismatch
+    from procorch.batch.items import BatchFailure as BatchFailure
     from procorch.batch.items import BatchItem as BatchItem
+    from procorch.batch.items import BatchSuccess as BatchSuccess
     from procorch.batch.report import BatchSummary as BatchSummary
     from procorch.batch.runner import BatchRun as BatchRun
     from procorch.batch.start import run_batch as run_batch
@@ -138,7 +140,7 @@ _HOMES = {
         "BatchError BatchHalted BatchInputChanged BatchInputError BatchInputWarning JournalBusy "
         "JournalDamaged JournalError JournalFenced JournalMismatch"
     ),
-    "batch.items": "BatchItem",
+    "batch.items": "BatchFailure BatchItem BatchSuccess",
     "batch.report": "BatchSummary",
     "batch.runner": "BatchRun",
     "batch.start": "run_batch",

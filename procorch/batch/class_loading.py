@@ -17,7 +17,7 @@ from typing import Any
 _KNOWN = sys.stdlib_module_names | {"dill", "msgspec", "numpy", "procorch"}
 
 
-class Unreadable(Exception):
+class UnreadableValue(Exception):
     """A pickle that cannot be loaded here; the text says why."""
 
 
@@ -91,7 +91,7 @@ def load(data: bytes) -> Any:
     """What was pickled.
 
     Raises:
-        Unreadable: a class that the pickle refers to is not to be found here, as a rule.
+        UnreadableValue: a class that the pickle refers to is not to be found here, as a rule.
     """
     try:
         return pickle.loads(data)
@@ -106,7 +106,7 @@ def load_anyhow(data: bytes, folder: str | None) -> Any:
         folder: where the app was when the value was kept.
 
     Raises:
-        Unreadable: it is no pickle at all, or calls what cannot be found.
+        UnreadableValue: it is no pickle at all, or calls what cannot be found.
     """
     try:
         with findable(folder):
@@ -133,5 +133,5 @@ def findable(folder: str | None) -> Iterator[None]:
             sys.path.remove(folder)
 
 
-def _unreadable(error: Exception) -> Unreadable:
-    return Unreadable(f"the value cannot be loaded here: {type(error).__name__}: {error}")
+def _unreadable(error: Exception) -> UnreadableValue:
+    return UnreadableValue(f"the value cannot be loaded here: {type(error).__name__}: {error}")

@@ -8,9 +8,9 @@ from contextlib import closing
 from dataclasses import dataclass, field
 
 from procorch.batch import values
-from procorch.batch.duplicate_names import twice
-from procorch.batch.items import SourceItem
+from procorch.batch.duplicate_names import duplicate_error
 from procorch.batch.reader import Reader
+from procorch.batch.records import SourceItem
 
 _SHOWN = 3
 
@@ -61,7 +61,7 @@ def plan(
                 names.execute("INSERT INTO names VALUES (?, ?)", (item.id, item.where))
             except sqlite3.IntegrityError:
                 ((before,),) = names.execute("SELECT place FROM names WHERE id = ?", (item.id,))
-                raise twice(item, before) from None
+                raise duplicate_error(item, before) from None
             found.total += 1
             row = None if journal is None else journal.find(item.id)
             again = redo

@@ -13,13 +13,13 @@ import mmap
 from collections.abc import Iterable
 
 from procorch.batch.errors import BatchInputError
-from procorch.batch.items import SourceItem
+from procorch.batch.records import SourceItem
 
 _BITS = 27
 """Two to the power of this is the number of bits: 16 MiB, of which few names touch little."""
 
 
-class Names:
+class DuplicateFinder:
     """Names that have been read."""
 
     def __init__(self) -> None:
@@ -53,9 +53,9 @@ class Names:
         places: dict[str, str] = {}
         for item in items:
             if item.id in self._suspect and places.setdefault(item.id, item.where) != item.where:
-                raise twice(item, places[item.id])
+                raise duplicate_error(item, places[item.id])
 
 
-def twice(item: SourceItem, before: str) -> BatchInputError:
+def duplicate_error(item: SourceItem, before: str) -> BatchInputError:
     """What is to be said of an item whose name was there before."""
     return BatchInputError(f"item {item.id!r} is there twice: {before}, and {item.where}")

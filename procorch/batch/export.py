@@ -11,17 +11,18 @@ from typing import IO, Any
 
 import msgspec
 
-from procorch.batch.class_loading import Unreadable, load_anyhow
+from procorch.batch.class_loading import UnreadableValue, load_anyhow
 from procorch.batch.errors import BatchError
-from procorch.batch.items import BatchItem, ItemCost, Row
+from procorch.batch.items import BatchItem, ItemCost
 from procorch.batch.json_form import plain, text
 from procorch.batch.outcomes import cost_of, error_of
+from procorch.batch.records import ItemRecord
 from procorch.errors import AgentCrashed, AgentError
 
 FORMATS = ("jsonl", "csv", "joblog", "parquet")
 
 
-def fields_of(row: Row, folder: str | None = None) -> dict[str, Any]:
+def fields_of(row: ItemRecord, folder: str | None = None) -> dict[str, Any]:
     """One flat row of plain data, see `plain`.
 
     Args:
@@ -34,7 +35,7 @@ def fields_of(row: Row, folder: str | None = None) -> dict[str, Any]:
     else:
         try:
             output = plain(load_anyhow(row.output, folder))
-        except Unreadable as error:
+        except UnreadableValue as error:
             output = f"<{error}>"
     return _fields(
         row.id, row.ok, output, row.reason, row.place, error_of(row), row.attempts, cost_of(row)
@@ -68,13 +69,13 @@ def _fields(
     }
 
 
-def jsonl(rows: Iterable[Row], folder: str | None = None) -> Iterator[str]:
+def jsonl(rows: Iterable[ItemRecord], folder: str | None = None) -> Iterator[str]:
     """A JSON object a line."""
     for row in rows:
         yield msgspec.json.encode(fields_of(row, folder)).decode() + "\n"
 
 
-def comma_separated(rows: Iterable[Row], folder: str | None = None) -> Iterator[str]:
+def comma_separated(rows: Iterable[ItemRecord], folder: str | None = None) -> Iterator[str]:
     """CSV with a line of names; outputs that are no text are JSON."""
     lines = io.StringIO()
     writer = csv.writer(lines, lineterminator="\n")
@@ -90,7 +91,7 @@ def comma_separated(rows: Iterable[Row], folder: str | None = None) -> Iterator[
     yield lines.getvalue()
 
 
-def joblog(rows: Iterable[Row], folder: str | None = None) -> Iterator[str]:
+def joblog(rows: Iterable[ItemRecord], folder: str | None = None) -> Iterator[str]:
     """The log of GNU parallel: what reads that reads this."""
     yield "Seq\tHost\tStarttime\tJobRuntime\tSend\tReceive\tExitval\tSignal\tCommand\n"
     host = socket.gethostname()
@@ -107,7 +108,7 @@ def joblog(rows: Iterable[Row], folder: str | None = None) -> Iterator[str]:
         yield "\t".join(map(str, fields)) + "\n"
 
 
-TEXTS: Mapping[str, Callable[[Iterable[Row], str | None], Iterator[str]]] = {
+TEXTS: Mapping[str, Callable[[Iterable[ItemRecord], str | None], Iterator[str]]] = {
     "jsonl": jsonl,
     "csv": comma_separated,
     "joblog": joblog,
@@ -115,7 +116,7 @@ TEXTS: Mapping[str, Callable[[Iterable[Row], str | None], Iterator[str]]] = {
 """The formats that are text."""
 
 
-def write_parquet(rows: Iterable[Row], file: IO[bytes], folder: str | None = None) -> None:
+def write_parquet(rows: Iterable[ItemRecord], file: IO[bytes], folder: str | None = None) -> None:
     """Parquet; outputs are JSON.
 
     Raises:

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TypeAlias
 
 from procorch.batch.errors import BatchInputError
-from procorch.batch.journal_files import Identity, Outputs, belongs, identity, is_journal
-from procorch.batch.readers import Saw
+from procorch.batch.journal_files import Identity, OutputFiles, belongs, identity, is_journal
+from procorch.batch.readers import OnRead
 
 _Ancestors: TypeAlias = tuple[Identity, ...]
 
@@ -18,7 +18,7 @@ File: TypeAlias = tuple[str, str, int, int]
 """A path, the same within the folder, the size, and the time of the last change in ns."""
 
 
-class Walk:
+class FolderWalk:
     """One reading of a folder.
 
     Args:
@@ -28,13 +28,13 @@ class Walk:
         left_out: what is no item though a user may think so, with the reason.
     """
 
-    def __init__(self, folder: Path, outputs: Outputs) -> None:
+    def __init__(self, folder: Path, outputs: OutputFiles) -> None:
         self.left_out: list[str] = []
         self._folder = folder
         self._outputs = outputs
         self._written = outputs.files()
 
-    def files(self, saw: Saw) -> Iterator[File]:
+    def files(self, saw: OnRead) -> Iterator[File]:
         """The files in the order of their names, those in folders below included.
 
         Hidden files and folders are left out. Links are followed.
@@ -44,7 +44,7 @@ class Walk:
         """
         return self._below(self._folder, "", (), saw)
 
-    def _below(self, folder: Path, prefix: str, above: _Ancestors, saw: Saw) -> Iterator[File]:
+    def _below(self, folder: Path, prefix: str, above: _Ancestors, saw: OnRead) -> Iterator[File]:
         try:
             own = identity(os.stat(folder))
             entries = sorted(os.scandir(folder), key=lambda entry: entry.name)

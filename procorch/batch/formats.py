@@ -25,13 +25,13 @@ _BY_LINE = ("jsonl", "json", "csv", "tsv", "lines")
 
 
 @dataclass(frozen=True, slots=True)
-class Form:
+class FileFormat:
     """How a file is read: one of `FORMATS`, and the delimiter where it is given."""
 
     name: str
     delimiter: str | None
 
-    def known(self, suffix: str, name: str, usual: str = "") -> Form:
+    def known(self, suffix: str, name: str, usual: str = "") -> FileFormat:
         """The form of a file with this suffix; ``usual`` where the suffix does not say it.
 
         Raises:
@@ -50,7 +50,7 @@ class Form:
                 f"{name} is read as {form}, which has no delimiter; format='csv' (--format csv) "
                 "reads it as CSV"
             )
-        return Form(form, self.delimiter)
+        return FileFormat(form, self.delimiter)
 
     @property
     def by_line(self) -> bool:

@@ -16,11 +16,11 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from procorch.batch import values
-from procorch.batch.duplicate_names import Names
+from procorch.batch.duplicate_names import DuplicateFinder
 from procorch.batch.errors import BatchInputChanged, BatchInputError, BatchInputWarning
-from procorch.batch.items import Row, SourceItem
+from procorch.batch.records import ItemRecord, SourceItem
 from procorch.batch.selection import Selection
-from procorch.batch.sources import Given, Source, listed
+from procorch.batch.sources import IterableSource, Source, listed
 
 _KNOWN = 10_000
 """Items that are remembered one by one; of more, their number, the fingerprint, and outcomes."""
@@ -29,11 +29,11 @@ _KNOWN = 10_000
 _CHUNK = 64
 """Items whose outcomes are looked up together."""
 
-Find: TypeAlias = Callable[[list[str]], dict[str, Row | None]]
+Find: TypeAlias = Callable[[list[str]], dict[str, ItemRecord | None]]
 
 
 @dataclass(frozen=True, slots=True)
-class Scan:
+class InputScan:
     """What a source held when it was checked.
 
     Args:
@@ -50,7 +50,7 @@ class Scan:
     digests: dict[str, bytes] | None
 
 
-def scan(source: Source, selection: Selection) -> Scan:
+def scan(source: Source, selection: Selection) -> InputScan:
     """Read a source to its end.
 
     Raises:
@@ -59,9 +59,9 @@ def scan(source: Source, selection: Selection) -> Scan:
     """
     state = source.state()  # before the reading: a change during it must be seen
     hashed = _Hash()
-    names = Names()
+    names = DuplicateFinder()
     # Of values that the program holds itself, only the number is compared.
-    digests: dict[str, bytes] | None = None if isinstance(source, Given) else {}
+    digests: dict[str, bytes] | None = None if isinstance(source, IterableSource) else {}
     total = read = 0
 
     def counted() -> Iterator[SourceItem]:
@@ -81,10 +81,10 @@ def scan(source: Source, selection: Selection) -> Scan:
     for _ in everything:  # what is beyond the limit
         pass
     names.check(source.items())
-    return Scan(total, read, hashed.text(), state, digests)
+    return InputScan(total, read, hashed.text(), state, digests)
 
 
-class Recheck:
+class InputCheck:
     """The reading of a source while the batch runs, and the comparison at its end.
 
     Args:
@@ -92,7 +92,9 @@ class Recheck:
         tolerant: a difference is a warning.
     """
 
-    def __init__(self, source: Source, selection: Selection, scan: Scan, *, tolerant: bool) -> None:
+    def __init__(
+        self, source: Source, selection: Selection, scan: InputScan, *, tolerant: bool
+    ) -> None:
         self._source = source
         self._selection = selection
         self._scan = scan

@@ -20,31 +20,31 @@ import msgspec
 
 from procorch.batch import salvage, schema
 from procorch.batch.errors import JournalError, JournalFenced
-from procorch.batch.items import Attempt, Row
 from procorch.batch.lock import Lock
 from procorch.batch.output_file import with_companions
 from procorch.batch.reader import Reader, seal
+from procorch.batch.records import AttemptRecord, ItemRecord
 
 
-def _insertion(table: str, kind: type[Row | Attempt]) -> str:
+def _insertion(table: str, kind: type[ItemRecord | AttemptRecord]) -> str:
     marks = ", ".join("?" * (len(kind.__struct_fields__) + 1))  # and the seal
     return f"INSERT OR REPLACE INTO {table} VALUES ({marks})"
 
 
-_INSERT_ROW = _insertion("items", Row)
-_INSERT_ATTEMPT = _insertion("attempts", Attempt)
+_INSERT_ROW = _insertion("items", ItemRecord)
+_INSERT_ATTEMPT = _insertion("attempts", AttemptRecord)
 _INPUT = ("fingerprint", "limit")
 """What of the header decides which items there are."""
 
 
 @dataclass(frozen=True, slots=True)
-class Gone:
+class RemovedItems:
     """The items that have an outcome and are no longer in the input, all of them."""
 
     ids: list[str]
 
 
-Fact: TypeAlias = Row | Attempt | Gone | tuple[str, str]
+Fact: TypeAlias = ItemRecord | AttemptRecord | RemovedItems | tuple[str, str]
 
 
 class Journal(Reader):
@@ -119,9 +119,9 @@ class Journal(Reader):
         rows: list[tuple[Any, ...]] = []
         attempts: list[tuple[Any, ...]] = []
         events: list[tuple[Any, ...]] = []
-        gone: Gone | None = None
+        gone: RemovedItems | None = None
         for fact in facts:
-            if isinstance(fact, Gone):
+            if isinstance(fact, RemovedItems):
                 gone = fact
                 continue
             if isinstance(fact, tuple):
@@ -129,7 +129,7 @@ class Journal(Reader):
                 continue
             fact.epoch = self._epoch
             sealed = (*msgspec.structs.astuple(fact), seal(fact))
-            (rows if isinstance(fact, Row) else attempts).append(sealed)
+            (rows if isinstance(fact, ItemRecord) else attempts).append(sealed)
         run = self._connection.execute
         run("BEGIN IMMEDIATE")
         try:

@@ -81,7 +81,7 @@ def _begins(path: str, size: int) -> bytes:
         return b""
 
 
-class Outputs:
+class OutputFiles:
     """What a batch writes.
 
     Args:

@@ -1,4 +1,4 @@
-"""How the items of a batch are run, and one of them on its way."""
+"""How the items of a batch are run, and an item that is being run."""
 
 from __future__ import annotations
 
@@ -6,28 +6,29 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from procorch.batch.halt import Halt
-from procorch.batch.items import SourceItem
+from procorch.batch.records import SourceItem
 from procorch.errors import AgentCrashed
 
 if TYPE_CHECKING:  # `procorch export` reads journals without what runs agents
-    from procorch.api.handle import ReplyFuture
+    from procorch.futures.reply import ReplyFuture
     from procorch.supervision.throttle import Throttle
 
 
 @dataclass(frozen=True, slots=True)
-class Terms:
-    """How the items are run.
+class BatchOptions:
+    """How the items are run; see `run_batch`.
 
     Args:
-        timeout: seconds for one attempt, from the moment a worker gets it.
-        retries: further attempts at an item that failed and may do better.
+        timeout: seconds for one attempt, from the moment a worker gets the item.
+        retries: further attempts at an item that failed with a retryable error.
         allowed_failures: workers that an item may kill; one more and it is poison.
-        retry_on: reasons tried again whatever the error says of itself.
-        throttle: what becomes of an item whose service asks for a pause; None: it has failed.
+        retry_on: reasons that are tried again whether or not the error is retryable.
+        throttle: how to handle a service that asks for a pause; None: the item has failed.
         keep_order: hand items out in the order of the input.
-        retry_failed: run what has failed in earlier runs, and what is damaged, again.
+        halt: when to end before all items are done.
+        retry_failed: run again what failed in earlier runs, and what is damaged.
         accept_changes: run items again whose input has changed.
-        unmoved: the input is known to be the same as in the last run, byte for byte.
+        input_unchanged: the input is known to be the same as in the last run, byte for byte.
         skip_known: do not hand out the items of earlier runs.
     """
 
@@ -40,18 +41,22 @@ class Terms:
     halt: Halt | None = None
     retry_failed: bool = False
     accept_changes: bool = False
-    unmoved: bool = False
+    input_unchanged: bool = False
     skip_known: bool = False
 
 
 @dataclass(slots=True, eq=False)
-class Flight:
-    """One item on its way.
+class ActiveItem:
+    """An item from the moment it is admitted until its outcome is written.
 
     Args:
-        turn: its place in the order of reading.
-        number: of the attempt under way, earlier runs included.
-        tries: attempts in this run of the item, without those that were ``throttled``.
+        digest: hash of its value.
+        turn: its place in the order in which items were admitted.
+        number: number of the current attempt, earlier runs included.
+        tries: attempts at this item without those that were throttled.
+        throttled: attempts after which a service asked for a pause.
+        deaths: errors of the workers that died during an attempt.
+        reply: the future of the current attempt.
     """
 
     item: SourceItem
@@ -65,12 +70,14 @@ class Flight:
 
 
 @dataclass(frozen=True, slots=True)
-class Work:
-    """A worker of a batch at this moment.
+class BatchWorker:
+    """A worker of a batch at one moment.
 
     Args:
-        item: id of the item that it has; None where it has none.
-        seconds: since it was first seen with it.
+        item: id of the item that it works on; None: it has none.
+        seconds: since it was first seen with the item.
+        pid: process id; None: there is no process.
+        state: as users see it, such as "BUSY" or "BACKOFF".
         rss: resident bytes of its process.
     """
 

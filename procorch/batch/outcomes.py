@@ -1,4 +1,4 @@
-"""Outcomes of attempts as facts for the journal, and back."""
+"""Outcomes of attempts as records of the journal, and back."""
 
 from __future__ import annotations
 
@@ -8,24 +8,26 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from procorch.batch import values
-from procorch.batch.items import Attempt, BatchItem, ItemCost, Row, place_of, reason_of
-from procorch.batch.options import Flight
+from procorch.batch.items import BatchFailure, BatchItem, BatchSuccess, ItemCost
+from procorch.batch.options import ActiveItem
+from procorch.batch.reasons import place_of, reason_of
+from procorch.batch.records import AttemptRecord, ItemRecord
 from procorch.errors import AgentError, SerializationError
 from procorch.errors.plain_data import from_plain, to_plain
 from procorch.messages import RequestMetrics
 
 if TYPE_CHECKING:
-    from procorch.api.handle import ReplyFuture
+    from procorch.futures.reply import ReplyFuture
 
 _LARGEST = 900_000_000
-"""Bytes of an output: SQLite takes no more than a billion."""
+"""Bytes of an output: SQLite accepts no more than a billion."""
 
 
 def packed(output: object) -> str | bytes:
-    """An output as it is kept.
+    """An output as the journal keeps it.
 
     Raises:
-        SerializationError: it cannot be kept.
+        SerializationError: it cannot be serialised, or is too large.
     """
     try:
         data = values.pack(output)
@@ -37,16 +39,16 @@ def packed(output: object) -> str | bytes:
     return data
 
 
-def success(flight: Flight, output: str | bytes, reply: ReplyFuture) -> Row:
+def success(active: ActiveItem, output: str | bytes, reply: ReplyFuture) -> ItemRecord:
     """The final outcome of an item that succeeded."""
-    return _row(flight, ok=True, output=output, log=_log(reply), **_figures(reply.metrics, None))
+    return _record(active, ok=True, output=output, log=_log(reply), **_figures(reply.metrics, None))
 
 
-def failure(flight: Flight, error: AgentError, last: Attempt) -> Row:
+def failure(active: ActiveItem, error: AgentError, last: AttemptRecord) -> ItemRecord:
     """The final outcome of an item that failed, with the figures of its last attempt."""
-    value = flight.item.value
-    return _row(
-        flight,
+    value = active.item.value
+    return _record(
+        active,
         ok=False,
         reason=reason_of(error),
         place=place_of(error),
@@ -60,11 +62,11 @@ def failure(flight: Flight, error: AgentError, last: Attempt) -> Row:
     )
 
 
-def attempt(flight: Flight, error: AgentError, reply: ReplyFuture | None) -> Attempt:
-    """An attempt that failed; without a reply the item could not be sent."""
-    return Attempt(
-        id=flight.item.id,
-        number=flight.number,
+def attempt(active: ActiveItem, error: AgentError, reply: ReplyFuture | None) -> AttemptRecord:
+    """The record of an attempt that failed; ``reply`` is None if the item could not be sent."""
+    return AttemptRecord(
+        id=active.item.id,
+        number=active.number,
         reason=reason_of(error),
         place=place_of(error),
         error=_plain(error),
@@ -74,42 +76,50 @@ def attempt(flight: Flight, error: AgentError, reply: ReplyFuture | None) -> Att
     )
 
 
-def error_of(fact: Row | Attempt) -> AgentError | None:
-    """The error of a failure as it was."""
+def error_of(fact: ItemRecord | AttemptRecord) -> AgentError | None:
+    """The error of a failed item or attempt; None: it has none."""
     return None if fact.error is None else from_plain(msgspec.json.decode(fact.error))
 
 
-def item_of(row: Row) -> BatchItem:
-    """A finished item as it is in the journal.
+def item_of(record: ItemRecord) -> BatchItem:
+    """The item of a record of an earlier run.
 
     Raises:
-        Unreadable: its output cannot be loaded here.
+        UnreadableValue: its output cannot be loaded here.
     """
-    output = None if row.output is None else values.unpack(row.output)
-    return BatchItem(
-        row.id, row.ok, output, error_of(row), row.reason, row.place, row.attempts, row.position,
-        resumed=True, cost=cost_of(row), log=row.log,
-    )  # fmt: skip
+    output = None if record.output is None else values.unpack(record.output)
+    return finished_item(record, output, error_of(record), resumed=True)
 
 
-def cost_of(row: Row) -> ItemCost:
-    """The figures of the last attempt."""
-    return ItemCost(row.wall, row.cpu, row.peak_rss, row.pid)
+def finished_item(
+    record: ItemRecord, output: Any, error: AgentError | None, *, resumed: bool = False
+) -> BatchItem:
+    """The item of a record, with its output or its error as objects."""
+    rest = (record.attempts, record.position, resumed, cost_of(record), record.log)
+    if error is None:
+        return BatchSuccess(record.id, True, output, None, None, None, *rest)
+    reason = record.reason or reason_of(error)
+    return BatchFailure(record.id, False, None, error, reason, record.place, *rest)
 
 
-def _row(flight: Flight, **known: Any) -> Row:
-    return Row(
-        id=flight.item.id,
-        position=flight.item.position,
-        digest=flight.digest,
-        attempts=flight.number,
+def cost_of(record: ItemRecord) -> ItemCost:
+    """What the last attempt cost."""
+    return ItemCost(record.wall, record.cpu, record.peak_rss, record.pid)
+
+
+def _record(active: ActiveItem, **known: Any) -> ItemRecord:
+    return ItemRecord(
+        id=active.item.id,
+        position=active.item.position,
+        digest=active.digest,
+        attempts=active.number,
         finished=time.time(),
         **known,
     )
 
 
 def _log(reply: ReplyFuture) -> str:
-    """What was printed meanwhile: first the one stream, then the other."""
+    """What was written during the attempt: standard output, then standard error."""
     out, err = reply.stdout, reply.stderr
     return f"{out}\n{err}" if out and err and not out.endswith("\n") else out + err
 
@@ -119,14 +129,14 @@ def _plain(error: AgentError) -> str:
 
 
 def _figures(metrics: RequestMetrics | None, error: AgentError | None) -> dict[str, Any]:
-    """What an attempt cost; of a worker that did not live to tell, what is known of its end."""
+    """What an attempt cost; if the worker died, what is known from its death."""
     pid, peak = getattr(error, "pid", None), getattr(error, "peak_rss", None)
     if metrics is None:
         return {"pid": pid, "peak_rss": peak}
-    told = metrics.pid != 0
+    complete = metrics.pid != 0  # the worker lived to send its own figures
     return {
         "wall": float(metrics.wall),
-        "cpu": float(metrics.cpu_user + metrics.cpu_system) if told else None,
+        "cpu": float(metrics.cpu_user + metrics.cpu_system) if complete else None,
         "pid": metrics.pid or pid,
         "peak_rss": metrics.peak_rss or peak,
     }

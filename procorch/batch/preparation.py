@@ -1,4 +1,4 @@
-"""A batch of which everything is known, and nothing begun."""
+"""A batch that was checked and can be started."""
 
 from __future__ import annotations
 
@@ -12,44 +12,47 @@ from pathlib import Path
 from typing import Any
 
 from procorch.api.orchestrator import AgentOrchestrator
-from procorch.batch import dry_run, identity
-from procorch.batch import workers as crews
-from procorch.batch.admission import Intake
+from procorch.batch import identity
+from procorch.batch.admission import Admission
+from procorch.batch.dry_run import Plan, plan
 from procorch.batch.errors import JournalBusy, JournalDamaged, JournalError
-from procorch.batch.input_check import Recheck, Scan
+from procorch.batch.input_check import InputCheck, InputScan
 from procorch.batch.journal import Journal
 from procorch.batch.lock import holder
-from procorch.batch.loop import Inbox, Loop
-from procorch.batch.options import Terms
+from procorch.batch.loop import BatchLoop, Inbox
+from procorch.batch.options import BatchOptions
 from procorch.batch.reader import Reader
-from procorch.batch.reader_thread import Feed
+from procorch.batch.reader_thread import ReaderThread
 from procorch.batch.resume import check
 from procorch.batch.runner import BatchRun
 from procorch.batch.selection import Selection
 from procorch.batch.sources import Source
-from procorch.batch.store import Durable, Forgetful, Memory, remove
-from procorch.batch.workers import Crew
+from procorch.batch.store import JournalStore, NullStore, Store, remove
+from procorch.batch.workers import Workers, check_settings
 from procorch.supervision.keywords import Settings
 
 
 @dataclass(frozen=True)
-class Prepared:
-    """A batch that can begin.
+class PreparedBatch:
+    """A batch whose arguments and input were checked; nothing is started or written.
 
     Args:
-        found: what the input is; None: it can be read only once.
-        header: what the journal is to say of it, beside the factory; ``path`` is the journal.
-        resume: go on with what is there; ``redo``: forget it.
+        scan: what the input holds; None: it can be read only once.
+        header: description of the batch for the journal, without the factory.
+        path: the journal; None: there is none.
+        workers: number of workers.
+        resume: go on with the outcomes that the journal has.
+        redo: remove the outcomes that the journal has.
     """
 
     factory: Callable[[], Any]
     source: Source
     selection: Selection
-    found: Scan | None
-    terms: Terms
+    scan: InputScan | None
+    options: BatchOptions
     header: dict[str, Any]
     path: Path | None
-    count: int
+    workers: int
     settings: Settings
     start_method: str | None
     seed: int
@@ -60,61 +63,61 @@ class Prepared:
     def _name(self) -> str:
         return identity.name_of(self.factory).rpartition(":")[2]
 
-    def begin(self, orchestrator: AgentOrchestrator | None = None) -> BatchRun:
-        """Begin it; see `run_batch`.
+    def start(self, orchestrator: AgentOrchestrator | None = None) -> BatchRun:
+        """Start the workers and take over the journal; see `run_batch`.
 
         Args:
-            orchestrator: starts the workers; it has the start method and the seed of the batch,
-                and ends with it. None: one is made.
+            orchestrator: starts the workers, and is closed with the batch; it must have the start
+                method and the seed of the batch. None: make one.
         """
         inbox: Inbox = queue.SimpleQueue()
-        memory: Memory
-        terms = self.terms
+        store: Store
+        options = self.options
         if self.path is None:
-            crew = self._crew(orchestrator)
-            memory = Forgetful(inbox.put)
+            workers = self._start_workers(orchestrator)
+            store = NullStore(inbox.put)
         else:
             new = not self.path.exists()
-            journal = Journal(self.path, mend=terms.retry_failed)
+            journal = Journal(self.path, mend=options.retry_failed)
             try:
-                kind, unmoved = self._check(journal)
-                terms = dataclasses.replace(terms, unmoved=unmoved)
-                crew = self._crew(orchestrator)
+                kind, unchanged = self._check(journal)
+                options = dataclasses.replace(options, input_unchanged=unchanged)
+                workers = self._start_workers(orchestrator)
                 try:
-                    begun = journal.begin(self._header(), kind, afresh=self.redo)
-                    memory = Durable(journal, begun, inbox.put)
+                    epoch = journal.begin(self._header(), kind, afresh=self.redo)
+                    store = JournalStore(journal, epoch, inbox.put)
                 except BaseException:
-                    crew.close()
+                    workers.close()
                     raise
             except BaseException:
                 journal.close()
                 if new:
                     remove(self.path)
                 raise
-        recheck = None
-        if self.found is None:
-            left = self.selection.of(self.source)
+        input_check = None
+        if self.scan is None:
+            items = self.selection.of(self.source)
         else:
-            recheck = Recheck(
-                self.source, self.selection, self.found, tolerant=terms.accept_changes
+            input_check = InputCheck(
+                self.source, self.selection, self.scan, tolerant=options.accept_changes
             )
-            left = recheck.items()
-        fed = Feed(left, inbox.put) if self.source.live else left
-        intake = Intake(fed, memory, terms, ahead=self.source.repeatable)
-        loop = Loop(intake, crew, memory, inbox, terms, recheck)
-        total = None if self.found is None else self.found.total
-        return BatchRun(loop, crew, memory, inbox, intake, total)
+            items = input_check.items()
+        source = ReaderThread(items, inbox.put) if self.source.slow else items
+        admission = Admission(source, store, options, ahead=self.source.repeatable)
+        loop = BatchLoop(admission, workers, store, inbox, options, input_check)
+        total = None if self.scan is None else self.scan.total
+        return BatchRun(loop, workers, store, inbox, admission, total)
 
-    def _crew(self, orchestrator: AgentOrchestrator | None) -> Crew:
-        return Crew(
-            self.factory, self.count, self._name, self.settings, self.start_method, self.seed,
+    def _start_workers(self, orchestrator: AgentOrchestrator | None) -> Workers:
+        return Workers(
+            self.factory, self.workers, self._name, self.settings, self.start_method, self.seed,
             orchestrator,
         )  # fmt: skip
 
     def _check(self, journal: Reader) -> tuple[str, bool]:
         return check(
             journal, self._header(), lambda: self.selection.of(self.source), resume=self.resume,
-            redo=self.redo, accept_changes=self.terms.accept_changes,
+            redo=self.redo, accept_changes=self.options.accept_changes,
         )  # fmt: skip
 
     def _header(self) -> dict[str, Any]:
@@ -124,50 +127,50 @@ class Prepared:
             "folder": identity.folder_of(self.factory),
         } | self.header
 
-    def refuse_early(self) -> None:
+    def check_early(self) -> None:
         """Refuse what can be refused before the factory is known.
 
         Raises:
             BatchError, ValueError, TypeError: see `run_batch`.
         """
-        crews.check(self.factory, self._name, self.settings, self.start_method)
+        check_settings(self.factory, self._name, self.settings, self.start_method)
         if self.path is None or self.resume or self.redo or not _has_content(self.path):
             return
-        # A damaged journal is named when it is opened, with what mends it.
+        # A damaged journal is reported when it is opened for writing, with what repairs it.
         with contextlib.suppress(JournalDamaged), Reader(self.path, exact=True) as journal:
             self._check(journal)
 
-    def rehearse(self, *, folder_to_come: bool = False) -> dry_run.Plan:
-        """Say what it would do, and refuse what it would refuse; nothing is written.
+    def dry_run(self, *, makes_folder: bool = False) -> Plan:
+        """Say what the batch would do, and refuse what it would refuse; nothing is written.
 
         Args:
-            folder_to_come: the journal's folder would be made.
+            makes_folder: the journal's folder would be made if it is missing.
 
         Raises:
             BatchError, ValueError, TypeError: see `run_batch`.
         """
-        crews.check(self.factory, self._name, self.settings, self.start_method)
+        check_settings(self.factory, self._name, self.settings, self.start_method)
         with contextlib.ExitStack() as stack:
             journal = None
             if self.path is not None:
-                if self.path.parent.is_dir() or not folder_to_come:
-                    _writable(self.path)
+                if self.path.parent.is_dir() or not makes_folder:
+                    _check_writable(self.path)
                 if _has_content(self.path):
                     journal = stack.enter_context(Reader(self.path))
                     self._check(journal)
-            return dry_run.plan(
-                self.selection.of(self.source), journal, retry_failed=self.terms.retry_failed,
-                redo=self.redo, accept_changes=self.terms.accept_changes,
+            return plan(
+                self.selection.of(self.source), journal, retry_failed=self.options.retry_failed,
+                redo=self.redo, accept_changes=self.options.accept_changes,
             )  # fmt: skip
 
 
 def _has_content(path: Path) -> bool:
-    """Whether there is a journal: an empty file is taken for a new one."""
+    """Whether there is a journal; an empty file counts as none."""
     return path.is_file() and path.stat().st_size > 0
 
 
-def _writable(path: Path) -> None:
-    """Refuse a place where no journal can be written, or one that somebody writes."""
+def _check_writable(path: Path) -> None:
+    """Refuse a path where no journal can be written, and a journal that is being written."""
     folder = path.parent
     if path.is_dir():
         raise JournalError(f"{path} cannot be written: it is a folder")

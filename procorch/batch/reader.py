@@ -19,22 +19,22 @@ import msgspec
 
 from procorch.batch import salvage, schema
 from procorch.batch.errors import JournalDamaged
-from procorch.batch.items import Attempt, Row
 from procorch.batch.lock import holder
+from procorch.batch.records import AttemptRecord, ItemRecord
 
-_ROW = Row.__struct_fields__
-_ATTEMPT = Attempt.__struct_fields__
+_ROW = ItemRecord.__struct_fields__
+_ATTEMPT = AttemptRecord.__struct_fields__
 _SELECT_ROW = f"SELECT {', '.join(_ROW)}, seal FROM items"
 _SELECT_ATTEMPT = f"SELECT {', '.join(_ATTEMPT)}, seal FROM attempts"
 
 _PRESENT = "id NOT IN (SELECT id FROM gone)"
 """Of an item that is in the input, as its last complete reading has shown it."""
 
-_Fact = TypeVar("_Fact", Row, Attempt)
+_Fact = TypeVar("_Fact", ItemRecord, AttemptRecord)
 
 
 @dataclass(frozen=True, slots=True)
-class Group:
+class FailureGroup:
     """Failures of one kind: how many, and one of them."""
 
     reason: str
@@ -44,7 +44,7 @@ class Group:
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class JournalCounts:
     """What a batch has come to: the one count that the summary, `show` and `runs` give.
 
     Args:
@@ -55,7 +55,7 @@ class Standing:
     ok: int
     failed: int
     gone: int
-    groups: tuple[Group, ...]
+    groups: tuple[FailureGroup, ...]
 
 
 class Reader:
@@ -149,9 +149,9 @@ class Reader:
         """Whether an item is no longer in the input."""
         return bool(self._all("SELECT 1 FROM gone WHERE id = ?", id))
 
-    def standing(self) -> Standing:
+    def standing(self) -> JournalCounts:
         """What the batch has come to."""
-        return Standing(*self.counts(), self.gone(), tuple(self.groups()))
+        return JournalCounts(*self.counts(), self.gone(), tuple(self.groups()))
 
     def rowids(self, ids: Collection[str]) -> list[int]:
         """Where the outcomes of those items are that have one."""
@@ -164,10 +164,10 @@ class Reader:
         query = "SELECT rowid, id FROM items WHERE epoch != ?"
         return [id for number, id in self._all(query, epoch) if not is_seen(number)]
 
-    def groups(self) -> list[Group]:
+    def groups(self) -> list[FailureGroup]:
         """The failures by reason and place, the most frequent first."""
         return [
-            Group(*row)
+            FailureGroup(*row)
             for row in self._all(
                 "SELECT reason, place, count(*), min(id) FROM items "
                 f"WHERE NOT ok AND {_PRESENT} "
@@ -188,7 +188,7 @@ class Reader:
         word = last[0][0] if last else "killed"
         return "killed" if word in ("started", "resumed", "started over") else word
 
-    def find(self, id: str) -> Row | None:
+    def find(self, id: str) -> ItemRecord | None:
         """The final outcome of an item; None where it has none yet.
 
         Raises:
@@ -199,9 +199,9 @@ class Reader:
             raise self.damage(id)
         return self._row(found[0]) if found else None
 
-    def find_all(self, ids: list[str]) -> dict[str, Row | None]:
+    def find_all(self, ids: list[str]) -> dict[str, ItemRecord | None]:
         """The final outcomes of those items that have one; None: it is there, but damaged."""
-        found: dict[str, Row | None] = {}
+        found: dict[str, ItemRecord | None] = {}
         for columns in self._all(f"{_SELECT_ROW} WHERE id IN ({', '.join('?' * len(ids))})", *ids):
             try:
                 found[columns[0]] = self._row(columns)
@@ -216,20 +216,20 @@ class Reader:
             "`--retry-failed` runs damaged items again, `procorch show RUN --check` lists them"
         )
 
-    def attempts(self, id: str) -> list[Attempt]:
+    def attempts(self, id: str) -> list[AttemptRecord]:
         """The failed attempts of an item, in order.
 
         Raises:
             JournalDamaged: one of them is not what was written.
         """
         rows = self._all(f"{_SELECT_ATTEMPT} WHERE id = ? ORDER BY number", id)
-        return [self._opened(Attempt, _ATTEMPT, row) for row in rows]
+        return [self._opened(AttemptRecord, _ATTEMPT, row) for row in rows]
 
     def attempted(self) -> bool:
         """Whether there is any failed attempt."""
         return bool(self._all("SELECT 1 FROM attempts LIMIT 1"))
 
-    def rows(self, *, failed_only: bool = False, gone: bool = False) -> Iterator[Row]:
+    def rows(self, *, failed_only: bool = False, gone: bool = False) -> Iterator[ItemRecord]:
         """All final outcomes in the order of the input, lazily; what is damaged is `lost`.
 
         Args:
@@ -279,13 +279,13 @@ class Reader:
                 found.append(id)
         return found + sorted(self.lost.difference(found))
 
-    def _row(self, columns: tuple[Any, ...]) -> Row:
-        return self._opened(Row, _ROW, columns)
+    def _row(self, columns: tuple[Any, ...]) -> ItemRecord:
+        return self._opened(ItemRecord, _ROW, columns)
 
     def _opened(self, kind: type[_Fact], names: tuple[str, ...], columns: tuple[Any, ...]) -> _Fact:
         *values, known_seal = columns
         known = dict(zip(names, values, strict=True))
-        if kind is Row:
+        if kind is ItemRecord:
             known["ok"] = known["ok"] == 1
         fact = kind(**known)
         if known_seal != seal(fact):
@@ -303,7 +303,7 @@ class Reader:
         self.close()
 
 
-def seal(fact: Row | Attempt) -> bytes:
+def seal(fact: ItemRecord | AttemptRecord) -> bytes:
     # What is empty is left out, so that a column which a later version adds leaves old seals alone.
     known = [each for each in msgspec.structs.asdict(fact).items() if each[1] is not None]
     return blake2b(msgspec.msgpack.encode(known), digest_size=8).digest()

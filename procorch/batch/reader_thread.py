@@ -1,6 +1,6 @@
-"""A source that may take its time, read ahead by a thread of its own.
+"""A thread that reads a slow source ahead.
 
-While the next line of a pipe is not there, outcomes still have to be handed out.
+While the next line of a pipe has not arrived, outcomes still have to be handed out.
 """
 
 from __future__ import annotations
@@ -11,60 +11,63 @@ import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from procorch.batch.items import SourceItem
+from procorch.batch.records import SourceItem
 
 _AHEAD = 64
 """Items read ahead."""
 
 
 @dataclass(frozen=True, slots=True)
-class Arrived:
-    """There is something to take."""
+class InputArrived:
+    """`ReaderThread.take` has something to give."""
 
 
-class Feed:
+class ReaderThread:
     """Reads ``items`` on a thread.
 
     Args:
-        tell: called on that thread when there is something to take; must not block.
+        put: called on that thread when there is something to take; must not block.
     """
 
-    def __init__(self, items: Iterator[SourceItem], tell: Callable[[Arrived], None]) -> None:
+    def __init__(self, items: Iterator[SourceItem], put: Callable[[InputArrived], None]) -> None:
         self.over: bool = False
         self._closed = False
-        self._tell = tell
+        self._put = put
         self._waiting: queue.Queue[SourceItem | BaseException | None] = queue.Queue(_AHEAD)
-        # A daemon: it may wait for ever for a line that nobody writes.
+        # A daemon thread: it may block in a read that never returns.
         threading.Thread(
             target=self._read, args=(items,), name="procorch-input", daemon=True
         ).start()
 
     def _read(self, items: Iterator[SourceItem]) -> None:
-        # Only this thread holds the items, so what they have open is closed when it ends.
+        # Only this thread refers to the iterator, so its files are closed when the thread ends.
         try:
             for item in items:
                 self._waiting.put(item)
-                self._tell(Arrived())
+                self._put(InputArrived())
                 if self._closed:
                     return
             self._waiting.put(None)
-        except BaseException as error:  # whatever it is, the batch must hear of it
+        except BaseException as error:  # `take` raises it
             self._waiting.put(error)
-        self._tell(Arrived())
+        self._put(InputArrived())
 
     def close(self) -> None:
-        """Read no more than the item that is being read."""
+        """Stop after the item that is being read."""
         self._closed = True
-        # The thread may wait for room. It finds some now, and then that it is to end.
+        # The thread may wait for room in the queue. It gets some, and then sees that it is closed.
         with contextlib.suppress(queue.Empty):
             while True:
                 self._waiting.get_nowait()
 
     def take(self) -> SourceItem | None:
-        """The next item; None where there is none yet, or (`over`) none will come.
+        """The next item.
+
+        Returns:
+            None if there is none yet; if `over`, there will be none.
 
         Raises:
-            BaseException: whatever has ended the reading.
+            BaseException: the exception that has ended the reading.
         """
         try:
             found = self._waiting.get_nowait()

@@ -34,11 +34,11 @@ class Entry(NamedTuple):
     where: str
 
 
-Saw: TypeAlias = Callable[[bytes], object]
+OnRead: TypeAlias = Callable[[bytes], object]
 """Is told of all bytes that were read, for a fingerprint."""
 
 
-def unseen(data: bytes) -> None:
+def ignore_bytes(data: bytes) -> None:
     """Nobody wants to know."""
 
 
@@ -54,7 +54,7 @@ _DOCUMENT = "; of one document over many lines the format is json (--format json
 Lines: TypeAlias = Generator[tuple[int, bytes], None, None]
 
 
-def lines_of(path: Path, saw: Saw) -> Lines:
+def lines_of(path: Path, saw: OnRead) -> Lines:
     """Lines of a file, numbered from 1; ``.gz`` is unpacked."""
     try:
         file: IO[bytes]
@@ -189,7 +189,7 @@ def read_text(name: str, lines: Lines) -> Iterator[Entry]:
             yield Entry(line, str(number), f"{name}:{number}")
 
 
-def read_parquet(path: Path, saw: Saw) -> Iterator[Entry]:
+def read_parquet(path: Path, saw: OnRead) -> Iterator[Entry]:
     """Rows as dicts, a batch of rows at a time.
 
     Raises:
@@ -210,7 +210,7 @@ def read_parquet(path: Path, saw: Saw) -> Iterator[Entry]:
                 for row in batch.to_pylist():
                     number += 1
                     yield Entry(row, str(number), f"{path}:{number}")
-        if saw is not unseen:
+        if saw is not ignore_bytes:
             for _ in lines_of(path, saw):
                 pass
     except (pyarrow.ArrowException, OSError) as error:

@@ -8,10 +8,10 @@ from typing import Literal, TypeAlias
 
 import msgspec
 
-from procorch.batch.items import Row
-from procorch.batch.reader import Group
+from procorch.batch.reader import FailureGroup
+from procorch.batch.records import ItemRecord
 
-Ended: TypeAlias = Literal["running", "finished", "interrupted", "halted", "broken"]
+EndState: TypeAlias = Literal["running", "finished", "interrupted", "halted", "broken"]
 
 _GROUPS = 200
 """Kinds of failures that are told apart; what comes after them is one more kind."""
@@ -39,8 +39,8 @@ class BatchSummary:
     resumed: int
     retried: int
     seconds: float
-    ended: Ended
-    failures: tuple[Group, ...]
+    ended: EndState
+    failures: tuple[FailureGroup, ...]
     gone: int = 0
 
     @property
@@ -102,7 +102,7 @@ class Tally:
         """Items of earlier runs."""
         return self.known_ok + self.known_failed
 
-    def add(self, row: Row, *, fresh: bool) -> None:
+    def add(self, row: ItemRecord, *, fresh: bool) -> None:
         """One more item has its outcome; ``fresh``: from this run."""
         if row.ok:
             self.fresh_ok += fresh
@@ -117,16 +117,16 @@ class Tally:
         entry = self._groups.setdefault(key, [0, row.id])
         entry[0] = int(entry[0]) + 1
 
-    def groups(self) -> tuple[Group, ...]:
+    def groups(self) -> tuple[FailureGroup, ...]:
         """The failures by reason and place, the most frequent first."""
         found = [
-            Group(reason, place, int(count), str(example))
+            FailureGroup(reason, place, int(count), str(example))
             for (reason, place), (count, example) in self._groups.items()
         ]
         return tuple(sorted(found, key=lambda g: (-g.count, g.reason, g.place)))
 
 
-def failed_lines(rows: Iterable[Row], batch: float) -> Iterator[str]:
+def failed_lines(rows: Iterable[ItemRecord], batch: float) -> Iterator[str]:
     """Failed items as lines of JSON that are valid input again, with their ids.
 
     Args:

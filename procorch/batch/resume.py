@@ -8,8 +8,8 @@ from typing import Any
 
 from procorch.batch import identity, values
 from procorch.batch.errors import JournalMismatch
-from procorch.batch.items import SourceItem
 from procorch.batch.reader import Reader
+from procorch.batch.records import SourceItem
 
 _SHOWN = 5
 

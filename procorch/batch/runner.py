@@ -1,48 +1,51 @@
-"""A batch as its user holds it."""
+"""A batch that is being run, as its user sees it."""
 
 from __future__ import annotations
 
 import time
 import weakref
-from collections.abc import Iterator
 from types import TracebackType
-from typing import Self
+from typing import Generic, Self
 
-from procorch.batch.admission import Intake
+from procorch.batch.admission import Admission
 from procorch.batch.items import BatchItem
-from procorch.batch.loop import Inbox, Loop, Stop
-from procorch.batch.options import Work
-from procorch.batch.reader import Group
+from procorch.batch.loop import BatchLoop, Inbox, StopRequest
+from procorch.batch.options import BatchWorker
+from procorch.batch.reader import FailureGroup
 from procorch.batch.report import BatchSummary
-from procorch.batch.store import Memory
-from procorch.batch.workers import Crew
+from procorch.batch.store import Store
+from procorch.batch.workers import Workers
+from procorch.messages import Out
 from procorch.supervision.throttle import Pause
 
 
-class BatchRun(Iterator[BatchItem]):
-    """A batch under way: iterate over it for the items as they are finished, each exactly once.
+class BatchRun(Generic[Out]):
+    """A batch that is being run; iterating over it gives each item once, when it is finished.
 
-    The work is done while you iterate, a little ahead of you; `wait` and `summary` do all that is
-    left. A context manager: leaving the block ends the workers, at once if work is left, and what
-    was committed is kept. Made by `run_batch`.
+    Items are run while you iterate, a little ahead of you; `wait` and `summary` run all that are
+    left. A context manager: leaving the block ends the workers, and the items that they still have
+    are run when the batch is resumed. Made by `run_batch`.
     """
 
     def __init__(
-        self, loop: Loop, crew: Crew, memory: Memory, inbox: Inbox, intake: Intake,
-        total: int | None,
+        self, loop: BatchLoop, workers: Workers, store: Store, inbox: Inbox,
+        admission: Admission, total: int | None,
     ) -> None:  # fmt: skip
         self._loop = loop
-        self._crew = crew
-        self._memory = memory
+        self._workers = workers
+        self._store = store
         self._inbox = inbox
         self._total = total
-        self._began = time.monotonic()
-        self._took: float | None = None
-        self._seen: dict[int, float] = {}
-        # Also where the run is dropped without a word, and at the end of the interpreter.
-        self._release = weakref.finalize(self, _release, crew, memory, intake)
+        self._started = time.monotonic()
+        self._seconds: float | None = None
+        self._first_seen: dict[int, float] = {}
+        # Also when the run is collected without `close`, and at the end of the interpreter.
+        self._release = weakref.finalize(self, _release, workers, store, admission)
 
-    def __next__(self) -> BatchItem:
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> BatchItem[Out]:
         loop = self._loop
         while not loop.ready:
             if loop.over:
@@ -57,10 +60,10 @@ class BatchRun(Iterator[BatchItem]):
                 raise
         return loop.ready.popleft()
 
-    def step(self, timeout: float) -> list[BatchItem]:
-        """Items that are finished, maybe none: waits at most ``timeout`` seconds for the next.
+    def step(self, timeout: float) -> list[BatchItem[Out]]:
+        """Items that have finished meanwhile, waiting at most ``timeout`` seconds for one.
 
-        What ends the batch is not raised, see `failure`.
+        What ends the batch is not raised here, see `failure`.
         """
         if not self._loop.ready and not self._loop.over:
             self._advance(timeout)
@@ -75,34 +78,34 @@ class BatchRun(Iterator[BatchItem]):
 
     @property
     def over(self) -> bool:
-        """Whether nothing more will come."""
+        """Whether all items were handed out, or the batch has ended early."""
         return self._loop.over and not self._loop.ready
 
     @property
     def failure(self) -> Exception | None:
-        """What has ended the batch before its time; iterating raises it once."""
+        """The error that has ended the batch early; iterating raises it once."""
         return self._loop.failure
 
     @property
     def trouble(self) -> str | None:
-        """What holds the batch up at the moment, such as a full disk."""
+        """What holds the batch up at the moment, such as a full disk; None: nothing."""
         return self._loop.trouble
 
     @property
     def pause(self) -> Pause | None:
-        """What a throttled service holds all workers back for at the moment; None: nothing."""
-        return None if self._loop.over else self._crew.pause()
+        """The pause of all workers that a service has asked for; None: they do not pause."""
+        return None if self._loop.over else self._workers.pause()
 
     def stop(self, *, now: bool = False) -> None:
-        """End the batch before its time, to be resumed; from any thread or signal handler.
+        """End the batch early; it can be resumed. May be called by any thread or signal handler.
 
         Args:
-            now: end what is under way; False: let the workers finish the items that they have.
+            now: cancel the items that workers have; False: let the workers finish them.
         """
-        self._inbox.put(Stop(now))
+        self._inbox.put(StopRequest(now))
 
     def wait(self) -> Self:
-        """Run what is left, without handing it out.
+        """Run the items that are left, without handing them out.
 
         Raises:
             BatchError: as iterating does.
@@ -112,50 +115,54 @@ class BatchRun(Iterator[BatchItem]):
         return self
 
     def summary(self) -> BatchSummary:
-        """Run what is left, see `wait`, and say what it came to."""
+        """Run the items that are left, and return the counts of the finished batch."""
         return self.wait().progress()
 
     def progress(self) -> BatchSummary:
-        """The counts as they are now; once the batch has ended, those of its journal."""
+        """The counts at the moment; once the batch has ended, the counts of its journal."""
         tally = self._loop.tally
-        final = self._memory.final
+        final = self._store.final
         if final is not None:
             return self._summary(final.ok, final.failed, final.groups, final.gone)
         return self._summary(tally.ok, tally.failed, tally.groups(), 0)
 
-    def _summary(self, ok: int, failed: int, groups: tuple[Group, ...], gone: int) -> BatchSummary:
+    def _summary(
+        self, ok: int, failed: int, groups: tuple[FailureGroup, ...], gone: int
+    ) -> BatchSummary:
         tally = self._loop.tally
+        elapsed = time.monotonic() - self._started
+        seconds = elapsed if self._seconds is None else self._seconds
         return BatchSummary(
             total=self._total,
             ok=ok,
             failed=failed,
             resumed=ok + failed - tally.fresh_ok - tally.fresh_failed,
             retried=tally.retried,
-            seconds=time.monotonic() - self._began if self._took is None else self._took,
+            seconds=seconds,
             ended=self._loop.ended,
             failures=groups,
             gone=gone,
         )
 
-    def workers(self) -> list[Work]:
+    def workers(self) -> list[BatchWorker]:
         """What each worker is doing at the moment."""
         now = time.monotonic()
-        crew = self._crew.look()
-        requests = [each.request for each in crew if each.request is not None]
-        self._seen = {request: self._seen.get(request, now) for request in requests}
+        states = self._workers.states()
+        requests = [state.request for state in states if state.request is not None]
+        self._first_seen = {request: self._first_seen.get(request, now) for request in requests}
         found = []
-        for each in crew:
-            flight = None if each.request is None else self._loop.flights.get(each.request)
-            item = None if flight is None else flight.item.id
-            since = now if each.request is None else self._seen[each.request]
-            found.append(Work(item, now - since, each.pid, each.state, each.rss))
+        for state in states:
+            active = None if state.request is None else self._loop.active.get(state.request)
+            item = None if active is None else active.item.id
+            since = now if state.request is None else self._first_seen[state.request]
+            found.append(BatchWorker(item, now - since, state.pid, state.state, state.rss))
         return found
 
     def close(self) -> None:
-        """End the workers at once and keep what was finished. Closing twice is one close."""
+        """End the workers at once; what was committed is kept. A second call does nothing."""
         self._loop.abandon()
-        if self._took is None:
-            self._took = time.monotonic() - self._began
+        if self._seconds is None:
+            self._seconds = time.monotonic() - self._started
         self._release()
 
     def __enter__(self) -> Self:
@@ -168,7 +175,7 @@ class BatchRun(Iterator[BatchItem]):
         self.close()
 
 
-def _release(crew: Crew, memory: Memory, intake: Intake) -> None:
-    intake.close()
-    crew.close()
-    memory.close(at_once=True)
+def _release(workers: Workers, store: Store, admission: Admission) -> None:
+    admission.close()
+    workers.close()
+    store.close(at_once=True)

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from procorch.batch.errors import BatchInputError
-from procorch.batch.items import SourceItem
+from procorch.batch.records import SourceItem
 from procorch.batch.sources import Source
 
 _SHUFFLE = 10_000

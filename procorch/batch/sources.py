@@ -19,11 +19,11 @@ from typing import Any, Protocol, TypeAlias
 from procorch.batch import readers
 from procorch.batch.delimited import delimiter_of
 from procorch.batch.errors import BatchInputError, BatchInputWarning
-from procorch.batch.folder import Walk
-from procorch.batch.formats import FORMATS, Form
-from procorch.batch.items import SourceItem
-from procorch.batch.journal_files import Outputs
-from procorch.batch.readers import Saw, unseen
+from procorch.batch.folder import FolderWalk
+from procorch.batch.formats import FORMATS, FileFormat
+from procorch.batch.journal_files import OutputFiles
+from procorch.batch.readers import OnRead, ignore_bytes
+from procorch.batch.records import SourceItem
 
 _ENVELOPE = "procorch"
 """The key that marks a line of ours: an item with its id, see `report.failed_line`."""
@@ -40,16 +40,16 @@ class Source(Protocol):
     Attributes:
         name: what it is, for a person.
         hint: is added where it has no items: why that may be so.
-        live: the next item may be long in coming, so it is not waited for.
+        slow: the next item may take long to arrive, so a thread reads it.
         repeatable: it can be read again from the beginning.
     """
 
     name: str
     hint: str
-    live: bool
+    slow: bool
     repeatable: bool
 
-    def items(self, saw: Saw = ...) -> Iterator[SourceItem]:
+    def items(self, saw: OnRead = ...) -> Iterator[SourceItem]:
         """The items in order; ``saw`` is told of all that was read.
 
         Raises:
@@ -72,7 +72,7 @@ def open_source(
     form: str = "auto",
     id: IdOf = None,
     delimiter: str | None = None,
-    outputs: Outputs | None = None,
+    outputs: OutputFiles | None = None,
 ) -> Source:
     """The source of a path, of ``-`` for standard input, or of any iterable.
 
@@ -89,8 +89,8 @@ def open_source(
     """
     if form not in FORMATS:
         raise ValueError(f"format={form!r}; known: {', '.join(FORMATS)}")
-    how = Form(form, None if delimiter is None else delimiter_of(delimiter))
-    outputs = Outputs(None) if outputs is None else outputs
+    how = FileFormat(form, None if delimiter is None else delimiter_of(delimiter))
+    outputs = OutputFiles(None) if outputs is None else outputs
     if isinstance(items, str | os.PathLike) and not isinstance(os.fspath(items), bytes):
         source = _open_path(os.fspath(items), how, id, outputs)
     elif not isinstance(items, Iterable) or isinstance(items, bytes | bytearray | os.PathLike):
@@ -98,17 +98,17 @@ def open_source(
     elif form != "auto" or delimiter is not None:
         raise ValueError(f"format and delimiter are for files, not for a {type(items).__name__}")
     else:
-        source = Given(items, id)
+        source = IterableSource(items, id)
     outputs.refuse(source.name, source.file())
     return source
 
 
-def _open_path(given: str, form: Form, id: IdOf, outputs: Outputs) -> Source:
+def _open_path(given: str, form: FileFormat, id: IdOf, outputs: OutputFiles) -> Source:
     if not given:
         raise BatchInputError("the input is an empty path: name a file, a folder, or -")
     if given == "-":
         _check_stdin()
-        return Pipe(0, "standard input", form.known("", "standard input", "jsonl"), id)
+        return PipeSource(0, "standard input", form.known("", "standard input", "jsonl"), id)
     path = Path(given)
     try:
         mode = path.stat().st_mode
@@ -120,18 +120,18 @@ def _open_path(given: str, form: Form, id: IdOf, outputs: Outputs) -> Source:
         if form.delimiter is not None or form.name not in ("auto", "dir"):
             what = "delimiter" if form.delimiter else f"format {form.name}"
             raise BatchInputError(f"{path} is a directory, whose items are files: no {what}")
-        return Directory(path, id, outputs)
+        return DirectorySource(path, id, outputs)
     suffix = path.with_suffix("").suffix if path.suffix.lower() == ".gz" else path.suffix
     form = form.known(suffix, str(path))
     if form.name == "dir":
         raise BatchInputError(f"{path} is not a directory")
     if not stat.S_ISREG(mode):
-        return Pipe(path, str(path), form, id)
+        return PipeSource(path, str(path), form, id)
     try:
         path.open("rb").close()
     except OSError as error:
         raise BatchInputError(f"{path} cannot be read: {error.strerror}") from None
-    return File(path, form, id)
+    return FileSource(path, form, id)
 
 
 def _check_stdin() -> None:
@@ -144,21 +144,21 @@ def _check_stdin() -> None:
     raise BatchInputError("standard input cannot be read: it is closed")
 
 
-class File:
+class FileSource:
     """A file of one of the formats."""
 
-    live: bool = False
+    slow: bool = False
     repeatable: bool = True
     hint: str = ""
 
-    def __init__(self, path: Path, form: Form, id: IdOf) -> None:
+    def __init__(self, path: Path, form: FileFormat, id: IdOf) -> None:
         self.name: str = str(path)
         self._path = path
         self._form = form
         self._id = id
-        self._warn = Warner()
+        self._warn = WarnOnce()
 
-    def items(self, saw: Saw = unseen) -> Iterator[SourceItem]:
+    def items(self, saw: OnRead = ignore_bytes) -> Iterator[SourceItem]:
         """See `Source`."""
         if self._form.name == "parquet":
             yield from _numbered(readers.read_parquet(self._path, saw), self._id)
@@ -183,7 +183,7 @@ class File:
         return now.st_dev, now.st_ino, now.st_size, now.st_mtime_ns, now.st_ctime_ns
 
 
-class Pipe:
+class PipeSource:
     """Lines that another program writes while we work.
 
     Args:
@@ -191,22 +191,22 @@ class Pipe:
             waits for the program that writes.
     """
 
-    live: bool = True
+    slow: bool = True
     repeatable: bool = False
     hint: str = ""
 
-    def __init__(self, opened: int | Path, name: str, form: Form, id: IdOf) -> None:
+    def __init__(self, opened: int | Path, name: str, form: FileFormat, id: IdOf) -> None:
         if not form.by_line:
             raise BatchInputError(f"{name}: {form.name} cannot be read from a pipe")
         self.name = name
         self._opened = opened
         self._form = form
         self._id = id
-        self._warn = Warner()
+        self._warn = WarnOnce()
 
-    def items(self, saw: Saw = unseen) -> Iterator[SourceItem]:
+    def items(self, saw: OnRead = ignore_bytes) -> Iterator[SourceItem]:
         """See `Source`."""
-        # Closed at once, see `File`.
+        # Closed at once, see `FileSource`.
         with closing(readers.lines_of_pipe(self._opened, self.name)) as lines:
             yield from _numbered(self._form.entries(self.name, lines, self._warn), self._id)
 
@@ -222,25 +222,25 @@ class Pipe:
         return None
 
 
-class Directory:
+class DirectorySource:
     """The files below a directory: an item is a path, its id the path within the directory."""
 
-    live: bool = False
+    slow: bool = False
     repeatable: bool = True
     hint: str = " (hidden files are left out)"
 
-    def __init__(self, path: Path, id: IdOf, outputs: Outputs) -> None:
+    def __init__(self, path: Path, id: IdOf, outputs: OutputFiles) -> None:
         if id is not None and not callable(id):
             raise BatchInputError(f"{path} is a directory: its items have no field {id!r}")
         self.name: str = str(path)
         self._path = path
         self._id = id
         self._outputs = outputs
-        self._warn = Warner()
+        self._warn = WarnOnce()
 
-    def items(self, saw: Saw = unseen) -> Iterator[SourceItem]:
+    def items(self, saw: OnRead = ignore_bytes) -> Iterator[SourceItem]:
         """See `Source`."""
-        walk = Walk(self._path, self._outputs)
+        walk = FolderWalk(self._path, self._outputs)
         for position, (path, name, size, when) in enumerate(walk.files(saw)):
             given = name if self._id is None else _id_of(path, self._id, name, path)
             yield SourceItem(_clean(given), path, position, path, (size, when))
@@ -256,10 +256,10 @@ class Directory:
         return None
 
 
-class Given:
+class IterableSource:
     """Any iterable of Python's; it is read on the thread that runs the batch."""
 
-    live: bool = False
+    slow: bool = False
     hint: str = ""
 
     def __init__(self, items: Iterable[Any], id: IdOf) -> None:
@@ -268,7 +268,7 @@ class Given:
         self._items = items
         self._id = id
 
-    def items(self, saw: Saw = unseen) -> Iterator[SourceItem]:
+    def items(self, saw: OnRead = ignore_bytes) -> Iterator[SourceItem]:
         """See `Source`."""
         for position, value in enumerate(self._items):
             where = f"item {position}"
@@ -284,7 +284,7 @@ class Given:
         return len(self._items) if isinstance(self._items, Sized) else None
 
 
-class Warner:
+class WarnOnce:
     """Warns of the input, of each thing once however often it is read."""
 
     def __init__(self) -> None:

@@ -1,45 +1,129 @@
-"""`run_batch`: everything is checked before anything is begun."""
+"""`run_batch`: all arguments and the input are checked before anything is started."""
 
 from __future__ import annotations
 
-import functools
 import os
 import time
 from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
-from typing import Any, ParamSpec, Unpack, cast
+from typing import Any, TypeAlias, Unpack, cast, overload
 
+from procorch.agents.protocols import AsyncFactory, Factory
 from procorch.batch.halt import Halt
 from procorch.batch.input_check import scan
-from procorch.batch.items import REASONS
-from procorch.batch.journal_files import Outputs
-from procorch.batch.options import Terms
-from procorch.batch.preparation import Prepared
+from procorch.batch.journal_files import OutputFiles
+from procorch.batch.options import BatchOptions
+from procorch.batch.preparation import PreparedBatch
+from procorch.batch.reasons import REASONS
 from procorch.batch.runner import BatchRun
 from procorch.batch.selection import Selection, Shard
+from procorch.batch.settings import BatchSettings
 from procorch.batch.sources import IdOf, open_source
 from procorch.errors.texts import did_you_mean
+from procorch.messages import Out
 from procorch.supervision.keywords import Settings, WorkerSettings
 from procorch.supervision.throttle import Throttle
 from procorch.units import seconds, whole
 
-_P = ParamSpec("_P")
+Input: TypeAlias = str | os.PathLike[str] | Iterable[Any]
+"""A path, ``"-"`` for standard input, or an iterable."""
 
 
-def _begun(prepare: Callable[_P, Prepared]) -> Callable[_P, BatchRun]:
-    """A function that prepares a batch as one that begins it, too."""
-
-    @functools.wraps(prepare)
-    def run(*args: _P.args, **given: _P.kwargs) -> BatchRun:
-        return prepare(*args, **given).begin()
-
-    return run
-
-
-@_begun
+@overload
+def run_batch(
+    factory: AsyncFactory[Any, Out], items: Input, *, out: str | os.PathLike[str] | None,
+    **settings: Unpack[BatchSettings],
+) -> BatchRun[Out]: ...  # fmt: skip
+@overload
+def run_batch(
+    factory: Factory[Any, Out], items: Input, *, out: str | os.PathLike[str] | None,
+    **settings: Unpack[BatchSettings],
+) -> BatchRun[Out]: ...  # fmt: skip
+@overload
+def run_batch(
+    factory: Callable[[], Any], items: Input, *, out: str | os.PathLike[str] | None,
+    **settings: Unpack[BatchSettings],
+) -> BatchRun[Any]: ...  # fmt: skip
 def run_batch(
     factory: Callable[[], Any],
-    items: str | os.PathLike[str] | Iterable[Any],
+    items: Input,
+    *,
+    out: str | os.PathLike[str] | None,
+    **settings: Unpack[BatchSettings],
+) -> BatchRun[Any]:
+    """Run every item on one of several workers; each item gets exactly one outcome.
+
+    Outcomes are written to a journal, one SQLite file, and are handed out once they are committed.
+    A batch that was interrupted, by Ctrl-C or by SIGKILL, goes on with ``resume=True``: items that
+    have an outcome are not run again.
+
+    Args:
+        factory: makes the agent, in each worker; see `AgentOrchestrator.add_agent`.
+        items: a path (JSONL, CSV, TSV, lines, Parquet, a directory; ``.gz`` is unpacked), ``"-"``
+            for standard input, or any iterable; read lazily. Items are delivered unchanged.
+        out: path of the journal; None: outcomes are not kept.
+        workers: number of processes; None: one for each core.
+        timeout: seconds for one attempt, from the moment a worker gets the item; None: no limit.
+        retries: further attempts at an item whose error is retryable (`AgentError.is_retryable`);
+            the death of its worker is. Unless the worker died, an attempt follows after a delay.
+        memory_limit: bytes that a worker and its descendants may hold, mapped files not counted, or
+            text such as ``"512M"``.
+        rate: items that all workers together may begin in a second, or text such as ``"10/s"``,
+            ``"600/m"``, ``"0.5/s"``; None: any number.
+        throttle: how the batch reacts if a service asks for a pause (an error with a
+            ``retry_after``, a `ModelThrottled`): all workers pause, the item is tried again without
+            using up one of its ``retries``, and the load is increased again step by step. None:
+            only this item waits, and uses up a retry.
+        allowed_failures: workers that an item may kill; one more and it is poison, whatever
+            ``retries`` allows.
+        retry_on: reasons (`BatchItem.reason`) that are tried again whatever the error says.
+        resume: go on with the batch in ``out``; start it if there is none.
+        retry_failed: when resuming, run failed items again.
+        redo: remove the outcomes in ``out`` and start over; not with ``resume`` or
+            ``retry_failed``.
+        accept_changes: resume though the input or the factory has changed; what has changed in the
+            input is run again, outcomes of another factory stay. An input that changes while the
+            batch runs is a warning and no error.
+        keep_order: hand items out in the order of the input.
+        halt: end early: ``"soon,fail=3"`` when three items of this run have failed,
+            ``"now,fail=10%"`` (now: without finishing what is under way); also ``success`` and
+            ``done``.
+        limit: only the first ``limit`` items.
+        shuffle: in random order, drawn from a window of 10,000 items; ``seed`` decides it.
+        seed: decides the order of ``shuffle``, and is what ``current().seed`` is derived from.
+        shard: ``"2/8"``: only the second of eight parts; the parts follow from the ids alone.
+        id: field that names an item, or a function of the item. None: its field ``id``, or its
+            place: the line of a file, the index in an iterable.
+        format: of a file: "auto" (by its suffix), "jsonl", "json", "csv", "tsv", "lines",
+            "parquet".
+        delimiter: what separates the fields of CSV, one character. None: a comma (TSV: a tab), or
+            what the first two rows show, with a warning.
+        allow_empty: an input without items is a batch of none. False: it is an error.
+        skip_known: do not hand out the items of earlier runs.
+        command: the command line that goes on with this batch, for `procorch show`.
+        streams: descriptors of standard output and error; the files they lead to are no input.
+        start_method: how workers are started, see `AgentOrchestrator`.
+        settings: of the workers, see `procorch.supervision.keywords.Settings`.
+
+    Returns:
+        The batch; the work is done while you iterate over it.
+
+    Raises:
+        BatchInputError: the input is missing, malformed or empty, or the batch would write it.
+        BatchInputChanged: while you iterate: it is not what it was when the batch began.
+        JournalMismatch: ``out`` holds a batch and none of ``resume`` and ``redo`` is given, or
+            another batch than this one; the text shows the difference.
+        JournalBusy: another process works on it.
+        JournalError: it cannot be written, or is damaged.
+        StartError: the agent cannot be started; nothing was begun.
+        ValueError, TypeError: an argument or a setting is wrong.
+    """
+    return prepare_batch(factory, items, out=out, **settings).start()
+
+
+def prepare_batch(
+    factory: Callable[[], Any],
+    items: Input,
     *,
     out: str | os.PathLike[str] | None,
     workers: int | None = None,
@@ -69,77 +153,12 @@ def run_batch(
     streams: Collection[int] = (1, 2),
     start_method: str | None = None,
     **settings: Unpack[WorkerSettings],
-) -> Prepared:
-    """Run every item on a crew of agents; each gets exactly one outcome, whatever dies meanwhile.
-
-    Outcomes are written to a journal, one SQLite file, and are handed out once they are committed.
-    A batch that was interrupted, by Ctrl-C or by SIGKILL, goes on with ``resume=True``: what has
-    its outcome is not run again.
-
-    Args:
-        factory: makes the agent, in each worker; see `AgentOrchestrator.add_agent`.
-        items: a path (JSONL, CSV, TSV, lines, Parquet, a directory; ``.gz`` is unpacked), ``"-"``
-            for standard input, or any iterable; read lazily. Items are delivered unchanged.
-        out: path of the journal; None: nothing is remembered.
-        workers: number of processes; None: one a core.
-        timeout: seconds for one attempt, from the moment a worker gets it; None: any.
-        retries: further attempts at an item whose error is retryable (`AgentError.is_retryable`), a
-            death of its worker included; after a delay where the worker lived.
-        memory_limit: bytes that a worker and its descendants may hold, mapped files not counted, or
-            text such as ``"512M"``.
-        rate: items that all workers together may begin in a second, or text such as ``"10/s"``,
-            ``"600/m"``, ``"0.5/s"``; None: any number.
-        throttle: what becomes of an item whose service asks for a pause (an error with a
-            ``retry_after``, a `ModelThrottled`): the whole batch pauses, the item is tried again
-            without that counting as one of its ``retries``, and load comes back step by step. None:
-            the item alone is held back, at the cost of a retry.
-        allowed_failures: workers that an item may kill; one more and it is poison, whatever
-            ``retries`` allows.
-        retry_on: reasons (`BatchItem.reason`) that are tried again whatever the error says.
-        resume: go on with the batch in ``out``; start it if there is none.
-        retry_failed: when resuming, run what has failed again.
-        redo: forget what is in ``out`` and start over; not with ``resume`` or ``retry_failed``.
-        accept_changes: resume though the input or the factory has changed; what has changed in the
-            input is run again, outcomes of another factory stay. An input that changes while the
-            batch runs is a warning and no error.
-        keep_order: hand items out in the order of the input.
-        halt: end early: ``"soon,fail=3"`` when three items of this run have failed,
-            ``"now,fail=10%"`` (now: without finishing what is under way); also ``success`` and
-            ``done``.
-        limit: only the first ``limit`` items.
-        shuffle: in random order, drawn from a window of 10,000 items; ``seed`` decides it.
-        seed: decides the order of ``shuffle``, and is what ``current().seed`` is derived from.
-        shard: ``"2/8"``: only the second of eight parts; the parts follow from the ids alone.
-        id: field that names an item, or a function of the item. None: its field ``id``, or its
-            place: the line of a file, the index in an iterable.
-        format: of a file: "auto" (by its suffix), "jsonl", "json", "csv", "tsv", "lines",
-            "parquet".
-        delimiter: what separates the fields of CSV, one character. None: a comma (TSV: a tab), or
-            what the first two rows show, with a warning.
-        allow_empty: an input without items is a batch of none. False: it is an error.
-        skip_known: do not hand out items of earlier runs.
-        command: the command line that goes on with this batch, for `procorch show`.
-        streams: descriptors of standard output and error; the files they lead to are no input.
-        start_method: how workers are started, see `AgentOrchestrator`.
-        settings: of the workers, see `procorch.supervision.keywords.Settings`.
-
-    Returns:
-        The batch; the work is done while you iterate over it.
-
-    Raises:
-        BatchInputError: the input is missing, malformed or empty, or the batch would write it.
-        BatchInputChanged: while you iterate: it is not what it was when the batch began.
-        JournalMismatch: ``out`` holds a batch and none of ``resume`` and ``redo`` is given, or
-            another batch than this one; the text shows the difference.
-        JournalBusy: another process works on it.
-        JournalError: it cannot be written, or is damaged.
-        StartError: the agent cannot be started; nothing was begun.
-        ValueError, TypeError: an argument or a setting is wrong.
-    """
+) -> PreparedBatch:
+    """Check the arguments and the input of a batch, and start nothing; see `run_batch`."""
     if redo and (resume or retry_failed):
         other = "resume" if resume else "retry_failed"
         raise ValueError(f"redo forgets what {other} would go on with: give only one of them")
-    terms = Terms(
+    options = BatchOptions(
         timeout=None if timeout is None else seconds(timeout, "timeout"),
         retries=whole(retries, "retries"),
         allowed_failures=whole(allowed_failures, "allowed_failures"),
@@ -165,7 +184,7 @@ def run_batch(
         "throttle": throttle,
     }
     journal_path = None if out is None else Path(os.fspath(out))
-    outputs = Outputs(journal_path, streams)
+    outputs = OutputFiles(journal_path, streams)
     source = open_source(items, form=format, id=id, delimiter=delimiter, outputs=outputs)
     found = scan(source, selection) if source.repeatable else None
     total = None if found is None else found.total
@@ -180,22 +199,18 @@ def run_batch(
         "command": command,
         "at": time.time(),
     }
-    return Prepared(
-        factory, source, selection, found, terms, header, journal_path, count, all_settings,
+    return PreparedBatch(
+        factory, source, selection, found, options, header, journal_path, count, all_settings,
         start_method, seed, resume or retry_failed, redo,
     )  # fmt: skip
 
 
 def _here() -> str | None:
-    """What relative paths mean; None where the working folder was deleted."""
+    """The folder that relative paths refer to; None: it was deleted."""
     try:
         return os.getcwd()
     except FileNotFoundError:
         return None
-
-
-prepare_batch: Callable[..., Prepared] = run_batch.__wrapped__  # type: ignore[attr-defined]
-"""`run_batch` as far as nothing is begun: its `Prepared`."""
 
 
 def _reasons(given: Collection[str]) -> frozenset[str]:

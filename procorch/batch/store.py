@@ -1,4 +1,4 @@
-"""What the runner asks and tells of what was done before: a journal, or nothing."""
+"""Where a batch keeps outcomes: in a journal, or nowhere."""
 
 from __future__ import annotations
 
@@ -7,45 +7,51 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from procorch.batch.errors import JournalDamaged
-from procorch.batch.items import Attempt, Row
-from procorch.batch.journal import Fact, Gone, Journal
-from procorch.batch.reader import Reader, Standing
-from procorch.batch.writer import Kept, News, Writer
+from procorch.batch.journal import Fact, Journal, RemovedItems
+from procorch.batch.reader import JournalCounts, Reader
+from procorch.batch.records import AttemptRecord, ItemRecord
+from procorch.batch.writer import Committed, Writer, WriterEvent
 
 
-class Memory(Protocol):
-    """Remembers outcomes.
+class Store(Protocol):
+    """Keeps outcomes.
 
     Attributes:
-        epoch: which opening of the journal this is; rows of this one are of this run.
-        final: once it is closed, what the batch has come to; None: what its runner has counted.
+        epoch: how often the journal was opened by a runner; records of this run have this number.
+        final: the counts once the store is closed; None: only the runner has counted.
     """
 
     epoch: int
-    final: Standing | None
+    final: JournalCounts | None
 
-    def find(self, ids: list[str]) -> dict[str, Row | None]:
-        """The final outcomes of those items that have one; None: it is there, but damaged."""
+    def find(self, ids: list[str]) -> dict[str, ItemRecord | None]:
+        """The outcomes of those items that have one; None: the outcome is damaged."""
         ...
 
     def damage(self, id: str) -> JournalDamaged:
-        """What is to be said of a damaged outcome."""
+        """The error for a damaged outcome."""
         ...
 
-    def attempts(self, id: str) -> list[Attempt]:
-        """The failed attempts of an item in earlier runs."""
+    def attempts(self, id: str) -> list[AttemptRecord]:
+        """The failed attempts at an item in earlier runs."""
         ...
 
     def put(self, fact: Fact, token: Any = None) -> None:
-        """Remember this; ``token`` comes back in `Kept` when it is safe."""
+        """Write a fact; a `Committed` event returns ``token`` when the fact is committed."""
         ...
 
-    def settle(self, outcomes: int) -> None:
-        """The whole input has been looked up with `find`; so many of its items have outcomes."""
+    def note_removed_items(self, outcomes: int) -> None:
+        """Note which outcomes are of items that are no longer in the input.
+
+        Called when the whole input was looked up with `find`.
+
+        Args:
+            outcomes: how many items of the input have an outcome.
+        """
         ...
 
     def confirm(self) -> None:
-        """See that what was committed can be found again.
+        """Make sure that what was committed can be found again.
 
         Raises:
             JournalError: it cannot.
@@ -53,102 +59,109 @@ class Memory(Protocol):
         ...
 
     def close(self, *, at_once: bool = False) -> None:
-        """Write what waits; ``at_once``: but do not wait for a full disk."""
+        """Write what is not yet written.
+
+        Args:
+            at_once: do not wait if the disk is full.
+        """
         ...
 
 
-class Durable:
-    """A journal that was taken over.
+class JournalStore:
+    """Keeps outcomes in a journal.
 
     Args:
-        tell: called on the writer's thread; must not block.
+        journal: a journal that this process has taken over.
+        put_event: called on the thread of the writer; must not block.
     """
 
-    def __init__(self, journal: Journal, epoch: int, tell: Callable[[News], None]) -> None:
+    def __init__(
+        self, journal: Journal, epoch: int, put_event: Callable[[WriterEvent], None]
+    ) -> None:
         self.epoch = epoch
         # A connection of its own: reading does not wait for a transaction that is being written.
         self._reader = Reader(journal.path, exact=True)
         self._has_attempts = self._reader.attempted()
-        self._writer = Writer(journal, tell)
-        self.final: Standing | None = None
-        # Of a batch that goes on, what is not read again may be in the journal all the same.
-        self._goes_on = self._reader.stored() > 0
-        self._seen = _Numbers()
+        self._writer = Writer(journal, put_event)
+        self.final: JournalCounts | None = None
+        # A resumed batch may have outcomes of items that its input no longer has.
+        self._resumed = self._reader.stored() > 0
+        self._seen = _NumberSet()
 
-    def find(self, ids: list[str]) -> dict[str, Row | None]:
-        """See `Memory`."""
+    def find(self, ids: list[str]) -> dict[str, ItemRecord | None]:
+        """See `Store`."""
         found = self._reader.find_all(ids)
-        if self._goes_on and found:
+        if self._resumed and found:
             self._seen.add(self._reader.rowids(found))
         return found
 
     def damage(self, id: str) -> JournalDamaged:
-        """See `Memory`."""
+        """See `Store`."""
         return self._reader.damage(id)
 
-    def attempts(self, id: str) -> list[Attempt]:
-        """See `Memory`."""
+    def attempts(self, id: str) -> list[AttemptRecord]:
+        """See `Store`."""
         return self._reader.attempts(id) if self._has_attempts else []
 
     def put(self, fact: Fact, token: Any = None) -> None:
-        """See `Memory`."""
+        """See `Store`."""
         self._writer.put(fact, token)
 
-    def settle(self, outcomes: int) -> None:
-        """See `Memory`."""
-        if self._goes_on:
+    def note_removed_items(self, outcomes: int) -> None:
+        """See `Store`."""
+        if self._resumed:
             same = self._reader.stored() == outcomes
-            gone = [] if same else self._reader.absent(self._seen.has, self.epoch)
-            self._writer.put(Gone(gone))
+            removed = [] if same else self._reader.absent(self._seen.has, self.epoch)
+            self._writer.put(RemovedItems(removed))
 
     def confirm(self) -> None:
-        """See `Memory`."""
+        """See `Store`."""
         self._writer.confirm()
 
     def close(self, *, at_once: bool = False) -> None:
-        """See `Memory`."""
+        """See `Store`."""
         self._reader.close()
-        self.final = self._writer.close(at_once=at_once, count=self._goes_on)
+        self.final = self._writer.close(at_once=at_once, count=self._resumed)
 
 
-class Forgetful:
-    """No journal: what is told is as good as done."""
+class NullStore:
+    """Keeps nothing: each outcome counts as committed at once."""
 
     epoch = 1
-    final: Standing | None = None
+    final: JournalCounts | None = None
 
-    def __init__(self, tell: Callable[[News], None]) -> None:
-        self._tell = tell
+    def __init__(self, put_event: Callable[[WriterEvent], None]) -> None:
+        self._put_event = put_event
 
-    def find(self, ids: list[str]) -> dict[str, Row | None]:
-        """See `Memory`."""
+    def find(self, ids: list[str]) -> dict[str, ItemRecord | None]:
+        """See `Store`."""
         return {}
 
     def damage(self, id: str) -> JournalDamaged:
-        """See `Memory`."""
+        """See `Store`."""
         return JournalDamaged(id)
 
-    def attempts(self, id: str) -> list[Attempt]:
-        """See `Memory`."""
+    def attempts(self, id: str) -> list[AttemptRecord]:
+        """See `Store`."""
         return []
 
     def put(self, fact: Fact, token: Any = None) -> None:
-        """See `Memory`."""
+        """See `Store`."""
         if token is not None:
-            self._tell(Kept([token]))
+            self._put_event(Committed([token]))
 
-    def settle(self, outcomes: int) -> None:
-        """See `Memory`."""
+    def note_removed_items(self, outcomes: int) -> None:
+        """See `Store`."""
 
     def confirm(self) -> None:
-        """See `Memory`."""
+        """See `Store`."""
 
     def close(self, *, at_once: bool = False) -> None:
-        """See `Memory`."""
+        """See `Store`."""
 
 
-class _Numbers:
-    """Numbers of rows, a bit each."""
+class _NumberSet:
+    """A set of row numbers, one bit each."""
 
     def __init__(self) -> None:
         self._bits = bytearray()

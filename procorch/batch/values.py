@@ -51,7 +51,7 @@ def unpack(data: str | bytes) -> Any:
     """What `pack` was given.
 
     Raises:
-        Unreadable: a class that the pickle refers to is not to be found here, as a rule.
+        UnreadableValue: a class that the pickle refers to is not to be found here, as a rule.
     """
     return msgspec.json.decode(data) if isinstance(data, str) else class_loading.load(data)
 

@@ -7,25 +7,26 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from procorch.api.handle import ReplyFuture
 from procorch.api.orchestrator import AgentOrchestrator
+from procorch.futures.reply import ReplyFuture
 from procorch.supervision.keywords import Settings
 from procorch.supervision.policy import PoolSupervisor
 from procorch.supervision.throttle import Pause, Throttle
 
-_FEWEST, _MOST = 8, 64
-"""Requests that wait for a worker, so that none is idle while the next one is read."""
+_FEWEST_WAITING, _MOST_WAITING = 8, 64
+"""Requests that wait for a worker, so that none is idle while the next item is read."""
 
 
 @dataclass(frozen=True, slots=True)
-class AtWork:
-    """What one worker is doing.
+class WorkerState:
+    """A worker at one moment.
 
     Args:
         request: number of the request that it has; None: it is idle, or starting.
+        pid: process id; None: there is no process.
         state: as users see it, such as "BUSY" or "BACKOFF".
         rss: resident bytes.
-        generation: how many processes it has had.
+        generation: how many processes the worker has had.
     """
 
     request: int | None
@@ -35,72 +36,74 @@ class AtWork:
     generation: int
 
 
-class Crew:
-    """Starts the workers; all of them are ready when this returns.
+class Workers:
+    """Starts the workers; all of them are ready when ``__init__`` returns.
 
     Args:
-        orchestrator: to be used, and closed at the end; None: one of its own.
+        orchestrator: to be used, and closed at the end; None: make one.
 
     Raises:
-        StartError: they do not start.
+        StartError: the workers cannot be started.
         TypeError: an unknown setting.
         ValueError: an unknown start method.
     """
 
     def __init__(
-        self, factory: Callable[[], Any], workers: int, name: str, settings: Settings,
+        self, factory: Callable[[], Any], count: int, name: str, settings: Settings,
         start_method: str | None = None, seed: int = 0,
         orchestrator: AgentOrchestrator | None = None,
     ) -> None:  # fmt: skip
-        self.workers = workers
         if orchestrator is None:
             orchestrator = AgentOrchestrator(start_method=start_method, seed=seed)
         self._orchestrator = orchestrator.with_supervisor(PoolSupervisor())
-        self._orchestrator.with_channel_buffer(_MOST)
+        self._orchestrator.with_channel_buffer(_MOST_WAITING)
         throttle = settings.get("throttle")
         if isinstance(throttle, Throttle):
-            # The pause is the workers'; the batch tries an item again, and keeps each attempt.
+            # The workers pause; the batch itself tries the item again, and records each attempt.
             settings = {**settings, "throttle": dataclasses.replace(throttle, retries=0)}
-        # A death in the middle of an item is the item's fault, and not counted.
-        settings = {**settings, "charge_requests": True}
-        self._orchestrator.add_agent(name, factory, **settings)
-        at_hand = workers * settings.get("prefetch", 1)
-        self.window: int = at_hand + min(max(workers, _FEWEST), _MOST)
+        self._orchestrator.add_agent(name, factory, **_as_pool(settings))
+        waiting = min(max(count, _FEWEST_WAITING), _MOST_WAITING)
+        self.window: int = count * settings.get("prefetch", 1) + waiting
         """Requests under way at once: those that workers have, and some that wait."""
         try:
-            self._handles = self._orchestrator.spawn_replicas(name, workers)
+            self._handles = self._orchestrator.spawn_replicas(name, count)
         except BaseException:
             self._orchestrator.close(drain=False)
             raise
 
     def send(self, value: Any, timeout: float | None) -> ReplyFuture:
-        """Give an item to whichever worker is free first; see `OrchestratedHandle.deliver`."""
+        """Send an item to the first worker that is free; see `OrchestratedHandle.deliver`."""
         return self._handles[0].deliver(value, timeout=timeout)
 
     def pause(self) -> Pause | None:
-        """What a throttled service holds all workers back for now; None: nothing."""
+        """The pause of all workers that a service has asked for; None: they do not pause."""
         return self._handles[0].pause()
 
-    def look(self) -> list[AtWork]:
+    def states(self) -> list[WorkerState]:
         """What each worker is doing."""
         infos = [handle.info() for handle in self._handles]
         return [
-            AtWork(info.request, info.pid, info.state, info.rss, info.generation) for info in infos
+            WorkerState(info.request, info.pid, info.state, info.rss, info.generation)
+            for info in infos
         ]
 
     def close(self) -> None:
-        """End the workers at once: who wants to wait has waited for the outcomes."""
+        """End the workers at once, without waiting for outcomes."""
         self._orchestrator.close(drain=False)
 
 
-def check(
+def check_settings(
     factory: Callable[[], Any], name: str, settings: Settings, start_method: str | None
 ) -> None:
-    """Refuse what `Crew` would refuse before it starts a process.
+    """Refuse what `Workers` would refuse before it starts a process.
 
     Raises:
         TypeError, ValueError: a setting is wrong.
     """
     orchestrator = AgentOrchestrator(supervisor=PoolSupervisor(), start_method=start_method)
-    settings = {**settings, "charge_requests": True}
-    orchestrator.add_agent(name, factory, **settings)
+    orchestrator.add_agent(name, factory, **_as_pool(settings))
+
+
+def _as_pool(settings: Settings) -> Settings:
+    """A death during an item does not count against the restart limits, as in a pool."""
+    return {**settings, "charge_requests": True}

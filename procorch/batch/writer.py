@@ -26,7 +26,7 @@ from typing import Any, TypeAlias
 
 from procorch.batch.errors import JournalError
 from procorch.batch.journal import Fact, Journal
-from procorch.batch.reader import Standing
+from procorch.batch.reader import JournalCounts
 
 DELAY = 0.02
 """Seconds that a fact waits for others."""
@@ -44,27 +44,27 @@ PATIENCE = 1.0
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
+class Committed:
     """These are committed: what was handed in with the facts."""
 
     tokens: list[Any]
 
 
 @dataclass(frozen=True, slots=True)
-class Stuck:
+class WriterBlocked:
     """The disk is full; None: there is room again."""
 
     why: str | None
 
 
 @dataclass(frozen=True, slots=True)
-class Broken:
+class WriterFailed:
     """Nothing more will be written."""
 
     error: JournalError
 
 
-News: TypeAlias = Kept | Stuck | Broken
+WriterEvent: TypeAlias = Committed | WriterBlocked | WriterFailed
 
 
 class Writer:
@@ -74,7 +74,7 @@ class Writer:
         tell: called on the thread of the writer with what has happened; must not block.
     """
 
-    def __init__(self, journal: Journal, tell: Callable[[News], None]) -> None:
+    def __init__(self, journal: Journal, tell: Callable[[WriterEvent], None]) -> None:
         self._journal = journal
         self._tell = tell
         self._inbox: queue.SimpleQueue[tuple[Fact, Any] | None] = queue.SimpleQueue()
@@ -91,7 +91,7 @@ class Writer:
         """See that what was committed can be found again; see `Journal.must_be_there`."""
         self._journal.must_be_there()
 
-    def close(self, *, at_once: bool = False, count: bool = False) -> Standing | None:
+    def close(self, *, at_once: bool = False, count: bool = False) -> JournalCounts | None:
         """Write what waits, end the thread, close the journal.
 
         Args:
@@ -119,13 +119,13 @@ class Writer:
                 if not self._commit(facts):
                     return
             except JournalError as error:
-                self._tell(Broken(error))
+                self._tell(WriterFailed(error))
                 return
             except sqlite3.Error as error:
-                self._tell(Broken(JournalError(f"{self._journal.path}: {error}")))
+                self._tell(WriterFailed(JournalError(f"{self._journal.path}: {error}")))
                 return
             if tokens:
-                self._tell(Kept(tokens))
+                self._tell(Committed(tokens))
 
     def _gather(self) -> tuple[list[Fact], list[Any], bool]:
         facts: list[Fact] = []
@@ -156,10 +156,10 @@ class Writer:
                     raise
                 if not stuck:
                     stuck = True
-                    self._tell(Stuck(_trouble(self._journal.path, error)))
+                    self._tell(WriterBlocked(_trouble(self._journal.path, error)))
             else:
                 if stuck:
-                    self._tell(Stuck(None))
+                    self._tell(WriterBlocked(None))
                 return True
             if self._giving_up.wait(PATIENCE):
                 return False

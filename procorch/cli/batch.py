@@ -18,7 +18,7 @@ from procorch.launch.launchers import METHODS
 
 if TYPE_CHECKING:
     from procorch.batch.dry_run import Plan
-    from procorch.batch.preparation import Prepared
+    from procorch.batch.preparation import PreparedBatch
 
 _TICK = 0.1
 """Seconds between two looks at what has happened."""
@@ -118,15 +118,15 @@ def command(app: str, source: str, out: Path | None, **given: Any) -> int:
     again = verb.again(*_GO_ON)
     try:
         prepared = _prepared(App.parse(app), source, out, given, again)
-        prepared.refuse_early()
+        prepared.check_early()
         factory = load(app, orchestrator, bytecode=not given["dry_run"])
         prepared = dataclasses.replace(prepared, factory=factory)
         if given["dry_run"]:
-            return _tell(prepared.rehearse(folder_to_come=usual), source, out, given)
+            return _tell(prepared.dry_run(makes_folder=usual), source, out, given)
         if usual:
             places.make_home()
         with (
-            prepared.begin(orchestrator) as run,
+            prepared.start(orchestrator) as run,
             signals.draining(lambda now: run.stop(now=now), given["grace"]) as drain,
         ):
             with shown(run, watch=given["watch"], data_flows=given["as_json"]) as view:
@@ -159,7 +159,9 @@ def command(app: str, source: str, out: Path | None, **given: Any) -> int:
     return ExitCode.SOME_FAILED if summary.failed else ExitCode.DONE
 
 
-def _prepared(factory: Any, source: str, out: Path, given: dict[str, Any], again: str) -> Prepared:
+def _prepared(
+    factory: Any, source: str, out: Path, given: dict[str, Any], again: str
+) -> PreparedBatch:
     from procorch import Throttle
     from procorch.batch.start import prepare_batch
 

@@ -14,7 +14,7 @@ from procorch.batch import failed_items
 from procorch.batch.errors import JournalError
 from procorch.batch.export import fields_of_item
 from procorch.batch.items import BatchItem
-from procorch.batch.reader import Group
+from procorch.batch.reader import FailureGroup
 from procorch.batch.report import BatchSummary, gone_words
 from procorch.cli import streams
 
@@ -83,7 +83,7 @@ def _several(count: int, what: str) -> str:
     return f"{count} {what}" + ("" if count == 1 else "s")
 
 
-def print_groups(console: Console, groups: tuple[Group, ...]) -> None:
+def print_groups(console: Console, groups: tuple[FailureGroup, ...]) -> None:
     """Failures by reason and place: a table, or a list where it has no room."""
     if not groups:
         return

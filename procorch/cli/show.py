@@ -14,8 +14,8 @@ from procorch.cli.params import failed_items, runs
 from procorch.cli.verb import Verb
 
 if TYPE_CHECKING:
-    from procorch.batch.items import Attempt, Row
     from procorch.batch.reader import Reader
+    from procorch.batch.records import AttemptRecord, ItemRecord
 
 
 @click.command("show", cls=Verb)
@@ -129,7 +129,7 @@ def _item(journal: Reader, id: str, as_json: bool) -> int:
     return 0
 
 
-def _fields(attempt: Attempt) -> dict[str, Any]:
+def _fields(attempt: AttemptRecord) -> dict[str, Any]:
     from procorch.batch.outcomes import error_of
 
     error = error_of(attempt)
@@ -141,7 +141,7 @@ def _fields(attempt: Attempt) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _cost(fact: Row | Attempt) -> str:
+def _cost(fact: ItemRecord | AttemptRecord) -> str:
     parts = [] if fact.wall is None else [f"{fact.wall:.3g} s"]
     parts += [] if fact.peak_rss is None else [f"{fact.peak_rss / 2**20:.0f} MiB"]
     parts += [] if fact.pid is None else [f"pid {fact.pid}"]

@@ -220,7 +220,7 @@ class Mapper:
             sizes: in place of ``chunksize``.
         """
         for name in options.keys() - ItemOptions.__annotations__.keys():
-            hint = did_you_mean(name, tuple(ItemOptions.__annotations__))
+            hint = did_you_mean(name, ItemOptions.__annotations__, listed="known")
             raise TypeError(f"unknown option {name!r} of items{hint}")
         sizes = self._fixed_size(chunksize, options) if sizes is None else sizes
         self._must_be_open()

@@ -8,28 +8,28 @@ import sys
 import time
 from pathlib import Path
 
-from procorch.batch.items import Row
 from procorch.batch.journal import Journal
 from procorch.batch.reader import Reader
-from procorch.batch.writer import Kept, News, Writer
+from procorch.batch.records import ItemRecord
+from procorch.batch.writer import Committed, Writer, WriterEvent
 
 
 def main(path: Path) -> None:
     """Write rows without end; print the number of each when it is acknowledged."""
     journal = Journal(path)
     journal.begin({}, "started", afresh=False)
-    news: queue.SimpleQueue[News] = queue.SimpleQueue()
+    news: queue.SimpleQueue[WriterEvent] = queue.SimpleQueue()
     writer = Writer(journal, news.put)
     number = 0
     while True:
         for _ in range(50):
-            row = Row(
+            row = ItemRecord(
                 id=str(number), position=number, digest=b"", ok=True, output="x" * (number % 999)
             )
             writer.put(row, number)
             number += 1
         told = news.get()
-        assert isinstance(told, Kept), told
+        assert isinstance(told, Committed), told
         print(max(told.tokens) + 1, flush=True)
 
 

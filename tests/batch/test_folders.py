@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from procorch import BatchInputError, BatchInputWarning, run_batch
-from procorch.batch.journal_files import Outputs, failed_file
+from procorch.batch.journal_files import OutputFiles, failed_file
 from procorch.batch.sources import open_source
 from tests.batch import agents
 
@@ -25,7 +25,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def names(folder: Path, journal: Path | None = None) -> list[str]:
-    source = open_source(folder, outputs=Outputs(journal))
+    source = open_source(folder, outputs=OutputFiles(journal))
     return [item.id for item in source.items()]
 
 

@@ -23,10 +23,10 @@ from procorch import (
     run_batch,
 )
 from procorch.batch import writer as writing
-from procorch.batch.items import Attempt, Row
 from procorch.batch.journal import Journal
 from procorch.batch.reader import Reader
-from procorch.batch.writer import Broken, Kept, News, Stuck, Writer
+from procorch.batch.records import AttemptRecord, ItemRecord
+from procorch.batch.writer import Committed, Writer, WriterBlocked, WriterEvent, WriterFailed
 from tests.batch import agents
 from tests.batch.journal_kills import acknowledged_and_kept
 
@@ -39,9 +39,9 @@ time.sleep(60)
 """
 
 
-def row(id: str, **known: object) -> Row:
+def row(id: str, **known: object) -> ItemRecord:
     fields = {"position": 0, "digest": b"d" * 16, "ok": True, "output": "1", "finished": 1.0}
-    return Row(id=id, **(fields | known))  # type: ignore[arg-type]
+    return ItemRecord(id=id, **(fields | known))  # type: ignore[arg-type]
 
 
 def opened(path: Path) -> Journal:
@@ -56,7 +56,7 @@ def test_facts_come_back_as_they_were(tmp_path: Path) -> None:
         row("b", position=1, ok=False, reason="error", place="x", error="{}", input="[1]"),
         row("ü\x00", position=2, output=b"\x80\x05"),
     ]
-    attempt = Attempt(id="b", number=1, reason="error", place="x", error="{}", finished=2.0)
+    attempt = AttemptRecord(id="b", number=1, reason="error", place="x", error="{}", finished=2.0)
     journal = opened(tmp_path / "run.db")
     journal.write([*rows, attempt, ("noted", "something")])
     journal.close()
@@ -223,7 +223,7 @@ def test_flipped_bits_are_an_error_of_ours_or_change_nothing(tmp_path: Path) -> 
 # ---- the writer
 
 
-def take(news: queue.SimpleQueue[News], kind: type[News]) -> News:
+def take(news: queue.SimpleQueue[WriterEvent], kind: type[WriterEvent]) -> WriterEvent:
     while not isinstance(found := news.get(timeout=20), kind):
         pass
     return found
@@ -237,12 +237,12 @@ def test_a_full_disk_is_waited_for_and_nothing_is_lost(
     journal = opened(tmp_path / "run.db")
     (pages,) = journal._connection.execute("PRAGMA page_count").fetchone()
     journal._connection.execute(f"PRAGMA max_page_count = {pages + 2}")
-    news: queue.SimpleQueue[News] = queue.SimpleQueue()
+    news: queue.SimpleQueue[WriterEvent] = queue.SimpleQueue()
     writer = Writer(journal, news.put)
     for number in range(50):
         writer.put(row(str(number), output="x" * 1000), number)
-    stuck = take(news, Stuck)
-    assert isinstance(stuck, Stuck)
+    stuck = take(news, WriterBlocked)
+    assert isinstance(stuck, WriterBlocked)
     assert "no room on the disk" in str(stuck.why)
     with Reader(tmp_path / "run.db") as reader:
         assert reader.counts()[0] < 50
@@ -253,7 +253,7 @@ def test_a_full_disk_is_waited_for_and_nothing_is_lost(
             break
         except sqlite3.OperationalError:
             time.sleep(0.001)
-    assert take(news, Stuck) == Stuck(None)
+    assert take(news, WriterBlocked) == WriterBlocked(None)
     writer.close()
     with Reader(tmp_path / "run.db") as reader:
         assert reader.counts() == (50, 0)
@@ -263,10 +263,10 @@ def test_a_full_disk_holds_up_nobody_who_gives_up(tmp_path: Path) -> None:
     journal = opened(tmp_path / "run.db")
     (pages,) = journal._connection.execute("PRAGMA page_count").fetchone()
     journal._connection.execute(f"PRAGMA max_page_count = {pages}")
-    news: queue.SimpleQueue[News] = queue.SimpleQueue()
+    news: queue.SimpleQueue[WriterEvent] = queue.SimpleQueue()
     writer = Writer(journal, news.put)
     writer.put(row("a", output="x" * 100_000), "a")
-    take(news, Stuck)
+    take(news, WriterBlocked)
     writer.close(at_once=True)
     assert news.empty()
     Journal(tmp_path / "run.db").close()
@@ -274,15 +274,15 @@ def test_a_full_disk_holds_up_nobody_who_gives_up(tmp_path: Path) -> None:
 
 def test_a_fenced_writer_says_so_and_ends(tmp_path: Path) -> None:
     journal = opened(tmp_path / "run.db")
-    news: queue.SimpleQueue[News] = queue.SimpleQueue()
+    news: queue.SimpleQueue[WriterEvent] = queue.SimpleQueue()
     writer = Writer(journal, news.put)
     writer.put(row("a"), "a")
-    assert take(news, Kept) == Kept(["a"])
+    assert take(news, Committed) == Committed(["a"])
     (tmp_path / "run.db.lock").unlink()
     heir = opened(tmp_path / "run.db")
     writer.put(row("b"), "b")
-    broken = take(news, Broken)
-    assert isinstance(broken, Broken)
+    broken = take(news, WriterFailed)
+    assert isinstance(broken, WriterFailed)
     assert isinstance(broken.error, JournalFenced)
     writer.close()
     heir.close()

@@ -13,7 +13,7 @@ import pytest
 
 from procorch import JournalError, run_batch
 from procorch.batch.failed_items import write_failed
-from procorch.batch.writer import Broken
+from procorch.batch.writer import WriterFailed
 from tests.batch import agents
 
 
@@ -53,7 +53,7 @@ def test_an_outcome_that_comes_after_the_end_of_the_journal_is_not_waited_for(
         loop = run._loop
         while not loop.flights:  # another thread reads the items
             run.step(1.0)
-        loop._inbox.put(Broken(JournalError("the journal is gone")))
+        loop._inbox.put(WriterFailed(JournalError("the journal is gone")))
         run.step(1.0)
         assert loop.ended == "broken", "the news came while the item ran"
         asked_for.touch()

@@ -14,11 +14,11 @@ from typing import Any
 import pytest
 
 from procorch import BatchHalted, BatchInputError, BatchRun, run_batch
-from procorch.batch.formats import Form
-from procorch.batch.sources import Pipe
+from procorch.batch.formats import FileFormat
+from procorch.batch.sources import PipeSource
 from tests.batch import agents
 
-JSONL, LINES = Form("jsonl", None), Form("lines", None)
+JSONL, LINES = FileFormat("jsonl", None), FileFormat("lines", None)
 
 
 @pytest.fixture
@@ -29,14 +29,14 @@ def pipe() -> Iterator[tuple[int, int]]:
     os.close(reading)
 
 
-def read(fd: int, form: Form = JSONL) -> list[Any]:
-    return [item.value for item in Pipe(fd, "a pipe", form, None).items()]
+def read(fd: int, form: FileFormat = JSONL) -> list[Any]:
+    return [item.value for item in PipeSource(fd, "a pipe", form, None).items()]
 
 
 def test_a_non_blocking_pipe_is_waited_for(pipe: tuple[int, int]) -> None:
     reading, writing = pipe
     os.set_blocking(reading, False)
-    items = Pipe(reading, "a pipe", JSONL, None).items()
+    items = PipeSource(reading, "a pipe", JSONL, None).items()
     late = threading.Timer(0.2, lambda: (os.write(writing, b"1\n2"), os.close(writing)))
     late.start()
     assert [item.value for item in items] == [1, 2]
@@ -46,7 +46,7 @@ def test_a_non_blocking_pipe_is_waited_for(pipe: tuple[int, int]) -> None:
 def test_lines_that_come_in_pieces_are_put_together(pipe: tuple[int, int]) -> None:
     reading, writing = pipe
     texts = [b"a", b"b\n\nc\nd", b"d\n", b"e"]
-    items = Pipe(reading, "a pipe", LINES, None).items()
+    items = PipeSource(reading, "a pipe", LINES, None).items()
 
     def write() -> None:
         for text in texts:
@@ -87,7 +87,7 @@ def test_a_connection_that_is_reset_is_an_input_error() -> None:
         theirs, _ = server.accept()
     with ours:
         theirs.sendall(b"1\n")
-        items = Pipe(ours.fileno(), "standard input", JSONL, None).items()
+        items = PipeSource(ours.fileno(), "standard input", JSONL, None).items()
         assert next(items).value == 1
         theirs.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         theirs.close()

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from procorch import JournalDamaged, run_batch
-from procorch.batch.items import Attempt, Row
 from procorch.batch.journal import Journal
 from procorch.batch.reader import Reader
+from procorch.batch.records import AttemptRecord, ItemRecord
 from tests.batch import agents
 
 PAGE = 4096
@@ -30,11 +30,14 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for n in range(COUNT):
         ok = n % 10 != 0
         journal.write([
-            Row(
+            ItemRecord(
                 id=f"item {n}", position=n, digest=b"d" * 16, ok=ok, reason=None if ok else "error",
                 place=None if ok else "x", output=json.dumps("v" * (n % 7) * 1500) if ok else None,
             ),
-            *([] if ok else [Attempt(id=f"item {n}", number=1, reason="e", place="", error="{}")]),
+            *(
+                [] if ok
+                else [AttemptRecord(id=f"item {n}", number=1, reason="e", place="", error="{}")]
+            ),
         ])  # fmt: skip
     journal.write([("finished", "")])
     journal.close()

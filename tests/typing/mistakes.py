@@ -51,3 +51,11 @@ def executors(executor: AgentExecutor) -> None:
 def batches() -> None:
     run_batch(square, [1], out=None, time_out="5s")  # mistake
     run_batch(square, [1], out=None, max_age={})  # mistake
+    run_batch(square, [1], out=None, retries="2")  # mistake
+    run_batch(square, [1])  # mistake
+    for item in run_batch(square, [1], out=None):
+        item.output + 1  # mistake
+        print(item.error.may_have_executed)  # mistake
+        if item.error is None:
+            item.output.upper()  # mistake
+    print(run_batch(square, [1], out=None).summary().okay)  # mistake

@@ -1,0 +1,79 @@
+"""An item as it is read, and its outcome and its failed attempts as the journal keeps them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+
+@dataclass(frozen=True, slots=True)
+class SourceItem:
+    """One item as it was read.
+
+    Args:
+        id: its name, unique in the input.
+        value: what the agent gets.
+        position: place in the input, from 0.
+        where: the same for a person: "questions.jsonl:17".
+        more: further values that identify the content, such as the size and time of a file.
+    """
+
+    id: str
+    value: Any
+    position: int
+    where: str
+    more: tuple[object, ...] = ()
+
+
+class ItemRecord(msgspec.Struct, kw_only=True):
+    """The final outcome of an item as the journal keeps it; the fields are the columns.
+
+    Args:
+        digest: hash of the value of the item.
+        place: where in the code the item failed, or what its worker died of.
+        error: the error as plain data, in JSON.
+        output: JSON text or a pickle, see `values`.
+        wall: seconds in the worker.
+        cpu: user and system time of the worker, in seconds.
+        finished: when, in Unix seconds.
+        epoch: number of the runner that wrote the record.
+        input: value of an item that failed, as JSON text, so that it can be tried again by itself.
+        log: what was written to standard output and error during the attempt.
+    """
+
+    id: str
+    position: int
+    digest: bytes
+    ok: bool
+    reason: str | None = None
+    place: str | None = None
+    error: str | None = None
+    output: str | bytes | None = None
+    attempts: int = 1
+    wall: float | None = None
+    cpu: float | None = None
+    peak_rss: int | None = None
+    pid: int | None = None
+    finished: float = 0.0
+    epoch: int = 0
+    input: str | None = None
+    log: str = ""
+
+
+class AttemptRecord(msgspec.Struct, kw_only=True):
+    """An attempt that failed, as the journal keeps it; see `ItemRecord`."""
+
+    id: str
+    number: int
+    reason: str
+    place: str
+    error: str
+    wall: float | None = None
+    cpu: float | None = None
+    peak_rss: int | None = None
+    pid: int | None = None
+    finished: float = 0.0
+    epoch: int = 0
+    log: str = ""
