@@ -1,4 +1,4 @@
-"""The standard library's interface over a pool of agents."""
+"""An executor of the standard library's interface over a pool of agents."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from procorch.pool.input_reader import NEVER_WAITS
 from procorch.units import whole
 
 _ANY = 1 << 30
-"""So many calls may wait: `submit` does not wait for a place, as in the standard library."""
+"""How many calls may wait: `submit` never waits for room, as in the standard library."""
 
 T = TypeVar("T")
 P = ParamSpec("P")
@@ -31,19 +31,20 @@ P = ParamSpec("P")
 class AgentExecutor(concurrent.futures.Executor):
     """A `concurrent.futures.Executor` of processes that survives the death of its workers.
 
-    What `concurrent.futures.ProcessPoolExecutor` promises, and beyond: a worker that dies fails its
-    own future (with an `AgentCrashed` that is also a ``BrokenProcessPool``) and is replaced;
-    ``future.cancel()`` ends a call that runs; a call may have a timeout; lambdas, closures and
-    functions of ``__main__`` can be called. Leaving its block by Ctrl-C ends the calls.
+    It does what `concurrent.futures.ProcessPoolExecutor` does, and more. A worker that dies fails
+    only its own future (with an `AgentCrashed` that is also a ``BrokenProcessPool``) and is
+    replaced. ``future.cancel()`` also ends a call that runs. A call may have a timeout. Lambdas,
+    closures and functions of ``__main__`` can be called. Leaving its block by Ctrl-C ends the
+    calls.
 
     Args:
-        max_workers: number of processes; None: one a core.
-        mp_context: a context of `multiprocessing`: that of "spawn" starts each worker as a fresh
+        max_workers: number of processes; None: one for each core.
+        mp_context: a context of `multiprocessing`. That of "spawn" starts each worker as a fresh
             interpreter, others fork it from a clean process. None: see `AgentOrchestrator`.
-        initializer: called with ``initargs`` in each worker at every start. If it fails, the
-            executor is broken: `submit` and `map` say why.
-        max_tasks_per_child: calls after which a worker is replaced; None: never.
-        name: the workers' name in errors and events.
+        initializer: called with ``initargs`` in each worker at every start. If it fails, `submit`
+            and `map` raise ``BrokenProcessPool`` with the reason.
+        max_tasks_per_child: number of calls after which a worker is replaced; None: never.
+        name: the name of the workers in errors and events.
         settings: see `AgentPool`: ``memory_limit``, ``request_timeout``, ``warm_spares``,
             ``retries``, ...
 
@@ -90,7 +91,8 @@ class AgentExecutor(concurrent.futures.Executor):
                 **settings,
             )
         except StartError as error:
-            # It is in the log. The standard library's starts its workers later, and says so then.
+            # It is in the log. The standard library starts workers later, and raises then; so
+            # `submit` and `map` raise it here.
             self._broken = translated(error)
         else:
             self._queue = self._pool.queue
@@ -116,9 +118,9 @@ class AgentExecutor(concurrent.futures.Executor):
         a ``PicklingError`` and names the path inside the call.
 
         Args:
-            timeout: seconds the call may take, from the moment a worker gets it (`RequestTimeout`);
-                None: the executor's ``request_timeout``. To hand a ``timeout`` to ``fn`` itself use
-                ``functools.partial(fn, timeout=...)``.
+            timeout: seconds that the call may take, from the moment a worker gets it; then it fails
+                with `RequestTimeout`. None: the executor's ``request_timeout``. To pass a
+                ``timeout`` to ``fn`` itself, use ``functools.partial(fn, timeout=...)``.
 
         Raises:
             RuntimeError: the executor is shut down.
@@ -132,8 +134,8 @@ class AgentExecutor(concurrent.futures.Executor):
         except (SerializationError, MessageTooLarge) as error:
             return self._queue.failed_as(CallFuture, error)
         if self._shut_down:
-            # Since it was looked at, serialising the call has run code of the user's. What was
-            # handed in before the shutdown was accepted; nobody can tell which came first.
+            # Since the flag was read, serialising the call has run code of the user, which may have
+            # called `shutdown`. Which came first cannot be known, so the call is refused.
             future.cancel()
             self._must_be_open()
         return future
@@ -148,16 +150,17 @@ class AgentExecutor(concurrent.futures.Executor):
     ) -> Iterator[T]:
         """Like the built-in ``map``: ``fn`` called with an item of each of the iterables.
 
-        Calls begin now, and all of them are made whether or not the results are read. Leaving the
-        iterator after reading from it cancels those that are not done.
+        Calls start at once, and all of them are made, even if no result is read. Closing the
+        iterator after reading from it cancels the calls that are not done.
 
         Args:
-            timeout: seconds from now on after which waiting for a result is a ``TimeoutError``.
-            chunksize: calls that travel as one; each fails alone all the same (``docs/pools.md``).
-            buffersize: how many chunks may be under way or wait to be taken; the iterables are then
-                taken as the results are and may be endless, slow, or wait for results themselves:
-                those that are no lists or the like are read on a thread, and what they raise comes
-                after the results. None: all of them are taken now.
+            timeout: seconds from now until waiting for a result raises ``TimeoutError``.
+            chunksize: number of calls that are sent as one request; each still fails alone
+                (``docs/pools.md``).
+            buffersize: number of chunks that may be under way or wait to be read. The iterables are
+                then read as results are read. They may be endless or slow, or wait for results
+                themselves: unless they are lists or the like, a thread reads them, and what they
+                raise is raised after the results. None: the iterables are read completely at once.
 
         Raises:
             RuntimeError: the executor is shut down.
@@ -171,20 +174,20 @@ class AgentExecutor(concurrent.futures.Executor):
         self._must_be_open()
         assert self._closing is not None
         try:
-            several = len(iterables) != 1
-            sender = mapping.Sender(fn, self._queue, self._closing, several=several)
+            unpack = len(iterables) != 1
+            sender = mapping.Sender(fn, self._queue, self._closing, unpack=unpack)
         except SerializationError as error:
             return mapping.failing(error)
-        calls: Iterator[Any] = zip(*iterables, strict=False) if several else iter(iterables[0])
+        calls: Iterator[Any] = zip(*iterables, strict=False) if unpack else iter(iterables[0])
         if window is not None and not all(isinstance(given, NEVER_WAITS) for given in iterables):
             return feeding.results(calls, sender, chunksize, window, end)
         return mapping.results(calls, sender, chunksize, window, end)
 
     def info(self) -> PoolInfo:
-        """The executor's workers as they are now.
+        """The workers at the moment.
 
         Raises:
-            BrokenProcessPool: they do not start.
+            BrokenProcessPool: the workers could not be started.
         """
         self._must_be_ours()
         if self._closing is None and self._broken is not None:
@@ -192,11 +195,11 @@ class AgentExecutor(concurrent.futures.Executor):
         return self._pool.info()
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
-        """Take no more calls; end the workers when those that were taken are done.
+        """Accept no more calls; end the workers when the accepted calls are done.
 
         Args:
-            wait: return when the workers have gone; False: at once.
-            cancel_futures: cancel the calls that have not begun, those of a `map` included.
+            wait: return when the workers have ended; False: return at once.
+            cancel_futures: cancel the calls that have not begun, including those of a `map`.
         """
         self._must_be_ours()
         self._shut_down = True
@@ -204,8 +207,10 @@ class AgentExecutor(concurrent.futures.Executor):
             self._closing.shutdown(wait=wait, cancel=cancel_futures)
 
     def terminate_workers(self) -> None:
-        """Take no more calls, end those that run, and wait until the workers have gone; what has no
-        outcome gets `Aborted`."""
+        """Accept no more calls, end those that run, and wait until the workers have ended.
+
+        Calls without an outcome fail with `Aborted`.
+        """
         self._must_be_ours()
         self._shut_down = True
         if self._closing is not None:
@@ -223,7 +228,7 @@ class AgentExecutor(concurrent.futures.Executor):
         traceback: TracebackType | None,
     ) -> None:  # fmt: skip
         if kind is not None and self._closing is not None and not self._closing.ours:
-            return  # of a fork, most likely SystemExit: it goes on undisturbed
+            return  # in a fork; the exception, most likely SystemExit, goes on undisturbed
         if kind is not None and issubclass(kind, _interrupts()):
             self.terminate_workers()
         else:
@@ -245,7 +250,7 @@ class AgentExecutor(concurrent.futures.Executor):
             raise RuntimeError("cannot schedule new futures after shutdown")
 
     def __del__(self, finalizing: Callable[[], bool] = sys.is_finalizing) -> None:
-        # At the end of the interpreter everything is closed already, and modules have no names.
+        # At the end of the interpreter everything is closed, and modules have lost their names.
         if finalizing() or getattr(self, "_shut_down", True):
             return
         if self._closing is None or self._closing.ours:
@@ -256,6 +261,6 @@ class AgentExecutor(concurrent.futures.Executor):
 
 
 def _interrupts() -> tuple[type[BaseException], ...]:
-    """Ctrl-C, and what a task of asyncio gets in its place."""
+    """The exceptions of Ctrl-C: `KeyboardInterrupt`, and what a task of asyncio gets instead."""
     asyncio = sys.modules.get("asyncio")
     return (KeyboardInterrupt,) if asyncio is None else (KeyboardInterrupt, asyncio.CancelledError)

@@ -1,4 +1,4 @@
-"""What the workers of an executor do: call functions. Both ends of the payload are here."""
+"""The agent of an executor, which calls functions, and the payloads that it understands."""
 
 from __future__ import annotations
 
@@ -17,28 +17,30 @@ class Call(NamedTuple):
     kwargs: dict[str, Any]
 
 
-class Begin(NamedTuple):
-    """What stands before a chunk: the function that its items are arguments of, sealed.
+class ChunkFunction(NamedTuple):
+    """The serialised function of a chunk; the items of the chunk are its arguments.
 
-    It is sealed once for all chunks of a ``map``, and loaded once for each.
+    It is serialised once for all chunks of a ``map``, and loaded once for each chunk.
     """
 
     function: bytes
 
 
-def sealed_function(function: Callable[..., Any]) -> bytes:
-    """A function as what stands before chunks.
+def packed_function(function: Callable[..., Any]) -> bytes:
+    """A function, serialised as the prelude of chunks.
 
     Raises:
         SerializationError: with the path to what cannot be serialised.
     """
-    begin = Begin(b"".join(codec.encode(function, what="function")))
-    return item_list.seal(begin, what="function")
+    prelude = ChunkFunction(b"".join(codec.encode(function, what="function")))
+    return item_list.seal(prelude, what="function")
 
 
-class Exit(Exception):
-    """A function raised ``SystemExit``, which is an exception like others here: the standard
-    library's workers hand it to the caller, too."""
+class FunctionExit(Exception):
+    """A function raised ``SystemExit``.
+
+    The caller gets that exception like any other, as with the standard library's executors.
+    """
 
     def __init__(self, code: Any) -> None:
         super().__init__(code)
@@ -59,13 +61,13 @@ def caller(
 
 
 class Caller:
-    """The agent."""
+    """Calls the functions that an executor sends."""
 
     def __init__(self) -> None:
         self._process = os.getpid()
 
     def __call__(self, payload: Any) -> Any:
-        if type(payload) is Begin:
+        if type(payload) is ChunkFunction:
             return codec.decode(payload.function, what="function"), self._exit
         try:
             function, args, kwargs = payload
@@ -75,5 +77,5 @@ class Caller:
 
     def _exit(self, error: SystemExit) -> BaseException:
         if os.getpid() != self._process:
-            return error  # a process that the function has forked ends as it says
-        return Exit(error.code)
+            return error  # it ends the process that the function has forked
+        return FunctionExit(error.code)

@@ -1,4 +1,4 @@
-"""What programs hand to an executor in the belief that its workers are children by fork."""
+"""Arguments of executors that assume forked workers, and what they become here."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ _METHODS = {"spawn": "spawn", "fork": "zygote", "forkserver": "zygote"}
 
 
 def start_method(context: Any) -> str:
-    """The way of starting workers that comes closest to that of a context.
+    """The start method that corresponds to a context of `multiprocessing`.
 
     Raises:
-        TypeError: it is no context.
+        TypeError: ``context`` is no such context.
     """
     ask = getattr(context, "get_start_method", None)
     if not callable(ask):
@@ -28,11 +28,11 @@ def start_method(context: Any) -> str:
 def initializer_of(
     initializer: Callable[..., object] | None, initargs: tuple[Any, ...]
 ) -> tuple[Callable[..., object] | None, tuple[Any, ...]]:
-    """An initializer and its arguments as they can be sent to workers.
+    """An initializer and its arguments in a form that can be sent to workers.
 
-    ``tqdm.contrib.concurrent`` has workers share the lock of its progress bars, which only a fork
-    of this process inherits. Here each worker gets a lock of its own: the bars of this process,
-    which show the progress of the calls, need none of the workers'.
+    ``tqdm.contrib.concurrent`` shares the lock of its progress bars with the workers, which only
+    forked processes can inherit. Here each worker gets a lock of its own. That is enough: only this
+    process shows the progress of the calls.
     """
     bars = getattr(initializer, "__self__", None)
     if not isinstance(bars, type) or getattr(initializer, "__name__", "") != "set_lock":

@@ -1,4 +1,4 @@
-"""Errors as users of `concurrent.futures` know them."""
+"""Errors of procorch as errors that users of `concurrent.futures` already handle."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from procorch.errors import (
 )
 from procorch.errors.copying import blank, fill, parts_of, set_cause
 from procorch.errors.texts import text_of
-from procorch.executor.call import Exit
+from procorch.executor.call import FunctionExit
 
 
 class CallCrashed(AgentCrashed, BrokenProcessPool):
-    """The worker died of this call. The executor lives on."""
+    """The worker died during this call. The executor goes on."""
 
 
 class CallHung(AgentHung, BrokenProcessPool):
@@ -35,7 +35,7 @@ class CallExceededMemory(MemoryLimitExceeded, BrokenProcessPool):
 
 
 class CallPoisonous(PoisonRequest, BrokenProcessPool):
-    """The call killed several workers and is not tried again."""
+    """The call killed several workers, and is not tried again."""
 
 
 class ExecutorBroken(StartError, BrokenProcessPool):
@@ -43,7 +43,7 @@ class ExecutorBroken(StartError, BrokenProcessPool):
 
 
 class ExecutorStopped(AgentStopped, BrokenProcessPool):
-    """There are no workers any more: the call did not run."""
+    """All workers have ended, so the call did not run."""
 
 
 class CallNotSerialised(SerializationError, PicklingError):
@@ -54,7 +54,7 @@ class CallTooLarge(MessageTooLarge, PicklingError):
     """The call, or what it returned, is larger than ``max_message``."""
 
 
-_AS_KNOWN: dict[type[AgentError], type[AgentError]] = {
+_CLASSES: dict[type[AgentError], type[AgentError]] = {
     AgentCrashed: CallCrashed,
     AgentHung: CallHung,
     MemoryLimitExceeded: CallExceededMemory,
@@ -69,20 +69,22 @@ _NOT_SENT: dict[str, type[BaseException]] = {
     "MemoryError": MemoryError,
     "RecursionError": RecursionError,
 }
-"""Exceptions that a worker in such a state may not have been able to serialise."""
+"""Exceptions that a worker may have been unable to serialise; they are made again here."""
 
 
 def translated(error: BaseException) -> BaseException:
-    """What the caller of a function gets for an error of its worker: the function's own exception
-    where it loads here, and for errors of procorch one of a class that users of the standard
-    library's executors handle, too."""
+    """Make the exception that the caller of a function gets.
+
+    An exception of the function itself is given as it was raised, if it can be loaded here. An
+    error of procorch becomes one of a class that is also a class of `concurrent.futures`.
+    """
     if isinstance(error, AgentFailure):
         return _of_function(error)
-    known = _AS_KNOWN.get(type(error)) if isinstance(error, AgentError) else None
-    if known is None:
+    kind = _CLASSES.get(type(error)) if isinstance(error, AgentError) else None
+    if kind is None:
         return error
     assert isinstance(error, AgentError)
-    return fill(blank(known), parts_of(error))
+    return fill(blank(kind), parts_of(error))
 
 
 def _of_function(failure: AgentFailure) -> BaseException:
@@ -91,22 +93,22 @@ def _of_function(failure: AgentFailure) -> BaseException:
         if failure.exc_type not in _NOT_SENT:
             return failure
         original = _NOT_SENT[failure.exc_type](*filter(None, [failure.exc_str]))
-    if isinstance(original, Exit):
+    if isinstance(original, FunctionExit):
         original = SystemExit(original.code)
-    # As the standard library does it: where the function raised, as text.
+    # As in the standard library: the traceback of the worker, as text.
     shown = f'\n"""\n{failure.remote_traceback}"""'
     set_cause(original, _RemoteTraceback(shown))  # type: ignore[arg-type]
     if not isinstance(original, StopIteration):
         return original
-    # It would end the iteration of whoever asks for the result in silence, and no asyncio future
-    # takes it. As out of a generator (PEP 479), it comes as the cause of another exception.
+    # It would silently end the iteration in which the result is asked for, and asyncio futures
+    # refuse it. As with generators (PEP 479), it becomes the cause of another exception.
     stopped = RuntimeError("the function raised StopIteration")
     set_cause(stopped, original)
     return stopped
 
 
 def broken_by(failure: BaseException, name: str) -> BaseException:
-    """The error of an executor whose workers have ended for good, with the reason in its text."""
+    """The error of an executor whose workers have all ended; its text has the reason."""
     cause: BaseException | None = failure
     while cause is not None and not isinstance(cause, StartError):
         cause = cause.__cause__

@@ -1,4 +1,4 @@
-"""A ``map`` over an input that takes its time, or that waits for a result of what it gave before.
+"""A ``map`` over an input that may be slow, or that waits for a result of an item it gave before.
 
 With a ``buffersize`` the input is read while results are taken. A thread reads it and sends the
 calls (`pool.input_reader`). So a result is given as soon as it has arrived, and calls are made even
@@ -13,14 +13,14 @@ from collections import deque
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from procorch.executor.mapping import Piece, Sender
+from procorch.executor.mapping import MapChunk, Sender
 from procorch.pool.input_reader import InputPart, InputReader
 
 
-class Sent(NamedTuple):
-    """What was read by one order, on its way to the workers; see `InputPart`."""
+class SentPart(NamedTuple):
+    """The calls that one order has read, as they were sent; see `InputPart`."""
 
-    pieces: list[Piece]
+    chunks: list[MapChunk]
     ended: bool
     error: BaseException | None
 
@@ -28,86 +28,89 @@ class Sent(NamedTuple):
 def results(
     source: Iterator[Any], sender: Sender, size: int, window: int, end: float | None
 ) -> Iterator[Any]:
-    """Like `mapping.results`. What the input raises comes after the results of what it gave."""
-    feed = Feed(sender, window)
-    reader = InputReader(source, feed.send)
+    """Like `mapping.results`. What the input raises comes after all results of its items."""
+    input_sender = InputSender(sender, window)
+    reader = InputReader(source, input_sender.send)
     for _ in range(window):
         reader.ask(size)
-    return _read(feed, reader, size, window, end)
+    return _read(input_sender, reader, size, window, end)
 
 
-class Feed:
-    """Sends what is read, on the thread that reads.
+class InputSender:
+    """Sends the calls that are read, on the thread that reads them.
 
     Args:
-        first: so many orders are made by the ``map`` itself; a shutdown waits for these until
-            somebody reads results, as the standard library's ``map`` does by itself.
+        orders: how many orders the ``map`` itself gives. A shutdown waits until these were read and
+            sent, or until results are read; the standard library's ``map`` sends them at once.
     """
 
-    def __init__(self, sender: Sender, first: int) -> None:
+    def __init__(self, sender: Sender, orders: int) -> None:
         self.sender = sender
-        self.sent: queue.SimpleQueue[Sent] = queue.SimpleQueue()
-        self._first = first
+        self.sent: queue.SimpleQueue[SentPart] = queue.SimpleQueue()
+        self._unsent_orders = orders
         self._closed = False
-        sender.closing.expect_input(self)
+        sender.closing.input_opened(self)
 
     def send(self, found: InputPart) -> None:
-        """Send the calls that were read, and tell the reader of the results."""
-        pieces: list[Piece] = []
+        """Send the calls that were read, and hand their chunks to the reader of the results."""
+        chunks: list[MapChunk] = []
         ended, error = found.ended, found.error
         try:
             if found.items and not self._closed:
-                pieces = self.sender.pieces(found.items, self)
-        except BaseException as refusal:  # of a shutdown, or code of the user's that serialises
+                chunks = self.sender.send(found.items, self)
+        except BaseException as refusal:  # after a shutdown, or raised while serialising
             ended, error = True, refusal
-        self.sent.put(Sent(pieces, ended, error))
-        self._first -= 1
-        if ended or self._first == 0:
-            self.begin()
+        self.sent.put(SentPart(chunks, ended, error))
+        self._unsent_orders -= 1
+        if ended or self._unsent_orders == 0:
+            self.input_sent()
         if self._closed:
-            self._drop()
+            self._cancel_sent()
 
-    def begin(self) -> None:
-        """Somebody reads, or the first orders are done: a shutdown need not wait for more."""
-        self.sender.closing.input_came(self)
+    def input_sent(self) -> None:
+        """Note that a shutdown need not wait: results are read, or the first orders were sent."""
+        self.sender.closing.input_sent(self)
 
     def close(self) -> None:
-        """Nobody wants what comes. Said first, and what is there is dropped second; `send` hands
-        in first and looks second."""
-        self._closed = True
-        self.begin()
-        self._drop()
+        """Cancel what is sent from now on.
 
-    def _drop(self) -> None:
+        The flag is set first, and then what was sent is cancelled. `send` first adds a part, and
+        then looks at the flag. So nothing is missed.
+        """
+        self._closed = True
+        self.input_sent()
+        self._cancel_sent()
+
+    def _cancel_sent(self) -> None:
         while not self.sent.empty():
             try:
                 sent = self.sent.get_nowait()
             except queue.Empty:
                 return
-            for piece in sent.pieces:
-                piece.cancel()
+            for chunk in sent.chunks:
+                chunk.cancel()
 
 
 def _read(
-    feed: Feed, reader: InputReader, size: int, window: int, end: float | None
+    input_sender: InputSender, reader: InputReader, size: int, window: int, end: float | None
 ) -> Iterator[Any]:
-    pieces: deque[Piece] = deque()
-    last: Sent | None = None
-    feed.begin()
+    chunks: deque[MapChunk] = deque()
+    last: SentPart | None = None
+    input_sender.input_sent()
     try:
         while True:
-            feed.sender.must_be_ours()
-            while last is None and (sent := _next(feed, end, wait=not pieces)):
+            input_sender.sender.must_be_ours()
+            while last is None and (sent := _next(input_sender, end, wait=not chunks)):
                 reader.pending -= 1
-                pieces.extend(sent.pieces)
+                chunks.extend(sent.chunks)
                 last = sent if sent.ended else None
-            if not pieces:
+            if not chunks:
                 break
-            found, rest = pieces[0].results(end)
-            pieces.popleft()
-            pieces.extendleft(reversed(rest))
+            found, rest = chunks[0].results(end)
+            chunks.popleft()
+            chunks.extendleft(reversed(rest))
             del rest
-            while last is None and len(pieces) + reader.pending < window:
+            while last is None and len(chunks) + reader.pending < window:
                 reader.ask(size)
             yield from found
         if last is not None and last.error is not None:
@@ -115,20 +118,20 @@ def _read(
     finally:
         last = None
         reader.close()
-        feed.close()
-        for piece in pieces:
-            piece.cancel()
+        input_sender.close()
+        for chunk in chunks:
+            chunk.cancel()
 
 
-def _next(feed: Feed, end: float | None, *, wait: bool) -> Sent | None:
-    """What was sent next; None: nothing so far.
+def _next(input_sender: InputSender, end: float | None, *, wait: bool) -> SentPart | None:
+    """The next part that was sent; None: there is none yet.
 
     Raises:
-        TimeoutError: there is nothing at ``end``.
+        TimeoutError: there was none until ``end``.
     """
     left = None if end is None else max(0.0, end - time.monotonic())
     try:
-        return feed.sent.get(wait, left if wait else None)
+        return input_sender.sent.get(wait, left if wait else None)
     except queue.Empty:
         if wait:
             raise TimeoutError from None

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from typing import TypeVar
 
-from procorch.api.handle import ValueReply
 from procorch.errors import AgentError
 from procorch.executor.errors import translated
+from procorch.futures.reply import ValueReply
 
 T = TypeVar("T")
 
 
 class CallFuture(ValueReply[T]):
-    """A `concurrent.futures.Future`: ``result()`` is what the function returned, or raises what it
-    raised, with the traceback of the worker as its ``__cause__``.
+    """A `concurrent.futures.Future` of a call.
 
-    Beyond the standard library's: it can be awaited; ``cancel()`` ends a call that runs, too;
-    ``metrics`` has the figures of the call.
+    ``result()`` returns what the function returned, or raises what it raised, with the traceback of
+    the worker as ``__cause__``. Beyond the standard library's future, it can be awaited,
+    ``cancel()`` also ends a call that runs, and ``metrics`` has the figures of the call.
     """
 
     def convert_error(self, error: AgentError) -> BaseException:

@@ -1,9 +1,9 @@
-"""The calls of one ``map``: sent now, done whether or not anybody reads, read in their order.
+"""The calls of one ``map``: sent at once, made even if no result is read, and read in order.
 
-Calls travel in pieces of ``chunksize``. A piece ends with its first failure (``worker.chunk``), and
-what follows the culprit is sent again as further pieces in its place. Arguments were serialised by
-the caller of ``map`` and go again as they are; results are decoded by the reader. So sending again
-runs no code of the user's, and a thread of its own can do it where nobody reads.
+Calls are sent in chunks of ``chunksize``. A chunk ends with its first failure (`pool.blame`), and
+the calls after it are sent again as further chunks in its place. Their arguments were serialised by
+the caller of ``map`` and are sent unchanged; results are decoded by the thread that reads them. So
+sending again runs no code of the user, and a thread of procorch can do it if no result is read.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from functools import partial
 from itertools import islice
 from typing import Any
 
-from procorch.api.handle import Broken, ChunkReply, OrchestratedHandle, Several
+from procorch.api.handle import OrchestratedHandle
 from procorch.errors import (
     Aborted,
     AgentCrashed,
@@ -25,20 +25,21 @@ from procorch.errors import (
     MessageTooLarge,
     SerializationError,
 )
-from procorch.executor.call import sealed_function
+from procorch.executor.call import packed_function
 from procorch.executor.closing import Closing
 from procorch.executor.errors import translated
+from procorch.futures.chunk import Broken, ChunkReply, Several
 from procorch.pool.blame import blamed_item
 
 NONE = Several(True, [])
-"""No calls at all."""
+"""A chunk without calls."""
 
 
 class Sender:
     """Sends the calls of one function.
 
     Args:
-        several: a call is a tuple of arguments; else it is the only argument.
+        unpack: a call is a tuple of arguments; else it is the only argument.
 
     Raises:
         SerializationError: the function cannot be serialised.
@@ -50,12 +51,12 @@ class Sender:
         queue: OrchestratedHandle,
         closing: Closing,
         *,
-        several: bool,
+        unpack: bool,
     ) -> None:
-        self._seal = partial(
-            Several.of_rows if several else Several.of,
+        self._pack = partial(
+            Several.of_rows if unpack else Several.of,
             what="arguments",
-            prelude=sealed_function(function),
+            prelude=packed_function(function),
         )
         self._queue = queue
         self.closing = closing
@@ -64,34 +65,34 @@ class Sender:
         """See `OrchestratedHandle.must_be_ours`."""
         self._queue.must_be_ours()
 
-    def pieces(self, calls: list[Any], feed: object = None) -> list[Piece]:
-        """Send calls as one piece; as several where one of them cannot be sent.
+    def send(self, calls: list[Any], source: object = None) -> list[MapChunk]:
+        """Send calls as one chunk, or as several if one of them cannot be sent.
 
         Args:
-            feed: what has read them, see `Closing.accepts`.
+            source: what has read the calls, see `Closing.accepts`.
 
         Raises:
             RuntimeError: the executor has been shut down.
         """
-        sealed = self._sealed(calls)
-        if not self.closing.accepts(feed):
+        packed = self._packed(calls)
+        if not self.closing.accepts(source):
             raise RuntimeError("cannot schedule new futures after shutdown")
-        sent: list[Piece] = []
-        for part in sealed:
-            sent += self.again(part) if isinstance(part, Several) else [Piece(self, error=part)]
+        sent: list[MapChunk] = []
+        for part in packed:
+            sent += self.again(part) if isinstance(part, Several) else [MapChunk(self, error=part)]
         return sent
 
-    def _sealed(self, calls: list[Any]) -> list[Several | AgentError]:
-        """The calls, serialised; an error in place of one that cannot be."""
+    def _packed(self, calls: list[Any]) -> list[Several | AgentError]:
+        """The calls, serialised; an error in place of a call that cannot be serialised."""
         try:
-            return [self._seal(calls)]
+            return [self._pack(calls)]
         except SerializationError as error:
             if len(calls) == 1:
                 return [error]
         half = len(calls) // 2
-        return self._sealed(calls[:half]) + self._sealed(calls[half:])
+        return self._packed(calls[:half]) + self._packed(calls[half:])
 
-    def again(self, calls: Several, deaths: int = 0) -> list[Piece]:
+    def again(self, calls: Several, deaths: int = 0) -> list[MapChunk]:
         """Send serialised calls."""
         count = len(calls.entries)
         if not count:
@@ -100,23 +101,24 @@ class Sender:
             reply = self._queue.deliver_chunk(calls, whole=True)
         except MessageTooLarge as error:
             if count == 1:
-                return [Piece(self, error=error)]
+                return [MapChunk(self, error=error)]
             half = count // 2
             return self.again(calls.part(0, half), deaths) + self.again(calls.part(half), deaths)
-        piece = Piece(self, calls, reply, deaths=deaths)
-        self.closing.expect(piece)
-        reply.notify(piece.settled)
-        return [piece]
+        chunk = MapChunk(self, calls, reply, deaths=deaths)
+        self.closing.chunk_sent(chunk)
+        reply.notify(chunk.settled)
+        return [chunk]
 
 
-class Piece:
-    """Calls that travel together, or a failure that stands in for one.
+class MapChunk:
+    """Calls that were sent together, or the failure of one call.
 
     Args:
-        calls: as they were sent.
-        reply: what comes back.
-        error: the failure where nothing does; ``failed``: the reply that has it.
-        deaths: workers that have died with it before any of its calls began.
+        calls: the serialised calls.
+        reply: the future of the answer; None for a failure.
+        error: the failure of a call that could not be sent.
+        failed: the reply of another chunk that has the failure.
+        deaths: workers that have died with these calls before any of them began.
     """
 
     __slots__ = ("_calls", "_deaths", "_error", "_failed", "_lock", "_rest", "_sender", "reply")
@@ -138,43 +140,42 @@ class Piece:
         self._failed = failed
         self._deaths = deaths
         self._lock = threading.Lock()
-        self._rest: list[Piece] | None = None
+        self._rest: list[MapChunk] | None = None
 
     def cancel(self) -> None:
-        """Nobody wants it any more."""
-        if self.reply is not None and self.reply.ours:  # a fork may lose the iteration
+        """Cancel the calls."""
+        if self.reply is not None and self.reply.ours:  # the iteration may be collected in a fork
             self.reply.cancel()
 
     def settled(self) -> None:
-        """Its outcome is there; runs on the monitor thread as a rule, and does not block."""
+        """Called when the outcome is fixed, usually on the monitor thread; does not block."""
         assert self.reply is not None
         alone = len(self._calls.entries) == 1 and not isinstance(self.reply.failure, AgentCrashed)
         if self.reply.failure is None or alone:
-            self._sender.closing.came(self)
+            self._sender.closing.chunk_done(self)
             return
         try:
             threading.Thread(target=self.rest, name="procorch-map", daemon=True).start()
         except RuntimeError:  # The interpreter exits.
             self.rest()
 
-    def rest(self) -> list[Piece]:
-        """What has to be done after a failure, all of it behind the results that came before; sent
-        once, by the reader or without one."""
+    def rest(self) -> list[MapChunk]:
+        """The chunks that follow after a failure; sent once, by the reader or by another thread."""
         with self._lock:
             if self._rest is None:
                 try:
                     self._rest = self._send_rest()
                 finally:
-                    self._sender.closing.came(self)
+                    self._sender.closing.chunk_done(self)
             return self._rest
 
-    def _send_rest(self) -> list[Piece]:
+    def _send_rest(self) -> list[MapChunk]:
         reply, calls = self.reply, self._calls
         assert reply is not None
         error = reply.failure
         if error is None:
             return []
-        failed = [Piece(self._sender, failed=reply)]
+        failed = [MapChunk(self._sender, failed=reply)]
         if isinstance(error, AgentStopped | Aborted) or self._sender.closing.cancelled:
             return failed
         count, begun = reply.count(), reply.items.begun
@@ -186,12 +187,12 @@ class Piece:
         before, after = calls.part(count, blamed), calls.part(blamed + 1)
         return self._sender.again(before) + failed + self._sender.again(after)
 
-    def results(self, end: float | None) -> tuple[Iterable[Any], list[Piece]]:
-        """Its results, and the pieces that follow in its place.
+    def results(self, end: float | None) -> tuple[Iterable[Any], list[MapChunk]]:
+        """The results, and the chunks that follow.
 
         Raises:
-            TimeoutError: it is not there at ``end``; it may be asked for again.
-            BaseException: the failure that this piece stands for.
+            TimeoutError: there was no answer until ``end``; the method may be called again.
+            BaseException: the failure, if this chunk is one.
         """
         if self._error is not None:
             raise translated(self._error)
@@ -213,64 +214,64 @@ def results(
     window: int | None,
     end: float | None,
 ) -> Iterator[Any]:
-    """Send calls now, and return a generator of what they come to.
+    """Send calls now, and return a generator of their results.
 
-    Leaving the generator after it was begun cancels what is under way; losing one that was not
-    begun cancels nothing, as in the standard library.
+    Closing the generator after it was started cancels what is under way. A generator that was never
+    started cancels nothing, as in the standard library.
 
     Args:
-        size: calls of a piece.
-        window: pieces that may be under way or wait to be read; None: all.
-        end: monotonic seconds; waiting for longer is a ``TimeoutError``.
+        size: number of calls in a chunk.
+        window: number of chunks that may be under way or wait to be read; None: any number.
+        end: monotonic seconds; waiting beyond it raises ``TimeoutError``.
     """
     source = iter(calls)
-    pieces: deque[Piece] = deque()
+    chunks: deque[MapChunk] = deque()
 
     def fill() -> None:
-        while window is None or len(pieces) < window:
-            if not (chunk := list(islice(source, size))):
+        while window is None or len(chunks) < window:
+            if not (part := list(islice(source, size))):
                 return
-            pieces.extend(sender.pieces(chunk))
+            chunks.extend(sender.send(part))
 
     def read() -> Iterator[Any]:
         try:
-            while pieces:
-                found, rest = pieces[0].results(end)
-                pieces.popleft()
-                pieces.extendleft(reversed(rest))
+            while chunks:
+                found, rest = chunks[0].results(end)
+                chunks.popleft()
+                chunks.extendleft(reversed(rest))
                 del rest
                 if not sender.closing.begun:
                     fill()
                 yield from found
-                if not pieces:
-                    fill()  # refused after a shutdown if there is anything left to send
+                if not chunks:
+                    fill()  # raises after a shutdown if a call is left to send
         finally:
-            for piece in pieces:
-                piece.cancel()
+            for chunk in chunks:
+                chunk.cancel()
 
     try:
         fill()
-    except BaseException:  # of the input, or Ctrl-C
-        for piece in pieces:
-            piece.cancel()
+    except BaseException:  # raised by the input, or Ctrl-C
+        for chunk in chunks:
+            chunk.cancel()
         raise
     return read()
 
 
 def failing(error: AgentError) -> Iterator[Any]:
-    """What a ``map`` gives whose function cannot be sent."""
+    """The iterator of a ``map`` whose function cannot be sent: it raises ``error``."""
     raise translated(error)
     yield
 
 
 def _one_by_one(outputs: list[Any]) -> Iterator[Any]:
-    """Results, none of which is kept here when it has been given."""
+    """Results one by one; a result that was given is not kept."""
     outputs.reverse()
     while outputs:
-        yield _given(outputs.pop())
+        yield _value_or_raise(outputs.pop())
 
 
-def _given(output: Any) -> Any:
+def _value_or_raise(output: Any) -> Any:
     if type(output) is Broken:
         raise translated(output.error)
     return output
