@@ -1,4 +1,4 @@
-"""An app looked at in a worker: whether it can be had, and what a journal keeps of it."""
+"""Loads an app in a worker: whether that works, and what a journal keeps of the app."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ def examine(app: App, orchestrator: AgentOrchestrator, *, bytecode: bool = True)
     """The app with its facts, without importing it into this process.
 
     Args:
-        orchestrator: starts the worker; nothing is left of it there, except after an error.
-        bytecode: Python may write what it has compiled.
+        orchestrator: starts the worker, and removes it, except after an error.
+        bytecode: Python may write compiled modules.
 
     Raises:
-        AppError: it cannot be had.
-        AgentError: there is no worker to look at it.
+        AppError: the app cannot be loaded.
+        AgentError: the worker cannot be started, or has failed.
     """
     from procorch.api.orchestrator import (
         numbered_apart,  # not in the worker, which needs `_examiner`

@@ -1,8 +1,8 @@
-"""Pickles loaded where their classes may be missing: such an object keeps its fields by name.
+"""Loads pickles whose classes may be missing; such an object keeps its fields by name.
 
-An agent returns objects of its own module, and whoever reads the journal may not have that module.
-So the folder in which the app was is tried first. A class that cannot be imported is replaced by a
-`StandIn`, which takes whatever the pickle says of the object.
+An agent may return objects of its own module, and a program that reads the journal may not have
+that module. So the folder of the app is searched, too. A class that cannot be imported is replaced
+by a `StandIn`, which accepts whatever the pickle has of the object.
 """
 
 from __future__ import annotations
@@ -18,16 +18,17 @@ _KNOWN = sys.stdlib_module_names | {"dill", "msgspec", "numpy", "procorch"}
 
 
 class UnreadableValue(Exception):
-    """A pickle that cannot be loaded here; the text says why."""
+    """A value cannot be loaded here; the text says why."""
 
 
 class StandIn:
-    """In place of an object whose class is not to be found.
+    """Stands for an object whose class cannot be found.
 
     Attributes:
-        args: what it was made with.
-        state: its attributes by name, as a rule; None where the pickle has none.
-        entries: of a mapping; ``elements`` of a list or a set.
+        args: the arguments that it was made with.
+        state: its attributes, usually by name; None: the pickle has none.
+        entries: of a mapping.
+        elements: of a list or a set.
     """
 
     args: tuple[Any, ...]
@@ -36,7 +37,7 @@ class StandIn:
     elements: list[Any]
 
     def __new__(cls, *args: Any, **named: Any) -> StandIn:
-        """Take any arguments."""
+        """Accept any arguments."""
         made = super().__new__(cls)
         made.__dict__.update(args=args, state=named or None, entries={}, elements=[])
         return made
@@ -48,13 +49,13 @@ class StandIn:
         self.entries[key] = value
 
     def append(self, value: Any) -> None:
-        """One more element of a list."""
+        """Add an element of a list."""
         self.elements.append(value)
 
     add = append
 
     def fields(self) -> dict[str, Any] | None:
-        """Its attributes by name; None where the pickle does not name them."""
+        """Its attributes by name; None: the pickle does not name them."""
         parts = self.state if isinstance(self.state, tuple) else (self.state,)
         found: dict[str, Any] = {}
         for part in parts:
@@ -69,7 +70,7 @@ class _Lenient(pickle.Unpickler):
     """Replaces what cannot be imported.
 
     Args:
-        own: import the classes of the app; False: only those of Python and of a few libraries.
+        own: import the classes of the app; False: only those of Python and of some libraries.
     """
 
     def __init__(self, data: bytes, *, own: bool) -> None:
@@ -79,7 +80,7 @@ class _Lenient(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         if self._own or module.partition(".")[0] in _KNOWN:
             try:
-                # What a module prints while it is imported is no part of our output.
+                # What a module prints while it is imported does not belong to standard output.
                 with contextlib.redirect_stdout(sys.stderr):
                     return super().find_class(module, name)
             except (Exception, SystemExit):  # an app may raise anything while it is imported
@@ -88,7 +89,7 @@ class _Lenient(pickle.Unpickler):
 
 
 def load(data: bytes) -> Any:
-    """What was pickled.
+    """The value that was pickled.
 
     Raises:
         UnreadableValue: a class that the pickle refers to is not to be found here, as a rule.
@@ -103,7 +104,7 @@ def load_anyhow(data: bytes, folder: str | None) -> Any:
     """The same, with a `StandIn` for each object whose class cannot be loaded.
 
     Args:
-        folder: where the app was when the value was kept.
+        folder: where the app was when the value was written.
 
     Raises:
         UnreadableValue: it is no pickle at all, or calls what cannot be found.
@@ -112,7 +113,7 @@ def load_anyhow(data: bytes, folder: str | None) -> Any:
         with findable(folder):
             return _Lenient(data, own=True).load()
     except Exception:
-        # A class may have changed, and refuse what it once was.
+        # A class may have changed, and refuse the state of its old objects.
         try:
             return _Lenient(data, own=False).load()
         except Exception as error:
@@ -121,7 +122,7 @@ def load_anyhow(data: bytes, folder: str | None) -> Any:
 
 @contextlib.contextmanager
 def findable(folder: str | None) -> Iterator[None]:
-    """Meanwhile modules are looked for in this folder, too."""
+    """Import modules from this folder as well, within the block."""
     if folder is None or folder in sys.path:
         yield
         return

@@ -1,4 +1,4 @@
-"""CSV and its relatives: rows of fields, and which character separates them."""
+"""CSV and similar formats: rows of fields, and the character that separates the fields."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ _KNOWN = (",", ";", "\t", "|")
 _NAMES = {",": "a comma", ";": "a semicolon", "\t": "a tab", "|": "a vertical bar"}
 _WRITTEN = {"tab": "\t", "\\t": "\t"}
 _SEP = re.compile(r"sep=(.)\r?\n?")
-"""The first line of some spreadsheets' files: it names the delimiter."""
+"""The first line of files that some spreadsheets write: it names the delimiter."""
 
 
 def delimiter_of(text: str) -> str:
-    r"""The delimiter that a user means: one character, or ``tab``, or ``\t``.
+    r"""The delimiter that a user has given: one character, or ``tab``, or ``\t``.
 
     Raises:
-        ValueError: it is something else.
+        ValueError: the text is something else.
     """
     found = _WRITTEN.get(text, text)
     if len(found) != 1 or found in '"\r\n\0':
@@ -35,10 +35,10 @@ def read_csv(
     """Rows as dicts by the names of the first line.
 
     Args:
-        usual: what separates fields in this format.
-        delimiter: what separates them in this file. None: ``usual``, unless the first rows make
-            one column of that, and several of another well-known delimiter.
-        warn: is told when it is another.
+        usual: the delimiter of this format.
+        delimiter: the delimiter of this file. None: ``usual``, unless the first rows have one
+            column with it, and several columns with another known delimiter.
+        warn: called if another delimiter than ``usual`` was found.
     """
     csv.field_size_limit(sys.maxsize)
     head = _Head(decoded(name, lines))
@@ -87,7 +87,7 @@ class _Head:
         self._held: list[tuple[int, str]] = []
 
     def delimiter(self) -> str | None:
-        """What a line ``sep=;`` at the beginning names; the line is taken away."""
+        """The delimiter that a first line ``sep=;`` names; that line is removed."""
         first = next(self._lines, None)
         if first is None:
             return None
@@ -97,7 +97,7 @@ class _Head:
         return None
 
     def again(self) -> Iterator[str]:
-        """From the beginning."""
+        """The lines from the beginning."""
         for _, text in self._held:
             yield text
         for each in self._lines:
@@ -105,20 +105,20 @@ class _Head:
             yield each[1]
 
     def rest(self) -> Iterator[tuple[int, str]]:
-        """From the beginning for the last time: nothing is held any more."""
+        """From the beginning for the last time: the lines are no longer kept."""
         yield from self._held
         self._held.clear()
         yield from self._lines
 
 
 def _sniffed(head: _Head, usual: str) -> str:
-    """The usual delimiter, or the one that makes more of the first two rows."""
+    """The usual delimiter, or another one if the first two rows have more columns with it."""
     columns, fits = _columns(head, usual)
     if fits and columns > 1:
         return usual
     found = {each: _columns(head, each) for each in _KNOWN if each != usual}
     better = [(count, each) for each, (count, fits) in found.items() if fits and count > 1]
-    # A first row that has lost a field is an error of the file, and no sign of another delimiter.
+    # If the first row lacks a field, the file is malformed; this shows no other delimiter.
     most, delimiter = max(better, default=(0, usual))
     return delimiter if most >= columns else usual
 
@@ -129,7 +129,7 @@ def _columns(head: _Head, delimiter: str) -> tuple[int, bool]:
     count = 0
     try:
         count = len(next(rows, []))
-        # With one column nothing is to be learned from the next row, so it is not waited for.
+        # The next row of a single column shows nothing, so it is not waited for.
         return count, count > 1 and len(next(filter(None, rows), [])) == count
     except csv.Error:
         return count, False

@@ -1,4 +1,4 @@
-"""What a batch would do, without doing it."""
+"""A dry run: what a batch would do."""
 
 from __future__ import annotations
 
@@ -17,14 +17,15 @@ _SHOWN = 3
 
 @dataclass(slots=True)
 class Plan:
-    """What is to be done.
+    """What a batch would do.
 
     Args:
         total: items in the input.
-        ok: those that have succeeded before, ``failed`` those that have not.
-        changed: those of them whose input has changed since.
-        left: those that are to be run.
-        first: names of some of them.
+        ok: items that succeeded in earlier runs.
+        failed: items that failed in earlier runs.
+        changed: items with an outcome whose input has changed since.
+        left: items that would be run.
+        first: names of the first of them.
     """
 
     total: int = 0
@@ -49,11 +50,11 @@ def plan(
         retry_failed, redo, accept_changes: see `run_batch`.
 
     Raises:
-        BatchInputError: a part of the input makes no sense, or an item is there twice.
+        BatchInputError: the input is malformed, or names an item twice.
         JournalError: the journal is damaged.
     """
     found = Plan()
-    # A table that SQLite keeps in a temporary file: the names may be more than memory holds.
+    # SQLite keeps this table in a temporary file, so the names need not fit into memory.
     with closing(sqlite3.connect("")) as names:
         names.execute("CREATE TABLE names (id TEXT PRIMARY KEY, place TEXT) WITHOUT ROWID")
         for item in items:

@@ -1,10 +1,10 @@
-"""Names that are there twice, found before anything is begun, however many names there are.
+"""Finds duplicate names before anything is started, in a fixed amount of memory.
 
-A set of ten million names is a gigabyte. So the first reading of an input only marks two bits for
-each name, in a field of fixed size; a name that finds both marked may have been there before, or
-not. Those are few (some thousand of ten million), and a second reading that looks at them alone
-tells which. Where nothing is suspect, and with up to a million names next to nothing is, there is
-no second reading.
+A set of ten million names takes a gigabyte. So the first reading of an input only sets two bits for
+each name, in a field of fixed size. If both bits are set already, the name is a suspect: it may
+have occurred before. There are few suspects (some thousand of ten million names), and a second
+reading compares them alone. Without suspects there is no second reading; up to a million names
+there are hardly any.
 """
 
 from __future__ import annotations
@@ -16,19 +16,19 @@ from procorch.batch.errors import BatchInputError
 from procorch.batch.records import SourceItem
 
 _BITS = 27
-"""Two to the power of this is the number of bits: 16 MiB, of which few names touch little."""
+"""The number of bits is two to the power of this: 16 MiB, of which few names use little."""
 
 
 class DuplicateFinder:
-    """Names that have been read."""
+    """Notes the names that were read."""
 
     def __init__(self) -> None:
-        # Not a bytearray: what is touched here goes back to the system at once when it is dropped.
+        # Not a bytearray: this memory is returned to the system as soon as the object is freed.
         self._field = mmap.mmap(-1, 1 << (_BITS - 3))
         self._suspect: set[str] = set()
 
     def add(self, name: str) -> None:
-        """Note that this name is there."""
+        """Note that a name was read."""
         hashed = hash(name)
         known = True
         for place in (hashed & (1 << _BITS) - 1, hashed >> _BITS & (1 << _BITS) - 1):
@@ -40,13 +40,13 @@ class DuplicateFinder:
             self._suspect.add(name)
 
     def check(self, items: Iterable[SourceItem]) -> None:
-        """Look at the suspects again.
+        """Compare the suspects.
 
         Args:
-            items: the same ones from the beginning; read only where there are suspects.
+            items: the same items from the beginning; read only if there are suspects.
 
         Raises:
-            BatchInputError: a name is there twice; the text says where.
+            BatchInputError: a name occurs twice; the text says where.
         """
         if not self._suspect:
             return
@@ -57,5 +57,5 @@ class DuplicateFinder:
 
 
 def duplicate_error(item: SourceItem, before: str) -> BatchInputError:
-    """What is to be said of an item whose name was there before."""
+    """The error for an item whose name has occurred before."""
     return BatchInputError(f"item {item.id!r} is there twice: {before}, and {item.where}")

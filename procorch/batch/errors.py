@@ -1,23 +1,23 @@
-"""What can be wrong with a batch as a whole::
+"""Errors of a batch as a whole::
 
     BatchError
     |-- BatchInputError       a file or an item that cannot be read
-    |   `-- BatchInputChanged  it is not what it was when the batch began
+    |   `-- BatchInputChanged  it has changed since the batch began
     |-- BatchHalted           the halt policy ended it
     `-- JournalError
         |-- JournalBusy       another runner writes it
         |-- JournalFenced     another runner has taken it over
         |-- JournalMismatch   it belongs to another batch, or the input has changed
-        `-- JournalDamaged    what it holds is not what was written
+        `-- JournalDamaged    a part of it is not what was written
 
-What is wrong with one item is an `AgentError`, and part of its outcome.
+The error of one item is an `AgentError`, and part of its outcome.
 """
 
 from __future__ import annotations
 
 
 class BatchError(Exception):
-    """Base of what procorch raises about a batch."""
+    """Base class of the errors of a batch as a whole."""
 
 
 class BatchInputError(BatchError):
@@ -33,11 +33,11 @@ class BatchInputWarning(UserWarning):
 
 
 class BatchHalted(BatchError):
-    """The halt policy was met; what was finished is kept, and the batch can be resumed."""
+    """The halt policy has ended the batch; finished items are kept, and it can be resumed."""
 
 
 class JournalError(BatchError):
-    """The journal cannot be used; the text says why and what to do."""
+    """The journal cannot be used; the text says why, and what to do."""
 
 
 class JournalBusy(JournalError):
@@ -45,7 +45,7 @@ class JournalBusy(JournalError):
 
 
 class JournalFenced(JournalError):
-    """Another runner has taken this journal over; nothing of ours is written any more."""
+    """Another runner has taken this journal over; this one writes nothing more."""
 
 
 class JournalMismatch(JournalError):
@@ -53,4 +53,4 @@ class JournalMismatch(JournalError):
 
 
 class JournalDamaged(JournalError):
-    """A row, or the file, is not what was written."""
+    """A row of the journal, or the file, is not what was written."""

@@ -1,4 +1,4 @@
-"""Outcomes in the forms that other tools read."""
+"""Outcomes in formats that other tools read."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ FORMATS = ("jsonl", "csv", "joblog", "parquet")
 
 
 def fields_of(row: ItemRecord, folder: str | None = None) -> dict[str, Any]:
-    """One flat row of plain data, see `plain`.
+    """An outcome as one flat row of plain data, see `plain`.
 
     Args:
-        folder: where the app was, for results of its own classes.
+        folder: where the app was, to load results of its own classes.
     """
     if row.output is None:
         output = None
@@ -43,7 +43,7 @@ def fields_of(row: ItemRecord, folder: str | None = None) -> dict[str, Any]:
 
 
 def fields_of_item(item: BatchItem) -> dict[str, Any]:
-    """The same of an item that has just been handed out."""
+    """The same for an item that was just handed out."""
     return _fields(
         item.id, item.ok, plain(item.output), item.reason, item.place, item.error, item.attempts,
         item.cost,
@@ -70,13 +70,13 @@ def _fields(
 
 
 def jsonl(rows: Iterable[ItemRecord], folder: str | None = None) -> Iterator[str]:
-    """A JSON object a line."""
+    """One JSON object for each line."""
     for row in rows:
         yield msgspec.json.encode(fields_of(row, folder)).decode() + "\n"
 
 
 def comma_separated(rows: Iterable[ItemRecord], folder: str | None = None) -> Iterator[str]:
-    """CSV with a line of names; outputs that are no text are JSON."""
+    """CSV with a line of names; outputs that are not text are JSON."""
     lines = io.StringIO()
     writer = csv.writer(lines, lineterminator="\n")
     writer.writerow(_names())
@@ -92,7 +92,7 @@ def comma_separated(rows: Iterable[ItemRecord], folder: str | None = None) -> It
 
 
 def joblog(rows: Iterable[ItemRecord], folder: str | None = None) -> Iterator[str]:
-    """The log of GNU parallel: what reads that reads this."""
+    """The format of the log of GNU parallel."""
     yield "Seq\tHost\tStarttime\tJobRuntime\tSend\tReceive\tExitval\tSignal\tCommand\n"
     host = socket.gethostname()
     for row in rows:

@@ -1,8 +1,8 @@
-"""The file of failed items beside a journal, which is input again.
+"""The file of failed items beside a journal, which can be an input again.
 
-It may have the name of something else: a file of the user's, or that of a batch whose journal was
-called the same. What this batch did not write is neither overwritten nor removed: the next name
-is taken, ``run.failed.2.jsonl``.
+Its name may be taken, by a file of the user or of another batch with a journal of the same name.
+Files that this batch did not write are neither overwritten nor removed: the next name is used,
+``run.failed.2.jsonl``.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ from procorch.batch.report import failed_lines
 
 
 def write_failed(journal: Path) -> Path | None:
-    """Put the failed items of a batch into a file.
+    """Write the failed items of a batch to a file.
 
     Returns:
-        The file; None where nothing has failed that JSON can say.
+        The file; None: no failed item has an input that is plain JSON.
 
     Raises:
         OSError: it cannot be written.
@@ -47,7 +47,7 @@ def write_failed(journal: Path) -> Path | None:
 
 
 def _begun(reader: Reader) -> float:
-    """When the batch was begun; of a damaged journal that has lost this, when it went on."""
+    """When the batch was started; if a damaged journal has lost this, when it was resumed."""
     events = reader.events()
     begun = events[0][0] if events else reader.header().get("at", time.time())
     return float(begun)
@@ -64,7 +64,7 @@ def _put(journal: Path, first: str, rest: Iterator[str], earlier: list[Path]) ->
             if path in earlier:
                 os.replace(name, path)
                 return path
-            # Made first, as replacing would take a file that has just come.
+            # Made first: renaming at once would replace a file that was made just now.
             with contextlib.suppress(FileExistsError):
                 os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
                 os.replace(name, path)
@@ -98,7 +98,7 @@ def _is_of(path: Path, reader: Reader, batch: float) -> bool:
             for text in file:
                 line = decode(text)
                 if line.batch is None:
-                    # As 0.1 wrote it: it is younger than the batch, and of its items.
+                    # Version 0.1 wrote no batch: the file is newer than it, and has its items.
                     if known.st_mtime < batch or not _has(reader, line.id):
                         return False
                 elif line.batch != batch:

@@ -15,17 +15,17 @@ from procorch.batch.readers import OnRead
 _Ancestors: TypeAlias = tuple[Identity, ...]
 
 File: TypeAlias = tuple[str, str, int, int]
-"""A path, the same within the folder, the size, and the time of the last change in ns."""
+"""A path, the path within the folder, the size, and the time of the last change in ns."""
 
 
 class FolderWalk:
     """One reading of a folder.
 
     Args:
-        outputs: what the batch itself writes, which is no input.
+        outputs: files that the batch itself writes; they are left out.
 
     Attributes:
-        left_out: what is no item though a user may think so, with the reason.
+        left_out: what was left out and might be expected to be an item, with the reason.
     """
 
     def __init__(self, folder: Path, outputs: OutputFiles) -> None:
@@ -75,7 +75,7 @@ class FolderWalk:
                 yield path, name, known.st_size, known.st_mtime_ns
 
     def _look(self, entry: os.DirEntry[str]) -> os.stat_result | None:
-        """What is there, behind a link as well; None: it has just been removed."""
+        """The status of an entry, of its target if it is a link; None: it was just removed."""
         try:
             return entry.stat()
         except OSError as error:

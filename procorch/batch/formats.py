@@ -1,4 +1,4 @@
-"""Formats of files: which one a file has, and the reader of each."""
+"""File formats: which format a file has, and its reader."""
 
 from __future__ import annotations
 
@@ -32,10 +32,15 @@ class FileFormat:
     delimiter: str | None
 
     def known(self, suffix: str, name: str, usual: str = "") -> FileFormat:
-        """The form of a file with this suffix; ``usual`` where the suffix does not say it.
+        """The format of a file with this suffix.
+
+        Args:
+            suffix: of the file.
+            name: of the file, for errors.
+            usual: the format if the suffix does not say it.
 
         Raises:
-            BatchInputError: it is not known, or has no delimiter.
+            BatchInputError: the format is not known, or has no delimiter.
         """
         form = self.name
         if form == "auto":
@@ -54,15 +59,15 @@ class FileFormat:
 
     @property
     def by_line(self) -> bool:
-        """Whether a pipe can be read so."""
+        """Whether a pipe can be read in this format."""
         return self.name in _BY_LINE
 
     def entries(self, name: str, lines: Lines, warn: Warn) -> Iterator[Entry]:
-        """What the lines of a file hold.
+        """The values in the lines of a file.
 
         Args:
             name: of the file.
-            warn: is told of what the user should know though it is no error.
+            warn: called with what the user should know, though it is no error.
         """
         match self.name:
             case "jsonl":

@@ -1,4 +1,4 @@
-"""When a batch ends before its items do."""
+"""The halt policy: when a batch ends before all items are done."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Literal
 
 _FORM = re.compile(r"^(now|soon),(fail|success|done)=(\d+)(%?)$")
 _FEW = 3
-"""A share says nothing of the first items: so many there must be."""
+"""Items that must be counted before a percentage is applied: of few items it means nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +19,7 @@ class Halt:
         how: "soon" finishes what has begun, "now" ends it.
         what: which items are counted.
         count: how many, or how many percent of the items that are done.
-        percent: ``count`` is a share.
+        percent: ``count`` is a percentage.
     """
 
     how: Literal["now", "soon"]
@@ -29,10 +29,10 @@ class Halt:
 
     @classmethod
     def parse(cls, text: str) -> Halt | None:
-        """``never``, ``soon,fail=3``, ``now,fail=10%`` (the words of GNU parallel).
+        """Parse ``never``, ``soon,fail=3`` or ``now,fail=10%`` (the form that GNU parallel uses).
 
         Raises:
-            ValueError: it is something else.
+            ValueError: the text has another form.
         """
         if text == "never":
             return None
@@ -46,11 +46,11 @@ class Halt:
 
     @property
     def now(self) -> bool:
-        """Whether what has begun is ended, too."""
+        """Whether items under way are cancelled, too."""
         return self.how == "now"
 
     def reached(self, ok: int, failed: int) -> bool:
-        """Whether the batch is to end, with so many items succeeded and failed."""
+        """Whether the batch is to end after this many items have succeeded and failed."""
         counted = {"fail": failed, "success": ok, "done": ok + failed}[self.what]
         if not self.percent:
             return counted >= self.count

@@ -1,4 +1,4 @@
-"""What a factory is, as far as a later run can tell: its name, its source, what it closes over."""
+"""What identifies a factory for a later run: its name, its source, the values it closes over."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _SHOWN = 40
 
 
 def name_of(factory: Callable[[], Any]) -> str:
-    """``module:name``, the way it is named on the command line."""
+    """``module:name``, as on the command line."""
     if isinstance(factory, App) and factory.facts is not None:
         return factory.facts.name
     inner = factory
@@ -46,9 +46,9 @@ def folder_of(factory: Callable[[], Any]) -> str | None:
 
 
 def describe(factory: Callable[[], Any]) -> str:
-    """The factory as text, the same as long as it does the same by what it says itself.
+    """The source of the factory and the values it closes over, as text.
 
-    What it calls is not part of it: a change of a helper is not seen.
+    The functions that it calls are not part of the text, so a change of them is not noticed.
     """
     if isinstance(factory, App) and factory.facts is not None:
         return factory.facts.recipe
@@ -83,7 +83,7 @@ def difference(before: str, now: str) -> str:
 
 
 def _shown(value: object) -> str:
-    """A value as far as its text is the same in every process."""
+    """A value as text that is the same in every process."""
     if isinstance(value, _PLAIN):
         return repr(value)
     if isinstance(value, list | tuple):

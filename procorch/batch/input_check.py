@@ -1,9 +1,9 @@
-"""Whether an input is still what it was when it was checked before the batch began.
+"""Checks that an input does not change while the batch runs.
 
-An input that can be read twice is read once before anything is begun (`scan`), and once while the
-batch runs. In between it may shrink, grow, or be rewritten. What is run is never more than what was
-checked, and at the end the input is compared with it: a batch that has missed an item is not
-finished.
+An input that can be read twice is read once before anything is started (`scan`), and once while the
+batch runs. In between it may shrink, grow, or be rewritten. No item is run that was not checked. At
+the end the input is compared with what was checked, and a batch that has missed an item ends with
+an error.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from procorch.batch.selection import Selection
 from procorch.batch.sources import IterableSource, Source, listed
 
 _KNOWN = 10_000
-"""Items that are remembered one by one; of more, their number, the fingerprint, and outcomes."""
+"""Items whose digests are kept; if there are more, only their number and the fingerprint are."""
 
 
 _CHUNK = 64
@@ -37,10 +37,11 @@ class InputScan:
     """What a source held when it was checked.
 
     Args:
-        total: number of items that are selected, ``read``: of all.
-        fingerprint: hash of all of it; None where there are no bytes to be hashed.
+        total: number of selected items.
+        read: number of all items.
+        fingerprint: hash of all bytes; None if the source has no bytes.
         state: see `Source.state`.
-        digests: of the selected items, by their names; None: they are too many.
+        digests: of the selected items, by their names; None: there are too many items.
     """
 
     total: int
@@ -54,13 +55,13 @@ def scan(source: Source, selection: Selection) -> InputScan:
     """Read a source to its end.
 
     Raises:
-        BatchInputError: it cannot be read, a part of it makes no sense, a name is there twice, or
-            there is no item.
+        BatchInputError: the source cannot be read, is malformed, names an item twice, or has no
+            item.
     """
-    state = source.state()  # before the reading: a change during it must be seen
+    state = source.state()  # first, so that a change during the reading is noticed
     hashed = _Hash()
     names = DuplicateFinder()
-    # Of values that the program holds itself, only the number is compared.
+    # If the program itself holds the values, only their number is compared.
     digests: dict[str, bytes] | None = None if isinstance(source, IterableSource) else {}
     total = read = 0
 
@@ -85,11 +86,11 @@ def scan(source: Source, selection: Selection) -> InputScan:
 
 
 class InputCheck:
-    """The reading of a source while the batch runs, and the comparison at its end.
+    """Reads a source while the batch runs, and compares it with what was checked.
 
     Args:
-        scan: what it held before.
-        tolerant: a difference is a warning.
+        scan: what the source held when it was checked.
+        tolerant: a difference is a warning, and no error.
     """
 
     def __init__(
@@ -103,7 +104,7 @@ class InputCheck:
         self._same = True
 
     def items(self) -> Iterator[SourceItem]:
-        """The items in the order in which they are run, none that was not there before.
+        """The items in the order in which they are run, without items that were not checked.
 
         Raises:
             BatchInputChanged: the source cannot be read any more.
@@ -126,17 +127,18 @@ class InputCheck:
                 f"{error}; it was in order when the batch began, and has changed since{left}"
             ) from None
         self._found.missed |= missing
-        # With more to come not everything was read, and the fingerprint says nothing.
+        # If there is more, not everything was read, and the fingerprint cannot be compared.
         self._same = more is not None or hashed.text() == self._scan.fingerprint
 
     def _missing(self) -> dict[str, None]:
         return dict.fromkeys(self._scan.digests or ())
 
     def confirm(self, find: Find) -> None:
-        """Compare the source as it is now with what it was.
+        """Compare the source as it is now with what was checked.
 
         Args:
-            find: looks outcomes up; it takes the place of what is not remembered of many items.
+            find: looks outcomes up, whose digests are compared if there were too many items to keep
+                digests of.
 
         Raises:
             BatchInputChanged: the text says which items.
@@ -152,7 +154,7 @@ class InputCheck:
             self._tell(difference)
 
     def _compared(self, find: Find) -> str | None:
-        """How the source differs from what it was; None: not at all."""
+        """How the source differs from what was checked; None: it does not."""
         found, hashed = self._found, _Hash()
         missing, total, known = self._missing(), 0, 0
         everything = self._source.items(hashed.update)
@@ -174,7 +176,7 @@ class InputCheck:
         if self._same and total == self._scan.total and hashed.text() == self._scan.fingerprint:
             return None
         text = f"it had {self._scan.total} items, and has {total}"
-        # Without a journal no outcome is found, and all seem to be new.
+        # Without a journal no outcome is found, and all items would seem to be new.
         return f"{text}; {found}" if found.any() and known else text
 
     def _tell(self, what: str) -> None:
@@ -189,7 +191,7 @@ class InputCheck:
 
 
 class _Differences:
-    """Names of items that are not what they were, in the order in which they were found."""
+    """Names of items that differ, in the order in which they were found."""
 
     def __init__(self) -> None:
         self.changed: dict[str, None] = {}
@@ -200,7 +202,7 @@ class _Differences:
     def look(
         self, item: SourceItem, digests: dict[str, bytes] | None, missing: dict[str, None]
     ) -> bool:
-        """Whether there was such an item, ``missing`` is what was not seen yet."""
+        """Compare an item; returns whether it was checked. It is removed from ``missing``."""
         if digests is None:
             return True
         known = digests.get(item.id)
@@ -214,7 +216,7 @@ class _Differences:
         return True
 
     def any(self) -> bool:
-        """Whether there is any."""
+        """Whether there is a difference."""
         return bool(self.changed or self.new or self.missed or self.gone)
 
     def __str__(self) -> str:
@@ -233,7 +235,7 @@ class _Differences:
 
 
 class _Hash:
-    """A hash of what was read, None where nothing was."""
+    """A hash of all bytes that were read."""
 
     def __init__(self) -> None:
         self._hashed = hashlib.blake2b(digest_size=16)
@@ -244,5 +246,5 @@ class _Hash:
         self._hashed.update(data)
 
     def text(self) -> str | None:
-        """The hash, in hexadecimal."""
+        """The hash in hexadecimal; None: no bytes were read."""
         return None if self._hashed.digest() == self._nothing else self._hashed.hexdigest()

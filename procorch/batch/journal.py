@@ -1,9 +1,9 @@
-"""What a batch remembers. It knows items and their outcomes, and nothing of workers.
+"""The journal of a batch, as it is written. It knows items and outcomes, and no workers.
 
-`Journal` is the one writer, guarded twice. The lock keeps a second runner out, and is freed by the
-kernel with its holder. The epoch fences a runner whose lock was lost without its knowledge (a lock
-file that was deleted, a network file system): each opening for writing takes the next number, and
-every transaction first looks whether the number is still its own.
+`Journal` is the only writer, guarded in two ways. The lock keeps a second runner out; the kernel
+frees it when its holder ends. The epoch stops a runner that has lost its lock without noticing (the
+lock file was deleted, or the file system is a network's): each opening for writing takes the next
+number, and every transaction first checks that the number is still its own.
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ def _insertion(table: str, kind: type[ItemRecord | AttemptRecord]) -> str:
 _INSERT_ROW = _insertion("items", ItemRecord)
 _INSERT_ATTEMPT = _insertion("attempts", AttemptRecord)
 _INPUT = ("fingerprint", "limit")
-"""What of the header decides which items there are."""
+"""Entries of the header that decide which items the input has."""
 
 
 @dataclass(frozen=True, slots=True)
 class RemovedItems:
-    """The items that have an outcome and are no longer in the input, all of them."""
+    """All items that have an outcome and are no longer in the input."""
 
     ids: list[str]
 
@@ -48,13 +48,13 @@ Fact: TypeAlias = ItemRecord | AttemptRecord | RemovedItems | tuple[str, str]
 
 
 class Journal(Reader):
-    """The one writer of a journal; it makes the file if there is none.
+    """The only writer of a journal; it makes the file if there is none.
 
     Args:
-        mend: make a whole file of a damaged one; what is lost has no outcome any more.
+        mend: repair a damaged file; items that are lost have no outcome any more.
 
     Attributes:
-        mended: what was done about a damaged file; None: nothing was to be done.
+        mended: what was done to repair the file; None: it was not damaged.
 
     Raises:
         JournalBusy: another process is writing it.
@@ -82,12 +82,12 @@ class Journal(Reader):
         return schema.connect(self.path)
 
     def begin(self, header: dict[str, Any], kind: str, *, afresh: bool) -> int:
-        """Take the journal over; nothing was changed in it before.
+        """Take the journal over; before this call it is not changed.
 
         Args:
-            header: what the batch is, from now on.
+            header: description of the batch.
             kind: "started" or "resumed".
-            afresh: forget all outcomes and attempts.
+            afresh: remove all outcomes and attempts.
 
         Returns:
             The epoch.
@@ -103,13 +103,13 @@ class Journal(Reader):
                 run("DELETE FROM items")
                 run("DELETE FROM attempts")
             if afresh or any(before.get(word) != header.get(word) for word in _INPUT):
-                run("DELETE FROM gone")  # not known before the input has been read
+                run("DELETE FROM gone")  # unknown until the input was read
             run("INSERT INTO events VALUES (?, ?, ?, ?)", (time.time(), self._epoch, kind, ""))
             run("COMMIT")
         return self._epoch
 
     def write(self, facts: list[Fact]) -> None:
-        """Commit facts together, or none of them; an event is a kind and a text.
+        """Commit facts, all of them or none; a tuple is an event, its kind and its text.
 
         Raises:
             JournalFenced: another runner has taken the journal over.
@@ -150,7 +150,7 @@ class Journal(Reader):
             raise
 
     def must_be_there(self) -> None:
-        """See that the file still has a name: what is written to one without is lost at its end.
+        """Make sure that the file still has a name; else its content is lost when it is closed.
 
         Raises:
             JournalError: it was removed, or another file was put in its place.
@@ -171,12 +171,12 @@ class Journal(Reader):
             )
 
     def make_room(self) -> None:
-        """Move what is in the log into the file, as far as that is possible on a full disk."""
+        """Move the write-ahead log into the file, as far as that is possible on a full disk."""
         with contextlib.suppress(sqlite3.Error):
             self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
     def close(self) -> None:
-        """Write no more, and let others."""
+        """Close the journal and release its lock."""
         try:
             super().close()
         finally:

@@ -1,4 +1,4 @@
-"""The files of a batch: the journal, what lies beside it, and whether an input is one of them."""
+"""The files that a batch writes: the journal and the files beside it, which are no input."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from typing import TypeAlias
 from procorch.batch.errors import BatchInputError
 
 Identity: TypeAlias = tuple[int, int]
-"""Device and inode: one file, whatever it is called."""
+"""Device and inode, which identify a file under any name."""
 
 _BESIDE = ("", "-wal", "-shm", "-journal", ".lock")
 _LINE_OF_OURS = b'{"procorch":1,'
 _PAGE = 512
 """The size of a database is a multiple of this."""
 _APPLICATION = (68, b"proc")
-"""Where the header of a database says whose it is, and what it says of ours."""
+"""The offset of the application id in the header of a database, and the id of procorch."""
 
 
 def identity(known: os.stat_result) -> Identity:
@@ -33,7 +33,7 @@ def failed_file(journal: Path, number: int = 1) -> Path:
     """Where the failed items of a batch are put: ``run.failed.jsonl`` beside ``run.db``.
 
     Args:
-        number: of the name, where the first ones are taken.
+        number: part of the name, if earlier numbers are taken.
     """
     return journal.with_name(f"{_stem(journal.name)}.failed{_number(number)}.jsonl")
 
@@ -55,7 +55,7 @@ def failed_name(journal: str) -> re.Pattern[str]:
 def belongs(path: str, name: str, journal: str) -> bool:
     """Whether a file is a journal of this name in the same folder, or one that belongs to it.
 
-    A file of failed items may have been there before the journal: it is looked into.
+    A file with the name of failed items may be older than the journal, so its content is checked.
     """
     if name in {journal + suffix for suffix in _BESIDE}:
         return True
@@ -82,10 +82,10 @@ def _begins(path: str, size: int) -> bytes:
 
 
 class OutputFiles:
-    """What a batch writes.
+    """The files that a batch writes.
 
     Args:
-        journal: None: there is none.
+        journal: its path; None: there is none.
         streams: descriptors of standard output and standard error.
     """
 
@@ -94,17 +94,17 @@ class OutputFiles:
         self._streams = set(_files_of(streams))
         self._folder: Identity | None = None
         if journal is not None:
-            with contextlib.suppress(OSError):  # opening the journal says what is wrong with it
+            with contextlib.suppress(OSError):  # opening the journal will raise it
                 self._folder = identity(os.stat(journal.parent))
 
     def belongs(self, folder: Identity, path: str, name: str) -> bool:
-        """Whether this is the journal or a file that belongs to it, by its name."""
+        """Whether this file has the name of the journal, or of a file that belongs to it."""
         if self._journal is None or folder != self._folder:
             return False
         return belongs(path, name, self._journal.name)
 
     def files(self) -> dict[Identity, str]:
-        """The files that are there already, to be known under other names."""
+        """The files that exist already, by identity, to find them under other names."""
         found = dict.fromkeys(self._streams, "standard output")
         if self._journal is not None and self._journal.name:
             names = [self._journal.name + suffix for suffix in _BESIDE]
@@ -114,10 +114,11 @@ class OutputFiles:
         return found
 
     def refuse(self, name: str, read: os.stat_result | None) -> None:
-        """Refuse an input that is also written.
+        """Refuse an input that the batch writes.
 
         Args:
-            read: the file that is read; None: there is none.
+            name: of the input.
+            read: status of the file that is read; None: it is not a single file.
 
         Raises:
             BatchInputError: the input is the journal, a file beside it, or standard output.
@@ -139,12 +140,12 @@ class OutputFiles:
             )
 
     def _failed(self) -> dict[Identity, Path]:
-        """The files that have the name of one of failed items."""
+        """The files that have a name for failed items."""
         found: dict[Identity, Path] = {}
         if self._journal is None:
             return found
         pattern = failed_name(self._journal.name)
-        with contextlib.suppress(OSError):  # opening the journal says what is wrong with it
+        with contextlib.suppress(OSError):  # opening the journal will raise it
             for path in self._journal.parent.iterdir():
                 if pattern.fullmatch(path.name):
                     with contextlib.suppress(OSError):

@@ -1,7 +1,7 @@
-"""Any value as JSON can say it, leaf by leaf: one odd leaf changes nothing around it.
+"""Any value as plain data for JSON; a part that JSON cannot express does not change the others.
 
 A number stays a number, a numpy array becomes lists of numbers, an object becomes its fields by
-name. What JSON has no word for becomes text, ``nan`` and the infinities become null. The rules are
+name. What JSON cannot express becomes text, ``nan`` and the infinities become null. The rules are
 in ``docs/batch.md``; the journal itself has the exact value.
 """
 
@@ -28,7 +28,7 @@ import msgspec
 from procorch.batch.class_loading import StandIn
 
 DEPTH = 200
-"""Nesting up to which a value is looked at: what reads JSON does not take any depth either."""
+"""Levels of nesting that are converted; programs that read JSON have limits, too."""
 
 _NO_FIELDS = (
     type, types.ModuleType, types.FunctionType, types.BuiltinFunctionType, types.MethodType,
@@ -50,7 +50,7 @@ def text(value: str) -> str:
 
 
 class _Walk:
-    """One value on its way; knows what it is inside of, so that a cycle ends."""
+    """Converts one value; it notes the objects that it is inside of, so that a cycle ends."""
 
     def __init__(self) -> None:
         self._open: set[int] = set()
@@ -114,7 +114,7 @@ class _Walk:
     def _entries(self, entries: Iterable[tuple[Any, Any]]) -> Any:
         pairs = [(self.of(key), self.of(each)) for key, each in entries]
         found = {_key(key): each for key, each in pairs}
-        # Two keys that JSON cannot tell apart: nothing gets lost.
+        # Two keys that are equal in JSON: a list of pairs loses nothing.
         return found if len(found) == len(pairs) else [list(pair) for pair in pairs]
 
     def _of_numpy(self, value: Any, numpy: Any) -> Any:
@@ -129,7 +129,7 @@ class _Walk:
             return str(value) if value.ndim == 0 else [self.of(each) for each in value]
         given = value.tolist()
         exact = kind in "biu" or (kind == "f" and bool(numpy.isfinite(value).all()))
-        if isinstance(given, numpy.generic):  # an extended float, which Python has no equal of
+        if isinstance(given, numpy.generic):  # an extended float, which has no equal in Python
             return self.of(float(given))
         return given if exact and value.dtype.itemsize <= 8 else self.of(given)
 
@@ -185,17 +185,17 @@ def _leaf(value: Any) -> str | None:
 
 
 def _whole(value: int) -> int | str:
-    """Any whole number; one of thousands of digits, which few tools read, in hexadecimal."""
+    """A whole number; one of thousands of digits, which few tools read, is hexadecimal text."""
     return value if value.bit_length() < 10_000 else hex(value)
 
 
 def _key(key: Any) -> str:
-    """A key as text: what is no text is its JSON."""
+    """A key as text; a key that is not text becomes its JSON."""
     return key if isinstance(key, str) else msgspec.json.encode(key).decode()
 
 
 def _ordered(elements: list[Any]) -> list[Any]:
-    """A set has no order of its own; this one is the same in every process."""
+    """Elements of a set, in an order that is the same in every process."""
     try:
         return sorted(elements)
     except TypeError:

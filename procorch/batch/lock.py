@@ -1,7 +1,7 @@
-"""One writer a journal: a lock that the kernel frees with its holder, and that names the holder.
+"""The lock that admits one writer to a journal; it names its holder, and ends with it.
 
-A file of its own beside the journal, because closing any descriptor of a database file would drop
-the locks that SQLite holds on it.
+It is a separate file beside the journal, because closing any descriptor of a database file would
+release the locks that SQLite holds on it.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class Lock:
 
     Raises:
         JournalBusy: another process holds it; the text says which.
-        JournalError: the folder cannot be written, or the file is no lock of ours.
+        JournalError: the folder cannot be written, or the file is not a lock of procorch.
     """
 
     def __init__(self, journal: Path) -> None:
@@ -66,7 +66,7 @@ class Lock:
             except OSError as error:  # a file system that has no locks
                 os.close(fd)
                 raise self._refusal(journal, error) from error
-            # Its last holder has removed the file in between: this lock guards nothing.
+            # The last holder has removed the file meanwhile, so this lock protects nothing.
             os.close(fd)
 
     def _refusal(self, journal: Path, error: OSError) -> JournalError:
@@ -75,7 +75,7 @@ class Lock:
         )
 
     def _must_be_a_lock(self, fd: int) -> None:
-        """A journal called ``poetry`` must not take ``poetry.lock``, which is somebody else's."""
+        """The lock of a journal ``poetry`` must not overwrite another tool's ``poetry.lock``."""
         text = os.pread(fd, 4096, 0)
         if text and _holder(text) is None:
             os.close(fd)
@@ -90,14 +90,14 @@ class Lock:
         return False
 
     def release(self) -> None:
-        """Let others in; the file goes away, as long as it is still ours."""
+        """Release the lock; its file is removed, unless it has been replaced."""
         if self._is(self._fd):
             self._path.unlink()
         os.close(self._fd)
 
 
 def holder(journal: Path) -> str | None:
-    """Who writes a journal at the moment; None: nobody."""
+    """The process that writes a journal at the moment; None: there is none."""
     try:
         fd = os.open(
             journal.with_name(journal.name + ".lock"), os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC

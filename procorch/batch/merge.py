@@ -1,4 +1,4 @@
-"""Parts of a batch, run apart (on several machines, as a rule), put together."""
+"""Merges parts of a batch that were run separately, usually on several machines."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""Files that a verb writes: never one that it reads, and never half of one.
+"""Files that a command writes: never a file that it reads, and never half a file.
 
-A file is written beside its place and renamed when it is complete, so that an error, a full disk
-or a kill leaves what was there before. What cannot be renamed over (``-``, ``/dev/stdout``, a pipe,
-a device) is written as it comes.
+A file is written under a temporary name and renamed when it is complete. So after an error, on a
+full disk or after a kill the old file is still there. What cannot be replaced by renaming (``-``,
+``/dev/stdout``, a pipe, a device) is written directly.
 """
 
 from __future__ import annotations
@@ -19,36 +19,36 @@ from typing import IO
 from procorch.batch.errors import BatchError
 
 COMPANIONS = ("-wal", "-shm", "-journal", ".lock")
-"""What SQLite and the runner keep beside a journal, by its name."""
+"""Suffixes of the files that SQLite and the runner keep beside a journal."""
 
 STDOUT = Path("-")
 """Means standard output."""
 
 _DESCRIPTOR = re.compile(r"(?:/dev/fd|/proc/(?:self|thread-self|([0-9]+))/fd)/([0-9]+)")
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
-"""What is wrong with the disk, and not with the place."""
+"""Errors that are caused by the disk, and not by the path."""
 _NO_NEW_FILE = (errno.EACCES, errno.EPERM, errno.EROFS)
 _NO_RENAME = (errno.EBUSY, errno.EXDEV)
 
 
 class OutputRefused(BatchError):
-    """A file that may not be written, because it is read, or is no file; the text names it."""
+    """A path may not be written, because it is read or is a folder; the text names it."""
 
 
 def with_companions(journal: Path) -> list[Path]:
-    """A journal and the files that belong to it, there or not."""
+    """A journal and the files that belong to it, whether they exist or not."""
     return [journal, *(journal.with_name(journal.name + each) for each in COMPANIONS)]
 
 
 def refuse(out: Path, read: Iterable[Path], *, stdout: int = 1) -> None:
-    """Make sure that writing ``out`` destroys nothing of what is read.
+    """Make sure that writing ``out`` overwrites no file that is read.
 
     Args:
         read: the files that are read; they need not exist.
         stdout: the descriptor of standard output.
 
     Raises:
-        OutputRefused: it is one of them, by whatever name or link; or it is a folder.
+        OutputRefused: ``out`` is one of them, under any name or link, or it is a folder.
     """
     if out.is_dir():
         raise OutputRefused(f"{out} cannot be written: it is a folder")
@@ -63,16 +63,16 @@ def refuse(out: Path, read: Iterable[Path], *, stdout: int = 1) -> None:
 
 @contextlib.contextmanager
 def replacing(out: Path, *, mode: int = 0o666, stdout: int = 1) -> Iterator[IO[bytes]]:
-    """A file that takes the place of ``out`` when the block is left without an error.
+    """A file that replaces ``out`` when the block is left without an error.
 
-    A link stays a link; a file that is there keeps its mode and its owner.
+    A link stays a link, and an existing file keeps its mode and its owner.
 
     Args:
         mode: of a new file, before the umask.
         stdout: the descriptor of standard output, which whoever calls has flushed.
 
     Raises:
-        OSError: it cannot be written; what was there is there still.
+        OSError: it cannot be written; an existing file is unchanged.
     """
     number = _descriptor(out, stdout)
     if number is not None:
@@ -94,7 +94,7 @@ def replacing(out: Path, *, mode: int = 0o666, stdout: int = 1) -> Iterator[IO[b
     except OSError as error:
         if there is None or error.errno not in _NO_NEW_FILE:
             raise
-        # A file that may be written, in a folder that may not.
+        # The file may be written, but not the folder.
         with open(place, "wb") as file:
             yield file
         return
@@ -114,7 +114,7 @@ def replacing(out: Path, *, mode: int = 0o666, stdout: int = 1) -> Iterator[IO[b
 def _rename(beside: Path, place: Path) -> None:
     try:
         os.replace(beside, place)
-    except OSError as error:  # a file that is a mount of its own, as in a container
+    except OSError as error:  # the file is a mount point, as in a container
         if error.errno not in _NO_RENAME:
             raise
         import shutil
@@ -126,7 +126,7 @@ def _rename(beside: Path, place: Path) -> None:
 def _take_after(opened: int, there: os.stat_result) -> None:
     mine = os.fstat(opened)
     if (mine.st_uid, mine.st_gid) != (there.st_uid, there.st_gid):
-        with contextlib.suppress(PermissionError):  # it belongs to us from now on
+        with contextlib.suppress(PermissionError):  # then it belongs to this user
             os.fchown(opened, there.st_uid, there.st_gid)
     os.fchmod(opened, stat.S_IMODE(there.st_mode))
 
@@ -148,7 +148,7 @@ def _status(path: Path | int) -> os.stat_result | None:
 
 
 def _descriptor(path: Path, stdout: int) -> int | None:
-    """The number of a descriptor of this process that a path means; None: it means a file."""
+    """The descriptor of this process that a path refers to; None: it refers to a file."""
     if path == STDOUT:
         return stdout
     name = os.path.abspath(path)

@@ -1,8 +1,8 @@
-"""A journal as it is read: outcomes, attempts, events, and what they come to.
+"""The journal of a batch, as it is read: outcomes, attempts, events, and counts.
 
-Three kinds of facts, each in a table: the final outcome of an item (one row an item, ever), the
-attempts that failed, and the events of the run as a whole. A row carries a seal, a hash of all its
-columns, so that a row that is not what was written is found whenever it is read.
+There are three kinds of facts, each in a table: the final outcome of an item (one row for each
+item), the attempts that failed, and the events of the batch. A row has a seal, a hash of all its
+columns. So a row that is not what was written is noticed whenever it is read.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ _SELECT_ROW = f"SELECT {', '.join(_ROW)}, seal FROM items"
 _SELECT_ATTEMPT = f"SELECT {', '.join(_ATTEMPT)}, seal FROM attempts"
 
 _PRESENT = "id NOT IN (SELECT id FROM gone)"
-"""Of an item that is in the input, as its last complete reading has shown it."""
+"""Condition for items that were in the input when it was last read completely."""
 
 _Fact = TypeVar("_Fact", ItemRecord, AttemptRecord)
 
 
 @dataclass(frozen=True, slots=True)
 class FailureGroup:
-    """Failures of one kind: how many, and one of them."""
+    """Failures with the same reason and place: how many, and the id of one of them."""
 
     reason: str
     place: str
@@ -45,10 +45,12 @@ class FailureGroup:
 
 @dataclass(frozen=True, slots=True)
 class JournalCounts:
-    """What a batch has come to: the one count that the summary, `show` and `runs` give.
+    """The counts of a journal, which the summary, `show` and `runs` all give.
 
     Args:
-        ok: items of the input that have succeeded, ``failed`` those that have not.
+        ok: items of the input that have succeeded.
+        failed: items of the input that have failed.
+        groups: the failures by reason and place.
         gone: outcomes of items that are no longer in the input.
     """
 
@@ -59,15 +61,15 @@ class JournalCounts:
 
 
 class Reader:
-    """A journal to be read, also while a runner writes it.
+    """Reads a journal, also while a runner writes it.
 
-    Where the file is damaged, whatever can be read of it is read, and the rest counts as not there.
+    Of a damaged file everything readable is read, and the rest counts as missing.
 
     Args:
         exact: raise `JournalDamaged` instead.
 
     Attributes:
-        lost: names of items whose outcome is there and could not be read, as far as was noticed.
+        lost: names of items whose outcome could not be read, as far as was noticed.
 
     Raises:
         JournalError: there is no such file, or it is not a journal.
@@ -90,7 +92,7 @@ class Reader:
         return schema.connect_to_read(self.path)
 
     def _all(self, query: str, *values: object) -> list[tuple[Any, ...]]:
-        # All at once: a statement that is left half read would hold back the checkpoints.
+        # All rows at once: an unfinished statement would prevent checkpoints.
         try:
             with schema.explained(self.path):
                 return self._connection.execute(query, values).fetchall()
@@ -101,7 +103,7 @@ class Reader:
         return self._all(query, *values)
 
     def _salvage(self) -> sqlite3.Connection:
-        """What can be read of a damaged file."""
+        """A copy of everything that can be read of a damaged file."""
         self._salvaged = True
         connection, lost = salvage.readable(self.path)
         self.lost |= set(lost)
@@ -114,17 +116,17 @@ class Reader:
 
     @property
     def incomplete(self) -> bool:
-        """Whether the file is damaged, so that outcomes may be missing that nothing names."""
+        """Whether the file is damaged, and outcomes may be missing without being in `lost`."""
         total = self.header().get("total")
         return self._salvaged and (total is None or self.stored() < total)
 
     def header(self) -> dict[str, Any]:
-        """What the batch is, as its runner has described it; empty before the first one."""
+        """The description of the batch by its runner; empty before the first one."""
         found = self._all("SELECT value FROM meta WHERE key = 'header'")
         return msgspec.json.decode(found[0][0]) if found else {}
 
     def epoch(self) -> int:
-        """How often it was opened by a runner."""
+        """How often a runner has opened the journal."""
         found = self._all("SELECT value FROM meta WHERE key = 'epoch'")
         return int(found[0][0]) if found else 0
 
@@ -134,11 +136,11 @@ class Reader:
         return found.get(1, 0), found.get(0, 0)
 
     def outcomes(self) -> int:
-        """How many outcomes there are, those included that cannot be read."""
+        """How many outcomes there are, including those that cannot be read."""
         return sum(self.counts()) + self._unreadable
 
     def stored(self) -> int:
-        """How many outcomes are stored, of items of the input and others."""
+        """How many outcomes are stored, including items that are no longer in the input."""
         return int(self._all("SELECT count(*) FROM items")[0][0])
 
     def gone(self) -> int:
@@ -150,17 +152,22 @@ class Reader:
         return bool(self._all("SELECT 1 FROM gone WHERE id = ?", id))
 
     def standing(self) -> JournalCounts:
-        """What the batch has come to."""
+        """The counts of the batch."""
         return JournalCounts(*self.counts(), self.gone(), tuple(self.groups()))
 
     def rowids(self, ids: Collection[str]) -> list[int]:
-        """Where the outcomes of those items are that have one."""
+        """The row numbers of those items that have an outcome."""
         marks = ", ".join("?" * len(ids))
         found = self._all(f"SELECT rowid FROM items WHERE id IN ({marks})", *ids)
         return [number for (number,) in found]
 
     def absent(self, is_seen: Callable[[int], bool], epoch: int) -> list[str]:
-        """Names of the outcomes of earlier runners that were not seen."""
+        """Names of the items with an outcome of an earlier runner that were not seen.
+
+        Args:
+            is_seen: says of a row number whether it was seen.
+            epoch: of this runner.
+        """
         query = "SELECT rowid, id FROM items WHERE epoch != ?"
         return [id for number, id in self._all(query, epoch) if not is_seen(number)]
 
@@ -176,11 +183,11 @@ class Reader:
         ]
 
     def events(self) -> list[tuple[float, int, str, str]]:
-        """What happened to the run as a whole: Unix seconds, epoch, kind, text."""
+        """The events of the batch: Unix seconds, epoch, kind, text."""
         return [tuple(row) for row in self._all("SELECT at, epoch, kind, text FROM events")]
 
     def state(self) -> str:
-        """In a word: "finished", "interrupted", "halted", "broken", "killed", or who is at it."""
+        """One of "finished", "interrupted", "halted", "broken", "killed", or who runs the batch."""
         writer = holder(self.path)
         if writer is not None:
             return f"running: {writer}"
@@ -200,7 +207,7 @@ class Reader:
         return self._row(found[0]) if found else None
 
     def find_all(self, ids: list[str]) -> dict[str, ItemRecord | None]:
-        """The final outcomes of those items that have one; None: it is there, but damaged."""
+        """The final outcomes of those items that have one; None: the outcome is damaged."""
         found: dict[str, ItemRecord | None] = {}
         for columns in self._all(f"{_SELECT_ROW} WHERE id IN ({', '.join('?' * len(ids))})", *ids):
             try:
@@ -210,7 +217,7 @@ class Reader:
         return found
 
     def damage(self, id: str) -> JournalDamaged:
-        """What is to be said of a row that is not what was written."""
+        """The error for a row that is not what was written."""
         return JournalDamaged(
             f"{self.path}: what is kept of item {id!r} is not what was written; "
             "`--retry-failed` runs damaged items again, `procorch show RUN --check` lists them"
@@ -230,16 +237,17 @@ class Reader:
         return bool(self._all("SELECT 1 FROM attempts LIMIT 1"))
 
     def rows(self, *, failed_only: bool = False, gone: bool = False) -> Iterator[ItemRecord]:
-        """All final outcomes in the order of the input, lazily; what is damaged is `lost`.
+        """All final outcomes in the order of the input, lazily; damaged ones are added to `lost`.
 
         Args:
-            gone: those of items that are no longer in the input, too.
+            failed_only: only failures.
+            gone: also outcomes of items that are no longer in the input.
 
         Raises:
-            JournalDamaged: one of them is not what was written, and the reader is to be exact.
+            JournalDamaged: an outcome is not what was written, and the reader is ``exact``.
         """
         where = f" WHERE {'NOT ok' if failed_only else '1'} AND {'1' if gone else _PRESENT}"
-        # Sorting reads all of them first, so damage of the file shows before the first one is out.
+        # Sorting reads all rows first, so a damaged file is noticed before the first is given.
         for columns in self._each(f"{_SELECT_ROW}{where} ORDER BY position, id"):
             try:
                 row = self._row(columns)
@@ -293,7 +301,7 @@ class Reader:
         return fact
 
     def close(self) -> None:
-        """Read no more."""
+        """Close the journal."""
         self._connection.close()
 
     def __enter__(self) -> Self:
@@ -304,6 +312,7 @@ class Reader:
 
 
 def seal(fact: ItemRecord | AttemptRecord) -> bytes:
-    # What is empty is left out, so that a column which a later version adds leaves old seals alone.
+    """A hash of all columns of a row."""
+    # Empty columns are left out, so a column that a later version adds does not change old seals.
     known = [each for each in msgspec.structs.asdict(fact).items() if each[1] is not None]
     return blake2b(msgspec.msgpack.encode(known), digest_size=8).digest()

@@ -1,4 +1,4 @@
-"""Formats of files: each reader yields what a file holds, item by item, and where it stands."""
+"""Readers of file formats: each yields the values of a file, and where they are in it."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ import msgspec
 from procorch.batch.errors import BatchInputError
 
 Warn: TypeAlias = Callable[[str], None]
-"""Is told of what the user should know though it is no error."""
+"""Called with a text that the user should know, though it is no error."""
 
 
 class Entry(NamedTuple):
-    """A value as a reader found it.
+    """A value that was read.
 
     Args:
-        place: names the item where nothing else does: its line, its index.
-        where: where it stands, for a person.
+        place: its line or index, which names the item if nothing else does.
+        where: the same for a person.
     """
 
     value: Any
@@ -35,11 +35,11 @@ class Entry(NamedTuple):
 
 
 OnRead: TypeAlias = Callable[[bytes], object]
-"""Is told of all bytes that were read, for a fingerprint."""
+"""Called with all bytes that are read, for a fingerprint."""
 
 
 def ignore_bytes(data: bytes) -> None:
-    """Nobody wants to know."""
+    """Take no fingerprint."""
 
 
 _UTF_16 = "is UTF-16, and must be UTF-8: `iconv -f UTF-16 -t UTF-8` converts it"
@@ -48,7 +48,7 @@ _FOREIGN = {
     codecs.BOM_UTF16_BE: _UTF_16,
     b"\x1f\x8b": "is packed by gzip; a name that ends with .gz says so",
 }
-"""What a file begins with that is not text."""
+"""First bytes of files that are not text in UTF-8, and what is said about them."""
 _DOCUMENT = "; of one document over many lines the format is json (--format json)"
 
 Lines: TypeAlias = Generator[tuple[int, bytes], None, None]
@@ -69,16 +69,17 @@ def lines_of(path: Path, saw: OnRead) -> Lines:
 
 
 def lines_of_pipe(opened: int | Path, name: str) -> Lines:
-    """Lines of a descriptor, or of a pipe that has a path, as they come.
+    """Lines of a descriptor, or of a pipe that has a path, as they arrive.
 
-    Read without a buffer of Python's: a thread that waits in one at the end of the interpreter
-    would be fatal. Another program may have made the descriptor non-blocking, hence the poll.
+    They are read without a buffer of Python's: if a thread waited in one at the end of the
+    interpreter, the interpreter would abort. Another program may have made the descriptor
+    non-blocking, hence the poll.
 
     Raises:
         BatchInputError: the descriptor cannot be read.
     """
     number = 0
-    begun: list[bytes] = []  # joined once a line, so that a long line takes linear time
+    begun: list[bytes] = []  # joined once for each line, so a long line takes linear time
     try:
         fd = opened if isinstance(opened, int) else os.open(opened, os.O_RDONLY | os.O_CLOEXEC)
         try:
@@ -230,7 +231,7 @@ def _texts(name: str, lines: Iterator[tuple[int, bytes]]) -> Iterator[tuple[int,
     """Lines without a byte order mark.
 
     Raises:
-        BatchInputError: this is no text in UTF-8.
+        BatchInputError: the file is not text in UTF-8.
     """
     for number, line in lines:
         if number == 1:

@@ -1,4 +1,4 @@
-"""What a batch came to: counts, failures grouped, and failed items as new input."""
+"""The result of a batch: counts, groups of failures, and failed items as new input."""
 
 from __future__ import annotations
 
@@ -14,17 +14,18 @@ from procorch.batch.records import ItemRecord
 EndState: TypeAlias = Literal["running", "finished", "interrupted", "halted", "broken"]
 
 _GROUPS = 200
-"""Kinds of failures that are told apart; what comes after them is one more kind."""
+"""Groups of failures at most; further kinds of failures are counted in one more group."""
 
 
 @dataclass(frozen=True, slots=True)
 class BatchSummary:
-    """A batch so far.
+    """The counts of a batch at one moment.
 
     Args:
         total: items in the input; None where that is not known.
-        ok: items that have succeeded, ``failed`` those that have not; both of earlier runs, too.
-        resumed: how many of them are of earlier runs.
+        ok: items that have succeeded, earlier runs included.
+        failed: items that have failed, earlier runs included.
+        resumed: how many of these items are of earlier runs.
         retried: attempts beyond the first of an item, in this run.
         seconds: since this run began.
         ended: "running", "finished", "interrupted" (can be resumed), "halted" by the halt policy,
@@ -50,12 +51,12 @@ class BatchSummary:
 
     @property
     def rate(self) -> float:
-        """Items a second, those of earlier runs left out."""
+        """Items per second in this run."""
         return (self.done - self.resumed) / self.seconds if self.seconds else 0.0
 
     @property
     def eta(self) -> float | None:
-        """Seconds that the rest takes at this rate; None where that cannot be said."""
+        """Seconds that the remaining items take at this rate; None: unknown."""
         rate = self.rate
         if self.total is None or not rate:
             return None
@@ -71,13 +72,13 @@ class BatchSummary:
 
 
 def gone_words(count: int) -> str:
-    """What is said of outcomes whose items are no longer in the input."""
+    """A sentence about outcomes of items that are no longer in the input."""
     what = "outcome is of an item that is" if count == 1 else "outcomes are of items that are"
     return f"{count} more {what} no longer in the input"
 
 
 class Tally:
-    """Counts what becomes of the items; bounded, however many there are."""
+    """Counts outcomes, in an amount of memory that does not grow with the number of items."""
 
     def __init__(self) -> None:
         self.fresh_ok: int = 0
@@ -103,7 +104,7 @@ class Tally:
         return self.known_ok + self.known_failed
 
     def add(self, row: ItemRecord, *, fresh: bool) -> None:
-        """One more item has its outcome; ``fresh``: from this run."""
+        """Count an item that has its outcome; ``fresh``: from this run."""
         if row.ok:
             self.fresh_ok += fresh
             self.known_ok += not fresh
@@ -130,9 +131,9 @@ def failed_lines(rows: Iterable[ItemRecord], batch: float) -> Iterator[str]:
     """Failed items as lines of JSON that are valid input again, with their ids.
 
     Args:
-        batch: when the batch was begun, by which its own lines are known.
+        batch: when the batch was begun; it identifies the lines that this batch has written.
 
-    An item whose input JSON cannot say is left out: ``--resume --retry-failed`` runs it again.
+    An item whose input is not plain JSON is left out: ``--resume --retry-failed`` runs it again.
     """
     for row in rows:
         if row.input is not None:

@@ -1,4 +1,4 @@
-"""Whether a journal is that of the batch at hand: what has changed is shown, not guessed."""
+"""Whether a journal belongs to this batch; the error shows what has changed."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ def check(
     redo: bool,
     accept_changes: bool,
 ) -> tuple[str, bool]:
-    """Refuse to go on with another batch than the one that the journal holds.
+    """Refuse to resume a journal of another batch.
 
     Args:
-        header: the batch at hand, as it will be described in the journal.
+        header: description of this batch, as it will be in the journal.
         items: reads the input from its beginning.
 
     Returns:
-        A word for the journal's events, and whether the input is known to be the same as then.
+        The kind of event that the journal records, and whether the input is known to be unchanged.
 
     Raises:
         JournalMismatch: see `run_batch`.

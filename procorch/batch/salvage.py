@@ -1,8 +1,8 @@
-"""What can be read of a journal whose file is damaged, row by row, and a whole journal made of it.
+"""Reads as much as possible of a damaged journal, and makes a valid journal of it.
 
-SQLite gives up a query at the first page that makes no sense. So a table is read from its beginning
-and from its end up to the damage, and what lies between is asked for row by row. The index of the
-items knows their names, whether their rows can be read or not.
+SQLite ends a query at the first invalid page. So a table is read from its beginning and from its
+end up to the damage, and the rows between are read one by one. The index of the items has their
+names, even if their rows cannot be read.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ from procorch.batch import schema
 from procorch.batch.errors import JournalDamaged, JournalError
 
 _BLIND = 100_000
-"""Numbers of rows that are tried in vain, one after the other, before the end is assumed."""
+"""Consecutive row numbers that are tried without success before the end is assumed."""
 _SOUGHT = "SELECT rowid, id FROM items INDEXED BY sqlite_autoindex_items_1 ORDER BY id"
 _KEYS = {"meta": "key", "events": "rowid", "attempts": "id, number", "gone": "id"}
 
 
 def readable(path: Path) -> tuple[sqlite3.Connection, list[str]]:
-    """A temporary copy of what can be read, and the names of items that are lost, where known.
+    """A temporary copy of everything readable, and the names of lost items that are known.
 
     Raises:
-        JournalError: nothing can be.
+        JournalError: nothing can be read.
     """
     copy = sqlite3.connect("", isolation_level=None)
     try:
@@ -40,16 +40,16 @@ def readable(path: Path) -> tuple[sqlite3.Connection, list[str]]:
 
 
 def mend(path: Path) -> str | None:
-    """Put a whole journal in the place of a damaged one, which is kept beside it.
+    """Replace a damaged journal by a valid one; the damaged file is kept beside it.
 
-    Whoever calls this has the lock of the journal. What could not be read is not in it any more, so
-    those items have no outcome.
+    The caller holds the lock of the journal. Outcomes that cannot be read are not in the new
+    journal.
 
     Returns:
-        What was done, for a person; None where nothing is damaged.
+        What was done, for a person; None: the journal is not damaged.
 
     Raises:
-        JournalError: nothing can be read of it, or there is no room for the new one.
+        JournalError: nothing can be read of the journal, or there is no room for the new one.
     """
     if not path.exists() or not path.stat().st_size or _is_sound(path):
         return None
@@ -103,7 +103,7 @@ def _fill(path: Path, copy: sqlite3.Connection) -> list[str]:
         for table, key in _KEYS.items():
             _copy(source, copy, table, key)
         names = _copy_items(source, copy)
-        # The number of the last runner must not be given out again.
+        # The epoch of the last runner must not be used again.
         copy.execute(
             "INSERT OR REPLACE INTO meta SELECT 'epoch', max(epoch) FROM (SELECT value AS epoch "
             "FROM meta WHERE key = 'epoch' UNION ALL SELECT epoch FROM items UNION ALL SELECT 0)"
@@ -125,7 +125,7 @@ def _nothing_left(path: Path) -> Iterator[None]:
 
 
 def _copy(source: sqlite3.Connection, copy: sqlite3.Connection, table: str, key: str) -> None:
-    """A small table, from both of its ends."""
+    """Copy a small table, from its beginning and from its end."""
     columns = _columns(source, table)
     into = _insert(table, columns)
     seen: set[object] = set()
@@ -145,7 +145,7 @@ def _copy(source: sqlite3.Connection, copy: sqlite3.Connection, table: str, key:
 
 
 def _copy_items(source: sqlite3.Connection, copy: sqlite3.Connection) -> list[str]:
-    """Returns the names of all items that have an outcome, as far as the index tells."""
+    """Copy the items; returns the names of all items with an outcome that the index has."""
     columns = _columns(source, "items")
     into = _insert("items", columns)
     given = f"SELECT rowid, {', '.join(columns)} FROM items NOT INDEXED"
@@ -181,7 +181,7 @@ def _copy_items(source: sqlite3.Connection, copy: sqlite3.Connection) -> list[st
 
 
 def _until_damage(source: sqlite3.Connection, query: str) -> Iterator[tuple[Any, ...] | None]:
-    """The rows of a query; a last None where SQLite had to give up."""
+    """The rows of a query; a last None if the table is damaged there."""
     cursor = source.cursor()
     try:
         yield from cursor.execute(query)

@@ -1,8 +1,9 @@
-"""The journal's tables, and how a file is opened.
+"""The tables of a journal, and how a file is opened.
 
-WAL, so that others read while the runner writes. ``synchronous=FULL``: what is committed survives
-the loss of power, too; group commits make that cheap. The version is SQLite's ``user_version``,
-each step of `MIGRATIONS` one version, and ``application_id`` tells our files from others.
+The journal mode is WAL, so that others can read while the runner writes. ``synchronous=FULL``: what
+is committed also survives a loss of power; group commits make that cheap. The version is SQLite's
+``user_version``, and each step of `MIGRATIONS` leads to the next version. ``application_id`` marks
+the files of procorch.
 """
 
 from __future__ import annotations
@@ -41,18 +42,18 @@ MIGRATIONS = (
     CREATE TABLE gone (id TEXT PRIMARY KEY) WITHOUT ROWID;
     """,
 )
-"""Each takes the file from one version to the next."""
+"""Each changes a file from one version to the next."""
 
-# Damaged text is no error of the query: its row has a seal that does not match.
+# Damaged text is not an error of the query; the seal of its row does not match.
 _text = functools.partial(str, encoding="utf-8", errors="replace")
 _DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 
 
 def create(path: Path) -> None:
-    """Make the file if there is none, for its owner alone.
+    """Make the file if there is none; only its owner can read it.
 
     Raises:
-        JournalError: it cannot be made, or is no regular file.
+        JournalError: the file cannot be made, or is not a regular file.
     """
     try:
         flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
@@ -69,10 +70,10 @@ def create(path: Path) -> None:
 
 
 def connect(path: Path) -> sqlite3.Connection:
-    """A connection that reads and writes, its tables up to date.
+    """A connection that reads and writes; the tables are brought up to date.
 
     Raises:
-        JournalError: the file is no journal, one of a newer version, or damaged.
+        JournalError: the file is not a journal, is damaged, or has a newer version.
     """
     with explained(path):
         connection = sqlite3.connect(
@@ -103,14 +104,14 @@ def connect_to_read(path: Path, *, cut: bool = False) -> sqlite3.Connection:
     """A connection that only reads; a runner may be writing meanwhile.
 
     Args:
-        cut: also a file that is shorter than it says, as far as it goes.
+        cut: also read a file that is shorter than its header says.
 
     Raises:
-        JournalError: there is no such file, or it is no journal of this version.
+        JournalError: there is no such file, or it is not a journal of this version.
     """
     if not path.is_file():
         raise JournalError(f"there is no run {path}")
-    # Without a log beside it nobody writes, and a folder that cannot be written is no obstacle.
+    # Without a write-ahead log no process writes, and the file can be read in any folder.
     beside = path.with_name(path.name + "-wal")
     how = "mode=ro" if beside.exists() else "mode=ro&immutable=1"
     name = str(path.absolute()).replace("%", "%25").replace("?", "%3f").replace("#", "%23")
@@ -122,10 +123,10 @@ def connect_to_read(path: Path, *, cut: bool = False) -> sqlite3.Connection:
         raise JournalError(f"{path} cannot be read: {error}") from None
     connection.text_factory = _text
     with _named(path, connection):
-        if cut:  # SQLite gives such a file up at its first page, but not with this
+        if cut:  # without this, SQLite refuses the first page of such a file
             connection.execute("PRAGMA writable_schema = ON")
         version = _version(path, connection)
-        if version < 2:  # it is brought up to date when it is written; until then it has none
+        if version < 2:  # it gets this table when it is opened for writing
             connection.execute("PRAGMA temp_store = MEMORY")
             connection.execute("CREATE TEMP TABLE gone (id TEXT PRIMARY KEY) WITHOUT ROWID")
     return connection
@@ -146,7 +147,7 @@ def _version(path: Path, connection: sqlite3.Connection) -> int:
 
 @contextlib.contextmanager
 def _named(path: Path, connection: sqlite3.Connection) -> Iterator[None]:
-    """Close the connection where its opening fails, and say what SQLite's errors mean."""
+    """Close the connection if opening it fails, and explain errors of SQLite."""
     try:
         with explained(path):
             yield
@@ -157,11 +158,11 @@ def _named(path: Path, connection: sqlite3.Connection) -> Iterator[None]:
 
 @contextlib.contextmanager
 def explained(path: Path) -> Iterator[None]:
-    """SQLite's errors as ours.
+    """Raise errors of SQLite as errors of procorch.
 
     Raises:
-        JournalDamaged: the file makes no sense.
-        JournalError: anything else SQLite complains of.
+        JournalDamaged: the file is damaged.
+        JournalError: any other error of SQLite.
     """
     try:
         yield

@@ -1,4 +1,4 @@
-"""Which items of an input a batch takes, and in which order."""
+"""Which items of an input a batch runs, and in which order."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ _SHUFFLE = 10_000
 
 @dataclass(frozen=True, slots=True)
 class Shard:
-    """Part ``index`` (from 1) of ``of``; an item's part follows from its id alone."""
+    """Part ``index`` (from 1) of ``of`` parts; the id of an item decides its part."""
 
     index: int
     of: int
 
     @classmethod
     def parse(cls, text: str) -> Shard:
-        """``2/8``.
+        """Parse a text such as ``2/8``.
 
         Raises:
-            ValueError: it is something else.
+            ValueError: the text has another form.
         """
         index, slash, of = text.partition("/")
         if not (slash and index.isdigit() and of.isdigit() and 1 <= int(index) <= int(of)):
@@ -35,7 +35,7 @@ class Shard:
         return cls(int(index), int(of))
 
     def has(self, item: SourceItem) -> bool:
-        """Whether the item is of this part."""
+        """Whether the item belongs to this part."""
         hashed = hashlib.blake2b(item.id.encode(), digest_size=8).digest()
         return int.from_bytes(hashed) % self.of == self.index - 1
 
@@ -48,9 +48,9 @@ class Selection:
     """Which items of a source, and in which order.
 
     Args:
-        shard: only those of one part.
-        limit: only the first so many of them.
-        seed: shuffle them, in an order that this decides.
+        shard: only the items of this part; None: all.
+        limit: only this many items, the first ones; None: all.
+        seed: shuffle the items, in an order that follows from the seed; None: do not shuffle.
         allow_empty: a source without items is no error.
     """
 
@@ -68,10 +68,10 @@ class Selection:
         return self.ordered(self.chosen(self.some(source, source.items())))
 
     def some(self, source: Source, items: Iterator[SourceItem]) -> Iterator[SourceItem]:
-        """The same items.
+        """The same items, if there is at least one.
 
         Raises:
-            BatchInputError: there is none, whichever shard it would belong to.
+            BatchInputError: the source has no items in any shard.
         """
         first = next(items, None)
         if first is not None:
@@ -84,18 +84,18 @@ class Selection:
             )
 
     def chosen(self, items: Iterator[SourceItem]) -> Iterator[SourceItem]:
-        """Those that the batch takes, in the order of the input."""
+        """The items that the batch runs, in the order of the input."""
         if self.shard is not None:
             items = filter(self.shard.has, items)
         return items if self.limit is None else itertools.islice(items, self.limit)
 
     def ordered(self, items: Iterator[SourceItem]) -> Iterator[SourceItem]:
-        """The same in the order in which they are run."""
+        """The same items in the order in which they are run."""
         return items if self.seed is None else shuffled(items, self.seed)
 
 
 def shuffled(items: Iterator[SourceItem], seed: int) -> Iterator[SourceItem]:
-    """Items in an order that ``seed`` decides, drawn from a window of 10,000 of them."""
+    """Items in an order that follows from ``seed``, drawn from a window of 10,000 items."""
     chance = random.Random(seed)
     window: list[SourceItem] = []
     for item in items:

@@ -1,8 +1,8 @@
-"""Where items come from. Everything is read lazily: memory stays flat, however many there are.
+"""Sources of items. All are read lazily, so memory does not grow with the number of items.
 
-A source that can be read twice (a file, a directory) is read once before the work begins. That
-finds a malformed line and a name that is there twice now and not in the middle of the night, and
-gives the number of items and a fingerprint by which a changed input is known.
+A source that can be read twice (a file, a directory) is read once before the first item is run.
+This finds malformed lines and duplicate names early, and gives the number of items and a
+fingerprint by which a changed input is recognised.
 """
 
 from __future__ import annotations
@@ -26,12 +26,13 @@ from procorch.batch.readers import OnRead, ignore_bytes
 from procorch.batch.records import SourceItem
 
 _ENVELOPE = "procorch"
-"""The key that marks a line of ours: an item with its id, see `report.failed_line`."""
+"""The key of a line that procorch has written: an item with its id, see `report.failed_lines`."""
 _LISTED = 5
-"""Names that a message has."""
+"""Names that a message lists at most."""
 
 IdOf: TypeAlias = str | Callable[[Any], object] | None
-"""How an item is named: a field, a function, or None: its field ``id`` or its place."""
+"""How an item gets its name: from a field, by a function, or (None) from its field ``id`` or its
+place."""
 
 
 class Source(Protocol):
@@ -39,7 +40,7 @@ class Source(Protocol):
 
     Attributes:
         name: what it is, for a person.
-        hint: is added where it has no items: why that may be so.
+        hint: added to the error that it has no items: why that may be so.
         slow: the next item may take long to arrive, so a thread reads it.
         repeatable: it can be read again from the beginning.
     """
@@ -50,19 +51,22 @@ class Source(Protocol):
     repeatable: bool
 
     def items(self, saw: OnRead = ...) -> Iterator[SourceItem]:
-        """The items in order; ``saw`` is told of all that was read.
+        """The items in order.
+
+        Args:
+            saw: called with all bytes that are read.
 
         Raises:
-            BatchInputError: it cannot be read, or a part of it makes no sense.
+            BatchInputError: the source cannot be read, or is malformed.
         """
         ...
 
     def file(self) -> os.stat_result | None:
-        """The file that is read; None: it is no single file."""
+        """The status of the file that is read; None: it is not a single file."""
         ...
 
     def state(self) -> object:
-        """Equal to an earlier one: nothing has changed. None: it takes a reading to tell."""
+        """A value that changes when the source changes; None: only reading it can show a change."""
         ...
 
 
@@ -78,14 +82,14 @@ def open_source(
 
     Args:
         form: one of `FORMATS`.
-        id: how an item is named.
-        delimiter: of CSV and its relatives, see `read_csv`.
-        outputs: what the batch writes, which is no input.
+        id: how an item gets its name.
+        delimiter: of CSV and similar formats, see `read_csv`.
+        outputs: files that the batch writes; they are refused as an input.
 
     Raises:
         BatchInputError: there is no such file, its format is not known, or the batch writes it.
-        TypeError: what is given is neither a path nor an iterable.
-        ValueError: format or delimiter make no sense.
+        TypeError: ``items`` is neither a path nor an iterable.
+        ValueError: an invalid format or delimiter.
     """
     if form not in FORMATS:
         raise ValueError(f"format={form!r}; known: {', '.join(FORMATS)}")
@@ -135,7 +139,7 @@ def _open_path(given: str, form: FileFormat, id: IdOf, outputs: OutputFiles) -> 
 
 
 def _check_stdin() -> None:
-    """Refuse a standard input that is closed: its number belongs to some other file then."""
+    """Refuse a closed standard input: descriptor 0 may then be another file."""
     stdin = sys.__stdin__
     with suppress(OSError):
         os.fstat(0)
@@ -163,7 +167,7 @@ class FileSource:
         if self._form.name == "parquet":
             yield from _numbered(readers.read_parquet(self._path, saw), self._id)
             return
-        # Closed at once whatever is raised: the traceback would keep the descriptor open.
+        # Closed at once if something is raised: the traceback would keep the descriptor open.
         with closing(readers.lines_of(self._path, saw)) as lines:
             yield from _numbered(self._form.entries(self.name, lines, self._warn), self._id)
 
@@ -179,16 +183,16 @@ class FileSource:
         now = self.file()
         if now is None:
             return None
-        # The time of the last change of the inode as well: nobody sets that back.
+        # Also the time of the last change of the inode, which no program can set back.
         return now.st_dev, now.st_ino, now.st_size, now.st_mtime_ns, now.st_ctime_ns
 
 
 class PipeSource:
-    """Lines that another program writes while we work.
+    """Lines that another program writes while the batch runs.
 
     Args:
-        opened: a descriptor, or the path of a pipe, which is opened when it is first read: opening
-            waits for the program that writes.
+        opened: a descriptor, or the path of a pipe. A path is opened when it is first read, since
+            opening waits for the program that writes.
     """
 
     slow: bool = True
@@ -257,7 +261,7 @@ class DirectorySource:
 
 
 class IterableSource:
-    """Any iterable of Python's; it is read on the thread that runs the batch."""
+    """A Python iterable; it is read on the thread that runs the batch."""
 
     slow: bool = False
     hint: str = ""
@@ -285,7 +289,7 @@ class IterableSource:
 
 
 class WarnOnce:
-    """Warns of the input, of each thing once however often it is read."""
+    """Warns about the input; each warning is given once, however often the input is read."""
 
     def __init__(self) -> None:
         self._said: set[str] = set()
@@ -310,7 +314,7 @@ def _numbered(entries: Iterator[readers.Entry], id: IdOf) -> Iterator[SourceItem
 
 
 def _named(value: Any, id: IdOf, place: str, where: str) -> tuple[str, Any]:
-    """An item's id and its value; a line of ours is unwrapped."""
+    """The id and the value of an item; a line that procorch has written is unwrapped."""
     if isinstance(value, dict) and value.get(_ENVELOPE) == 1 and {"id", "input"} <= value.keys():
         return _clean(str(value["id"])), value["input"]
     return _clean(_id_of(value, id, place, where)), value
@@ -328,5 +332,5 @@ def _id_of(value: Any, id: IdOf, place: str, where: str) -> str:
 
 
 def _clean(id: str) -> str:
-    """Text that can be kept: names of files may hold what is no UTF-8."""
+    """Text that can be stored: names of files may contain bytes that are not UTF-8."""
     return id.encode("utf-8", "backslashreplace").decode()

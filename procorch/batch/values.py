@@ -1,7 +1,7 @@
-"""Values as they are kept: JSON where that is exact, a pickle where it is not.
+"""Values as the journal keeps them: JSON if that is exact, else a pickle.
 
-JSON can be read by any tool, and by SQLite itself. A pickle is needed for what JSON would change (a
-tuple, a set, an object, ``nan``), so what comes back is always what went in.
+Any tool can read JSON, and SQLite itself can. Values that JSON would change (a tuple, a set, an
+object, ``nan``) are pickled, so a value that is read always equals the value that was written.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import msgspec
 from procorch.batch import class_loading
 
 _DEPTH = 64
-"""Nesting up to which a value is looked at; deeper ones are pickled."""
+"""Values that are nested deeper than this are pickled."""
 _LARGEST = 2**63
 
 
@@ -38,17 +38,17 @@ def pack(value: Any) -> str | bytes:
 
 
 def _pickled(value: Any) -> bytes | None:
-    """None where pickle alone is not enough; dill says why, if it cannot do it either."""
+    """A pickle; None if dill is needed, which also has the better error."""
     try:
         data = pickle.dumps(value, 5)
     except Exception:
         return None
-    # Definitions of a script's own: a pickle would name them, and nobody could load it later.
+    # Definitions of the script itself: a pickle would only name them, and could not be loaded.
     return None if b"__main__" in data else data
 
 
 def unpack(data: str | bytes) -> Any:
-    """What `pack` was given.
+    """The value that `pack` got.
 
     Raises:
         UnreadableValue: a class that the pickle refers to is not to be found here, as a rule.
@@ -88,14 +88,14 @@ def _is_text(value: str) -> bool:
 
 
 def digest(value: Any, *more: object) -> bytes:
-    """A hash of a value, the same in every process; ``more`` is what else belongs to it."""
+    """A hash of a value and of ``more`` values, the same in every process."""
     try:
         data = msgspec.json.encode(value, order="deterministic")
     except Exception:
         try:
             data = pickle.dumps(value, 5)
         except Exception:
-            # It cannot be sent to a worker either, which will be its outcome.
+            # The value cannot be sent to a worker either, and that will be its outcome.
             data = repr(type(value)).encode()
     hashed = hashlib.blake2b(data, digest_size=16)
     for each in more:

@@ -1,13 +1,12 @@
-"""The thread that writes the journal: many facts a transaction, none of them late.
+"""The thread that writes the journal, many facts in one transaction.
 
-A transaction costs the disk's time, not the items': whatever has come while the last one was
-written goes into the next, and a fact waits at most `DELAY` for others. Only what is committed is
-acknowledged.
+All facts that arrive while a transaction is written go into the next one, and a fact waits at most
+`DELAY` for others. So items do not wait for the disk. Only committed facts are acknowledged.
 
-A disk that takes nothing (it is full, a quota or a limit on the size of files is reached, its
-server is away) is no reason to lose anything: the facts stay here, the runner is told (it takes no
-further items once enough of them wait), and the same transaction is tried again until there is
-room. Any other failure ends the run.
+If the disk accepts nothing (it is full, a quota or a limit on the size of files is reached, a file
+server does not answer), nothing is lost: the facts stay here, the runner is told, and the same
+transaction is tried again until there is room. The runner takes no further items once enough facts
+wait. Any other failure ends the batch.
 """
 
 from __future__ import annotations
@@ -31,12 +30,12 @@ from procorch.batch.reader import JournalCounts
 DELAY = 0.02
 """Seconds that a fact waits for others."""
 GROUP = 1000
-"""Facts in one transaction, at most."""
+"""Facts in one transaction at most."""
 _WRITING = {
     sqlite3.SQLITE_IOERR_WRITE,
     sqlite3.SQLITE_IOERR_FSYNC,
     sqlite3.SQLITE_IOERR_TRUNCATE,
-    sqlite3.SQLITE_IOERR_SHMSIZE,  # the log's index
+    sqlite3.SQLITE_IOERR_SHMSIZE,  # the index of the write-ahead log
     sqlite3.SQLITE_IOERR_SHMMAP,
 }
 PATIENCE = 1.0
@@ -45,21 +44,21 @@ PATIENCE = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Committed:
-    """These are committed: what was handed in with the facts."""
+    """Facts are committed; ``tokens`` are those that `Writer.put` got with them."""
 
     tokens: list[Any]
 
 
 @dataclass(frozen=True, slots=True)
 class WriterBlocked:
-    """The disk is full; None: there is room again."""
+    """The disk accepts nothing, for this reason; None: it accepts data again."""
 
     why: str | None
 
 
 @dataclass(frozen=True, slots=True)
 class WriterFailed:
-    """Nothing more will be written."""
+    """The writer has ended because of an error."""
 
     error: JournalError
 
@@ -71,32 +70,35 @@ class Writer:
     """Writes a journal until it is closed.
 
     Args:
-        tell: called on the thread of the writer with what has happened; must not block.
+        put_event: called on the thread of the writer; must not block.
     """
 
-    def __init__(self, journal: Journal, tell: Callable[[WriterEvent], None]) -> None:
+    def __init__(self, journal: Journal, put_event: Callable[[WriterEvent], None]) -> None:
         self._journal = journal
-        self._tell = tell
+        self._put_event = put_event
         self._inbox: queue.SimpleQueue[tuple[Fact, Any] | None] = queue.SimpleQueue()
         self._giving_up = threading.Event()
-        # A daemon: where nobody closes it, the facts that it holds were not acknowledged either.
+        # A daemon thread: facts that it still holds at the end were not acknowledged.
         self._thread = threading.Thread(target=self._run, name="procorch-journal", daemon=True)
         self._thread.start()
 
     def put(self, fact: Fact, token: Any = None) -> None:
-        """Write this; ``token`` (unless None) comes back when it is committed."""
+        """Write a fact; a `Committed` event returns ``token``, unless it is None."""
         self._inbox.put((fact, token))
 
     def confirm(self) -> None:
-        """See that what was committed can be found again; see `Journal.must_be_there`."""
+        """Make sure that what was committed can be found again; see `Journal.must_be_there`."""
         self._journal.must_be_there()
 
     def close(self, *, at_once: bool = False, count: bool = False) -> JournalCounts | None:
-        """Write what waits, end the thread, close the journal.
+        """Write the facts that wait, end the thread, and close the journal.
 
         Args:
             at_once: do not wait for room on a full disk.
-            count: say what the journal has come to; None where it cannot be read.
+            count: return the counts of the journal.
+
+        Returns:
+            None if no counts were asked for, or if the journal cannot be read.
         """
         if at_once:
             self._giving_up.set()
@@ -105,7 +107,7 @@ class Writer:
         try:
             return self._journal.standing() if count else None
         except JournalError:
-            return None  # it is said where it is read next
+            return None  # the next reader reports it
         finally:
             self._journal.close()
 
@@ -119,13 +121,13 @@ class Writer:
                 if not self._commit(facts):
                     return
             except JournalError as error:
-                self._tell(WriterFailed(error))
+                self._put_event(WriterFailed(error))
                 return
             except sqlite3.Error as error:
-                self._tell(WriterFailed(JournalError(f"{self._journal.path}: {error}")))
+                self._put_event(WriterFailed(JournalError(f"{self._journal.path}: {error}")))
                 return
             if tokens:
-                self._tell(Committed(tokens))
+                self._put_event(Committed(tokens))
 
     def _gather(self) -> tuple[list[Fact], list[Any], bool]:
         facts: list[Fact] = []
@@ -146,7 +148,7 @@ class Writer:
         return facts, tokens, True
 
     def _commit(self, facts: list[Fact]) -> bool:
-        """Whether they are written; False where nobody wants to wait for room any more."""
+        """Write facts; False: `close` was called, and the disk is still full."""
         stuck = False
         while True:
             try:
@@ -156,10 +158,10 @@ class Writer:
                     raise
                 if not stuck:
                     stuck = True
-                    self._tell(WriterBlocked(_trouble(self._journal.path, error)))
+                    self._put_event(WriterBlocked(_trouble(self._journal.path, error)))
             else:
                 if stuck:
-                    self._tell(WriterBlocked(None))
+                    self._put_event(WriterBlocked(None))
                 return True
             if self._giving_up.wait(PATIENCE):
                 return False
@@ -167,17 +169,17 @@ class Writer:
 
 
 def _may_pass(error: sqlite3.Error) -> bool:
-    """Whether the disk may take it later.
+    """Whether the disk may accept the data later.
 
-    SQLite tells a full disk from other errors, but not a quota, a limit on the size of files, or a
-    server that is away for a while: those are errors of writing.
+    SQLite has an error of its own for a full disk. A quota, a limit on the size of files and a file
+    server that does not answer are errors of writing.
     """
     code = getattr(error, "sqlite_errorcode", 0)
     return code & 0xFF == sqlite3.SQLITE_FULL or code in _WRITING
 
 
 def _trouble(path: Path, error: sqlite3.Error) -> str:
-    """What is wrong with the disk, in the words of the system; SQLite says only "I/O error"."""
+    """What is wrong with the disk, as the system says it; SQLite says only "I/O error"."""
     if error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_FULL:
         return f"no room on the disk for {path}"
     beside = path.with_name(f".{path.name}.{os.urandom(4).hex()}.tmp")
