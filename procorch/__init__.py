@@ -70,7 +70,7 @@ if TYPE_CHECKING:
     from procorch.errors import StartError as StartError
     from procorch.errors import StreamError as StreamError
     from procorch.errors import StructuredOutputFailed as StructuredOutputFailed
-    from procorch.executor import AgentExecutor as AgentExecutor
+    from procorch.executor.agent_executor import AgentExecutor as AgentExecutor
     from procorch.futures.reply import ReplyFuture as ReplyFuture
     from procorch.futures.stream import StreamReply as StreamReply
     from procorch.futures.watch import EventStream as EventStream
@@ -152,7 +152,7 @@ _HOMES = {
         "PluginError PoisonRequest ProtocolError RequestCancelled RequestTimeout "
         "SerializationError StartError StreamError StructuredOutputFailed"
     ),
-    "executor": "AgentExecutor",
+    "executor.agent_executor": "AgentExecutor",
     "futures.reply": "ReplyFuture",
     "futures.stream": "StreamReply",
     "futures.watch": "EventStream",

@@ -1,4 +1,4 @@
-"""What became of one item of a pool: a success or a failure."""
+"""The outcome of one item of a pool: a success or a failure."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ if TYPE_CHECKING:
         result: None
 
     Outcome: TypeAlias = Success[Out] | Failure
-    """What became of one item: ``outcome.error is None`` tells type checkers which of the two."""
+    """The outcome of one item: ``outcome.error is None`` tells type checkers which of the two."""
 
 else:
     # A class, so that `isinstance` works and what version 0.1 has pickled loads.
 
     @dataclass(frozen=True, slots=True)
     class Outcome:
-        """What became of one item: a `Success` or a `Failure`.
+        """The outcome of one item: a `Success` or a `Failure`.
 
         Args:
             index: position of the item in the input, from 0.

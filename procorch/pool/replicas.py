@@ -1,4 +1,4 @@
-"""The replicas of a pool: how many there are, and how many of them may be busy."""
+"""The workers of a pool: how many there are, and how many of them may be busy at once."""
 
 from __future__ import annotations
 
@@ -16,17 +16,18 @@ class PoolInfo:
     """A pool at one moment.
 
     Args:
-        workers: how many replicas may be busy at once.
-        warm_spares: how many there are beyond that.
-        queue: items that wait.
-        busy: replicas that work on an item, or have it judged.
-        restarts: counted restarts of all replicas.
-        state: "RUNNING"; "PAUSED" while a throttled service wants to be left alone; "RECOVERING"
-            while load comes back after that.
-        pause: what it is paused for, and how long still; None: it is not.
-        allowed: how many replicas may be busy at the moment; fewer than ``workers`` while paused or
-            recovering.
-        replicas: each of them; one that has ended for good is not among them.
+        name: name of the workers in errors and events.
+        workers: how many workers may be busy at once.
+        warm_spares: how many further workers there are.
+        queue: number of items that wait.
+        busy: number of workers that have an item, or an error that the policy has not answered yet.
+        restarts: counted restarts of all workers.
+        state: "RUNNING"; "PAUSED" while a service has asked for a pause; "RECOVERING" while the
+            load is increased again after a pause.
+        pause: the error that asked for the pause, and its remaining time; None: there is no pause.
+        allowed: how many workers may be busy at the moment; fewer than ``workers`` in a pause or
+            after it.
+        replicas: each worker; workers that have ended for good are not included.
     """
 
     name: str
@@ -44,10 +45,10 @@ class PoolInfo:
 class Replicas:
     """Instances of one agent behind one queue, of which ``workers`` may be busy at once.
 
-    Those beyond are warm spares: ready, and idle until another one dies or is recycled.
+    The others are warm spares. They are ready, and idle until another instance dies or is recycled.
 
     Raises:
-        StartError: they do not start.
+        StartError: they cannot be started.
     """
 
     def __init__(
@@ -58,7 +59,7 @@ class Replicas:
         self._lock = threading.RLock()
         self._handles = list(orchestrator.spawn_replicas(name, workers + spares))
         self.queue: OrchestratedHandle = self._handles[0]
-        """Stands for all of them: what is sent to it goes to whoever is free first."""
+        """A handle for all instances: a request goes to the first one that is free."""
         self.workers: int = workers
         self.spares = spares
         if spares:
@@ -66,16 +67,16 @@ class Replicas:
 
     @property
     def window(self) -> int:
-        """How many requests keep all of them busy: the one they work on, and the next."""
+        """How many requests keep all instances busy: the current one and the next one of each."""
         return 2 * self.workers
 
     def resize(self, workers: int) -> None:
-        """Have ``workers`` of them; returns when new ones are ready.
+        """Change how many instances may be busy; returns when new ones are ready.
 
-        Those that are too many finish what they work on, and what waits is for the others.
+        Instances beyond the new number finish their items and end.
 
         Raises:
-            StartError: new ones do not start; nothing is changed.
+            StartError: new instances cannot be started; nothing is changed.
         """
         with self._lock:
             live = self._live()
@@ -94,7 +95,7 @@ class Replicas:
         return [handle for handle in self._handles if not handle.is_done()]
 
     def failure(self) -> BaseException | None:
-        """What ended the last of them, if all have ended for good."""
+        """The error that ended the last instance, if all have ended for good."""
         if self._live():
             return None
         return self._handles[-1].failure()
@@ -103,7 +104,7 @@ class Replicas:
         return len(self._live())
 
     def info(self) -> PoolInfo:
-        """All of them as they are now."""
+        """All instances at the moment."""
         replicas = tuple(handle.info() for handle in self._live())
         pause, allowed = self.queue.pause(), self.queue.allowed()
         state = "RUNNING" if allowed is None else "RECOVERING"

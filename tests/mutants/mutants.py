@@ -1209,7 +1209,7 @@ MUTANTS = (
     ),
     Mutant(
         "executor: a submit that a shutdown came into is refused",
-        "executor/__init__.py",
+        "executor/agent_executor.py",
         "        if self._shut_down:\n            # Since",
         "        if False:\n            # Since",
         (SHUTDOWN + "a_signal_handler_may_shut_down_in_the_middle_of_a_submit",),
