@@ -51,16 +51,16 @@ def test_an_outcome_that_comes_after_the_end_of_the_journal_is_not_waited_for(
     out = tmp_path / "run.db"
     with run_batch(agents.waits_for, [str(asked_for)], out=out, workers=1) as run:
         loop = run._loop
-        while not loop.flights:  # another thread reads the items
+        while not loop.active:  # another thread reads the items
             run.step(1.0)
         loop._inbox.put(WriterFailed(JournalError("the journal is gone")))
         run.step(1.0)
         assert loop.ended == "broken", "the news came while the item ran"
         asked_for.touch()
-        monkeypatch.setattr(loop._memory, "put", lambda *fact: None)  # its writer has ended
-        for flight in loop.flights.values():
-            assert flight.reply is not None
-            flight.reply.await_outcome()
+        monkeypatch.setattr(loop._store, "put", lambda *fact: None)  # its writer has ended
+        for active in loop.active.values():
+            assert active.reply is not None
+            active.reply.await_outcome()
         with pytest.raises(JournalError, match="the journal is gone"):
             run.wait()
 
