@@ -174,10 +174,11 @@ class AgentExecutor(concurrent.futures.Executor):
         self._must_be_open()
         assert self._closing is not None
         try:
-            sender = mapping.Sender(fn, self._queue, self._closing)
+            unpack = len(iterables) != 1
+            sender = mapping.Sender(fn, self._queue, self._closing, unpack=unpack)
         except SerializationError as error:
             return mapping.failing(error)
-        calls = zip(*iterables, strict=False)
+        calls: Iterator[Any] = zip(*iterables, strict=False) if unpack else iter(iterables[0])
         if window is not None and not all(isinstance(given, NEVER_WAITS) for given in iterables):
             return feeding.results(calls, sender, chunksize, window, end)
         return mapping.results(calls, sender, chunksize, window, end)
