@@ -11,7 +11,7 @@ import math
 from collections import deque
 from collections.abc import Callable, Mapping
 from enum import Enum
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from procorch.errors import Aborted, AgentError
 from procorch.supervision import actions, tree
@@ -27,7 +27,8 @@ from procorch.supervision.timers import Timers
 class Due(Enum):
     """What a timer is for."""
 
-    __hash__ = object.__hash__  # Enum's own is a function of Python, and slow
+    if not TYPE_CHECKING:  # type checkers would take it for an override of another type
+        __hash__ = object.__hash__  # Enum's own is a function of Python, and slow
 
     START = "start"
     STOP_STAGE = "ladder"

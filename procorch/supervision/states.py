@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import Enum, IntEnum
+from typing import TYPE_CHECKING
 
 
 class AgentStatus(Enum):
@@ -18,7 +19,8 @@ class AgentStatus(Enum):
 class Phase(Enum):
     """Where an instance is in its life. Only `Core.enter` assigns one."""
 
-    __hash__ = object.__hash__  # Enum's own is a function of Python, and slow
+    if not TYPE_CHECKING:  # type checkers would take it for an override of another type
+        __hash__ = object.__hash__  # Enum's own is a function of Python, and slow
 
     WAITING = "waiting"
     """Wants a process, waits for a start slot (N10)."""
