@@ -7,6 +7,7 @@ import logging
 import os
 import resource
 import signal
+import socket
 import subprocess
 import sys
 import textwrap
@@ -315,6 +316,46 @@ def test_a_module_that_starts_a_thread_is_not_in_the_process_that_forks(
     assert loaded == ["json", "decimal"]
     assert "'threaded_preload'" in caplog.text
     assert "'collector'" in caplog.text
+
+
+@pytest.mark.parametrize("kind", ["tcp", "unix"])
+def test_a_preloaded_module_that_opens_a_connection_is_left_out_and_the_rest_stays(
+    orchestrator: Make,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    kind: str,
+) -> None:
+    """All workers would send on it, and receive each other's answers."""
+    with socket.socket(socket.AF_UNIX if kind == "unix" else socket.AF_INET) as server:
+        server.bind(str(tmp_path / "server") if kind == "unix" else ("127.0.0.1", 0))
+        server.listen()
+        (tmp_path / "connected_preload.py").write_text(
+            "import socket\n"
+            "pair = socket.socketpair()\n"
+            f"line = socket.socket(socket.AF_UNIX if {kind == 'unix'} else socket.AF_INET)\n"
+            f"line.connect({server.getsockname()!r})\n"
+        )
+        monkeypatch.syspath_prepend(tmp_path)
+
+        def factory() -> Any:
+            seen = {"json" in sys.modules, "decimal" in sys.modules}
+            import connected_preload  # type: ignore[import-not-found]
+
+            return lambda x: (seen, connected_preload.line.fileno() >= 0)
+
+        orch = orchestrator(preload=["json", "connected_preload", "decimal"])
+        orch.add_agent("a", factory)
+        agents = [orch.spawn("a"), orch.spawn("a")]
+        server.settimeout(30)
+        lines = [server.accept()[0] for _ in range(3)]  # the first is the zygote's
+        assert [each.deliver(1).result(30).output for each in agents] == [({True}, True)] * 2
+        lines[0].settimeout(30)
+        assert lines[0].recv(1) == b"", "the first one is closed"
+        for line in lines:
+            line.close()
+    assert "'connected_preload'" in caplog.text
+    assert "opens a connection" in caplog.text
 
 
 def test_a_module_that_ends_the_zygote_is_a_start_error_with_the_cause(
