@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import multiprocessing
 import os
 import pickle
 import socket
@@ -21,7 +22,7 @@ from hypothesis import strategies as st
 from procorch.errors import Aborted, SerializationError
 from procorch.messages import user_text
 from procorch.wire import codec
-from procorch.wire.codec import decode, dump_factory, encode, load_factory
+from procorch.wire.codec import decode, dump_factory, encode, is_complete, load_factory
 from procorch.wire.frame import Decoder, Frame, Kind, gather
 from tests.wire.peer import Refused, Worker
 
@@ -393,3 +394,9 @@ def test_the_codec_does_not_import_dill() -> None:
     subprocess.run(
         [sys.executable, "-c", program], env={**os.environ, "PYTHONPATH": source}, check=True
     )
+
+
+def test_a_pickle_with_an_object_of_multiprocessing_is_not_complete() -> None:
+    assert is_complete(["text", 1], pickle.dumps(["text", 1]))
+    cls = multiprocessing.get_context("spawn").Process
+    assert not is_complete([cls], pickle.dumps([cls]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import resource
 import sys
@@ -112,3 +113,17 @@ def test_without_proc_the_umask_is_not_known(monkeypatch: pytest.MonkeyPatch) ->
 
 def test_the_key_is_that_of_multiprocessing() -> None:
     assert environment.gather().authkey == bytes(process.current_process().authkey)
+
+
+def test_the_key_of_multiprocess_is_taken_over_where_it_is_used(here: Surroundings) -> None:
+    def work() -> list[bytes | None]:
+        importlib.import_module("multiprocess.connection")  # whoever uses the key loads it
+        other = importlib.import_module("multiprocess.process")
+        known = environment.gather().multiprocess_authkey
+        own = bytes(other.current_process().authkey)
+        environment.adopt(msgspec.structs.replace(here, multiprocess_authkey=b"theirs"))
+        return [known, own, bytes(other.current_process().authkey)]
+
+    known, own, adopted_key = in_a_fork(work)
+    assert known == own
+    assert adopted_key == b"theirs"
