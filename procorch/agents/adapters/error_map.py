@@ -30,6 +30,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from procorch.agents.adapters.attributes import attribute, first
+from procorch.agents.adapters.malformed import is_malformed
 from procorch.errors import (
     AgentError,
     AuthError,
@@ -211,8 +212,6 @@ def _cannot_be_read(chain: list[BaseException]) -> bool:
     links = _of_libraries(chain)
     if any(_status(link) is not None or _out_of_quota(link) for link in links):
         return False
-    from procorch.agents.adapters.malformed import is_malformed  # rarely needed
-
     return is_malformed(links, chain)
 
 
