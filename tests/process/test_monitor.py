@@ -215,6 +215,7 @@ def test_a_start_that_the_system_refuses_harms_nobody_else(
     assert orch.spawn("a").deliver(2).result().output == 2
 
 
+@pytest.mark.timeout(180)  # over a hundred starts: 10 s of processor time with "spawn"
 def test_a_hundred_idle_deaths_in_a_row_are_all_seen(orchestrator: Make) -> None:
     def factory():
         import os

@@ -8,6 +8,8 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
+import pytest
+
 from procorch import (
     AgentOrchestrator,
     AgentStatus,
@@ -65,6 +67,7 @@ def test_no_more_processes_start_at_once_than_there_are_cores(
         assert handle.deliver("hello").result().output == "hello"
 
 
+@pytest.mark.timeout(180)  # over a hundred starts: 10 s of processor time with "spawn"
 def test_a_hundred_agents_in_a_crash_loop_leave_the_orchestrator_responsive(
     orchestrator: Orchestrator,
 ) -> None:
