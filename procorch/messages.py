@@ -283,6 +283,11 @@ class RequestMetrics:
     page_faults: int = 0
 
 
+def metrics_of(figures: tuple[Any, ...] | None) -> RequestMetrics | None:
+    """The metrics of which these are the fields, in their order; None: nothing is known."""
+    return None if figures is None else RequestMetrics(*figures)
+
+
 @dataclass(frozen=True, slots=True)
 class AgentResult(Generic[Out]):
     """What a request came to: the new messages, and in `output` whatever the agent returned."""
@@ -336,12 +341,7 @@ def to_result(value: Any, metrics: RequestMetrics | None = None) -> AgentResult:
         return AgentResult((said,), output=value, metrics=metrics)
     if isinstance(value, AssistantMessage):
         return AgentResult(
-            (value,),
-            value.stop_reason,
-            value.usage,
-            value.cost,
-            value.error,
-            output=value.text,
-            metrics=metrics,
-        )
+            (value,), value.stop_reason, value.usage, value.cost, value.error,
+            output=value.text, metrics=metrics,
+        )  # fmt: skip
     return AgentResult(output=value, metrics=metrics)

@@ -31,3 +31,8 @@ class ChildCounts:
     active: int
     supervisors: int
     workers: int
+
+
+def running_state(state: str) -> str:
+    """The one word of OTP for the state of an agent that runs."""
+    return "running" if state in ("READY", "BUSY", "PAUSED", "DRAINING") else "restarting"

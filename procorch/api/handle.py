@@ -2,35 +2,22 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Sequence
 from functools import partial
-from typing import Any, TypeVar, get_args
+from typing import Any, get_args
 
 from procorch.api.info import AgentInfo, inspect
-from procorch.errors import AgentError
-from procorch.futures.chunk import Broken as Broken
-from procorch.futures.chunk import ChunkReply as ChunkReply
-from procorch.futures.chunk import Several as Several
-from procorch.futures.fork_guard import is_ours as is_ours
-from procorch.futures.fork_guard import must_be_ours as must_be_ours
-from procorch.futures.latch import Latch as Latch
-from procorch.futures.reply import Reply as Reply
-from procorch.futures.reply import ReplyFuture as ReplyFuture
-from procorch.futures.reply import ValueReply as ValueReply
-from procorch.futures.stream import StreamReply as StreamReply
+from procorch.futures.reply import ReplyFuture
+from procorch.futures.stream import StreamReply
 from procorch.launch.base import Stream
 from procorch.messages import AgentMessage, AgentResult
 from procorch.runtime.instance_runtime import Link
-from procorch.runtime.mailbox import Mailbox
 from procorch.runtime.monitor import Monitor
-from procorch.runtime.submit import Entrance
+from procorch.runtime.submit import Delivery, Submitter
 from procorch.supervision import events as ev
 from procorch.supervision.states import AgentStatus
-from procorch.supervision.throttle import Pause
-from procorch.units import seconds
-from procorch.units import whole as whole_number
-
-_Reply = TypeVar("_Reply", bound=Reply[Any])
+from procorch.units import seconds, whole
 
 
 class OrchestratedHandle:
@@ -43,15 +30,7 @@ class OrchestratedHandle:
     def __init__(self, link: Link, monitor: Monitor, max_message: int) -> None:
         self._link = link
         self._monitor = monitor
-        self._entrance = Entrance(
-            link,
-            max_message,
-            monitor.submit,
-            monitor.call,
-            monitor.drop,
-            monitor.run_callback,
-            monitor.clock,
-        )
+        self._submitter = Submitter(link, max_message, monitor)
 
     @property
     def name(self) -> str:
@@ -67,11 +46,6 @@ class OrchestratedHandle:
     def pid(self) -> int | None:
         """Process id of the present generation; None before the first start."""
         return self._link.pid
-
-    @property
-    def mailbox(self) -> Mailbox:
-        """The door of its queue, which replicas share."""
-        return self._link.mailbox
 
     @property
     def generation(self) -> int:
@@ -103,18 +77,10 @@ class OrchestratedHandle:
         return self._call(list(messages), timeout)
 
     def _call(self, request: Any, timeout: float | str | None) -> AgentResult:
-        self._monitor.must_be_ours()
-        reply: ReplyFuture = self._entrance.send(
-            request,
-            text=isinstance(request, str),
-            timeout=_timeout(timeout),
-            from_dispatch=False,
-            retries=None,
-            wait=True,
-            kind=ReplyFuture,
-            attend=True,
-        )
-        return reply.result()
+        if os.getpid() != self._monitor.owner:
+            self._monitor.must_be_ours()
+        limit = None if timeout is None else seconds(timeout, "timeout")
+        return self._submitter.call(request, Delivery(type(request) is not list, limit)).result()
 
     def submit(
         self,
@@ -144,14 +110,11 @@ class OrchestratedHandle:
             MailboxFull: the channel is full, and ``wait`` is False.
         """
         self._monitor.must_be_ours()
-        return self._entrance.send(
-            request,
-            text=isinstance(request, str),
-            timeout=_timeout(timeout),
-            from_dispatch=False,
-            retries=_retries(retries),
-            wait=wait,
-            kind=ReplyFuture,
+        limit = None if timeout is None else seconds(timeout, "timeout")
+        again = None if retries is None else whole(retries, "retries")
+        text = isinstance(request, str)
+        return self._submitter.send(
+            request, ReplyFuture, Delivery(text, limit, retries=again, wait=wait)
         )
 
     def stream(
@@ -175,15 +138,10 @@ class OrchestratedHandle:
             as `submit` does.
         """
         self._monitor.must_be_ours()
-        return self._entrance.send(
-            request,
-            text=isinstance(request, str),
-            timeout=_timeout(timeout),
-            from_dispatch=False,
-            retries=0,
-            wait=wait,
-            kind=partial(StreamReply, confirm=self._monitor.confirm),
-        )
+        limit = None if timeout is None else seconds(timeout, "timeout")
+        kind = partial(StreamReply, confirm=self._monitor.confirm)
+        text = isinstance(request, str)
+        return self._submitter.send(request, kind, Delivery(text, limit, retries=0, wait=wait))
 
     def deliver(
         self,
@@ -201,76 +159,8 @@ class OrchestratedHandle:
         Args:
             priority: of the requests that wait the highest goes first; equals in their order.
         """
-        return self.deliver_as(
-            ReplyFuture, request, timeout=timeout, retries=retries, priority=priority
-        )
-
-    def deliver_as(
-        self,
-        kind: type[_Reply],
-        request: Any,
-        *,
-        timeout: float | str | None = None,
-        retries: int | None = None,
-        priority: int = 0,
-    ) -> _Reply:
-        """Like `deliver`, with a future of another class (executors)."""
-        if isinstance(priority, bool) or not isinstance(priority, int):
-            raise TypeError(f"priority must be a whole number, not {type(priority).__name__}")
         self._monitor.must_be_ours()
-        return self._entrance.send(
-            request,
-            text=False,
-            timeout=_timeout(timeout),
-            from_dispatch=True,
-            retries=_retries(retries),
-            wait=True,
-            kind=kind,
-            priority=priority,
-        )
-
-    def must_be_ours(self) -> None:
-        """Refuse callers in the child of a fork; every other method does so by itself.
-
-        Raises:
-            AgentStopped: the agents belong to another process.
-        """
-        self._monitor.must_be_ours()
-
-    def may_wait(self) -> bool:
-        """Whether its outcomes can come while this thread waits (executors)."""
-        self._monitor.must_be_ours()
-        return self._monitor.may_wait()
-
-    def failed_as(self, kind: type[_Reply], error: AgentError) -> _Reply:
-        """The future of a request that could not be sent (executors)."""
-        self._monitor.must_be_ours()
-        return self._entrance.failed(kind, error)
-
-    def withdraw_waiting(self) -> None:
-        """Cancel the futures of all requests that no agent has got; of all its orchestrator's."""
-        self._monitor.must_be_ours()
-        self._monitor.withdraw_waiting()
-
-    def deliver_chunk(
-        self,
-        items: list[Any] | Several,
-        *,
-        priority: int = 0,
-        whole: bool = False,
-    ) -> ChunkReply:
-        """Send many small items as one request, without timeout and retries (pools, executors).
-
-        Args:
-            whole: have the agent do all of them, however long that takes; else it may give those
-                that it has not begun back, for others to do.
-
-        Raises:
-            SerializationError: one of them cannot be serialised.
-            MessageTooLarge: together they are larger than ``max_message``.
-        """
-        self._monitor.must_be_ours()
-        return self._entrance.send_chunk(items, priority=priority, whole=whole)
+        return self._submitter.send(request, ReplyFuture, bulk(timeout, retries, priority))
 
     def await_result(self) -> AgentResult:
         """Close the channel, let the queue drain, and wait for the agent's end (seed).
@@ -291,23 +181,6 @@ class OrchestratedHandle:
         queue, and end. Returns at once."""
         self._monitor.must_be_ours()
         self._monitor.post(ev.Drain(self._link.key))
-
-    def set_width(self, width: int) -> None:
-        """Have at most so many of the instances behind its queue busy at once; those beyond are
-        warm spares, which take over at once from one that dies or is recycled."""
-        self._monitor.must_be_ours()
-        self._monitor.post(ev.SetWidth(self._link.mailbox.key, width))
-
-    def pause(self) -> Pause | None:
-        """What a throttled service holds its queue back for now (N23); None: nothing."""
-        self._monitor.must_be_ours()
-        return self._monitor.pause(self._link)
-
-    def allowed(self) -> int | None:
-        """How many requests of its queue may be under way while load comes back after a pause;
-        None: as many as there are instances."""
-        self._monitor.must_be_ours()
-        return self._monitor.allowed(self._link)
 
     def stop(self, *, grace: float | str | None = None) -> None:
         """Stop the agent: finish what was accepted, then up the ladder; wait for the end (N8).
@@ -371,14 +244,6 @@ class OrchestratedHandle:
             )
         return kept.text(stream)
 
-    def running_state(self) -> str:
-        """One word for it (OTP): running, restarting or stopped."""
-        self._monitor.must_be_ours()
-        if self.is_done():
-            return "stopped"
-        state = self._monitor.look(self._link)[0]
-        return "running" if state in ("READY", "BUSY", "PAUSED", "DRAINING") else "restarting"
-
     def cancel(self) -> None:
         """End the agent now (N14): its request in flight gets `Aborted`, it ends CANCELLED.
 
@@ -407,9 +272,17 @@ class OrchestratedHandle:
         return f"<OrchestratedHandle name={self.name!r} status={self._link.status.name}>"
 
 
-def _timeout(given: float | str | None) -> float | None:
-    return None if given is None else seconds(given, "timeout")
+def bulk(timeout: float | str | None, retries: int | None, priority: int) -> Delivery:
+    """How a request of `OrchestratedHandle.deliver` is delivered.
 
-
-def _retries(given: int | None) -> int | None:
-    return None if given is None else whole_number(given, "retries")
+    Raises:
+        TypeError, ValueError: one of them is wrong.
+    """
+    if isinstance(priority, bool) or not isinstance(priority, int):
+        raise TypeError(f"priority must be a whole number, not {type(priority).__name__}")
+    return Delivery(
+        timeout=None if timeout is None else seconds(timeout, "timeout"),
+        from_dispatch=True,
+        retries=None if retries is None else whole(retries, "retries"),
+        priority=priority,
+    )

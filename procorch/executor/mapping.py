@@ -16,7 +16,7 @@ from functools import partial
 from itertools import islice
 from typing import Any
 
-from procorch.api.handle import OrchestratedHandle
+from procorch.api.replica import ReplicaHandle
 from procorch.errors import (
     Aborted,
     AgentCrashed,
@@ -48,7 +48,7 @@ class Sender:
     def __init__(
         self,
         function: Callable[..., Any],
-        queue: OrchestratedHandle,
+        queue: ReplicaHandle,
         closing: Closing,
         *,
         unpack: bool,
@@ -62,7 +62,7 @@ class Sender:
         self.closing = closing
 
     def must_be_ours(self) -> None:
-        """See `OrchestratedHandle.must_be_ours`."""
+        """See `ReplicaHandle.must_be_ours`."""
         self._queue.must_be_ours()
 
     def send(self, calls: list[Any], source: object = None) -> list[MapChunk]:

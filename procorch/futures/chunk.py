@@ -48,18 +48,16 @@ class ChunkAnswer(NamedTuple):
     metrics: RequestMetrics | None
 
 
-class ChunkReply(Reply[tuple[Several, RequestMetrics | None]]):
+class ChunkReply(Reply[Several]):
     """The future of a chunk: see `answer`."""
 
     def __init__(self, *args: Any, whole: bool = False) -> None:
         super().__init__(*args)
         self.items: Items = Items(whole=whole)
 
-    def decode(
-        self, body: Buffer, metrics: RequestMetrics | None
-    ) -> tuple[Several, RequestMetrics | None]:
+    def decode(self, body: Buffer) -> Several:
         """See `Reply.decode`: the results in the body of the reply."""
-        return Several.load(body, what="reply"), metrics
+        return Several.load(body, what="reply")
 
     def count(self) -> int:
         """How many results a chunk that has failed gave before its failure.
@@ -79,8 +77,8 @@ class ChunkReply(Reply[tuple[Several, RequestMetrics | None]]):
         parts = [Several.load(unpack(part), what="reply") for part in self.items.parts]
         metrics = None
         if error is None:
-            last, metrics = self.result()
-            parts.append(last)
+            parts.append(self.result())
+            metrics = self.metrics
         outputs: list[Any] = []
         for part in parts:
             outputs += part.items(what="reply")

@@ -3,31 +3,46 @@
 from __future__ import annotations
 
 import contextlib
-from dataclasses import dataclass
+from typing import Any
 
-from procorch.errors import AgentError
+from msgspec import Struct
+
+from procorch.errors import AgentError, SerializationError
 from procorch.errors.copying import add_note, set_cause
-from procorch.messages import RequestMetrics
 from procorch.wire import codec
-from procorch.wire.payload import Buffer, Content
+from procorch.wire.payload import Buffer, Content, unpack
 
 
-@dataclass(slots=True)
-class Outcome:
+class Outcome(Struct, eq=False):
     """Metrics, the error of a request that failed, and the undecoded body of the reply.
 
+    A struct, without the metrics that are made when they are asked for: the monitor makes one of
+    these for each request.
+
     Args:
+        figures: the fields of the `RequestMetrics`, in their order; None: nothing is known.
         withdrawn: the request was taken out of its queue; its future is cancelled.
         decoding: a thread has begun to decode the body.
     """
 
-    metrics: RequestMetrics | None = None
+    figures: tuple[Any, ...] | None = None
     error: AgentError | None = None
     body: Content = b""
     stdout: str = ""
     stderr: str = ""
     withdrawn: bool = False
     decoding: bool = False
+
+
+def unpack_body(outcome: Outcome, agent: str) -> None:
+    """Map the body now, so that a reply whose result is never asked for holds no descriptor."""
+    try:
+        outcome.body = unpack(outcome.body)
+    except SerializationError as error:
+        error.agent = agent
+        error.may_have_executed = True
+        outcome.body = b""
+        outcome.error = outcome.error or error
 
 
 def with_original(error: AgentError, body: Buffer) -> AgentError:

@@ -12,24 +12,25 @@ import os
 import threading
 from abc import abstractmethod
 from collections.abc import Callable, Generator
+from concurrent.futures._base import CANCELLED, CANCELLED_AND_NOTIFIED, FINISHED, PENDING
 from typing import Any, Generic, TypeAlias, TypeVar, cast
 
 from procorch.clock import REAL, Clock
-from procorch.errors import AgentError, RequestCancelled, SerializationError
+from procorch.errors import AgentError, RequestCancelled
 from procorch.futures import callbacks, socket_readers
 from procorch.futures.callbacks import Notification
 from procorch.futures.fork_guard import is_ours, must_be_ours, refusal
-from procorch.futures.outcome import Outcome, with_original
+from procorch.futures.lock_free import LockFreeFuture
+from procorch.futures.outcome import Outcome, unpack_body, with_original
 from procorch.futures.wakeups import wakeup
-from procorch.messages import AgentResult, Out, RequestMetrics, to_result
+from procorch.messages import AgentResult, Out, RequestMetrics, metrics_of, to_result
 from procorch.wire import codec
-from procorch.wire.payload import Buffer, unpack
+from procorch.wire.payload import Buffer, Lease
 
 RunCallback: TypeAlias = Callable[[Callable[[], None]], None]
 """Runs a function on the orchestrator's callback thread."""
 
-_LOCK_TIMEOUT = 0.005
-"""Seconds for which the thread that settles a future waits for the lock of the future."""
+_RLock = type(threading.RLock())  # `threading.RLock` is a function of Python around it
 
 _UNDECODED: Any = object()
 """The result of a future that has an answer, until the answer is decoded."""
@@ -41,7 +42,7 @@ class _Cancelled(RequestCancelled, concurrent.futures.CancelledError):
     """What a cancelled future raises: procorch's error and the standard library's in one."""
 
 
-class Reply(concurrent.futures.Future[_T], Generic[_T]):
+class Reply(LockFreeFuture[_T], Generic[_T]):
     """A `concurrent.futures.Future` of one request that can also be awaited (asyncio).
 
     ``result()`` raises what the request failed with (an `AgentError`). ``cancel()`` takes the
@@ -56,16 +57,13 @@ class Reply(concurrent.futures.Future[_T], Generic[_T]):
         stdout: the last 64 KiB written to standard output during the request, if that is captured
             (setting ``output``).
         stderr: the last 64 KiB written to standard error during the request.
+        started: a worker has it, or has had it.
         failure: the error as the monitor knows it, before any object of the user is loaded; for
             procorch's own use.
     """
 
-    _condition: threading.Condition
-    _done_callbacks: list[Callable[[Any], object]]
     # A finalizer may cancel at the end of the interpreter, when the module has lost its names.
     _is_ours, _must_be_ours = staticmethod(is_ours), staticmethod(must_be_ours)
-    _exception: BaseException | None
-    _result: _T | None
 
     def __init__(
         self,
@@ -75,23 +73,32 @@ class Reply(concurrent.futures.Future[_T], Generic[_T]):
         run_callback: RunCallback,
         clock: Clock = REAL,
     ) -> None:
-        super().__init__()
+        # Not by the constructor of the standard library, which makes a condition.
+        self._state = PENDING
+        self._result = self._exception = None
+        self._waiters = []
+        self._done_callbacks = []
         self.request = request
         self.agent = agent
-        self.metrics: RequestMetrics | None = None
         self.stdout: str = ""
         self.stderr: str = ""
+        self.failure: AgentError | None = None
+        self._figures: tuple[Any, ...] | None = None
         self._drop = drop
         self._run_callback = run_callback
         self._clock = clock
-        self._decode_lock = threading.RLock()
         self._undecoded: Outcome | None = None
-        self.failure: AgentError | None = None
+        self._decode_lock = _RLock()
         self._drop_once = [None]
-        self._started = False
+        self.started: bool = False
         self._executed: bool | None = None
         self._owner = os.getpid()
         self._executed_waiters: list[threading.Event] = []
+
+    @property
+    def metrics(self) -> RequestMetrics | None:
+        """See the class."""
+        return metrics_of(self._figures)
 
     @property
     def ours(self) -> bool:
@@ -108,15 +115,11 @@ class Reply(concurrent.futures.Future[_T], Generic[_T]):
         Its locks may be held by threads that do not exist in the child; its callbacks belong to the
         parent.
         """
-        self._condition = threading.Condition()
         self._decode_lock = threading.RLock()
-        self._waiters: list[Any] = []
-        self._done_callbacks = []
-        self._state = "FINISHED"
-        self._exception = refusal(self._owner)
+        self.renounce(refusal(self._owner))
 
     @abstractmethod
-    def decode(self, body: Buffer, metrics: RequestMetrics | None) -> _T:
+    def decode(self, body: Buffer) -> _T:
         """Make the result of the body of the reply; called once, on the thread that asks first.
 
         Raises:
@@ -127,51 +130,40 @@ class Reply(concurrent.futures.Future[_T], Generic[_T]):
         """Make what the caller gets of an error; called once, as `decode` is."""
         return error
 
-    def begun(self) -> None:
-        """Note that the request was handed to a worker."""
-        self._started = True
-
     def running(self) -> bool:
         """Whether a worker has the request; a running request can be cancelled, too."""
-        return self._started and not self.done()
+        return self.started and not self.done()
 
     def settle(self, outcome: Outcome) -> None:
         """Fix the outcome. A future that was cancelled at the same moment stays cancelled."""
-        try:
-            # Unpacked now, so that a reply whose result is never asked for holds no descriptor.
-            outcome.body = unpack(outcome.body)
-        except SerializationError as error:
-            error.agent = self.agent
-            error.may_have_executed = True
-            outcome.body = b""
-            outcome.error = outcome.error or error
-        if self._condition.acquire(timeout=_LOCK_TIMEOUT):
-            try:
-                self._fix(outcome)
-            finally:
-                self._condition.release()
-        else:
-            # The thread that holds the lock may have been interrupted by a signal handler or a
-            # finalizer that waits for something only this thread can bring.
-            threading.Thread(target=self._fix, args=(outcome,), daemon=True).start()
-
-    def _fix(self, outcome: Outcome) -> None:
+        if type(outcome.body) is Lease:
+            unpack_body(outcome, self.agent)
         if outcome.withdrawn:
             self.cancel()
             self._set_executed(outcome.error or RequestCancelled())
             return
-        self._undecoded, self.failure = outcome, outcome.error
-        self.metrics = outcome.metrics
+        if self.__dict__.setdefault("_ended_by", FINISHED) != FINISHED:
+            self._set_executed(outcome.error)
+            return
+        self.failure = outcome.error
+        self._figures = outcome.figures
         self.stdout = outcome.stdout
         self.stderr = outcome.stderr
-        try:
-            if outcome.error is None:
-                self.set_result(_UNDECODED)
-            else:
-                self.set_exception(outcome.error)
-        except concurrent.futures.InvalidStateError:
-            self._undecoded = None
-            self._set_executed(outcome.error)
+        if outcome.error is None:
+            self._result = _UNDECODED
+        else:
+            self._exception = outcome.error
+        self._undecoded = outcome
+        self._state = FINISHED
+        self._tell_end()
+
+    def _tell_end(self) -> None:
+        """Wake who waits, after result and state were written."""
+        on_end, condition = self.on_end, self._lazy_condition
+        if on_end is not None:
+            on_end()
+        if condition is not None:
+            self.wake_waiting(condition)
 
     def _set_executed(self, error: AgentError | None) -> None:
         """Note whether a cancelled request may have run, and wake the threads that ask for it.
@@ -186,7 +178,7 @@ class Reply(concurrent.futures.Future[_T], Generic[_T]):
     def cancel(self) -> bool:
         """See the class."""
         self._must_be_ours(self._owner)
-        if not super().cancel():
+        if self.__dict__.setdefault("_ended_by", CANCELLED) != CANCELLED:
             return False
         try:
             # Exactly one thread can pop the element. A lock instead could be held by the code that
@@ -194,7 +186,8 @@ class Reply(concurrent.futures.Future[_T], Generic[_T]):
             self._drop_once.pop()
         except IndexError:
             return True
-        self.set_running_or_notify_cancel()
+        self._state = CANCELLED_AND_NOTIFIED
+        self._tell_end()
         self._drop(self.request)
         return True
 
@@ -216,7 +209,10 @@ class Reply(concurrent.futures.Future[_T], Generic[_T]):
 
     def await_outcome(self, timeout: float | None = None) -> None:
         """Wait until the outcome is fixed, and decode nothing; raises like `exception`."""
-        must_be_ours(self._owner)
+        if os.getpid() != self._owner:
+            must_be_ours(self._owner)
+        if self._state == FINISHED:
+            return
         socket_readers.give_back()
         timeout = self._clock.attend(self.done, timeout)
         try:
@@ -253,11 +249,13 @@ class Reply(concurrent.futures.Future[_T], Generic[_T]):
         runs the user's code, which a signal handler or a finalizer may interrupt and ask again. The
         interrupting call gets an object of its own, made from a copy of the body.
         """
+        if self._undecoded is None:
+            return
         with self._decode_lock:
             outcome = self._undecoded
             if outcome is None:
                 return
-            body = unpack(outcome.body)  # `settle` has done it; this is for the type checker
+            body = cast(Buffer, outcome.body)  # `settle` has unpacked it
             if outcome.decoding:
                 body = bytes(body)
             outcome.decoding = True
@@ -270,7 +268,7 @@ class Reply(concurrent.futures.Future[_T], Generic[_T]):
         if outcome.error is not None:
             return None, self.convert_error(with_original(outcome.error, body))
         try:
-            return self.decode(body, outcome.metrics), None
+            return self.decode(body), None
         except AgentError as error:
             error.agent = self.agent
             error.may_have_executed = True
@@ -337,14 +335,14 @@ class ReplyFuture(Reply[AgentResult[Out]], Generic[Out]):
     See `Reply` for its other methods and attributes.
     """
 
-    def decode(self, body: Buffer, metrics: RequestMetrics | None) -> AgentResult[Out]:
+    def decode(self, body: Buffer) -> AgentResult[Out]:
         """See `Reply.decode`."""
-        return to_result(codec.decode(body), metrics)
+        return to_result(codec.decode(body), metrics_of(self._figures))
 
 
 class ValueReply(Reply[_T]):
     """The future of what the agent returned, whatever that is."""
 
-    def decode(self, body: Buffer, metrics: RequestMetrics | None) -> _T:
+    def decode(self, body: Buffer) -> _T:
         """See `Reply.decode`."""
         return cast(_T, codec.decode(body))

@@ -102,19 +102,18 @@ class EventStream(Iterator[Notice], AsyncIterator[Notice]):
 
 
 class Hub:
-    """Gives each event to all open streams. The monitor publishes; any thread may open a stream."""
+    """Gives each event to all open streams. The monitor publishes; any thread may open a stream.
+
+    Attributes:
+        streams: the open ones.
+    """
 
     def __init__(self) -> None:
-        self._streams: list[EventStream] = []
+        self.streams: list[EventStream] = []
         self._running: dict[str, int] = {}
         self._last: dict[str, Notice] = {}
         self._ended = False
         self._lock = threading.Lock()
-
-    @property
-    def watched(self) -> bool:
-        """Whether a stream is open."""
-        return bool(self._streams)
 
     def watch(self, agent: str | None) -> EventStream:
         """A stream of the events of one agent, or of all agents (None).
@@ -129,7 +128,7 @@ class Hub:
             elif self._ended:
                 stream.end()
             else:
-                self._streams.append(stream)
+                self.streams.append(stream)
         return stream
 
     def began(self, agent: str) -> None:
@@ -144,22 +143,22 @@ class Hub:
             if ended:
                 self._last[notice.agent] = notice
                 self._running[notice.agent] = self._running.get(notice.agent, 1) - 1
-            for stream in self._streams[:]:
+            for stream in self.streams[:]:
                 if stream.agent is None or stream.agent == notice.agent:
                     stream.put(notice)
                     if ended and stream.agent and not self._running.get(notice.agent):
                         stream.end()
-                        self._streams.remove(stream)
+                        self.streams.remove(stream)
 
     def close(self) -> None:
         """End all streams; the orchestrator is closed."""
         with self._lock:
             self._ended = True
-            for stream in self._streams:
+            for stream in self.streams:
                 stream.end()
-            self._streams.clear()
+            self.streams.clear()
 
     def _forget(self, stream: EventStream) -> None:
         with self._lock:
-            if stream in self._streams:
-                self._streams.remove(stream)
+            if stream in self.streams:
+                self.streams.remove(stream)

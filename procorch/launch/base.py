@@ -24,7 +24,7 @@ Stream: TypeAlias = Literal["stdout", "stderr"]
 class Caps:
     """What a launcher's processes can do; what they cannot is said, never hidden.
 
-    ``direct``: a caller may read what its worker sends (`WorkerProcess.lend`).
+    ``direct``: a caller may read what its worker sends (`WorkerProcess.detach_reader`).
     """
 
     signals: bool
@@ -137,7 +137,7 @@ class WorkerProcess(Protocol):
         """
         ...
 
-    def lend(self) -> int:
+    def detach_reader(self) -> int:
         """Leave it to a waiting caller to `read`; its turn has to be held for each call.
 
         Returns:
@@ -149,7 +149,7 @@ class WorkerProcess(Protocol):
         """Read what it has sent, in place of the monitor; False: not the caller's any more."""
         ...
 
-    def take_back(self) -> None:
+    def attach_reader(self) -> None:
         """The monitor reads again; idempotent."""
         ...
 

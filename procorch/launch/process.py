@@ -41,10 +41,11 @@ class LocalProcess(WatchedProcess):
         self._page = ends.page
         self._sink = sink
         self._deaf = False
-        self._lent = False
+        self._detached = False
         self._nudged = 0
         ends.ours.setblocking(False)
         self._channel = Channel(ends.ours, max_frame)
+        self._fd = ends.ours.fileno()
         self._taps = [Tap(fd, loop, self._writes(stream)) for stream, fd in ends.pipes.items()]
 
     def _writes(self, stream: Stream) -> Callable[[bytes], float]:
@@ -73,34 +74,33 @@ class LocalProcess(WatchedProcess):
             self._channel.send(kind, self.spec.generation, request, head, body)
         except OSError:
             return  # Its death is on the way through the pidfd.
-        if self.where is not None:
+        if self._channel.unsent and self.where is not None:
             self._want_to_write()
 
     def _want_to_write(self) -> None:
         if self._channel.unsent and not self._channel.held:
-            self.take_back()
-            self._loop.watch_writable(self._channel.fileno(), self._writable)
+            self.attach_reader()
+            self._loop.watch_writable(self._fd, self._writable)
 
-    def lend(self) -> int:
-        """See `WorkerProcess.lend`."""
-        if self.where is None or self._gone or self._deaf or self._lent or self._channel.unsent:
+    def detach_reader(self) -> int:
+        """See `WorkerProcess.detach_reader`."""
+        if self.where is None or self._gone or self._deaf or self._detached or self._channel.unsent:
             return -1
-        self._lent = True
-        fd = self._channel.fileno()
-        self._loop.unwatch(fd)
-        return fd
+        self._detached = True
+        self._loop.unwatch(self._fd)
+        return self._fd
 
     def read(self) -> bool:
         """See `WorkerProcess.read`."""
-        if self._lent:
+        if self._detached:
             self._readable()
-        return self._lent
+        return self._detached
 
-    def take_back(self) -> None:
-        """See `WorkerProcess.take_back`."""
-        if self._lent:
-            self._lent = False
-            self._loop.watch(self._channel.fileno(), self._readable)
+    def attach_reader(self) -> None:
+        """See `WorkerProcess.attach_reader`."""
+        if self._detached:
+            self._detached = False
+            self._loop.watch(self._fd, self._readable)
 
     def cancel(self, request: int, *, force: bool) -> None:
         """See `WorkerProcess.cancel`."""
@@ -136,14 +136,18 @@ class LocalProcess(WatchedProcess):
         with contextlib.suppress(OSError):
             self._channel.flush()
         if not self._channel.unsent:
-            self._loop.unwatch_writable(self._channel.fileno())
+            self._loop.unwatch_writable(self._fd)
 
     def _readable(self) -> None:
         try:
             frames = self._channel.receive()
             if frames:
-                self._pull()
-                self._hand_in(frames)
+                for tap in self._taps:  # what was written before them comes before them
+                    tap.pull()
+                if len(frames) == 1:
+                    self._sink.on_frame(self, frames[0])
+                else:
+                    self._hand_in(frames)
             if self._channel.fault is not None:
                 raise self._channel.fault
         except ProtocolError as error:
@@ -156,22 +160,15 @@ class LocalProcess(WatchedProcess):
 
     def _hand_in(self, frames: list[Frame]) -> None:
         """What they have sent to it leaves in one write."""
-        if len(frames) > 1:
-            self._channel.hold()
+        self._channel.hold()
         try:
             for frame in frames:
                 self._sink.on_frame(self, frame)
         finally:
-            if len(frames) > 1:
-                with contextlib.suppress(OSError):  # Its death is on the way through the pidfd.
-                    self._channel.let_go()
-                if self.where is not None and not self._gone and not self._deaf:
-                    self._want_to_write()
-
-    def _pull(self) -> None:
-        """Hand in what it has written on its standard streams."""
-        for tap in self._taps:
-            tap.pull()
+            with contextlib.suppress(OSError):  # Its death is on the way through the pidfd.
+                self._channel.let_go()
+            if self.where is not None and not self._gone and not self._deaf:
+                self._want_to_write()
 
     def _stop_listening(self) -> None:
         """Nothing can be said to it any more, either: the socket is not watched."""
@@ -187,16 +184,17 @@ class LocalProcess(WatchedProcess):
     def _begin(self, where: Where) -> None:
         # Not before: its first frame may overtake the word of its birth, and where it lives is
         # known by the time that it is ready.
-        self._loop.watch(self._channel.fileno(), self._readable)
+        self._loop.watch(self._fd, self._readable)
         self._want_to_write()
         self._sink.on_started(self, where)
 
     def _stop_reading(self) -> None:
-        self._lent = False
-        self._loop.unwatch(self._channel.fileno())
+        self._detached = False
+        self._loop.unwatch(self._fd)
 
     def _drain(self) -> None:
-        self._pull()
+        for tap in self._taps:
+            tap.pull()
         try:
             for frame in self._channel.drain():
                 self._sink.on_frame(self, frame)
@@ -209,6 +207,7 @@ class LocalProcess(WatchedProcess):
 
     def _close(self) -> None:
         self._channel.close()
+        self._fd = -1
         self._page.close()
         for tap in self._taps:
             tap.close()

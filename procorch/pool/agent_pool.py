@@ -9,8 +9,8 @@ from typing import Any, Unpack, overload
 
 from procorch.agents.protocols import AsyncFactory, Factory, In
 from procorch.api.context_manager import ClosedOnExit
-from procorch.api.handle import OrchestratedHandle
 from procorch.api.orchestrator import AgentOrchestrator
+from procorch.api.replica import ReplicaHandle
 from procorch.errors import AgentStopped
 from procorch.futures.reply import ReplyFuture
 from procorch.futures.watch import EventStream
@@ -120,7 +120,7 @@ class AgentPool(ClosedOnExit, MapMethods[In, Out]):
         )
 
     @property
-    def queue(self) -> OrchestratedHandle:
+    def queue(self) -> ReplicaHandle:
         """A handle for all workers: a request sent to it goes to the first worker that is free."""
         return self._replicas.queue
 

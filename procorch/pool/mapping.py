@@ -6,7 +6,7 @@ from collections.abc import AsyncIterable, Callable, Iterable, Sized
 from typing import Any, Generic, Literal, TypedDict, Unpack, overload
 
 from procorch.agents.protocols import In
-from procorch.api.handle import OrchestratedHandle
+from procorch.api.replica import ReplicaHandle
 from procorch.errors.texts import did_you_mean
 from procorch.futures.chunk import ChunkReply
 from procorch.futures.reply import ReplyFuture
@@ -188,7 +188,7 @@ class Mapper:
 
     def __init__(
         self,
-        queue: OrchestratedHandle,
+        queue: ReplicaHandle,
         settings: Settings,
         window: Callable[[], int],
         must_be_open: Callable[[], None],
@@ -266,7 +266,7 @@ class _ItemSender:
 
     def __init__(
         self,
-        queue: OrchestratedHandle,
+        queue: ReplicaHandle,
         must_be_open: Callable[[], None],
         throttle_retries: int,
         *,

@@ -5,9 +5,9 @@ from __future__ import annotations
 import threading
 from dataclasses import dataclass
 
-from procorch.api.handle import OrchestratedHandle
 from procorch.api.info import AgentInfo
 from procorch.api.orchestrator import AgentOrchestrator
+from procorch.api.replica import ReplicaHandle
 from procorch.supervision.throttle import Pause
 
 
@@ -58,7 +58,7 @@ class Replicas:
         self._name = name
         self._lock = threading.RLock()
         self._handles = list(orchestrator.spawn_replicas(name, workers + spares))
-        self.queue: OrchestratedHandle = self._handles[0]
+        self.queue: ReplicaHandle = self._handles[0]
         """A handle for all instances: a request goes to the first one that is free."""
         self.workers: int = workers
         self.spares = spares
@@ -91,7 +91,7 @@ class Replicas:
                     handle.drain()
             self._handles = live
 
-    def _live(self) -> list[OrchestratedHandle]:
+    def _live(self) -> list[ReplicaHandle]:
         return [handle for handle in self._handles if not handle.is_done()]
 
     def failure(self) -> BaseException | None:

@@ -10,12 +10,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
-from procorch.clock import Clock
 from procorch.errors import AgentError, PluginError
 from procorch.errors.plain_data import to_plain
 from procorch.launch.base import WorkerProcess
 from procorch.runtime.cargo import Cargo
-from procorch.runtime.instance_runtime import Link
+from procorch.runtime.ports import AgentPort
 from procorch.runtime.submit import next_number
 from procorch.supervision.request import Request
 from procorch.supervision.wait_graph import WaitGraph
@@ -32,8 +31,7 @@ class _Relay:
     def __init__(self, settled: Callable[[Outcome], None]) -> None:
         self.settle = settled
 
-    def begun(self) -> None:
-        """Nobody asks whether a question is under way."""
+        self.started = False  # which nobody asks of a question
 
 
 class _Question(NamedTuple):
@@ -47,25 +45,11 @@ class Switchboard:
     """Puts questions through.
 
     Args:
-        find: the live link of a name.
-        name_of: the name of a key, for the text of a refusal.
-        accept: hands a request in; ``drop`` takes it back.
-        clock: of the deadlines.
+        agents: finds the agent that is asked, and takes the request.
     """
 
-    def __init__(
-        self,
-        find: Callable[[str], Link | None],
-        name_of: Callable[[int], str],
-        accept: Callable[[Request], None],
-        drop: Callable[[int], None],
-        clock: Clock,
-    ) -> None:
-        self._find = find
-        self._name_of = name_of
-        self._accept = accept
-        self._drop = drop
-        self._clock = clock
+    def __init__(self, agents: AgentPort) -> None:
+        self._agents = agents
         self._waits = WaitGraph()
         self._open: dict[int, dict[int, _Question]] = {}
 
@@ -73,17 +57,17 @@ class Switchboard:
         """A worker asks another agent while it is busy with request ``during``."""
         head = headers.decode_ask(frame.head)
         asker, number = process.spec.key, frame.request
-        link = self._find(head.name)
+        link = self._agents.find(head.name)
         if link is None:
             _refuse(process, number, f"agent {head.name!r} is not running", head.name)
             return
         circle = self._waits.circle(asker, link.key)
         if circle is not None:
-            names = " -> ".join(repr(self._name_of(key)) for key in [*circle, asker])
+            names = " -> ".join(repr(self._agents.name_of(key)) for key in [*circle, asker])
             why = f"agents would wait for each other for ever: {names}"
             _refuse(process, number, why, process.spec.name)
             return
-        now, request_id = self._clock.now(), next_number()
+        now, request_id = self._agents.clock.now(), next_number()
         limits = (head.remaining, link.settings.request_timeout)
         timeout = min((limit for limit in limits if limit is not None), default=None)
         relay = _Relay(lambda outcome: self._answer(process, number, request_id, link.key, outcome))
@@ -98,10 +82,10 @@ class Switchboard:
             cargo=Cargo(link.name, link.mailbox, relay, head.text, body, size, now),
         )
         # The asker waits in any case; the monitor, on whose thread this runs, never does.
-        link.mailbox.enter(None, wait=False)
+        link.mailbox.enter_beyond()
         self._waits.add(asker, link.key)
         self._open.setdefault(asker, {})[number] = _Question(request_id, during)
-        self._accept(request)
+        self._agents.submit(request)
 
     def _answer(
         self, process: WorkerProcess, number: int, request: int, asked: int, outcome: Outcome
@@ -123,18 +107,18 @@ class Switchboard:
         """The asker does not wait any more: the question is cancelled, and that answered."""
         question = self._open.get(process.spec.key, {}).get(number)
         if question is not None:
-            self._drop(question.request)
+            self._agents.drop(question.request)
 
     def cancel(self, asker: int, request: int) -> None:
         """A request of the asker is to end: so are its questions, whichever thread has put them."""
         for question in self._open.get(asker, {}).values():
             if question.during == request:
-                self._drop(question.request)
+                self._agents.drop(question.request)
 
     def process_ended(self, asker: int) -> None:
         """A worker has ended: nobody waits for its questions any more."""
         for question in self._open.pop(asker, {}).values():
-            self._drop(question.request)
+            self._agents.drop(question.request)
         self._waits.forget(asker)
 
 

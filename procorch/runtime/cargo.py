@@ -5,8 +5,9 @@ It travels as `supervision.request.Request.cargo`. The machine never looks into 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import Protocol
+
+from msgspec import Struct
 
 from procorch.futures.chunk import Items
 from procorch.futures.outcome import Outcome
@@ -19,17 +20,15 @@ from procorch.wire.payload import Parts
 class Receiver(Protocol):
     """Who waits for an outcome."""
 
-    def begun(self) -> None:
-        """A worker has it; called on the monitor thread, once for each worker."""
-        ...
+    started: bool
+    """A worker has the request, or has had it; written on the monitor thread."""
 
     def settle(self, outcome: Outcome) -> None:
         """Here it is; called once, on the monitor thread."""
         ...
 
 
-@dataclass(slots=True, eq=False)
-class Cargo:
+class Cargo(Struct, eq=False):
     """What belongs to one request outside of the machine.
 
     Args:
@@ -49,7 +48,7 @@ class Cargo:
     mailbox: Mailbox
     reply: Receiver
     text: bool
-    body: Parts = field(repr=False)
+    body: Parts
     size: int
     submitted: float
     stream: bool = False
@@ -60,9 +59,3 @@ class Cargo:
     output: Output | None = None
     mark: tuple[int, int] = (0, 0)
     placed: bool = True
-
-    def leave_mailbox(self) -> None:
-        """Give its place back, once."""
-        if self.placed:
-            self.placed = False
-            self.mailbox.leave()

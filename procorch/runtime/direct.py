@@ -1,18 +1,20 @@
 """A caller that waits writes its request and reads its reply itself (docs/decisions/007).
 
 Through the monitor a request costs two changes of threads, which is most of its time. A caller that
-is going to wait anyway takes the *turn* (the right to act as the monitor, `Loop.turn`), hands its
-request to the machine and has performed what that decides: for an idle agent, to write it. Then it
-has the monitor look away from the worker's socket and reads that itself, in a turn each time, until
-its outcome is there. Nothing is decided differently for it: the machine sees the same events.
+is going to wait anyway takes the ownership of the loop (`Loop.ownership`, the right to act as the
+monitor), hands its request to the machine and has performed what that decides: for an idle agent,
+to write it. Then it detaches the worker's socket from the loop and reads that itself, as the owner
+each time, until its outcome is there. Nothing is decided differently for it: the machine sees the
+same events.
 
-What endangers a turn that is taken on a thread of the user's, and what is done about it:
+What endangers the ownership of a thread of the user's, and what is done about it:
 
 * *A signal handler that raises* (Ctrl-C) in the main thread, in the middle of a step, would leave
-  the machine in pieces. Handlers wait for the end of the turn, some microseconds: `_Quiet`.
+  the machine in pieces. Handlers wait until this thread gives the ownership up, some
+  microseconds: `_SignalDeferral`.
 * *A stack that is nearly full* would end a step by `RecursionError`: `_has_room` looks first.
 * *A signal handler that waits for the same worker* while this thread waits for its socket: it gives
-  the socket back to the monitor first (`loans`).
+  the socket back to the monitor first (`socket_readers`).
 * *An outcome fixed by another thread* (a death, a deadline): it wakes the caller, which waits for
   an eventfd of its own as well.
 """
@@ -30,12 +32,13 @@ from collections import deque
 from collections.abc import Callable
 from functools import partial
 from types import FrameType
-from typing import Any, Protocol, TypeAlias, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 from procorch.futures import socket_readers
 from procorch.futures.reply import Reply
 from procorch.launch.base import WorkerProcess
-from procorch.runtime.cargo import Cargo
+from procorch.runtime.loop import Loop
+from procorch.runtime.ports import StepPort
 from procorch.supervision import events as ev
 from procorch.supervision.request import Request
 
@@ -49,139 +52,115 @@ _FRAMES = 80
 """What a turn may need of the stack."""
 
 
-class Turns(Protocol):
-    """What is needed of the loop."""
-
-    @property
-    def turn(self) -> threading.Lock:
-        """Who holds it acts as the monitor."""
-        ...
-
-    def end_turn(self, due: Callable[[], float | None]) -> None:
-        """See `Loop.end_turn`."""
-        ...
-
-
 class Direct:
     """Serves callers that wait.
 
     Args:
-        first: hands to the machine what was posted before.
-        step: hands it an event.
-        due: the time it has to be looked at next.
-        failed: called with what went wrong in a turn: never the request's fault.
+        loop: its ``ownership`` is the right to act as the monitor.
+        monitor: gets the events.
 
     Attributes:
         allowed: there is a monitor, and workers whose sockets can be read.
     """
 
-    def __init__(
-        self,
-        turns: Turns,
-        first: Callable[[], None],
-        step: Callable[[ev.Event], None],
-        due: Callable[[], float | None],
-        failed: Callable[[BaseException], None],
-    ) -> None:
-        self._turns = turns
-        self._first = first
-        self._step = step
-        self._due = due
-        self._failed = failed
-        self._bells: deque[_Bell] = deque()
+    def __init__(self, loop: Loop[Any], monitor: StepPort) -> None:
+        self._loop = loop
+        self._ownership = loop.ownership
+        self._monitor = monitor
+        self._wakers: deque[_Waker] = deque()
         self._closed = False
         self.allowed: bool = False
 
     def call(self, request: Request, reply: Reply[Any]) -> None:
-        """Hand in ``request`` and read until it has its outcome, or the monitor has to go on.
+        """Submit ``request`` and read until it has its outcome, or the monitor has to go on.
 
-        Where that cannot be, it is not handed in.
+        Where that cannot be, it is not submitted.
         """
         if not self.allowed or not _has_room(_FRAMES):
             return
-        socket_readers.give_back()
-        quiet, fd = _Quiet(), -1
-        cargo: Cargo = request.cargo
-        bell = self._bells.pop() if self._bells else _Bell()
-
-        def begin() -> None:
-            nonlocal fd
-            self._step(ev.Submit(request))
-            if cargo.process is not None:
-                fd = cargo.process.lend()
-                if fd >= 0:
-                    bell.thread = threading.get_ident()
-                    socket_readers.holders[bell.thread] = partial(self._return, cargo.process, bell)
-
+        if socket_readers.holders:
+            socket_readers.give_back()
+        deferral, cargo = _SignalDeferral(), request.cargo
+        waker = self._wakers.pop() if self._wakers else _Waker()
+        waker.rung, reply.on_end = False, waker.wake
+        me = threading.get_ident()
+        process: WorkerProcess | None = None  # whose socket this thread reads
+        submitted, fd = False, -1
         try:
-            with quiet:
-                if not self._turns.turn.acquire(blocking=False):
-                    return
-                self._act(begin)
-            if fd >= 0 and cargo.process is not None:
-                self._attend(reply, cargo.process, fd, quiet, bell)
-                fd = -1
+            while not submitted or process is not None:
+                if process is not None and not waker.rung:
+                    waker.wait(fd)
+                with deferral:
+                    # Only the first time somebody else may act in place of this thread.
+                    if not self._ownership.acquire(blocking=submitted):
+                        return
+                    try:
+                        if self._loop.posted:
+                            self._monitor.take_posted()
+                        if not submitted:
+                            submitted = True
+                            self._monitor.step(ev.Submit(request))
+                            started: WorkerProcess | None = cargo.process
+                            if started is not None and (fd := started.detach_reader()) >= 0:
+                                process, waker.thread = started, me
+                                back = partial(self._return, started, waker)
+                                socket_readers.holders[me] = back
+                        elif process is not None and not self._read(process, waker):
+                            process = None
+                    except BaseException as error:
+                        self._monitor.fail(error)
+                        raise
+                    finally:
+                        self._loop.end_turn()
         finally:
-            socket_readers.holders.pop(threading.get_ident(), None)
-            if fd >= 0 and cargo.process is not None:  # It is left by an interrupt (Ctrl-C).
-                self._return(cargo.process, bell)
-            self._bells.append(bell)
+            reply.on_end = None
+            socket_readers.holders.pop(me, None)
+            if process is not None:  # It is left by an interrupt (Ctrl-C).
+                self._return(process, waker)
+            self._wakers.append(waker)
             if self._closed:
                 self.close()
 
-    def _return(self, process: WorkerProcess, bell: _Bell) -> None:
-        """Have the monitor read again what this thread has read, and ring whoever has the news."""
-        bell.thread = 0
-        with _Quiet():
-            self._turns.turn.acquire()
-            self._act(process.take_back)
+    @staticmethod
+    def _read(process: WorkerProcess, waker: _Waker) -> bool:
+        """Read what has come; whether this thread has to go on reading."""
+        detached = process.read()
+        if waker.rung:
+            process.attach_reader()
+            return False
+        return detached
+
+    def _return(self, process: WorkerProcess, waker: _Waker) -> None:
+        """Have the monitor read again what this thread has read, and wake the thread by the end of
+        its future."""
+        waker.thread = 0
+        with _SignalDeferral():
+            self._ownership.acquire()
+            try:
+                self._monitor.take_posted()
+                process.attach_reader()
+            except BaseException as error:
+                self._monitor.fail(error)
+                raise
+            finally:
+                self._loop.end_turn()
 
     def close(self) -> None:
-        """All outcomes are fixed; for who has the turn."""
+        """All outcomes are fixed; for the thread that owns the loop."""
         self.allowed, self._closed = False, True
-        while self._bells:
-            self._bells.pop().close()
-
-    def _attend(
-        self, reply: Reply[Any], process: WorkerProcess, fd: int, quiet: _Quiet, bell: _Bell
-    ) -> None:
-        """Read from ``fd``, which is lent to this thread."""
-
-        def read() -> bool:
-            lent = process.read()
-            if reply.done():
-                process.take_back()
-                return False
-            return lent
-
-        reply.notify(bell.ring)
-        lent = not reply.done()  # it may have been given back, and answered, meanwhile
-        while lent:
-            bell.wait(fd)
-            with quiet:
-                self._turns.turn.acquire()
-                lent = self._act(read)
-
-    def _act(self, act: Callable[[], T]) -> T:
-        """Use the turn, which this thread has taken, and end it."""
-        try:
-            self._first()
-            return act()
-        except BaseException as error:
-            self._failed(error)
-            raise
-        finally:
-            self._turns.end_turn(self._due)
+        while self._wakers:
+            self._wakers.pop().close()
 
 
-class _Bell:
+class _Waker:
     """Wakes the thread that has it out of its waiting.
 
-    Its descriptor is closed with the last reference to it at the latest: whoever takes a bell may
-    be interrupted anywhere. One call of C makes and keeps it, one closes it: nothing divides them.
+    Its descriptor is closed with the last reference to it at the latest: the thread that takes one
+    may be interrupted anywhere. One call of C makes and keeps it, one closes it.
 
     Attributes:
         thread: which one that is.
+        rung: it was woken, by itself too.
     """
 
     def __init__(self) -> None:
@@ -191,14 +170,16 @@ class _Bell:
         self._poll = select.poll()
         self._poll.register(self._fd, select.POLLIN)
         self.thread = 0
+        self.rung = False
 
-    def ring(self) -> None:
+    def wake(self) -> None:
         """Wake it; it does not wake itself."""
+        self.rung = True
         if threading.get_ident() != self.thread:
             os.eventfd_write(self._fd, 1)
 
     def wait(self, fd: int) -> None:
-        """Wait for something to read in ``fd``, or for a ring, which may be an old one."""
+        """Wait for something to read in ``fd``, or to be woken, perhaps by an earlier request."""
         self._poll.register(fd, select.POLLIN)
         try:
             for ready, _ in self._poll.poll():
@@ -208,7 +189,7 @@ class _Bell:
             self._poll.unregister(fd)
 
     def close(self) -> None:
-        """Nobody will ring it any more."""
+        """Nobody will be woken any more."""
         fds, self._fds = self._fds, []
         deque(map(os.close, fds), maxlen=0)
 
@@ -216,10 +197,10 @@ class _Bell:
         self.close()
 
 
-class _Quiet:
-    """While it is entered, signals are handled by nobody; those that came are when it is left.
+class _SignalDeferral:
+    """While it is entered, handlers of signals are put off; they are called when it is left.
 
-    Only the main thread is called upon to handle signals.
+    Python calls handlers in the main thread only.
     """
 
     def __init__(self) -> None:
@@ -227,7 +208,7 @@ class _Quiet:
         self._came: list[tuple[int, FrameType | None]] = []
         self._entered = False
 
-    def __enter__(self) -> _Quiet:
+    def __enter__(self) -> _SignalDeferral:
         self._entered = True
         try:
             for signum in self._handlers:
@@ -241,7 +222,8 @@ class _Quiet:
         self._entered = False
         for signum, handler in self._handlers.items():
             signal(signum, handler)
-        self._handle()
+        if self._came:
+            self._handle()
 
     def _handle(self) -> None:
         if self._came:

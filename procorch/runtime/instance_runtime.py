@@ -10,6 +10,7 @@ from procorch.launch.base import WorkerProcess
 from procorch.messages import AgentResult
 from procorch.runtime.mailbox import Mailbox
 from procorch.runtime.output import Output
+from procorch.supervision import events as ev
 from procorch.supervision.policy import Policy
 from procorch.supervision.settings import AgentSettings
 from procorch.supervision.states import AgentStatus
@@ -48,3 +49,15 @@ class Link:
     last: tuple[int, str | None] = (0, None)
     started: Future[None] = field(default_factory=Future)
     ended: Future[AgentResult] = field(default_factory=Future)
+
+    def spawned(self) -> ev.Spawn:
+        """What tells the machine of it."""
+        return ev.Spawn(
+            key=self.key,
+            mailbox=self.mailbox.key,
+            name=self.name,
+            settings=self.settings,
+            supervised=self.policy is not None,
+            reconsiders=hasattr(self.policy, "on_child_escalation"),
+            parent=self.parent,
+        )

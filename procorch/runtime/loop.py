@@ -1,18 +1,19 @@
 """The monitor's event loop: descriptors, an inbox for other threads, timers.
 
-Only `Loop.post` may be called by any thread at any time, the rest by whoever has the turn: the
-loop's own thread where it does not wait, or one that has taken `Loop.turn`. The wake-up costs a
-system call only when the loop sleeps or is about to: the poster appends first and looks at
-`_asleep` second, the loop sets `_asleep` first and looks at the inbox second, so one of the two
-always sees the other.
+Only `Loop.post` may be called by any thread at any time, the rest by the thread that owns the loop:
+its own where it does not wait, or one that has taken `Loop.ownership`. The wake-up costs a system
+call only when the loop sleeps or is about to: the poster appends first and looks at `_asleep`
+second, the loop sets `_asleep` first and looks at the inbox second, so one of the two always sees
+the other.
 
 Two races over descriptor numbers, which the system gives out again as soon as they are free:
 
-* *Within one round of the loop* (its wait included: others may have turns meanwhile) a worker may
+* *Within one round of the loop* (its wait included: others may own it meanwhile) a worker may
   end and the next start, which gets the numbers of the old one. What was ready in that round was
   the old one's: hence `_Watch.since`. If it is ready itself, the next round finds it so.
 * *A poster that is late* may find the loop closed after it saw it asleep. It must not write its
-  eight bytes into whatever has the number now: hence `_Bell`, which is closed when nobody has it.
+  eight bytes into whatever has the number now: hence `_WakeDescriptor`, which is closed when
+  nobody has it.
 
 A poster may be interrupted by a signal handler or a finalizer that posts, too, and waits for what
 comes of it. So it takes no lock; and while it is between "I shall wake the loop" and having done
@@ -27,7 +28,7 @@ import select
 import threading
 from collections import deque
 from collections.abc import Callable
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from procorch.clock import Clock, Ready
 from procorch.supervision.timers import Timers
@@ -50,7 +51,7 @@ class _Watch:
         self.writable: Callable[[], None] | None = None
 
 
-class _Bell:
+class _WakeDescriptor:
     """An eventfd that is closed with the last reference to it."""
 
     __slots__ = ("fd",)
@@ -67,31 +68,37 @@ class Loop(Generic[T]):
 
     Args:
         clock: tells the time, and waits for it.
+        timers: what else is timed; `wait` looks when that is due.
+
+    Attributes:
+        posted: the items that `take` has not taken.
+        ownership: the right to act as the loop's thread.
     """
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: Clock, timers: Timers[Any] | None = None) -> None:
         self._clock = clock
+        self._timers: Timers[Any] = Timers() if timers is None else timers
         self._epoll = select.epoll()
         self._watches: dict[int, _Watch] = {}
-        self._inbox: deque[T] = deque()
-        self._bell: _Bell | None = _Bell()
-        self._wake = self._bell.fd
+        self.posted: deque[T] = deque()
+        self._descriptor: _WakeDescriptor | None = _WakeDescriptor()
+        self._wake = self._descriptor.fd
         self._rousing: deque[None] = deque()
         self._asleep = False
         self._until = math.inf
         self._round = 0
-        self.turn: threading.Lock = threading.Lock()
+        self.ownership: threading.Lock = threading.Lock()
         self._later: Timers[Callable[[], None]] = Timers()
         self._epoll.register(self._wake, select.EPOLLIN)
 
     def post(self, item: T) -> None:
         """Hand an item to the loop's thread; from any thread."""
-        self._inbox.append(item)
+        self.posted.append(item)
         self.rouse()
 
     def post_quietly(self, item: T) -> None:
         """The same, for the loop to find when it wakes for something else."""
-        self._inbox.append(item)
+        self.posted.append(item)
 
     def rouse(self) -> None:
         """Wake the loop if it sleeps; from any thread."""
@@ -107,13 +114,13 @@ class Loop(Generic[T]):
                 self._rousing.pop()
 
     def _rouse(self) -> None:
-        bell = self._bell
-        if bell is not None:
-            os.eventfd_write(bell.fd, 1)
+        descriptor = self._descriptor
+        if descriptor is not None:
+            os.eventfd_write(descriptor.fd, 1)
 
     def take(self) -> T | None:
         """The next posted item."""
-        return self._inbox.popleft() if self._inbox else None
+        return self.posted.popleft() if self.posted else None
 
     def watch(self, fd: int, callback: Callable[[], None]) -> None:
         """See `launch.base.Watcher`."""
@@ -141,51 +148,52 @@ class Loop(Generic[T]):
         """See `launch.base.Watcher`."""
         self._later.arm(callback, self._clock.now() + delay)
 
-    def end_turn(self, due: Callable[[], float | None]) -> None:
-        """The end of a turn that another thread has taken.
+    def end_turn(self) -> None:
+        """Give up the ownership that another thread has taken.
 
-        Args:
-            due: as for `wait`; the loop's thread may have gone to sleep for too long.
+        While the loop's thread is asleep it may sleep for longer than what is timed by now. If it
+        is not, it looks at the times itself, as soon as it owns the loop.
         """
-        late = self._next(due) < self._until
-        self.turn.release()
-        if self._asleep and (late or self._inbox):
+        asleep = self._asleep
+        late = asleep and self._is_due_before(self._until)
+        self.ownership.release()
+        if self._asleep and (late or self.posted):
             self._rouse()
 
-    def _next(self, due: Callable[[], float | None]) -> float:
-        ours, theirs = self._later.next(), due()
+    def _is_due_before(self, until: float) -> bool:
+        return min(self._timers.bound, self._later.bound) < until and self._next() < until
+
+    def _next(self) -> float:
+        ours, theirs = self._later.next(), self._timers.next()
         if ours is None:
             return math.inf if theirs is None else theirs
         return ours if theirs is None or ours < theirs else theirs
 
-    def wait(
-        self, due: Callable[[], float | None], first: Callable[[], None], last: Callable[[], None]
-    ) -> None:
+    def wait(self, first: Callable[[], None], last: Callable[[], None]) -> None:
         """Wait for something to happen, and call who waits for it.
 
         Args:
-            due: asked for the latest time to wait to.
             first: called before all others, to `take` what was posted. A cancel that was posted
                 before a worker wrote its reply is known before that reply is read (seed: biased).
             last: called after them.
         """
-        with self.turn:
+        with self.ownership:
             self._round += 1
-            self._until = self._next(due)
+            self._until = self._next()
             self._asleep = True
             until = None if self._until == math.inf else self._until
-        if self._inbox:
+        if self.posted:
             ready = self._epoll.poll(0.0)
         else:
             ready = self._clock.select(self._epoll, until, self._rouse)
         self._asleep = False
-        with self.turn:
+        with self.ownership:
             first()
             self._serve(ready)
             for _ in range(_CATCH_UP):
                 # The sleep may have ended long after its time (a stopped process): what has come
                 # meanwhile is older than what expires now.
-                if self._next(due) > self._clock.now():
+                if self._next() > self._clock.now():
                     break
                 self._round += 1
                 if not (ready := self._epoll.poll(0.0)):
@@ -211,10 +219,10 @@ class Loop(Generic[T]):
 
     def close(self) -> None:
         """Release the loop's descriptors; what is posted from now on waits for `take`."""
-        self._bell = None
+        self._descriptor = None
         self._epoll.close()
 
     def disown(self) -> None:
         """In the child of a fork: the loop, its descriptors and its inbox are the parent's."""
         self._asleep = False
-        self._inbox.clear()
+        self.posted.clear()

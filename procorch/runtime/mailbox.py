@@ -39,22 +39,26 @@ class Mailbox:
         """Whether a sender would not have to wait."""
         return len(self._taken) < self.capacity or self._closed
 
-    def enter(self, timeout: float | None, *, wait: bool = True) -> bool:
-        """Take a place, waiting for one at most ``timeout`` seconds; False if there was none.
+    def enter_at_once(self) -> bool:
+        """Take a place if there is one.
 
         A closed mailbox has no limit: what enters is refused by the machine, in order.
-
-        Args:
-            wait: False lets the request in whatever the number. On an event loop the sender who
-                waits is the task that awaits the reply; blocking its thread would stop all tasks.
         """
         self._taken.append(None)
-        if not wait or len(self._taken) <= self.capacity or self._closed:
+        if len(self._taken) <= self.capacity or self._closed:
             return True
         self.leave()
-        return self._enter_later(None if timeout is None else time.monotonic() + timeout)
+        return False
 
-    def _enter_later(self, end: float | None) -> bool:
+    def enter_beyond(self) -> None:
+        """Take a place whatever the number."""
+        self._taken.append(None)
+
+    def enter(self, timeout: float | None) -> bool:
+        """Take a place, waiting for one at most ``timeout`` seconds; False if there was none."""
+        if self.enter_at_once():
+            return True
+        end = None if timeout is None else time.monotonic() + timeout
         while True:
             latch = Latch()
             self._senders.append(latch)
@@ -67,10 +71,8 @@ class Mailbox:
                     self._wake()
                 raise
             self._withdraw(latch)
-            self._taken.append(None)
-            if len(self._taken) <= self.capacity or self._closed:
+            if self.enter_at_once():
                 return True
-            self.leave()
             if end is not None and time.monotonic() >= end:
                 return False
 

@@ -24,7 +24,6 @@ from typing import Any, NamedTuple
 
 from procorch.clock import Clock
 from procorch.futures.fork_guard import must_be_ours
-from procorch.futures.latch import Latch
 from procorch.futures.reply import Reply
 from procorch.futures.watch import Hub
 from procorch.launch.base import Launcher, WorkerProcess
@@ -33,6 +32,7 @@ from procorch.runtime.direct import Direct
 from procorch.runtime.effects import Performer, release
 from procorch.runtime.instance_runtime import Link
 from procorch.runtime.loop import Loop
+from procorch.runtime.open_requests import OpenRequests
 from procorch.runtime.output import Echo
 from procorch.runtime.reports import Reports
 from procorch.runtime.sampler import Sampler
@@ -83,18 +83,21 @@ class Monitor:
         self.clock: Clock = clock
         starts = start_limit or os.cpu_count() or 1
         self._machine = Machine(chance=chance, start_limit=starts)
-        self._loop: Loop[ev.Event | _Confirm] = Loop(clock)
+        self._loop: Loop[ev.Event | _Confirm] = Loop(clock, self._machine.timers)
         self._echo = Echo(clock)
         self.hub: Hub = hub or Hub()
-        asks = Switchboard(self.find, self._name_of, self.submit, self.drop, clock)
+        asks = Switchboard(self)
+        self._links: dict[int, Link] = {}
+        self._requests = OpenRequests(self._links, self.hub, clock)
         self._performer = Performer(
-            launcher, max_message, sys_path, clock, self.post, asks, self.hub, seed
+            launcher, max_message, sys_path, clock, self, asks, self.hub, self._links,
+            self._requests, seed,
+        )  # fmt: skip
+        self._sampler = Sampler(lambda *seen: self.post(ev.MemoryExceeded(*seen)))
+        self._reports = Reports(
+            launcher, self._links, self._requests, asks, self._sampler, self._echo, self
         )
-        self._sampler = sampler = Sampler(self._exceeded)
-        self._reports = Reports(launcher, self._performer, asks, sampler, self._echo, self._step)
-        self._direct = Direct(
-            self._loop, self._take_inbox, self._step, self._machine.next_due, self._fail
-        )
+        self._direct = Direct(self._loop, self)
         self._fault: BaseException | None = None
         self._closing = False
         self._over = False
@@ -132,19 +135,9 @@ class Monitor:
             # All of them before the first starts: its failure must not close the door on the rest.
             link.mailbox.join()
         for link in links:
-            self._performer.links[link.key] = link
+            self._links[link.key] = link
             self.hub.began(link.name)
-            self.post(
-                ev.Spawn(
-                    key=link.key,
-                    mailbox=link.mailbox.key,
-                    name=link.name,
-                    settings=link.settings,
-                    supervised=link.policy is not None,
-                    reconsiders=hasattr(link.policy, "on_child_escalation"),
-                    parent=link.parent,
-                )
-            )
+            self.post(link.spawned())
 
     def restart(self, link: Link) -> Future[None]:
         """Replace the process of an instance on request.
@@ -161,7 +154,7 @@ class Monitor:
 
     def find(self, name: str) -> Link | None:
         """The latest running instance of a name."""
-        for link in reversed(list(self._performer.links.values())):
+        for link in reversed(list(self._links.values())):
             if link.name == name:
                 return link
         return None
@@ -206,9 +199,7 @@ class Monitor:
         """See `lifetime.Closable`; nothing of the parent's may be touched."""
         self._disowned = self._over = True
         self._loop.disown()
-        for request in self._performer.requests.values():
-            if isinstance(request.cargo.reply, Reply):
-                request.cargo.reply.disown()
+        self._requests.disown()
 
     def submit(self, request: Request) -> None:
         """Hand in a request that has entered its mailbox.
@@ -218,7 +209,7 @@ class Monitor:
         second; that turn makes the number smaller first, and looks at the inbox when it ends. A
         deadline has to be known at once.
         """
-        self._performer.requests[request.id] = request
+        self._requests.by_number[request.id] = request
         self._loop.post_quietly(ev.Submit(request))
         if not self._machine.waiting(request.mailbox) or request.deadline is not None:
             self._loop.rouse()
@@ -228,7 +219,7 @@ class Monitor:
     def call(self, request: Request, reply: Reply[Any]) -> None:
         """Hand in a request whose caller is going to wait for its outcome, and wait here as long as
         it saves a change of threads."""
-        self._performer.requests[request.id] = request
+        self._requests.by_number[request.id] = request
         try:
             if not self._over:
                 self._direct.call(request, reply)
@@ -242,24 +233,14 @@ class Monitor:
 
     def withdraw_waiting(self) -> None:
         """Cancel the futures of all requests that no worker has got."""
-        for number in list(self._performer.requests):
+        for number in list(self._requests.by_number):
             self._loop.post_quietly(ev.CancelRequest(number, waiting=True))
         self._loop.rouse()
 
     def await_quiet(self, timeout: float) -> None:
-        """Wait until each request that was handed in has its outcome, at most ``timeout`` seconds.
-
-        The latch is left first and the requests are looked at second; who takes the last request
-        out looks for a latch afterwards.
-        """
-        if not self.may_wait():
-            return
-        requests = self._performer.requests
-        left = self.clock.attend(lambda: not requests, timeout)
-        latch = Latch()
-        self._performer.quiet.append(latch)
-        if requests and not self._over:
-            latch.wait(left)
+        """Wait until each request has its outcome, at most ``timeout`` seconds."""
+        if self.may_wait():
+            self._requests.await_none(timeout, lambda: self._over)
 
     def may_wait(self) -> bool:
         """Whether the monitor can work while this thread waits: not if it is this thread, on which
@@ -303,16 +284,16 @@ class Monitor:
             self._launcher.open(self._loop, self._reports)
             self._direct.allowed = self._launcher.caps.direct
             while not (self._closing and self._machine.idle):
-                self._loop.wait(self._machine.next_due, self._take_inbox, self._tick)
+                self._loop.wait(self.take_posted, self._tick)
         except BaseException:
             # A fault of ours: nobody may wait for ever because of it.
             _log.critical("the monitor failed; its agents are killed", exc_info=True)
-            for link in self._performer.links.values():
+            for link in self._links.values():
                 if link.process is not None:
                     link.process.kill(signal.SIGKILL)
         finally:
             self._over = True
-            with self._loop.turn:
+            with self._loop.ownership:
                 self._performer.abandon()
                 self._refuse()
                 self._launcher.close()
@@ -320,13 +301,14 @@ class Monitor:
                 self._loop.close()
             self.hub.close()
 
-    def _take_inbox(self) -> None:
+    def take_posted(self) -> None:
+        """See `ports.StepPort`."""
         while (event := self._loop.take()) is not None:
             if isinstance(event, _Confirm):
                 event.process.send(Kind.ANSWER, event.number, b"", [])
                 continue
             self._closing = self._closing or type(event) is ev.Close
-            self._step(event)
+            self.step(event)
 
     def _tick(self) -> None:
         if self._fault is not None:
@@ -334,27 +316,29 @@ class Monitor:
         due = self._machine.next_due()
         if due is not None and due <= self.clock.now():
             self._performer.read_lent()
-        self._step(ev.Tick())
+        self.step(ev.Tick())
 
-    def _fail(self, fault: BaseException) -> None:
-        """Somebody who took a turn could not end it: the machine is in no state to go on."""
+    def fail(self, fault: BaseException) -> None:
+        """See `ports.StepPort`."""
         self._fault = fault
         self.post(ev.Tick())
 
-    def _step(self, event: ev.Event) -> None:
-        now = self.clock.now()
-        performer = self._performer
-        performer.perform(self._machine.step(event, now), now)
-        while performer.verdicts:
-            performer.perform(self._machine.step(performer.verdicts.popleft(), now), now)
+    def step(self, event: ev.Event) -> None:
+        """See `ports.StepPort`."""
+        now = self._requests.now = self.clock.now()
+        perform, verdicts = self._performer.actions, self._performer.verdicts
+        while True:
+            for action in self._machine.step(event, now):
+                perform[type(action)](action)
+            if not verdicts:
+                return
+            event = verdicts.popleft()
 
     def _refuse(self) -> None:
         while (event := self._loop.take()) is not None:
             if not isinstance(event, _Confirm):
                 self._performer.refuse(event)
 
-    def _name_of(self, key: int) -> str:
-        return self._performer.links[key].name
-
-    def _exceeded(self, key: int, generation: int, observed: int) -> None:
-        self.post(ev.MemoryExceeded(key, generation, observed))
+    def name_of(self, key: int) -> str:
+        """See `ports.AgentPort`."""
+        return self._links[key].name

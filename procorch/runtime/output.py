@@ -48,6 +48,9 @@ class Output:
     Args:
         setting: see `AgentSettings.output`.
 
+    Attributes:
+        written: how many bytes there were so far of standard output and error.
+
     Raises:
         OSError: the file cannot be written.
     """
@@ -63,6 +66,7 @@ class Output:
         self._rings: dict[Stream, bytearray] = {name: bytearray() for name in get_args(Stream)}
         self._since = 0
         self._kept: dict[Stream, int] = dict.fromkeys(self._rings, 0)
+        self.written: tuple[int, int] = (0, 0)
 
     def begin(self) -> None:
         """A new generation: what the last one wrote is not its tail."""
@@ -73,6 +77,7 @@ class Output:
         if stream == "stderr":
             self._since += len(data)
         self._kept[stream] += len(data)
+        self.written = self._kept["stdout"], self._kept["stderr"]
         ring = self._rings[stream]
         ring += data
         if len(ring) > RING:
@@ -82,19 +87,18 @@ class Output:
         """What is remembered of a stream; from any thread (the copy is one step of Python's)."""
         return _text(bytes(self._rings[stream]))
 
-    def mark(self) -> tuple[int, int]:
-        """How much there was so far, for `since`."""
-        return self._kept["stdout"], self._kept["stderr"]
-
     def since(self, mark: tuple[int, int]) -> tuple[str, str]:
-        """What was written after a mark on standard output and error, as far as it is remembered.
+        """What was written on standard output and error, as far as it is remembered.
 
         A stream that is not captured has nothing.
+
+        Args:
+            mark: what `written` was then.
         """
-        if mark == (now := self.mark()):
-            return "", ""
         names: tuple[Stream, Stream] = ("stdout", "stderr")
-        sizes = [min(after - before, RING) for before, after in zip(mark, now, strict=True)]
+        sizes = [
+            min(after - before, RING) for before, after in zip(mark, self.written, strict=True)
+        ]
         out, err = (
             _text(bytes(self._rings[name][-size:])) if size else ""
             for name, size in zip(names, sizes, strict=True)

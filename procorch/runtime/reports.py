@@ -1,17 +1,22 @@
-"""What workers do, as events: the sink of the launcher, on the thread whose turn it is."""
+"""What workers do, as events: the sink of the launcher, on the thread that owns the loop.
+
+Payloads are not opened here.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from procorch.errors import AgentError, ProtocolError
+from procorch.errors.plain_data import from_plain
+from procorch.futures.outcome import Outcome
 from procorch.futures.stream import StreamReply
 from procorch.launch.base import Cause, ExitInfo, Launcher, Stream, Where, WorkerProcess
 from procorch.runtime.asks import Switchboard
 from procorch.runtime.cargo import Cargo
-from procorch.runtime.effects import Performer, no_process
-from procorch.runtime.frame_events import event_of
+from procorch.runtime.effects import no_process
+from procorch.runtime.instance_runtime import Link
+from procorch.runtime.open_requests import OpenRequests
 from procorch.runtime.output import Echo
+from procorch.runtime.ports import StepPort
 from procorch.runtime.sampler import Sampler
 from procorch.supervision import events as ev
 from procorch.wire import headers
@@ -26,25 +31,26 @@ class Reports:
     each, and the machine drops what is not current.
 
     Args:
-        step: hands an event to the machine, now.
+        machine: takes the events.
     """
 
     def __init__(
         self,
         launcher: Launcher,
-        performer: Performer,
+        links: dict[int, Link],
+        requests: OpenRequests,
         asks: Switchboard,
         sampler: Sampler,
         echo: Echo,
-        step: Callable[[ev.Event], None],
+        machine: StepPort,
     ) -> None:
         self._launcher = launcher
-        self._links = performer.links
-        self._requests = performer.requests
+        self._links = links
+        self._requests = requests.by_number
         self._asks = asks
         self._sampler = sampler
         self._echo = echo
-        self._step = step
+        self._machine = machine
 
     def on_started(self, process: WorkerProcess, where: Where) -> None:
         """See `launch.base.Sink`."""
@@ -56,28 +62,78 @@ class Reports:
 
     def on_frame(self, process: WorkerProcess, frame: Frame) -> None:
         """See `launch.base.Sink`."""
-        if frame.kind is Kind.CHECKPOINT:
-            self._links[process.spec.key].checkpoint = bytes(unpack(frame.body))
-            return
         try:
-            if frame.kind is Kind.ASK:
-                self._asks.ask(process, frame, process.started)
-                return
-            if frame.kind is Kind.FORGET:
-                self._asks.forget(process, frame.request)
-                return
-            if frame.kind is Kind.PART:
-                self._part(frame)
-                return
-            if frame.kind is Kind.DELTA:
-                self._piece(process, frame)
-                return
-            event = event_of(process, frame, self._cargo(frame.request))
+            event = self._event_of(process, frame)
         except ValueError as error:
             name = process.spec.name
             self.on_broken(process, ProtocolError(f"agent {name!r}: bad frame: {error}"))
-        else:
-            self._step(event)
+            return
+        if event is not None:
+            self._machine.step(event)
+
+    def _event_of(self, process: WorkerProcess, frame: Frame) -> ev.Event | None:
+        """What the machine is told of a frame; None: it has no say in it.
+
+        Raises:
+            ValueError: not a frame of a worker, or with a head that says nothing (msgspec's errors
+                are of this kind).
+        """
+        spec = process.spec
+        match frame.kind:
+            case Kind.REPLY:
+                cost = headers.decode_reply(frame.head).cost
+                return self._replied(process, frame, cost, None)
+            case Kind.ERROR:
+                head = headers.decode_error(frame.head)
+                return self._replied(process, frame, head.cost, from_plain(head.error))
+            case Kind.READY:
+                return ev.Ready(spec.key, spec.generation)
+            case Kind.BYE:
+                return ev.AgentFinished(spec.key, spec.generation)
+            case Kind.FAILED_START:
+                error = from_plain(headers.decode_error(frame.head).error)
+                return ev.StartFailed(spec.key, spec.generation, error)
+            case Kind.CHECKPOINT:
+                self._links[spec.key].checkpoint = bytes(unpack(frame.body))
+            case Kind.ASK:
+                self._asks.ask(process, frame, process.started)
+            case Kind.FORGET:
+                self._asks.forget(process, frame.request)
+            case Kind.PART:
+                self._part(frame)
+            case Kind.DELTA:
+                self._piece(process, frame)
+            case _:
+                raise ValueError(f"a worker does not send {frame.kind.name}")
+        return None
+
+    def _replied(
+        self,
+        process: WorkerProcess,
+        frame: Frame,
+        cost: headers.Cost | None,
+        error: AgentError | None,
+    ) -> ev.Replied:
+        spec, request = process.spec, self._requests.get(frame.request)
+        figures, used = None, 0
+        if cost is not None:
+            used = cost.used
+            if request is not None:
+                cargo: Cargo = request.cargo
+                figures = (
+                    (cargo.sent or cargo.submitted) - cargo.submitted,
+                    cost.wall,
+                    cost.cpu_user,
+                    cost.cpu_system,
+                    cost.peak_rss,
+                    cargo.size,
+                    len(frame.body),
+                    spec.generation,
+                    0 if process.where is None else process.where.pid,
+                    cost.page_faults,
+                )
+        outcome = Outcome(figures, None, frame.body)
+        return ev.Replied(spec.key, frame.generation, frame.request, error, outcome, used)
 
     def _cargo(self, number: int) -> Cargo | None:
         """What belongs to a request; None: it has its outcome."""
@@ -112,7 +168,7 @@ class Reports:
 
     def on_broken(self, process: WorkerProcess, error: AgentError) -> None:
         """See `launch.base.Sink`."""
-        self._step(ev.StreamBroken(process.spec.key, process.spec.generation, error))
+        self._machine.step(ev.StreamBroken(process.spec.key, process.spec.generation, error))
 
     def on_exit(self, process: WorkerProcess, exit: ExitInfo) -> None:
         """See `launch.base.Sink`."""
@@ -124,10 +180,10 @@ class Reports:
         if hit is not None and hit.items is not None:
             hit.items.begun = exit.item
         if exit.cause is Cause.START_FAILED:
-            self._step(
+            self._machine.step(
                 ev.StartFailed(spec.key, spec.generation, no_process(spec.name, exit.detail))
             )
-        self._step(
+        self._machine.step(
             ev.Exited(
                 spec.key,
                 spec.generation,

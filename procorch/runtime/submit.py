@@ -7,21 +7,21 @@ import itertools
 import sys
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
-from procorch.clock import Clock
 from procorch.errors import AgentError, MailboxFull, MessageTooLarge, RequestTimeout
 from procorch.futures import socket_readers
 from procorch.futures.chunk import ChunkReply
 from procorch.futures.outcome import Outcome
-from procorch.futures.reply import Reply, RunCallback
+from procorch.futures.reply import Reply, ReplyFuture
 from procorch.futures.stream import StreamReply
 from procorch.runtime.cargo import Cargo
 from procorch.runtime.instance_runtime import Link
+from procorch.runtime.ports import RequestPort
 from procorch.supervision.request import Request
 from procorch.wire import codec
 from procorch.wire.item_list import Several
-from procorch.wire.payload import Buffer, pack
+from procorch.wire.payload import THRESHOLD, Buffer, Parts, pack
 
 _Reply = TypeVar("_Reply", bound=Reply[Any])
 
@@ -45,85 +45,68 @@ def next_number() -> int:
     return next(_numbers)
 
 
-class Entrance:
-    """How requests get into one agent's mailbox.
+class Delivery(NamedTuple):
+    """How a request is to be delivered.
+
+    Args:
+        text: the payload is a string to be delivered as a user message.
+        timeout: seconds; None: the agent's ``request_timeout``.
+        from_dispatch: they count from the moment the agent gets it, and not from now.
+        retries: how often it is tried again after its worker died; None: the agent's.
+        wait: wait for a place in the mailbox; False: refuse a request for which there is none.
+        priority: of the requests that wait the highest goes first.
+    """
+
+    text: bool = False
+    timeout: float | None = None
+    from_dispatch: bool = False
+    retries: int | None = None
+    wait: bool = True
+    priority: int = 0
+
+
+_CHUNK = Delivery(from_dispatch=True, retries=0)
+
+
+class Submitter:
+    """Makes requests for one agent, waits for their places in its mailbox, and submits them.
 
     Args:
         link: the agent.
         limit: the largest request, in bytes.
-        accept: takes a request that has its place; ``call`` does so and may wait for its outcome.
-        drop: called with the number of a request whose future is cancelled.
-        run: runs callbacks away from the monitor.
-        clock: of the deadlines.
+        requests: takes them.
     """
 
-    def __init__(
-        self,
-        link: Link,
-        limit: int,
-        accept: Callable[[Request], None],
-        call: Callable[[Request, Reply[Any]], None],
-        drop: Callable[[int], None],
-        run: RunCallback,
-        clock: Clock,
-    ) -> None:
+    def __init__(self, link: Link, limit: int, requests: RequestPort) -> None:
         self._link = link
         self._limit = limit
-        self._accept = accept
-        self._call = call
-        self._drop = drop
-        self._run = run
-        self._clock = clock
+        self._requests = requests
+        self._about_reply = link.name, requests.drop, requests.run_callback, requests.clock
 
-    def send(
-        self,
-        payload: Any,
-        *,
-        text: bool,
-        timeout: float | None,
-        from_dispatch: bool,
-        retries: int | None,
-        wait: bool,
-        kind: Callable[..., _Reply],
-        priority: int = 0,
-        attend: bool = False,
-    ) -> _Reply:
-        """Serialise a request, wait for a place if there is none, hand it in.
+    def call(self, payload: Any, delivery: Delivery) -> ReplyFuture[Any]:
+        """Submit a request whose outcome will be waited for at once; else like `send`."""
+        body = self._encode(payload)
+        reply: ReplyFuture[Any] = ReplyFuture(next(_numbers), *self._about_reply)
+        request = self._request(body, reply, delivery)
+        if request is not None:
+            self._requests.call(request, reply)
+        return reply
+
+    def send(self, payload: Any, kind: Callable[..., _Reply], delivery: Delivery) -> _Reply:
+        """Submit a request.
 
         Args:
             kind: the class of its future.
-            timeout: seconds; None: the agent's ``request_timeout``.
-            from_dispatch: they count from the moment the agent gets it, and not from now.
-            retries: None: the agent's.
-            wait: False: refuse a request for which there is no place.
-            attend: its outcome will be waited for at once.
 
         Raises:
-            MailboxFull: there is no place, and ``wait`` is False.
+            MailboxFull: there is no place, and ``delivery.wait`` is False.
             SerializationError: with the path to what cannot be serialised.
             MessageTooLarge: with both sizes.
         """
-        if timeout is None:
-            timeout = self._link.settings.request_timeout
-        try:
-            body = codec.encode(payload, what="request")
-        except AgentError as error:
-            error.agent = self._link.name
-            raise
-        return self._hand_in(
-            body,
-            kind,
-            text=text,
-            timeout=timeout,
-            from_dispatch=from_dispatch,
-            retries=self._link.settings.retries if retries is None else retries,
-            wait=wait,
-            priority=priority,
-            attend=attend,
-        )
+        return self._submit(self._encode(payload), kind, delivery)
 
     def send_chunk(self, items: list[Any] | Several, *, priority: int, whole: bool) -> ChunkReply:
-        """Serialise items as one request that has no deadline and no retries, and hand it in.
+        """Submit items as one request that has no deadline and no retries.
 
         Args:
             items: those that are sealed already go as they are.
@@ -140,86 +123,83 @@ class Entrance:
         except AgentError as error:
             error.agent = self._link.name
             raise
-        return self._hand_in(
-            [body],
-            partial(ChunkReply, whole=whole),
-            text=False,
-            timeout=None,
-            from_dispatch=True,
-            retries=0,
-            wait=True,
-            priority=priority,
-            attend=False,
-        )
+        kind = partial(ChunkReply, whole=whole)
+        return self._submit([body], kind, _CHUNK._replace(priority=priority))
 
     def failed(self, kind: Callable[..., _Reply], error: AgentError) -> _Reply:
         """The future of a request that could not be sent."""
-        reply = kind(next_number(), self._link.name, self._drop, self._run, self._clock)
+        reply = kind(next(_numbers), *self._about_reply)
         reply.settle(Outcome(error=error))
         return reply
 
-    def _hand_in(
-        self,
-        body: list[Buffer],
-        kind: Callable[..., _Reply],
-        *,
-        text: bool,
-        timeout: float | None,
-        from_dispatch: bool,
-        retries: int,
-        wait: bool,
-        priority: int,
-        attend: bool,
+    def _encode(self, payload: Any) -> list[Buffer]:
+        try:
+            return codec.encode(payload, what="request")
+        except AgentError as error:
+            error.agent = self._link.name
+            raise
+
+    def _submit(
+        self, body: list[Buffer], kind: Callable[..., _Reply], delivery: Delivery
     ) -> _Reply:
-        settings = self._link.settings
+        reply = kind(next(_numbers), *self._about_reply)
+        request = self._request(body, reply, delivery)
+        if request is not None:
+            self._requests.submit(request)
+        return reply
+
+    def _request(self, body: list[Buffer], reply: Reply[Any], delivery: Delivery) -> Request | None:
+        """The request, which has its place; None: there was none in time, and it has failed."""
+        link, settings = self._link, self._link.settings
         size = len(body[0]) if len(body) == 1 else sum(map(len, body))
         if size > self._limit:
-            raise MessageTooLarge(
-                agent=self._link.name, what="request", size=size, limit=self._limit
-            )
-        now = self._clock.now()
-        patience = None if from_dispatch else timeout
-        number = next_number()
-        reply = kind(number, self._link.name, self._drop, self._run, self._clock)
-        items = reply.items if isinstance(reply, ChunkReply) else None
-        mailbox, stream = self._link.mailbox, isinstance(reply, StreamReply)
+            raise MessageTooLarge(agent=link.name, what="request", size=size, limit=self._limit)
+        timeout = settings.request_timeout if delivery.timeout is None else delivery.timeout
+        patience = None if delivery.from_dispatch else timeout
+        now = self._requests.clock.now()
+        if not link.mailbox.enter_at_once() and not self._enter(patience, delivery.wait):
+            overdue = RequestTimeout(agent=link.name, timeout=timeout, request=reply.request)
+            reply.settle(Outcome(error=overdue))
+            return None
+        items = reply.items if type(reply) is ChunkReply else None
+        stream = isinstance(reply, StreamReply)
+        parts: Parts = body
+        if size >= THRESHOLD and items is None:
+            try:
+                parts = pack(body)
+            except BaseException:  # Ctrl-C
+                link.mailbox.leave()
+                raise
         cargo = Cargo(
-            self._link.name, mailbox, reply, text, body, size, now, stream=stream, items=items
+            link.name, link.mailbox, reply, delivery.text, parts, size, now, stream, items
         )
-        request = Request(
-            number,
-            mailbox.key,
+        return Request(
+            reply.request,
+            link.mailbox.key,
             timeout,
             None if patience is None else now + patience,
-            retries,
+            settings.retries if delivery.retries is None else delivery.retries,
             settings.allowed_failures,
-            priority,
-            repeatable=items is None and not stream,
-            cargo=cargo,
+            delivery.priority,
+            items is None and not stream,
+            cargo,
         )
+
+    def _enter(self, patience: float | None, wait: bool) -> bool:
+        """Wait for a place in the full mailbox for at most ``patience`` seconds, and take it.
+
+        Raises:
+            MailboxFull: there is none, and ``wait`` is False.
+        """
+        mailbox = self._link.mailbox
         if not wait:
-            patience = 0.0
-        limited = not (wait and _on_event_loop())
-        if limited and wait:
-            if not mailbox.has_place():
-                socket_readers.give_back()
-            patience = self._clock.attend(mailbox.has_place, patience)
-        if mailbox.enter(patience, wait=limited):
-            try:
-                cargo.body = pack(body) if items is None else body
-            except BaseException:  # Ctrl-C
-                mailbox.leave()
-                raise
-            if attend:
-                self._call(request, reply)
-            else:
-                self._accept(request)
-        elif not wait:
             raise MailboxFull(agent=self._link.name, capacity=mailbox.capacity)
-        else:
-            overdue = RequestTimeout(agent=self._link.name, timeout=timeout, request=number)
-            reply.settle(Outcome(error=overdue))
-        return reply
+        if _on_event_loop():
+            # The task waits where it awaits the future; its thread must not.
+            mailbox.enter_beyond()
+            return True
+        socket_readers.give_back()
+        return mailbox.enter(self._requests.clock.attend(mailbox.has_place, patience))
 
 
 def seal(factory: Callable[[], Any]) -> bytes:

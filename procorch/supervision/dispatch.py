@@ -23,10 +23,10 @@ def submit(core: Core, event: ev.Submit) -> None:
     request = event.request
     idle = _idle_member(core, request)
     if idle is not None:
-        core.ledger.hand_over(request, idle.key)
         if request.deadline is not None:
             core.timers.arm((Due.REQUEST, request.id), request.deadline)
         _dispatch(core, idle, request)
+        core.ledger.hand_over(request, idle.key)
         return
     if not core.ledger.accept(request):
         request.state = RequestState.RESOLVED
@@ -142,7 +142,7 @@ def _has_ahead(core: Core, a: Instance) -> bool:
 
 def _dispatch(core: Core, a: Instance, request: Request) -> None:
     flow = core.ledger.boxes[a.mailbox].flow
-    if flow is not None:
+    if flow is not None and flow.active:
         flow.sent(core.now)
     process = a.process
     core.out.append(actions.Send(a.key, process.generation, request, bool(process.inflight)))

@@ -24,6 +24,7 @@ from procorch.supervision.core import Core, Due, Entry
 from procorch.supervision.instance import Instance
 from procorch.supervision.states import Phase
 from procorch.supervision.throttle import FlowControl
+from procorch.supervision.timers import Timers
 
 
 class Rule(NamedTuple):
@@ -171,10 +172,14 @@ class Machine:
     Args:
         chance: draws a number in [0, 1] for the jitter of a backoff.
         start_limit: how many processes may be starting at once (N10).
+
+    Attributes:
+        timers: what is timed; for reading.
     """
 
     def __init__(self, *, chance: Callable[[], float], start_limit: int) -> None:
         self._core = Core(ENTRIES, chance, start_limit)
+        self.timers: Timers[tuple[Due, int]] = self._core.timers
 
     def step(self, event: ev.Event, now: float) -> list[actions.Action]:
         """Take one event at ``now`` (seconds on any monotonic clock); the actions it causes."""
@@ -183,10 +188,10 @@ class Machine:
         out: list[actions.Action] = []
         core.out = out
         match event:
-            case ev.Replied() | ev.Ready() | ev.Exited() | ev.StartFailed():
-                self._of_generation(event)
             case ev.Submit():
                 dispatch.submit(core, event)
+            case ev.Replied() | ev.Ready() | ev.Exited() | ev.StartFailed():
+                self._of_generation(event)
             case ev.Tick():
                 self._tick()
             case ev.SetWidth():
@@ -256,7 +261,7 @@ class Machine:
         a = self._core.instances.get(event.key)
         if a is None:
             return
-        if event.generation != a.generation:
+        if event.generation != a.process.generation:
             self._core.stale += 1
             return
         self._fire(a, event)

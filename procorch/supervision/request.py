@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum
 from typing import Any
+
+from msgspec import Struct
 
 from procorch.errors import AgentCrashed
 
@@ -22,8 +23,7 @@ class RequestState(Enum):
     """Its outcome is fixed."""
 
 
-@dataclass(slots=True, eq=False)
-class Request:
+class Request(Struct, eq=False):
     """One request.
 
     Args:

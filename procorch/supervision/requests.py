@@ -14,7 +14,7 @@ from procorch.supervision.core import Core, Due
 from procorch.supervision.dispatch import agent_of, answered, end_request, too_late
 from procorch.supervision.instance import Instance, Pending
 from procorch.supervision.process import Course
-from procorch.supervision.request import Request
+from procorch.supervision.request import Request, RequestState
 from procorch.supervision.states import Phase, StopStage
 
 BLAMELESS = (SerializationError, MessageTooLarge)
@@ -67,7 +67,8 @@ def replied(core: Core, a: Instance, event: ev.Replied) -> None:
 
 def _is_healthy(core: Core, a: Instance, event: ev.Replied) -> bool:
     """Whether an answer is a success after which nothing but the next request can follow."""
-    process, settings, flow = a.process, a.settings, core.ledger.boxes[a.mailbox].flow
+    process, settings = a.process, a.settings
+    flow = core.ledger.boxes[a.mailbox].flow
     return (
         event.error is None
         and process.stage is None
@@ -75,7 +76,7 @@ def _is_healthy(core: Core, a: Instance, event: ev.Replied) -> bool:
         and not process.ahead
         and len(process.inflight) == 1
         and process.inflight[0].id == event.request
-        and process.inflight[0].is_open
+        and process.inflight[0].state is not RequestState.RESOLVED
         and settings.max_requests is None
         and settings.max_memory is None
         and settings.heartbeat_timeout is None
@@ -88,13 +89,17 @@ def _succeeded(core: Core, a: Instance, event: ev.Replied) -> None:
     process = a.process
     request = process.inflight.pop()
     process.served += 1
-    a.limits.succeeded()
+    if a.limits.consecutive:
+        a.limits.succeeded()
     if request.timeout is not None or request.deadline is not None:
         core.timers.disarm((Due.REQUEST, request.id))
-    core.ledger.resolve(request, core.out, None, event.payload)
     box = core.ledger.boxes[a.mailbox]
     if box.flow is not None:
-        box.flow.answered(core.now, 0)
+        pace = box.flow.pace
+        pace.answers += 1
+        if core.now >= pace.look_at:
+            pace.begin_span(core.now)
+    core.ledger.resolve(request, core.out, None, event.payload)
     if box.waiting:
         core.enter(a, Phase.READY)
 

@@ -81,33 +81,42 @@ class _Pace:
 
     The rate is what it has answered since its refusal before, the pause included, or lately. From a
     little below that it rises, at first by 2 % a second, then ever faster, until the next refusal.
+
+    Attributes:
+        answers: how many requests were answered in the present span, which ends at ``look_at``.
     """
 
-    __slots__ = ("_base", "_before", "_begun", "_now", "_resumes")
+    __slots__ = ("_base", "_before", "_begun", "_resumes", "answers", "look_at")
 
     def __init__(self) -> None:
         self._base: float | None = None
         self._resumes = 0.0
         self._begun: tuple[float, float] | None = None  # of the span before, and of this one
-        self._before = self._now = 0
+        self._before = 0
+        self.answers: int = 0
+        self.look_at: float = -math.inf
 
     def answered(self, now: float) -> None:
         """One request was answered without a refusal."""
-        if self._begun is None:
-            self._begun = (now, now)
-        elif now - self._begun[1] >= _SPAN:
-            self._begun = (self._begun[1], now)
-            self._before, self._now = self._now, 0
-        self._now += 1
+        self.answers += 1
+        if now >= self.look_at:
+            self.begin_span(now)
+
+    def begin_span(self, now: float) -> None:
+        """Begin another span, to which the last answer belongs."""
+        self._begun = (now if self._begun is None else self._begun[1], now)
+        self._before, self.answers = self.answers - 1, 1
+        self.look_at = now + _SPAN
 
     def refused(self, now: float, until: float) -> None:
         """The service has refused a request, and wants to be left alone ``until`` then."""
-        answers = self._before + self._now
+        answers = self._before + self.answers
         if answers and self._begun is not None:
             rate = _SLOWER * answers / max(1.0, now - self._begun[0])
             self._base = rate if rate >= _SLOWEST else None
         self._resumes = until
-        self._begun, self._before, self._now = (now, now), 0, 0
+        self._begun, self._before, self.answers = (now, now), 0, 0
+        self.look_at = now + _SPAN
 
     def gap(self, now: float) -> float:
         """Seconds from the begin of one request to the next."""
@@ -134,13 +143,14 @@ class FlowControl:
 
     Attributes:
         until: when the latest pause ends.
+        active: it may hold something back at the moment.
         allowed: how many requests may be under way while load comes back; None: any number.
         why: the error that has asked for the latest pause.
     """
 
     __slots__ = (
-        "_answers", "_gap", "_grows_at", "_in_a_row", "_next", "_pace", "_steady", "allowed",
-        "throttle", "until", "why",
+        "_answers", "_gap", "_grows_at", "_in_a_row", "_next", "_steady", "active", "allowed",
+        "pace", "throttle", "until", "why",
     )  # fmt: skip
 
     def __init__(self, throttle: Throttle | None, rate: float | None = None) -> None:
@@ -149,17 +159,13 @@ class FlowControl:
         self.allowed: int | None = None
         self.why: AgentError | None = None
         self._gap = 0.0 if rate is None else 1 / rate
+        self.active: bool = self._gap > 0
         self._next = -math.inf
-        self._pace = _Pace()
+        self.pace: _Pace = _Pace()
         self._steady = 1
         self._answers = 0
         self._grows_at = math.inf
         self._in_a_row = 0
-
-    @property
-    def active(self) -> bool:
-        """Whether it may hold anything back at the moment."""
-        return self._gap > 0 or self.allowed is not None or self._pace.active
 
     def opens_at(self, now: float, busy: int) -> float:
         """When one more request may go: ``now`` or earlier for at once.
@@ -177,9 +183,10 @@ class FlowControl:
 
     def sent(self, now: float) -> None:
         """One request goes."""
-        gap = max(self._gap, self._pace.gap(now))
+        gap = max(self._gap, self.pace.gap(now))
         if gap:
             self._next = max(self._next, now - _LAG) + gap
+        self.active = self._gap > 0 or self.allowed is not None or self.pace.active
 
     def throttled(self, error: AgentError, now: float, busy: int) -> float | None:
         """The service has asked for a pause.
@@ -203,8 +210,8 @@ class FlowControl:
         pause = min(self.throttle.longest, max(usual, asked if asked > 0 else 0.0))
         self.until = max(before, now + pause)
         if not paused:
-            self._pace.refused(now, self.until)
-        self.allowed, self._answers = 1, 0
+            self.pace.refused(now, self.until)
+        self.active, self.allowed, self._answers = True, 1, 0
         self._grows_at = self.until + _STEP
         if paused and self.until <= before + _STEP:
             return None
@@ -220,7 +227,7 @@ class FlowControl:
         Returns:
             Whether this was the last step: load is back.
         """
-        self._pace.answered(now)
+        self.pace.answered(now)
         if self.allowed is None or now < self.until:
             return False  # What was sent before the pause says nothing about what comes after.
         self._in_a_row = 0
@@ -232,4 +239,5 @@ class FlowControl:
         if self.allowed < width:
             return False
         self.allowed = self.why = None
+        self.active = self._gap > 0 or self.pace.active
         return True

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+import math
 from collections.abc import Hashable
 from typing import Generic, TypeVar
 
@@ -10,18 +11,25 @@ K = TypeVar("K", bound=Hashable)
 
 
 class Timers(Generic[K]):
-    """A heap of named times; disarming leaves the heap entry, to be skipped when it comes up."""
+    """A heap of named times; disarming leaves the heap entry, to be skipped when it comes up.
 
-    __slots__ = ("_at", "_heap", "_sequence")
+    Attributes:
+        bound: no armed time is before it; it may be too early until `next` is called.
+    """
+
+    __slots__ = ("_at", "_heap", "_sequence", "bound")
 
     def __init__(self) -> None:
         self._at: dict[K, tuple[float, int]] = {}
         self._heap: list[tuple[float, int, K]] = []
         self._sequence = 0
+        self.bound: float = math.inf
 
     def arm(self, name: K, at: float) -> None:
         """Set ``name`` to time ``at``, in place of any earlier setting."""
         self._sequence += 1
+        if at < self.bound:
+            self.bound = at
         self._at[name] = (at, self._sequence)
         heapq.heappush(self._heap, (at, self._sequence, name))
         # Without this, a million requests with long deadlines would leave a million dead entries.
@@ -43,8 +51,10 @@ class Timers(Generic[K]):
         while self._heap:
             at, number, name = self._heap[0]
             if self._at.get(name) == (at, number):
+                self.bound = at
                 return at
             heapq.heappop(self._heap)
+        self.bound = math.inf
         return None
 
     def take_due(self, now: float) -> K | None:

@@ -139,16 +139,16 @@ class FakeProcess:
 
     # ---- on the monitor thread
 
-    def lend(self) -> int:
-        """See `WorkerProcess.lend`: it has no socket."""
+    def detach_reader(self) -> int:
+        """See `WorkerProcess.detach_reader`: it has no socket."""
         return -1
 
     def read(self) -> bool:
         """See `WorkerProcess.read`."""
         return False
 
-    def take_back(self) -> None:
-        """See `WorkerProcess.take_back`."""
+    def attach_reader(self) -> None:
+        """See `WorkerProcess.attach_reader`."""
 
     @property
     def progress(self) -> int:

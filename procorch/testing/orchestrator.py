@@ -8,12 +8,11 @@ from typing import Any, TypeVar
 
 from procorch.api.orchestrator import AgentOrchestrator
 from procorch.api.registry import Entry
-from procorch.futures.watch import Hub
+from procorch.futures.watch import EventStream, Hub
 from procorch.runtime.instance_runtime import Link
 from procorch.runtime.mailbox import Mailbox
 from procorch.runtime.monitor import Monitor
 from procorch.supervision.notices import Notice
-from procorch.supervision.settings import AgentSettings
 from procorch.testing.clock import FakeClock
 from procorch.testing.launcher import FakeLauncher
 
@@ -59,6 +58,8 @@ class TestOrchestrator(AgentOrchestrator):
         self.launcher.join(1.0)
 
     def _make_monitor(self) -> Monitor:
+        hub = Hub()
+        hub.streams.append(_Recorder(self.history))
         return _FakeMonitor(
             self.launcher,
             self._max_message,
@@ -66,11 +67,11 @@ class TestOrchestrator(AgentOrchestrator):
             clock=self.clock,
             chance=self._chance,
             start_limit=self._start_limit,
-            hub=_Recorder(self.history),
+            hub=hub,
         )
 
-    def _link(self, entry: Entry, settings: AgentSettings, mailbox: Mailbox) -> Link:
-        link = super()._link(entry, settings, mailbox)
+    def _link(self, entry: Entry, mailbox: Mailbox | None) -> Link:
+        link = super()._link(entry, mailbox)
         link.started = _Awaited(self.clock)
         link.ended = _Awaited(self.clock)
         return link
@@ -95,18 +96,15 @@ class _FakeMonitor(Monitor):
         super().close(drain=drain, timeout=timeout)
 
 
-class _Recorder(Hub):
+class _Recorder(EventStream):
+    """Keeps all events of an orchestrator, which so never lacks a watcher."""
+
     def __init__(self, history: list[Notice]) -> None:
-        super().__init__()
+        super().__init__(None, lambda stream: None)
         self._history = history
 
-    @property
-    def watched(self) -> bool:
-        return True
-
-    def publish(self, notice: Notice) -> None:
+    def put(self, notice: Notice) -> None:
         self._history.append(notice)
-        super().publish(notice)
 
 
 class _Awaited(Future[T]):

@@ -64,15 +64,17 @@ class Channel:
     Attributes:
         eof: nothing more will come.
         held: what is to be sent is kept, see `hold`.
+        unsent: what waits for the socket to become writable.
+        fault: why nothing that follows can be read; what came before it has been returned.
     """
 
     def __init__(self, sock: socket.socket, max_frame: int) -> None:
         self._sock = sock
         self._decoder = Decoder(max_frame)
-        self._out: deque[memoryview | _Apart] = deque()
+        self.unsent: deque[memoryview | _Apart] = deque()
         self._in: deque[Frame] = deque()
         self._descriptors: deque[int] = deque()
-        self._fault: ProtocolError | None = None
+        self.fault: ProtocolError | None = None
         self.eof: bool = False
         self.held: bool = False
 
@@ -89,11 +91,6 @@ class Channel:
         with contextlib.suppress(OSError):  # the peer is gone: there is nothing to read anyway
             self._sock.shutdown(socket.SHUT_RD)
 
-    @property
-    def unsent(self) -> bool:
-        """Whether frames wait for the socket to become writable."""
-        return bool(self._out)
-
     def send(self, kind: Kind, generation: int, request: int, head: bytes, body: Parts) -> None:
         """Send one frame, or what of it the socket takes (a blocking socket takes all of it).
 
@@ -103,11 +100,11 @@ class Channel:
             OSError: the peer is gone.
         """
         if isinstance(body, Lease):
-            self._out.append(_Apart(kind, generation, request, head, body))
+            self.unsent.append(_Apart(kind, generation, request, head, body))
             self.flush()
             return
         buffers = gather(kind, generation, request, head, body)
-        if len(buffers) == 1 and not self._out and not self.held:
+        if len(buffers) == 1 and not self.unsent and not self.held:
             # The common case: a small message, an idle socket.
             data = buffers[0]
             try:
@@ -116,9 +113,9 @@ class Channel:
                 sent = 0
             if sent == len(data):
                 return
-            self._out.append(memoryview(data)[sent:])
+            self.unsent.append(memoryview(data)[sent:])
         else:
-            self._out.extend(_views(buffers))
+            self.unsent.extend(_views(buffers))
         self.flush()
 
     def hold(self) -> None:
@@ -136,7 +133,7 @@ class Channel:
 
     def flush(self) -> None:
         """Send what waits, as far as the socket takes it."""
-        out = self._out
+        out = self.unsent
         while out and not self.held:
             try:
                 if isinstance(out[0], _Apart):
@@ -148,7 +145,7 @@ class Channel:
 
     def _write(self) -> None:
         """Write what comes before the next descriptor."""
-        out = self._out
+        out = self.unsent
         buffers: list[memoryview] = []
         for waiting in out:
             if isinstance(waiting, _Apart) or len(buffers) == _MAX_BUFFERS:
@@ -176,8 +173,8 @@ class Channel:
                 raise
             # Too many descriptors are on their way in this system.
             left = _views(gather(kind, generation, request, head, payload.spread(lease)))
-        self._out.popleft()
-        self._out.extendleft(reversed(left))
+        self.unsent.popleft()
+        self.unsent.extendleft(reversed(left))
 
     def receive(self) -> list[Frame]:
         """The frames that one read completes; empty when there is nothing to read.
@@ -191,13 +188,14 @@ class Channel:
         if not count:
             return []
         frames = self._decoder.wrote(count)
+        self.fault = self._decoder.error
         if not self._descriptors and not self._decoder.announced:
             return frames
         complete: list[Frame] = []
         try:
             complete.extend(self._joined(frames))
         except ProtocolError as error:
-            self._fault = error
+            self.fault = error
             if not complete:
                 raise
         return complete
@@ -206,11 +204,6 @@ class Channel:
     def has_frame(self) -> bool:
         """Whether `receive_one` has a frame without reading."""
         return bool(self._in)
-
-    @property
-    def fault(self) -> ProtocolError | None:
-        """Why nothing that follows can be read; what came before it has been returned."""
-        return self._fault or self._decoder.error
 
     def receive_one(self) -> Frame | None:
         """The next frame of a blocking socket; None at its end."""
@@ -248,8 +241,8 @@ class Channel:
 
     def _read(self) -> int:
         """Bytes read into the decoder; 0 when there are none now, or never again (`eof`)."""
-        if self._fault is not None:
-            raise self._fault
+        if self.fault is not None:
+            raise self.fault
         try:
             count, rights, flags, _ = self._sock.recvmsg_into(
                 [self._decoder.writable()], _ONE, _CLOSED_ON_EXEC
@@ -273,7 +266,7 @@ class Channel:
 
     def close(self) -> None:
         """Close the socket; what was not sent is dropped, descriptors of torn frames are closed."""
-        self._out.clear()
+        self.unsent.clear()
         while self._descriptors:
             if (fd := self._descriptors.popleft()) != _NONE_LEFT:
                 os.close(fd)

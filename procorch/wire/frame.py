@@ -150,6 +150,9 @@ class Decoder:
         max_frame: the most bytes of head and body together that a peer may announce; it may be
             changed at any time.
         buffer_size: bytes of the read buffer; a frame above it gets memory of its own.
+
+    Attributes:
+        error: the fault of the stream, known as soon as it was read; the next call raises it.
     """
 
     def __init__(self, max_frame: int, buffer_size: int = 65536) -> None:
@@ -163,17 +166,12 @@ class Decoder:
         self._buffer = memoryview(bytearray(buffer_size))
         self._end = 0  # bytes of an incomplete frame, at the start of the buffer
         self._large: _Large | None = None
-        self._error: ProtocolError | None = None
+        self.error: ProtocolError | None = None
 
     @property
     def partial(self) -> bool:
         """Whether the stream, if it ended now, would end in the middle of a frame."""
-        return self._end > 0 or self._large is not None or self._error is not None
-
-    @property
-    def error(self) -> ProtocolError | None:
-        """The fault of the stream, known as soon as it was read; the next call raises it."""
-        return self._error
+        return self._end > 0 or self._large is not None or self.error is not None
 
     def writable(self) -> memoryview:
         """Return the memory to receive into, never empty; it is valid until ``wrote``.
@@ -181,8 +179,8 @@ class Decoder:
         Raises:
             ProtocolError: the stream is broken; nothing after the fault can be understood.
         """
-        if self._error is not None:
-            raise self._error
+        if self.error is not None:
+            raise self.error
         if self._large is not None:
             return self._large.memory[self._large.filled :]
         return self._buffer[self._end :] if self._end else self._buffer
@@ -195,8 +193,8 @@ class Decoder:
         Raises:
             ProtocolError: bad magic, version, kind or length, with what was seen.
         """
-        if self._error is not None:
-            raise self._error
+        if self.error is not None:
+            raise self.error
         large = self._large
         if large is not None:
             if not 0 <= count <= len(large.memory) - large.filled:
@@ -214,7 +212,7 @@ class Decoder:
         try:
             self._parse(end, frames)
         except ProtocolError as error:
-            self._error = error
+            self.error = error
             if not frames:
                 raise
         return frames

@@ -61,10 +61,8 @@ def running(code: str) -> Callable[[], Any]:
     return factory
 
 
-def crash_of(
-    handle: OrchestratedHandle, request: Any = None, within: float = AT_ONCE
-) -> AgentCrashed:
-    error = handle.deliver(request).exception(timeout=within)
+def crash_of(handle: OrchestratedHandle, request: Any = None) -> AgentCrashed:
+    error = handle.deliver(request).exception(timeout=AT_ONCE)
     assert isinstance(error, AgentCrashed), repr(error)
     return error
 
@@ -274,9 +272,8 @@ def test_a_tail_has_the_words_of_its_own_generation_and_output_those_of_all(star
     code = "os.write(2, x.encode()); os._exit(1)"
     handle = start(running(code), output="capture", supervisor=DefaultSupervisor())
     assert crash_of(handle, "one.").stderr_tail == "one."
-    # Before these there is the start of another process, which is not at once.
-    assert crash_of(handle, "", PATIENCE).stderr_tail == ""
-    assert crash_of(handle, "three.", PATIENCE).stderr_tail == "three."
+    assert crash_of(handle, "").stderr_tail == ""
+    assert crash_of(handle, "three.").stderr_tail == "three."
     assert handle.output() == "one.three."
 
 

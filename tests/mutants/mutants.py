@@ -76,7 +76,7 @@ MUTANTS = (
     Mutant(
         "generation check",
         "supervision/machine.py",
-        "        if event.generation != a.generation:\n",
+        "        if event.generation != a.process.generation:\n",
         "        if False:\n",
         (MACHINE + "a_reply_of_an_older_generation_is_counted_and_dropped",),
     ),
@@ -202,8 +202,8 @@ MUTANTS = (
     Mutant(
         "load comes back step by step after a pause",
         "supervision/throttle.py",
-        "        self.allowed, self._answers = 1, 0\n",
-        "        self.allowed, self._answers = busy, 0\n",
+        "        self.active, self.allowed, self._answers = True, 1, 0\n",
+        "        self.active, self.allowed, self._answers = True, busy, 0\n",
         (THROTTLE + "answers_that_take_long_do_not_keep_load_away",),
     ),
     Mutant(
@@ -354,7 +354,7 @@ MUTANTS = (
     ),
     Mutant(
         "a fork: an open future has failed",
-        "runtime/monitor.py",
+        "runtime/open_requests.py",
         "                request.cargo.reply.disown()\n",
         "                pass\n",
         (PROGRAM_FORKS + "of_a_handle_and_its_orchestrator",),
@@ -440,7 +440,7 @@ MUTANTS = (
     ),
     Mutant(
         "may_have_executed: told first and looked at second",
-        "runtime/effects.py",
+        "runtime/open_requests.py",
         "        process.revoke(request.id)\n"
         "        started, item = process.started, process.item\n",
         "        started, item = process.started, process.item\n"
@@ -667,8 +667,8 @@ MUTANTS = (
             (
                 "not in a pause",
                 "dispatch",
-                "    if box.flow is not None and box.flow.active:\n        return None\n",
-                "",
+                "if box.flow is not None and box.flow.active:",
+                "if False:",
             ),
             (
                 "not to a process that is to be renewed",
@@ -708,15 +708,15 @@ MUTANTS = (
     Mutant(
         "short way: answers show what the service takes",
         "supervision/requests.py",
-        "        box.flow.answered(core.now, 0)\n",
+        "        pace.answers += 1\n",
         "        pass\n",
         (THROTTLE + "answers_of_an_idle_agent_show_what_its_service_takes",),
     ),
     Mutant(
         "short way: answers are counted",
         "supervision/requests.py",
-        "    process.served += 1\n    a.limits",
-        "    a.limits",
+        "    process.served += 1\n    if a.limits",
+        "    if a.limits",
         (REQUEST + "what_a_process_has_answered_is_counted",),
     ),
     # ---- replicas and chunks
@@ -1042,7 +1042,7 @@ MUTANTS = (
         "the question of a dead asker is dropped",
         "runtime/asks.py",
         "        for question in self._open.pop(asker, {}).values():\n"
-        "            self._drop(question.request)\n",
+        "            self._agents.drop(question.request)\n",
         "        self._open.pop(asker, None)\n",
         (ASK + "the_question_of_an_asker_that_died_is_cancelled",),
     ),
@@ -1287,8 +1287,8 @@ MUTANTS = (
     Mutant(
         "streaming: what was read is not sent again",
         "api/handle.py",
-        "            retries=0,\n            wait=wait,\n            kind=partial(StreamReply",
-        "            wait=wait,\n            kind=partial(StreamReply",
+        "Delivery(text, limit, retries=0, wait=wait)",
+        "Delivery(text, limit, wait=wait)",
         (STREAM + "a_death_in_mid_stream_is_named_after_the_pieces_that_arrived",),
     ),
     Mutant(
@@ -1387,9 +1387,9 @@ MUTANTS = (
     Mutant(
         "checkpoint: the last one wins",
         "runtime/reports.py",
-        "            self._links[process.spec.key].checkpoint = bytes(unpack(frame.body))\n",
-        "            link = self._links[process.spec.key]\n"
-        "            link.checkpoint = link.checkpoint or bytes(unpack(frame.body))\n",
+        "                self._links[spec.key].checkpoint = bytes(unpack(frame.body))\n",
+        "                link = self._links[spec.key]\n"
+        "                link.checkpoint = link.checkpoint or bytes(unpack(frame.body))\n",
         (
             CHECKPOINT + "the_next_generation_has_the_last_checkpoint_before_its_first_request",
             CHECKPOINT + "a_checkpoint_stays_until_there_is_a_newer_one",

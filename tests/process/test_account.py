@@ -27,7 +27,7 @@ from procorch import (
     RequestTimeout,
     SerializationError,
 )
-from procorch.runtime.effects import Performer
+from procorch.runtime.open_requests import OpenRequests
 from procorch.supervision import notices
 from procorch.supervision.request import Request
 from tests.process.scenes import until
@@ -182,10 +182,9 @@ def test_ahead_and_begun_before_the_reply_to_the_one_before_it_was_read(agent: A
     first = handle.deliver("wait")
     assert begun.line() == "wait"
     second = handle.submit(("wait-too",))
-    while len(handle.mailbox):  # until it has been sent
+    while len(handle._link.mailbox):  # until it has been sent
         time.sleep(0.001)
-    turn = orch._monitor._loop.turn
-    with turn:  # nobody reads meanwhile
+    with orch._monitor._loop.ownership:  # nobody reads meanwhile
         go.open()
         assert begun.line() == "wait-too"
         assert second.cancel()
@@ -260,7 +259,7 @@ class Prompt:
 def test_the_worker_is_told_not_to_begin_before_it_is_looked_at() -> None:
     cargo = SimpleNamespace(process=Prompt(), items=None)
     error, request = Aborted(), Request(7, 1, cargo=cargo)
-    Performer._look_whether_begun(request, (7,), error)
+    OpenRequests._look_whether_begun(request, (7,), error)
     assert error.may_have_executed
 
 

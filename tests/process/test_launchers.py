@@ -19,6 +19,7 @@ from procorch.launch.base import Cause, ExitInfo, Launcher, Spec, Stream, Where,
 from procorch.launch.forkserver.client import ZygoteLauncher
 from procorch.launch.spawn import SpawnLauncher
 from procorch.runtime.loop import Loop
+from procorch.supervision.timers import Timers
 from procorch.wire import codec, headers
 from procorch.wire.frame import Frame, Kind
 from procorch.wire.payload import unpack
@@ -36,7 +37,8 @@ class Told:
 
     def __init__(self, launcher: Launcher) -> None:
         self.launcher = launcher
-        self.loop: Loop[Callable[[], None]] = Loop(REAL)
+        self._timers: Timers[str] = Timers()
+        self.loop: Loop[Callable[[], None]] = Loop(REAL, self._timers)
         self.events: list[tuple[Any, ...]] = []
         self.started: list[WorkerProcess] = []
         self.ended: set[int] = set()
@@ -60,6 +62,11 @@ class Told:
         assert process.spec.key not in self.ended, "told of one exit twice"
         self.ended.add(process.spec.key)
         self.events.append(("exit", process.spec.key, exit))
+
+    def turn(self, deadline: float) -> None:
+        """One round of the loop, which waits until ``deadline`` at most."""
+        self._timers.arm("deadline", deadline)
+        self.loop.wait(lambda: None, lambda: None)
 
     def start(
         self, factory: Callable[[], Any], *, generation: int = 1, capture: bool = False
@@ -95,7 +102,7 @@ class Told:
                 if event[:2] == (kind, process.spec.key):
                     return self.events.pop(index)
             assert time.monotonic() < deadline, f"no {kind!r}; told: {self.events}"
-            self.loop.wait(lambda: deadline, lambda: None, lambda: None)
+            self.turn(deadline)
 
     def frame(self, process: WorkerProcess) -> Frame:
         return self.until("frame", process)[2]
@@ -112,7 +119,7 @@ class Told:
         deadline = time.monotonic() + PATIENCE
         while len(self.ended) < len(self.started):
             assert time.monotonic() < deadline, f"still there; told: {self.events}"
-            self.loop.wait(lambda: deadline, lambda: None, lambda: None)
+            self.turn(deadline)
         self.launcher.close()
         self.loop.close()
 
@@ -228,7 +235,7 @@ def test_the_exit_comes_once_and_last_after_all_that_was_written(told: Told, obe
     deadline = time.monotonic() + PATIENCE
     while "exit" not in told.told_of(process):
         assert time.monotonic() < deadline
-        told.loop.wait(lambda: deadline, lambda: None, lambda: None)
+        told.turn(deadline)
     assert told.told_of(process) == ["frame"] * 50 + ["exit"]
 
     process.send(Kind.STOP, 0, b"", [])
@@ -259,7 +266,7 @@ def test_what_a_worker_writes_is_told_by_stream_and_before_its_frames_and_exit(t
     deadline = time.monotonic() + PATIENCE
     while "exit" not in told.told_of(process):
         assert time.monotonic() < deadline
-        told.loop.wait(lambda: deadline, lambda: None, lambda: None)
+        told.turn(deadline)
     written = {"stdout": b"", "stderr": b""}
     replies = 0
     for event in told.events:

@@ -79,6 +79,7 @@ def test_of_a_handle_and_its_orchestrator(run: Callable[[str], str]) -> None:
             first = handle.deliver("go").result().output
             watched, events = orch.monitor("a"), orch.events()
             hanging, done = handle.submit(["hang"]), handle.deliver("go")
+            replica, = orch.spawn_replicas("a", 1)
 
             def body():
                 async def one():
@@ -94,9 +95,12 @@ def test_of_a_handle_and_its_orchestrator(run: Callable[[str], str]) -> None:
                     deliver=lambda: handle.deliver("x"), drain=handle.drain,
                     await_result=handle.await_result, stop=handle.stop, wait=handle.wait,
                     restart=handle.restart, info=handle.info, output=handle.output,
-                    running_state=handle.running_state, cancel=handle.cancel,
+                    cancel=handle.cancel,
                     status=handle.status, is_done=handle.is_done,
-                    set_width=lambda: handle.set_width(1),
+                    set_width=lambda: replica.set_width(1), may_wait=replica.may_wait,
+                    pause=replica.pause, allowed=replica.allowed,
+                    withdraw=replica.withdraw_waiting,
+                    chunk=lambda: replica.deliver_chunk([1]), ours=replica.must_be_ours,
                     spawn=lambda: orch.spawn("a"), spawn_tree=lambda: orch.spawn_tree("a"),
                     spawn_all=orch.spawn_all, orch_stop=lambda: orch.stop("a"),
                     orch_handle=lambda: orch.handle("a"), orch_restart=lambda: orch.restart("a"),

@@ -32,6 +32,7 @@ from procorch.supervision import events as ev
 from procorch.supervision.limits import Backoff, Intensity, Shutdown
 from procorch.supervision.policy import SupervisorAction
 from procorch.supervision.states import AgentStatus, Phase, StopStage
+from procorch.supervision.timers import Timers
 from procorch.wire.frame import Kind, header
 
 RESTART, STOP, ESCALATE = SupervisorAction
@@ -640,14 +641,14 @@ def test_an_agent_that_is_to_be_renewed_and_told_to_end_ends(bench):
 
 @pytest.mark.parametrize("days", [30, 365 * 20])
 def test_a_time_that_is_far_away_does_not_break_the_loop(days):
-    loop: Loop[str] = Loop(REAL)
+    timers: Timers[str] = Timers()
+    timers.arm("far away", REAL.now() + days * 86400.0)
+    loop: Loop[str] = Loop(REAL, timers)
     sender = threading.Timer(0.05, loop.post, ["here"])
     sender.start()
     taken = []
     while not taken:
-        loop.wait(
-            lambda: REAL.now() + days * 86400.0, lambda: taken.append(loop.take()), lambda: None
-        )
+        loop.wait(lambda: taken.append(loop.take()), lambda: None)
     sender.join()
     loop.close()
     assert taken == ["here"]

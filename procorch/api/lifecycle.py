@@ -1,0 +1,156 @@
+"""The life of an orchestrator: its monitor, the process it belongs to, its end."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from collections.abc import Sequence
+
+from procorch.api.context_manager import ClosedOnExit
+from procorch.errors import AgentStopped
+from procorch.futures.fork_guard import is_ours
+from procorch.futures.watch import Hub
+from procorch.launch import launchers
+from procorch.runtime.lifetime import close_at_exit, forget_definitions, keep_definitions
+from procorch.runtime.monitor import Monitor
+from procorch.units import size_in_bytes, whole
+
+_FRAME_EXTRA = 1 << 20
+"""Bytes that a frame may have beside its message (``worker.main`` keeps its heads below)."""
+
+
+class Lifecycle(ClosedOnExit):
+    """What an orchestrator is without its agents; for its arguments see `AgentOrchestrator`."""
+
+    def __init__(
+        self,
+        *,
+        max_message: int | str,
+        preload: Sequence[str],
+        start_method: str | None,
+        seed: int | None,
+    ) -> None:
+        self._max_message = size_in_bytes(max_message, "max_message")
+        if isinstance(preload, str) or not all(isinstance(name, str) for name in preload):
+            raise TypeError(f"preload must be a list of module names, not {preload!r}")
+        self._preload = tuple(preload)
+        self._start_method = launchers.start_method(start_method)
+        if self._preload and self._start_method != "zygote":
+            raise ValueError(
+                f"preload works with start_method='zygote', not with {self._start_method!r}"
+            )
+        chosen = _any_seed() if seed is None else whole(seed, "seed", least=None)
+        self._seed = str(chosen)
+        self._monitor: Monitor | None = None
+        self._closed = False
+        keep_definitions(self)
+        # Re-entrant: a signal handler or a finalizer may come in between and use this, too.
+        self._lock = threading.RLock()
+
+    def hub(self) -> Hub:
+        """What gives out the events."""
+        # One that is closed still tells of the ends that it has seen.
+        monitor = self._monitor or self.running_monitor()
+        return monitor.hub
+
+    def running_monitor(self) -> Monitor:
+        """The monitor, started when it is first needed.
+
+        Raises:
+            AgentStopped: the orchestrator is closed.
+        """
+        with self._lock:
+            if self._closed:
+                raise AgentStopped("the orchestrator is closed")
+            if self._monitor is None:
+                monitor = self._make_monitor()
+                if self._closed:
+                    raise AgentStopped("the orchestrator is closed")
+                if self._monitor is None:
+                    self._monitor = monitor
+                    try:
+                        monitor.start()
+                    except BaseException:  # no memory for a thread: the next call may have some
+                        self._monitor = None
+                        raise
+                    close_at_exit(monitor)
+            return self._monitor
+
+    def _make_monitor(self) -> Monitor:
+        max_frame = self._max_message + _FRAME_EXTRA
+        launcher = launchers.launcher(self._start_method, max_frame, self._preload, _sys_path())
+        return Monitor(launcher, self._max_message, _sys_path, seed=self._seed)
+
+    # ---- whose it is
+
+    def must_be_ours(self) -> None:
+        """Refuse callers in the child of a fork, where the agents are somebody else's (N21).
+
+        What needs agents does so by itself. Nothing waits there, and nothing touches the agents.
+
+        Raises:
+            AgentStopped: they were started by another process.
+        """
+        if self._monitor is not None:
+            self._monitor.must_be_ours()
+
+    def leave(self, kind: type[BaseException] | None) -> bool:
+        """See `ClosedOnExit.leave`.
+
+        In the child of a fork that leaves by an exception, `SystemExit` as a rule, there is not:
+        that goes on undisturbed.
+
+        Raises:
+            AgentStopped: such a child comes out at the end of the block.
+        """
+        if kind is None or self._monitor is None:
+            self.must_be_ours()
+            return True
+        return is_ours(self._monitor.owner)
+
+    # ---- closing
+
+    def close(self, *, drain: bool = True, timeout: float = 30.0) -> None:
+        """End all agents and wait until no process is left (N7, N15). Closing twice is one close.
+
+        Args:
+            drain: finish what was accepted; False: abort it (`Aborted`).
+            timeout: seconds for all of it; at the deadline what is left is aborted and killed.
+        """
+        self.must_be_ours()
+        with self._lock:
+            self._closed = True
+            monitor = self._monitor
+        if monitor is not None:
+            monitor.close(drain=drain, timeout=timeout)
+        forget_definitions(self)
+
+    def await_quiet(self, timeout: float) -> None:
+        """Wait until each request has its outcome, at most ``timeout`` seconds (pools)."""
+        self.must_be_ours()
+        monitor = self._monitor
+        if monitor is not None:
+            monitor.await_quiet(timeout)
+
+
+def _any_seed() -> int:
+    """63 random bits; not by `secrets`, which loads OpenSSL into every program."""
+    return int.from_bytes(os.urandom(8)) >> 1
+
+
+def _sys_path() -> list[str]:
+    """The parent's ``sys.path`` as it means the same elsewhere: the empty entry is the cwd, and
+    nothing where that has been deleted.
+
+    Entries that are no text (a ``Path``) mean nothing to Python's import either. Those that UTF-8
+    cannot carry stay behind: `heads` are text.
+    """
+    try:
+        here = os.getcwd()
+    except FileNotFoundError:
+        here = ""
+    paths = [path or here for path in sys.path if isinstance(path, str) and (path or here)]
+    return [
+        path for path in paths if path.isascii() or path == path.encode(errors="ignore").decode()
+    ]

@@ -1,0 +1,100 @@
+"""What pools, executors and batches hold of the instances behind one queue; not for users."""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar
+
+from procorch.api.handle import OrchestratedHandle, bulk
+from procorch.errors import AgentError
+from procorch.futures.chunk import ChunkReply, Several
+from procorch.futures.reply import Reply
+from procorch.runtime.mailbox import Mailbox
+from procorch.supervision import events as ev
+from procorch.supervision.throttle import Pause
+
+_Reply = TypeVar("_Reply", bound=Reply[Any])
+
+
+class ReplicaHandle(OrchestratedHandle):
+    """A handle that also stands for the queue which its instance shares with others.
+
+    Made by `AgentOrchestrator.spawn_replicas`.
+    """
+
+    @property
+    def mailbox(self) -> Mailbox:
+        """The door of its queue, which replicas share."""
+        return self._link.mailbox
+
+    def must_be_ours(self) -> None:
+        """Refuse callers in the child of a fork; every other method does so by itself.
+
+        Raises:
+            AgentStopped: the agents belong to another process.
+        """
+        self._monitor.must_be_ours()
+
+    def may_wait(self) -> bool:
+        """Whether its outcomes can come while this thread waits (executors)."""
+        self._monitor.must_be_ours()
+        return self._monitor.may_wait()
+
+    def deliver_as(
+        self,
+        kind: type[_Reply],
+        request: Any,
+        *,
+        timeout: float | str | None = None,
+        retries: int | None = None,
+        priority: int = 0,
+    ) -> _Reply:
+        """Like `deliver`, with a future of another class (executors)."""
+        self._monitor.must_be_ours()
+        return self._submitter.send(request, kind, bulk(timeout, retries, priority))
+
+    def deliver_chunk(
+        self,
+        items: list[Any] | Several,
+        *,
+        priority: int = 0,
+        whole: bool = False,
+    ) -> ChunkReply:
+        """Send many small items as one request, without timeout and retries (pools, executors).
+
+        Args:
+            whole: have the agent do all of them, however long that takes; else it may give those
+                that it has not begun back, for others to do.
+
+        Raises:
+            SerializationError: one of them cannot be serialised.
+            MessageTooLarge: together they are larger than ``max_message``.
+        """
+        self._monitor.must_be_ours()
+        return self._submitter.send_chunk(items, priority=priority, whole=whole)
+
+    def failed_as(self, kind: type[_Reply], error: AgentError) -> _Reply:
+        """The future of a request that could not be sent (executors)."""
+        self._monitor.must_be_ours()
+        return self._submitter.failed(kind, error)
+
+    def withdraw_waiting(self) -> None:
+        """Cancel the futures of all requests that no agent has got; of all its orchestrator's."""
+        self._monitor.must_be_ours()
+        self._monitor.withdraw_waiting()
+
+    def set_width(self, width: int) -> None:
+        """Have at most so many of the instances behind its queue busy at once; those beyond are
+        warm spares, which take over at once from one that dies or is recycled."""
+        self._monitor.must_be_ours()
+        self._monitor.post(ev.SetWidth(self._link.mailbox.key, width))
+
+    def pause(self) -> Pause | None:
+        """What a throttled service holds its queue back for now (N23); None: nothing."""
+        self._monitor.must_be_ours()
+        return self._monitor.pause(self._link)
+
+    def allowed(self) -> int | None:
+        """How many requests of its queue may be under way while load comes back after a pause;
+        None: as many as there are instances."""
+        self._monitor.must_be_ours()
+        return self._monitor.allowed(self._link)

@@ -1,0 +1,172 @@
+"""The requests without an outcome: sent to processes, and resolved.
+
+Performed here is what the machine decides about requests (`effects` has the rest). Nothing blocks,
+and no payload is opened.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections import deque
+from collections.abc import Callable
+
+from procorch.clock import Clock
+from procorch.errors import Aborted, AgentError, RequestCancelled
+from procorch.futures.latch import Latch
+from procorch.futures.outcome import Outcome
+from procorch.futures.reply import Reply
+from procorch.futures.watch import Hub
+from procorch.runtime.cargo import Cargo
+from procorch.runtime.instance_runtime import Link
+from procorch.supervision import actions, notices
+from procorch.supervision.request import Request
+from procorch.wire import headers
+from procorch.wire.frame import Kind
+
+
+class OpenRequests:
+    """All requests of one orchestrator that have no outcome.
+
+    Args:
+        links: the instances that have not ended, by key.
+        hub: is told when one begins and ends.
+        clock: of whoever waits for all of them.
+
+    Attributes:
+        by_number: the requests; any thread may add one, who fixes its outcome takes it out.
+        now: the time of the present step of the machine.
+    """
+
+    def __init__(self, links: dict[int, Link], hub: Hub, clock: Clock) -> None:
+        self._links = links
+        self._hub = hub
+        self._clock = clock
+        self.by_number: dict[int, Request] = {}
+        self.now: float = clock.now()
+        self._quiet: deque[Latch] = deque()
+
+    def send(self, action: actions.Send) -> None:
+        """Write a request to its process."""
+        request = action.request
+        cargo: Cargo = request.cargo
+        link = self._links[action.key]
+        process = cargo.process = link.process
+        cargo.generation = action.generation
+        if not action.ahead:
+            self._note_begin(request, link)
+        if cargo.placed:
+            cargo.placed = False
+            cargo.mailbox.leave()
+        remaining = request.timeout
+        if request.deadline is not None:
+            remaining = max(0.0, request.deadline - self.now)
+        items = cargo.items
+        chunk, whole = items is not None, items is not None and items.whole
+        head = headers.encode(
+            headers.RequestHead(cargo.text, remaining, chunk, cargo.stream, whole)
+        )
+        if process is not None:
+            process.send(Kind.REQUEST, request.id, head, cargo.body)
+
+    def begin(self, action: actions.BeginAhead) -> None:
+        """The process goes on with a request that was sent ahead."""
+        self._note_begin(action.request, self._links[action.key])
+
+    def _note_begin(self, request: Request, link: Link) -> None:
+        cargo: Cargo = request.cargo
+        cargo.sent = self.now
+        cargo.output, cargo.mark = link.output, link.output.written
+        cargo.reply.started = True
+        if self._hub.streams:
+            self._hub.publish(
+                notices.RequestStarted(
+                    agent=cargo.agent,
+                    generation=cargo.generation,
+                    at=self.now,
+                    request=request.id,
+                )
+            )
+
+    def resolve(self, action: actions.Resolve) -> None:
+        """Give a request its outcome, if it has none."""
+        request = self.by_number.pop(action.request.id, None)
+        if request is None:
+            return
+        cargo: Cargo = request.cargo
+        if cargo.placed:
+            cargo.placed = False
+            cargo.mailbox.leave()
+        outcome = action.payload if action.payload is not None else Outcome()
+        outcome.error = error = action.error
+        if action.sent and error is not None:
+            self._look_whether_begun(request, action.sent, error)
+        outcome.withdrawn = action.payload is None and type(error) is RequestCancelled
+        if cargo.sent is not None and cargo.output is not None:
+            if cargo.mark != cargo.output.written:
+                outcome.stdout, outcome.stderr = cargo.output.since(cargo.mark)
+            if outcome.figures is None:
+                queued, wall = cargo.sent - cargo.submitted, self.now - cargo.sent
+                outcome.figures = (queued, wall, 0.0, 0.0, 0, cargo.size, 0, cargo.generation)
+        if error is not None and error.agent is None:
+            error.agent = cargo.agent
+        if self._hub.streams:
+            # Before the caller knows: who has the answer finds the event in the stream.
+            self._hub.publish(
+                notices.RequestDone(
+                    agent=cargo.agent,
+                    generation=cargo.generation,
+                    at=self.now,
+                    request=request.id,
+                    error=error,
+                )
+            )
+        cargo.reply.settle(outcome)
+        while not self.by_number and self._quiet:
+            self._quiet.popleft().open()
+
+    @staticmethod
+    def _look_whether_begun(request: Request, sent: tuple[int, ...], error: AgentError) -> None:
+        """Complete the account of a request that is taken from a living worker.
+
+        The worker is told first and looked at second. It marks a request as begun first and looks
+        second whether it was told: what is not seen to have begun here will not begin.
+        """
+        cargo: Cargo = request.cargo
+        process = cargo.process
+        if process is None:  # It could not be started.
+            return
+        process.revoke(request.id)
+        started, item = process.started, process.item
+        if started in sent:
+            error.may_have_executed = True
+            if cargo.items is not None:
+                cargo.items.begun = item if started == request.id else sys.maxsize
+
+    def abandon(self) -> None:
+        """End all of them: their orchestrator is closed."""
+        for request in list(self.by_number.values()):
+            aborted = Aborted("the orchestrator is closed")
+            # After a fault of the monitor nobody can say more.
+            aborted.may_have_executed = request.cargo.process is not None
+            self.resolve(actions.Resolve(request, aborted))
+
+    def disown(self) -> None:
+        """In the child of a fork: nothing of the parent's is touched, and nobody waits here."""
+        for request in self.by_number.values():
+            if isinstance(request.cargo.reply, Reply):
+                request.cargo.reply.disown()
+
+    def await_none(self, timeout: float, is_over: Callable[[], bool]) -> None:
+        """Wait until each of them has its outcome, at most ``timeout`` seconds.
+
+        The latch is left first and the requests are looked at second; who takes the last request
+        out looks for a latch afterwards.
+
+        Args:
+            is_over: nobody will resolve any more.
+        """
+        left = self._clock.attend(lambda: not self.by_number, timeout)
+        latch = Latch()
+        self._quiet.append(latch)
+        if self.by_number and not is_over():
+            latch.wait(left)
