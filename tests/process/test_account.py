@@ -108,20 +108,6 @@ def test_one_that_died_once_is_not_forgotten_by_whatever_ends_it_in_the_queue(ag
     assert caught.value.may_have_executed  # type: ignore[attr-defined]
 
 
-def test_a_second_death_before_it_began_does_not_make_the_first_undone(agent: Any) -> None:
-    orch, handle, begun, go = agent(supervisor=DefaultSupervisor(), backoff=Backoff(initial=0))
-    stream = orch.monitor("a")
-    reply = handle.submit(("wait-die",), retries=1)
-    begun.line()
-    first = handle.pid
-    os.kill(first, signal.SIGKILL)
-    begun.line()
-    go.open(2)
-    error = failed(reply)
-    assert error.may_have_executed
-    del stream
-
-
 def test_cancelled_where_it_waits_and_where_it_runs(agent: Any) -> None:
     _, handle, begun, _ = agent()
     running = handle.submit(("wait",))

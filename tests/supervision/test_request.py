@@ -95,3 +95,14 @@ def test_what_a_process_has_answered_is_counted(bench: Any) -> None:
         bench.reply(key, bench.submit(key))
     bench.fail(key, bench.submit(key))
     assert bench.machine.instance(key).process.served == 4
+
+
+def test_a_second_death_before_it_began_does_not_make_the_first_undone(bench: Any) -> None:
+    key = bench.running()
+    request = bench.submit(key, retries=1)
+    bench.die(key, started=request)
+    bench.policy_says(SupervisorAction.RESTART)
+    bench.ready(key)
+    bench.die(key, started=0)
+    bench.policy_says(SupervisorAction.RESTART)
+    assert bench.error(request).may_have_executed
