@@ -15,7 +15,7 @@ from procorch.agents.context import account, enter, installed
 from procorch.agents.libraries import Conversation, library_of, open_conversation
 from procorch.agents.model_turns import TurnContext, Turns, as_messages
 from procorch.agents.options import AgentOptions, described, refusal
-from procorch.messages import AgentMessage, AgentResult
+from procorch.messages import AgentMessage, AgentResult, Cost, Usage
 
 _ACCEPTED = (
     "a factory returns AgentOptions, an object with prompt(messages) or handle(messages), "
@@ -41,6 +41,8 @@ class Agent:
         self._product = product
         self._talk: Conversation | None = None
         self._blank: Any = None
+        self.used: tuple[Usage, Cost] | None = None
+        """What the last request has used up of a model, whatever became of it."""
         self._taken_back: tuple[Any] | None = None  # the history before an answer, while it counts
         tools = _by_name(options.tools)
         for name in ("handler", "stream_fn"):
@@ -98,17 +100,20 @@ class Agent:
 
     async def _converse(self, payload: Any) -> AgentResult:
         assert self._talk is not None
-        self._taken_back = None
+        self._taken_back = self.used = None
         if not self.options.keep_history:
             self._talk.history = self._blank
-        with account() as others:
-            result, history = await self._talk.respond(as_messages(payload))
+        try:
+            with account() as others:
+                result, history = await self._talk.respond(as_messages(payload))
+        except BaseException:
+            self.used = _sum_of(others)
+            enter(AgentResult(usage=self.used[0], cost=self.used[1]))
+            raise
         if others:  # tools have asked them: what they have used was for this answer
-            result = replace(
-                result,
-                usage=sum((each.usage for each in others), result.usage),
-                cost=sum((each.cost for each in others), result.cost),
-            )
+            usage, cost = _sum_of([result, *others])
+            result = replace(result, usage=usage, cost=cost)
+        self.used = result.usage, result.cost
         enter(result)
         self._store(history)  # Before the reply: what a caller was told has been remembered.
         self._taken_back, self._talk.history = (self._talk.history,), history
@@ -152,6 +157,13 @@ class Agent:
     @property
     def _kind(self) -> str:
         return type(self._talk).__name__
+
+
+def _sum_of(results: Sequence[AgentResult]) -> tuple[Usage, Cost]:
+    return (
+        sum((each.usage for each in results), Usage()),
+        sum((each.cost for each in results), Cost()),
+    )
 
 
 def as_agent(product: object) -> Agent:

@@ -19,7 +19,7 @@ from contextlib import aclosing
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
-from procorch.agents.context import installed
+from procorch.agents.context import enter, installed
 from procorch.errors import Aborted, NoMessages, RequestCancelled, RequestTimeout, StreamError
 from procorch.messages import (
     AgentMessage,
@@ -142,6 +142,24 @@ async def converse(
         RequestCancelled: the request was cancelled between two steps.
     """
     new: list[AgentMessage] = []
+    try:
+        return await _converse(stream_fn, context, tools, history, max_turns, new)
+    except BaseException:
+        said = [message for message in new if isinstance(message, AssistantMessage)]
+        spent = sum((each.usage for each in said), Usage()), sum((m.cost for m in said), Cost())
+        enter(AgentResult(usage=spent[0], cost=spent[1]))  # paid for, though the request fails
+        raise
+
+
+async def _converse(
+    stream_fn: Callable[[TurnContext], Any],
+    context: TurnContext,
+    tools: Mapping[str, Callable[..., Any]],
+    history: Sequence[AgentMessage],
+    max_turns: int,
+    new: list[AgentMessage],
+) -> AgentResult:
+    """The turns of `converse`; what is said is put into ``new``."""
     usage, cost = Usage(), Cost()
     for _ in range(max_turns):
         step()

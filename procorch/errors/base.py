@@ -44,7 +44,9 @@ class AgentError(Exception):
     `retryable` is what the supervisor's policy looks at (`is_retryable`), `retry_after` the seconds
     a throttled service asked for, `remote_traceback` the text of the worker's traceback.
     `may_have_executed`: a worker had begun the request that failed, in any of its attempts; False
-    means that it is safe to send it again.
+    means that it is safe to send it again. `usage` and `cost` are a `Usage` and a `Cost` of
+    `procorch.messages`: what the request has used up of a model before it failed; None where
+    nothing is known.
     """
 
     message: str = _first(default="", kw_only=False)
@@ -53,6 +55,8 @@ class AgentError(Exception):
     retry_after: float | None = None
     remote_traceback: str = ""
     may_have_executed: bool = False
+    usage: ClassVar[Any] = None
+    cost: ClassVar[Any] = None
 
     _figures: ClassVar[dict[str, str]] = {  # name to annotation
         "agent": "str | None",

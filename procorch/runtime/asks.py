@@ -18,7 +18,7 @@ from procorch.runtime.ports import AgentPort
 from procorch.runtime.submit import next_number
 from procorch.supervision.request import Request
 from procorch.supervision.wait_graph import WaitGraph
-from procorch.wire import headers, payload
+from procorch.wire import headers, payload, used
 from procorch.wire.frame import Frame, Kind
 
 if TYPE_CHECKING:
@@ -99,7 +99,7 @@ class Switchboard:
         if outcome.error is None:
             process.send(Kind.ANSWER, number, b"", payload.again(outcome.body))
         else:
-            head = headers.AnswerErrorHead(to_plain(outcome.error))
+            head = headers.AnswerErrorHead(used.with_error(outcome.error))
             body = payload.again(outcome.body) if len(outcome.body) else []
             process.send(Kind.ANSWER_ERROR, number, headers.encode(head), body)
 

@@ -19,7 +19,7 @@ from procorch.runtime.output import Echo
 from procorch.runtime.ports import StepPort
 from procorch.runtime.sampler import Sampler
 from procorch.supervision import events as ev
-from procorch.wire import headers
+from procorch.wire import headers, used
 from procorch.wire.frame import Frame, Kind
 from procorch.wire.payload import unpack
 
@@ -85,7 +85,7 @@ class Reports:
                 return self._replied(process, frame, cost, None)
             case Kind.ERROR:
                 head = headers.decode_error(frame.head)
-                return self._replied(process, frame, head.cost, from_plain(head.error))
+                return self._replied(process, frame, head.cost, used.error_with(head.error))
             case Kind.READY:
                 return ev.Ready(spec.key, spec.generation)
             case Kind.BYE:

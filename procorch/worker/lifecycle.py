@@ -28,7 +28,7 @@ from procorch.errors import RequestCancelled, SerializationError, StartError
 from procorch.errors.base import describe_failure
 from procorch.errors.plain_data import to_plain
 from procorch.messages import user_text
-from procorch.wire import codec, environment, headers, payload
+from procorch.wire import codec, environment, headers, payload, used
 from procorch.wire.frame import Frame, Kind
 from procorch.wire.item_list import SIMPLE, Several, opened
 from procorch.wire.payload import Buffer
@@ -208,8 +208,13 @@ class Worker:
             body = []
             self._agent.take_back()
         except BaseException as error:
+            paid = self._agent.used if seen else None
+            if paid is not None:
+                used.note(error, *paid)
             failure, body = describe(error, self._head.max_message, self._head.name)
             failure["figures"]["may_have_executed"] = seen
+            if paid is not None:
+                used.put(failure, *paid)
             self._agent.take_back()
         cost = self._meter.cost()
         if self._context.finished:

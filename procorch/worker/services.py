@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from procorch.agents.context import enter
 from procorch.errors import AgentError, AgentStopped, MessageTooLarge, SerializationError
 from procorch.errors.copying import add_note, set_cause
-from procorch.errors.plain_data import from_plain
-from procorch.wire import codec, headers, payload
+from procorch.messages import AgentResult
+from procorch.wire import codec, headers, payload, used
 from procorch.wire.frame import Frame, Kind
 from procorch.wire.payload import Parts
 from procorch.worker.parent_link import Line
@@ -64,7 +65,9 @@ class Services:
             raise AgentStopped("the orchestrator is gone", agent=agent)
         if answer.kind is Kind.ANSWER:
             return codec.decode(payload.unpack(answer.body))
-        error = from_plain(headers.decode_answer_error(answer.head).error)
+        error = used.error_with(headers.decode_answer_error(answer.head).error)
+        if error.usage is not None:  # the asker pays for it all the same
+            enter(AgentResult(usage=error.usage, cost=error.cost))
         if len(answer.body):
             try:
                 original = codec.decode(payload.unpack(answer.body), what="exception")

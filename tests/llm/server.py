@@ -37,6 +37,14 @@ def _answer(text: str | None, reason: str = "stop", **usage: int) -> dict[str, A
     }
 
 
+def _calling(name: str, **arguments: Any) -> dict[str, Any]:
+    function = {"name": name, "arguments": json.dumps(arguments)}
+    answer = _answer(None, "tool_calls")
+    call = {"id": "c1", "type": "function", "function": function}
+    answer["choices"][0]["message"]["tool_calls"] = [call]
+    return answer
+
+
 SCENARIOS: dict[str, tuple[int, dict[str, str], dict[str, Any] | str]] = {
     "ok": (200, {}, _answer("fine")),
     "throttled": (
@@ -90,6 +98,7 @@ SCENARIOS: dict[str, tuple[int, dict[str, str], dict[str, Any] | str]] = {
         {},
         _error("The model `x` does not exist", "invalid_request_error", "model_not_found"),
     ),
+    "call": (200, {}, _calling("add", a=2, b=3)),
     "html": (200, {}, "<html>502 Bad gateway</html>"),
     "cut-json": (200, {}, '{"id": "chatcmpl-1", "choi'),
     "empty": (200, {}, ""),
@@ -178,6 +187,8 @@ class _Handler(BaseHTTPRequestHandler):
         if scenario == "silent":  # no answer until the test is over
             self.released.wait(30)
             return
+        if scenario == "call-then-fail":
+            scenario = "call" if len(self.bodies) == 1 else "500"
         if scenario == "throttled-once":
             scenario = "throttled" if len(self.bodies) == 1 else "ok"
         if self.bodies[-1].get("stream") and scenario in STREAMS:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import pickle
 from collections.abc import Callable
 from typing import Any
 
@@ -22,6 +23,8 @@ from procorch import (
     ServiceSupervisor,
     StreamError,
     ToolCallBlock,
+    Usage,
+    current,
 )
 from procorch.agents.adapters.openai_items import from_items, to_items
 from procorch.agents.agent import Agent, as_agent
@@ -191,3 +194,70 @@ def test_half_of_a_surrogate_pair_does_not_end_a_conversation() -> None:
     for message in agent.messages:
         assert isinstance(message, AssistantMessage) or message.text == "hi"  # type: ignore[union-attr]
     assert agent.messages[-1].text == "half \ufffd"  # type: ignore[union-attr]
+
+
+# What a request has used up before it failed is on its error.
+
+
+def boom() -> str:
+    """Fail."""
+    raise LookupError("boom")
+
+
+@libraries
+def test_the_paid_turns_of_a_request_that_fails_are_on_its_error(
+    orchestrator: Orchestrator, provider: Provider, library: Any
+) -> None:
+    """The first turn calls a tool, the second one fails."""
+
+    def add(a: int, b: int) -> int:
+        """Add."""
+        return a + b
+
+    orch = orchestrator(supervisor=ServiceSupervisor(), preload=PRELOAD)
+    orch.add_agent("a", library(provider.url("call-then-fail"), tools=[add]))
+    error = orch.spawn("a").submit("hi").exception(PATIENCE)
+    assert isinstance(error, NetworkError)
+    assert (error.usage.input, error.usage.output) == (11, 7)
+    assert error.cost is not None
+    twin = pickle.loads(pickle.dumps(error))
+    assert twin.usage == error.usage
+
+
+def test_what_turns_of_a_stream_fn_have_used_is_on_the_error_of_who_asked_too(
+    orchestrator: Orchestrator,
+) -> None:
+    def researcher() -> AgentOptions:
+        def turn(context: Any) -> Any:
+            if len(context.messages) == 1:
+                yield ToolCallBlock("1", "boom", {})
+                yield Usage(input=100, output=20)
+            else:
+                raise StreamError("no more")
+
+        return AgentOptions(stream_fn=turn, tools=[boom])
+
+    def planner() -> AgentOptions:
+        async def ask_it() -> str:
+            """Ask."""
+            answer = await current().ask_async("researcher", "hi")
+            return str(answer.text)
+
+        def turn(context: Any) -> Any:
+            if len(context.messages) == 1:
+                yield ToolCallBlock("1", "ask_it", {})
+            else:
+                yield "it failed"
+            yield Usage(input=1, output=1)
+
+        return AgentOptions(stream_fn=turn, tools=[ask_it])
+
+    orch = orchestrator(supervisor=ServiceSupervisor())
+    orch.add_agent("planner", planner)
+    orch.add_child("researcher", "planner", researcher)
+    handles = orch.spawn_tree("planner")
+    error = handles["researcher"].submit("hi").exception(PATIENCE)
+    assert isinstance(error, StreamError)
+    assert error.usage == Usage(input=100, output=20)
+    result = handles["planner"].send_message("go", timeout=PATIENCE)
+    assert result.usage == Usage(input=102, output=22)

@@ -17,6 +17,7 @@ from agents import (
     Agent,
     ModelSettings,
     RunConfig,
+    RunHooks,
     Runner,
     RunResult,
     RunResultStreaming,
@@ -27,7 +28,7 @@ from agents.stream_events import RawResponsesStreamEvent
 from openai.types.responses import ResponseTextDeltaEvent
 
 from procorch.agents.adapters.openai_items import encodable, from_items, to_items
-from procorch.agents.context import Context, installed
+from procorch.agents.context import Context, enter, installed
 from procorch.agents.options import AgentOptions
 from procorch.errors import InvalidContinue, NoMessages, StreamError
 from procorch.messages import (
@@ -105,6 +106,14 @@ class OpenAIConversation:
             "max_turns": self._max_turns,
             "run_config": self._config,
         }
+        paid: list[Usage] = []
+        try:
+            return await self._run({**how, "hooks": _noting(paid)})
+        except BaseException:
+            enter(AgentResult(usage=sum(paid, Usage())))
+            raise
+
+    async def _run(self, how: dict[str, Any]) -> tuple[AgentResult, list[Any]]:
         worker = installed()
         run: RunResult | RunResultStreaming
         if worker is not None and worker.streaming:
@@ -132,6 +141,17 @@ class OpenAIConversation:
         """What `save` gave."""
         items: list[Any] = json.loads(state)
         return items
+
+
+def _noting(usages: list[Usage]) -> RunHooks[Any]:
+    """Hooks that note what each turn of a run has used, which a run that fails does not tell."""
+
+    async def on_llm_end(context: Any, agent: Any, response: Any) -> None:
+        usages.append(_usage(response.usage))
+
+    hooks: RunHooks[Any] = RunHooks()
+    vars(hooks)["on_llm_end"] = on_llm_end
+    return hooks
 
 
 async def _pass_on(run: RunResultStreaming, worker: Context) -> None:

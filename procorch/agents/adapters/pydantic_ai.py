@@ -16,7 +16,7 @@ from typing import Any
 
 from pydantic_ai import Agent, UsageLimits
 from pydantic_ai import messages as theirs
-from pydantic_ai.agent import AbstractAgent, AgentRunResult
+from pydantic_ai.agent import AbstractAgent, AgentRun, AgentRunResult
 from pydantic_ai.models import Model
 
 from procorch.agents.adapters.pydantic_messages import (
@@ -27,7 +27,7 @@ from procorch.agents.adapters.pydantic_messages import (
     to_theirs,
     usage_of,
 )
-from procorch.agents.context import Context, installed
+from procorch.agents.context import Context, enter, installed
 from procorch.agents.model_turns import step
 from procorch.agents.options import AgentOptions
 from procorch.errors import InvalidContinue, NoMessages
@@ -117,15 +117,19 @@ class PydanticConversation:
                 infer_name=False,
             )
             async with run as steps:
-                async for node in steps:
-                    step()
-                    if (
-                        worker is not None
-                        and worker.streaming
-                        and Agent.is_model_request_node(node)
-                    ):
-                        async with node.stream(steps.ctx) as events:
-                            await _pass_on(events, worker)
+                try:
+                    async for node in steps:
+                        step()
+                        if (
+                            worker is not None
+                            and worker.streaming
+                            and Agent.is_model_request_node(node)
+                        ):
+                            async with node.stream(steps.ctx) as events:
+                                await _pass_on(events, worker)
+                except BaseException:
+                    enter(_paid(steps, len(history)))
+                    raise
         assert steps.result is not None
         return _result(steps.result), encodable(steps.result.all_messages(), len(history))
 
@@ -138,6 +142,14 @@ class PydanticConversation:
         """What `save` gave."""
         history: list[theirs.ModelMessage] = theirs.ModelMessagesTypeAdapter.validate_json(state)
         return history
+
+
+def _paid(steps: AgentRun[Any, Any], since: int) -> AgentResult:
+    """What the turns of a request that fails have used."""
+    said = steps.ctx.state.message_history[since:]
+    turns = [message for message in said if isinstance(message, theirs.ModelResponse)]
+    cost = sum((cost_of(turn) for turn in turns), Cost())
+    return AgentResult(usage=usage_of(steps.usage), cost=cost)
 
 
 def _limits(options: AgentOptions) -> UsageLimits:
