@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import concurrent.futures
+import contextlib
 import os
 import sys
 import time
@@ -11,13 +12,14 @@ from types import TracebackType
 from typing import Any, ParamSpec, TypeVar, Unpack, overload
 
 from procorch.errors import MessageTooLarge, SerializationError, StartError
-from procorch.executor import feeding, mapping
+from procorch.executor import adaptive, feeding, mapping
 from procorch.executor.call import Call, caller
 from procorch.executor.closing import Closing
 from procorch.executor.contexts import initializer_of, start_method
 from procorch.executor.errors import broken_by, translated
 from procorch.executor.future import CallFuture
 from procorch.pool import AgentPool, PoolInfo, PoolSettings
+from procorch.pool.chunk_sizes import AdaptiveSize, LastSize
 from procorch.pool.input_reader import NEVER_WAITS
 from procorch.units import whole
 
@@ -96,6 +98,10 @@ class AgentExecutor(concurrent.futures.Executor):
             self._broken = translated(error)
         else:
             self._queue = self._pool.queue
+            self._may_chunk = not (
+                settings.get("request_timeout") or settings.get("retries")
+                or settings.get("max_requests") or settings.get("rate")
+            )  # fmt: skip
             self._closing = Closing(self._pool)
 
     @overload
@@ -145,7 +151,7 @@ class AgentExecutor(concurrent.futures.Executor):
         fn: Callable[..., T],
         *iterables: Iterable[Any],
         timeout: float | None = None,
-        chunksize: int = 1,
+        chunksize: int | None = None,
         buffersize: int | None = None,
     ) -> Iterator[T]:
         """Like the built-in ``map``: ``fn`` called with an item of each of the iterables.
@@ -156,7 +162,9 @@ class AgentExecutor(concurrent.futures.Executor):
         Args:
             timeout: seconds from now until waiting for a result raises ``TimeoutError``.
             chunksize: number of calls that are sent as one request; each still fails alone
-                (``docs/pools.md``).
+                (``docs/pools.md``). None: one call at a time at first, and more where calls take
+                less than some milliseconds. 1: one call at a time, for calls that wait for each
+                other or must not be made again when a worker dies during another call.
             buffersize: number of chunks that may be under way or wait to be read. The iterables are
                 then read as results are read. They may be endless or slow, or wait for results
                 themselves: unless they are lists or the like, a thread reads them, and what they
@@ -166,22 +174,31 @@ class AgentExecutor(concurrent.futures.Executor):
             RuntimeError: the executor is shut down.
             BrokenProcessPool: its workers do not start, or have ended for good; the text says why.
         """
-        whole(chunksize, "chunksize", least=1)
+        size = 1 if chunksize is None else whole(chunksize, "chunksize", least=1)
         window = None if buffersize is None else whole(buffersize, "buffersize", least=1)
         end = None if timeout is None else time.monotonic() + timeout
         if not callable(fn):
             raise TypeError(f"fn must be a callable, not {type(fn).__name__}")
         self._must_be_open()
         assert self._closing is not None
+        unpack = len(iterables) != 1
+        calls: Iterable[Any] = zip(*iterables, strict=False) if unpack else iterables[0]
+        sizes, parts = None, 2 * self._max_workers
+        if chunksize is None and window is None and self._may_chunk:
+            calls = list(calls)
+            if len(calls) > parts:
+                sizes = AdaptiveSize(len(calls), parts, LastSize())
         try:
-            unpack = len(iterables) != 1
-            sender = mapping.Sender(fn, self._queue, self._closing, unpack=unpack)
+            sender = mapping.Sender(fn, self._queue, self._closing, unpack=unpack, sizes=sizes)
         except SerializationError as error:
             return mapping.failing(error)
-        calls: Iterator[Any] = zip(*iterables, strict=False) if unpack else iter(iterables[0])
+        if isinstance(calls, list) and sizes is not None:
+            with contextlib.suppress(SerializationError):  # each is sent alone, and one fails
+                packed = sender.pack(calls)
+                return adaptive.results(packed, sender, sizes, parts, end)
         if window is not None and not all(isinstance(given, NEVER_WAITS) for given in iterables):
-            return feeding.results(calls, sender, chunksize, window, end)
-        return mapping.results(calls, sender, chunksize, window, end)
+            return feeding.results(iter(calls), sender, size, window, end)
+        return mapping.results(calls, sender, size, window, end)
 
     def info(self) -> PoolInfo:
         """The workers at the moment.

@@ -16,6 +16,7 @@ from collections import deque
 from functools import cache
 from typing import Any
 
+from procorch.errors import Aborted, AgentError, RequestCancelled
 from procorch.futures.fork_guard import is_ours
 from procorch.futures.latch import Latch
 from procorch.pool import AgentPool
@@ -42,6 +43,7 @@ class Closing:
         self.begun: bool = False
         self.cancelled: bool = False
         self.over: bool = False
+        self._aborted = False
         self._pool = pool
         self._chunks: set[Any] = set()
         self._inputs: set[Any] = set()
@@ -79,6 +81,10 @@ class Closing:
     def accepts(self, source: object) -> bool:
         """Whether calls that a ``map`` has read from ``source`` are still to be made."""
         return not self.begun or source in self._inputs
+
+    def refusal(self) -> AgentError:
+        """The error of calls that are not made because of the shutdown."""
+        return Aborted() if self._aborted else RequestCancelled()
 
     def _busy(self) -> bool:
         return bool(self._chunks or self._inputs)
@@ -126,7 +132,8 @@ class Closing:
 
     def abort(self, timeout: float = 30.0) -> None:
         """Abort the calls and end the workers within about ``timeout`` seconds."""
-        self.begun = self.cancelled = True
+        self.begun = self.cancelled = self._aborted = True
+        self._inputs.clear()
         self._pool.close(drain=False, timeout=timeout)
         self._end()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import CancelledError
 from concurrent.futures.process import BrokenProcessPool, _RemoteTraceback
 from pickle import PicklingError
 
@@ -14,6 +15,7 @@ from procorch.errors import (
     MemoryLimitExceeded,
     MessageTooLarge,
     PoisonRequest,
+    RequestCancelled,
     SerializationError,
     StartError,
 )
@@ -54,6 +56,10 @@ class CallTooLarge(MessageTooLarge, PicklingError):
     """The call, or what it returned, is larger than ``max_message``."""
 
 
+class CallCancelled(RequestCancelled, CancelledError):
+    """The call had not begun when the executor was shut down."""
+
+
 _CLASSES: dict[type[AgentError], type[AgentError]] = {
     AgentCrashed: CallCrashed,
     AgentHung: CallHung,
@@ -63,6 +69,7 @@ _CLASSES: dict[type[AgentError], type[AgentError]] = {
     AgentStopped: ExecutorStopped,
     SerializationError: CallNotSerialised,
     MessageTooLarge: CallTooLarge,
+    RequestCancelled: CallCancelled,
 }
 
 _NOT_SENT: dict[str, type[BaseException]] = {

@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from procorch.executor.mapping import MapChunk, Sender
+from procorch.executor.mapping import MapChunk, Sender, results_of_first
 from procorch.pool.input_reader import InputPart, InputReader
 
 
@@ -96,6 +96,11 @@ def _read(
 ) -> Iterator[Any]:
     chunks: deque[MapChunk] = deque()
     last: SentPart | None = None
+
+    def ask_for_more() -> None:
+        while last is None and len(chunks) + reader.pending < window:
+            reader.ask(size)
+
     input_sender.input_sent()
     try:
         while True:
@@ -106,13 +111,7 @@ def _read(
                 last = sent if sent.ended else None
             if not chunks:
                 break
-            found, rest = chunks[0].results(end)
-            chunks.popleft()
-            chunks.extendleft(reversed(rest))
-            del rest
-            while last is None and len(chunks) + reader.pending < window:
-                reader.ask(size)
-            yield from found
+            yield from results_of_first(chunks, end, ask_for_more)
         if last is not None and last.error is not None:
             raise last.error
     finally:

@@ -9,7 +9,6 @@ sending again runs no code of the user, and a thread of procorch can do it if no
 from __future__ import annotations
 
 import threading
-import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
@@ -30,6 +29,7 @@ from procorch.executor.closing import Closing
 from procorch.executor.errors import translated
 from procorch.futures.chunk import Broken, ChunkReply, Several
 from procorch.pool.blame import blamed_item
+from procorch.pool.chunk_sizes import ChunkSizes
 
 NONE = Several(True, [])
 """A chunk without calls."""
@@ -40,6 +40,12 @@ class Sender:
 
     Args:
         unpack: a call is a tuple of arguments; else it is the only argument.
+        sizes: a worker gives the rest of a chunk back that takes long, and the rest is sent again
+            in chunks of this size; None: no part of a chunk is given back.
+
+    Attributes:
+        on_settled: called with a chunk when its outcome is fixed; must neither block nor raise.
+        wanted: False if nobody reads the results; then nothing is sent again.
 
     Raises:
         SerializationError: the function cannot be serialised.
@@ -52,7 +58,11 @@ class Sender:
         closing: Closing,
         *,
         unpack: bool,
+        sizes: ChunkSizes | None = None,
     ) -> None:
+        self.on_settled: Callable[[MapChunk], None] = MapChunk.settled
+        self.wanted: bool = True
+        self._sizes = sizes
         self._pack = partial(
             Several.of_rows if unpack else Several.of,
             what="arguments",
@@ -82,6 +92,14 @@ class Sender:
             sent += self.again(part) if isinstance(part, Several) else [MapChunk(self, error=part)]
         return sent
 
+    def pack(self, calls: list[Any]) -> Several:
+        """Serialise calls.
+
+        Raises:
+            SerializationError: one of them cannot be serialised.
+        """
+        return self._pack(calls)
+
     def _packed(self, calls: list[Any]) -> list[Several | AgentError]:
         """The calls, serialised; an error in place of a call that cannot be serialised."""
         try:
@@ -95,18 +113,29 @@ class Sender:
     def again(self, calls: Several, deaths: int = 0) -> list[MapChunk]:
         """Send serialised calls."""
         count = len(calls.entries)
-        if not count:
-            return []
+        size = max(count, 1) if self._sizes is None else self._sizes.again()
+        sent: list[MapChunk] = []
+        for at in range(0, count, size):
+            sent += self.send_packed(calls.part(at, at + size), deaths)
+        return sent
+
+    def given_back(self, calls: Several, reply: ChunkReply) -> list[MapChunk]:
+        """Send the calls that a worker has given back."""
+        return [] if self._sizes is None else self.again(calls.part(reply.count()))
+
+    def send_packed(self, calls: Several, deaths: int = 0) -> list[MapChunk]:
+        """Send serialised calls as one chunk, or as several if they are too large."""
         try:
-            reply = self._queue.deliver_chunk(calls, whole=True)
+            reply = self._queue.deliver_chunk(calls, whole=self._sizes is None)
         except MessageTooLarge as error:
-            if count == 1:
+            half = len(calls.entries) // 2
+            if not half:
                 return [MapChunk(self, error=error)]
-            half = count // 2
-            return self.again(calls.part(0, half), deaths) + self.again(calls.part(half), deaths)
+            first = self.send_packed(calls.part(0, half), deaths)
+            return first + self.send_packed(calls.part(half), deaths)
         chunk = MapChunk(self, calls, reply, deaths=deaths)
         self.closing.chunk_sent(chunk)
-        reply.notify(chunk.settled)
+        reply.notify(partial(self.on_settled, chunk))
         return [chunk]
 
 
@@ -160,7 +189,8 @@ class MapChunk:
             self.rest()
 
     def rest(self) -> list[MapChunk]:
-        """The chunks that follow after a failure; sent once, by the reader or by another thread."""
+        """The chunks that follow after a failure, or for calls that were given back; sent once, by
+        the reader or by another thread."""
         with self._lock:
             if self._rest is None:
                 try:
@@ -173,8 +203,10 @@ class MapChunk:
         reply, calls = self.reply, self._calls
         assert reply is not None
         error = reply.failure
-        if error is None:
+        if reply.cancelled() or not self._sender.wanted:
             return []
+        if error is None:
+            return self._sender.given_back(calls, reply)
         failed = [MapChunk(self._sender, failed=reply)]
         if isinstance(error, AgentStopped | Aborted) or self._sender.closing.cancelled:
             return failed
@@ -187,11 +219,11 @@ class MapChunk:
         before, after = calls.part(count, blamed), calls.part(blamed + 1)
         return self._sender.again(before) + failed + self._sender.again(after)
 
-    def results(self, end: float | None) -> tuple[Iterable[Any], list[MapChunk]]:
-        """The results, and the chunks that follow.
+    def parts(self, end: float | None) -> Iterator[tuple[Iterable[Any], bool]]:
+        """The results as they come, part by part, each part with whether it is the last.
 
         Raises:
-            TimeoutError: there was no answer until ``end``; the method may be called again.
+            TimeoutError: nothing new has come until ``end``.
             BaseException: the failure, if this chunk is one.
         """
         if self._error is not None:
@@ -201,10 +233,9 @@ class MapChunk:
             assert error is not None
             raise translated(error)
         assert self.reply is not None
-        self.reply.await_outcome(None if end is None else end - time.monotonic())
-        answer = self.reply.answer()
-        found = answer.outputs if answer.simple else _one_by_one(answer.outputs)
-        return found, [] if answer.error is None else self.rest()
+        for part, last in self.reply.arriving(end):
+            found = part.items(what="reply")
+            yield found if part.simple else _one_by_one(found), last
 
 
 def results(
@@ -233,16 +264,14 @@ def results(
                 return
             chunks.extend(sender.send(part))
 
+    def refill() -> None:
+        if not sender.closing.begun:
+            fill()
+
     def read() -> Iterator[Any]:
         try:
             while chunks:
-                found, rest = chunks[0].results(end)
-                chunks.popleft()
-                chunks.extendleft(reversed(rest))
-                del rest
-                if not sender.closing.begun:
-                    fill()
-                yield from found
+                yield from results_of_first(chunks, end, refill)
                 if not chunks:
                     fill()  # raises after a shutdown if a call is left to send
         finally:
@@ -256,6 +285,21 @@ def results(
             chunk.cancel()
         raise
     return read()
+
+
+def results_of_first(
+    chunks: deque[MapChunk], end: float | None, removed: Callable[[], object] = lambda: None
+) -> Iterator[Any]:
+    """The results of the first of ``chunks``.
+
+    Before the last of them are given, the chunk is replaced by those that follow for it (see
+    `MapChunk.rest`), and ``removed`` is called.
+    """
+    for found, last in chunks[0].parts(end):
+        if last:
+            chunks.extendleft(reversed(chunks.popleft().rest()))
+            removed()
+        yield from found
 
 
 def failing(error: AgentError) -> Iterator[Any]:

@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from procorch.errors import AgentError
+from procorch.futures import socket_readers
+from procorch.futures.fork_guard import must_be_ours
+from procorch.futures.latch import Latch
 from procorch.futures.reply import Reply
 from procorch.messages import RequestMetrics
 from procorch.wire.item_list import Broken as Broken
 from procorch.wire.item_list import Several as Several
 from procorch.wire.payload import Buffer, Content, unpack
+
+
+def _ignore() -> None:
+    """Nobody waits for parts."""
 
 
 @dataclass(slots=True, eq=False)
@@ -19,13 +28,20 @@ class Items:
 
     Args:
         parts: results of the first items, undecoded.
+        on_part: called after a part was added; must neither block nor raise.
         begun: how many items the worker had begun when it died; 0 if it did not die.
         whole: the worker does all items, and gives none back if they take long.
     """
 
     parts: list[Content] = field(default_factory=list)
+    on_part: Callable[[], None] = _ignore
     begun: int = 0
     whole: bool = False
+
+    def add(self, part: Content) -> None:
+        """Results of the next items have come."""
+        self.parts.append(part)
+        self.on_part()
 
 
 class ChunkAnswer(NamedTuple):
@@ -60,12 +76,61 @@ class ChunkReply(Reply[Several]):
         return Several.load(body, what="reply")
 
     def count(self) -> int:
-        """How many results a chunk that has failed gave before its failure.
+        """How many results there are, once the outcome is fixed.
 
         No code of the user is run for this, so any thread may ask.
         """
-        parts = (Several.load(unpack(part), what="reply") for part in self.items.parts)
+        parts = [Several.load(unpack(part), what="reply") for part in self.items.parts]
+        if self.failure is None:
+            parts.append(self.result())
         return sum(len(part.entries) for part in parts)
+
+    def arriving(self, end: float | None) -> Iterator[tuple[Several, bool]]:
+        """The results as they come, a part at a time; of a chunk that fails those before that. To
+        be called once, in place of `answer`.
+
+        Args:
+            end: monotonic seconds.
+
+        Returns:
+            Parts, each with whether it is the last.
+
+        Raises:
+            TimeoutError: there is nothing new at ``end``.
+            RequestCancelled: it was cancelled.
+            SerializationError: the reply is damaged.
+        """
+        must_be_ours(self._owner)
+        parts, taken, latch = self.items.parts, 0, Latch()
+
+        def tell() -> None:
+            latch.open()
+
+        self.items.on_part = tell
+        self.notify(tell)
+        done = False
+        while not done:
+            latch = Latch()  # Looked at after this, and opened after something has come.
+            done = self.done()
+            if not done and taken == len(parts):
+                self._wait_for(latch, end)
+                continue
+            while taken < len(parts):
+                taken += 1
+                yield Several.load(unpack(parts[taken - 1]), what="reply"), False
+        error = self.exception()
+        if error is None:
+            yield self.result(), True
+        elif self.failure is None:
+            raise error
+        else:
+            yield Several(True, []), True
+
+    def _wait_for(self, latch: Latch, end: float | None) -> None:
+        socket_readers.give_back()
+        left = None if end is None else max(0.0, end - time.monotonic())
+        if not latch.wait(self._clock.attend(latch.is_open, left)):
+            raise TimeoutError
 
     def answer(self) -> ChunkAnswer:
         """Wait for the answer and decode it. To be called once.

@@ -145,7 +145,7 @@ class Reports:
         if cargo is not None:  # else it was cancelled
             if cargo.items is None:
                 raise ValueError(f"a part of request {frame.request}, which is no chunk")
-            cargo.items.parts.append(frame.body)
+            cargo.items.add(frame.body)
 
     def _piece(self, process: WorkerProcess, frame: Frame) -> None:
         """A piece of an answer goes to who reads it; it decides nothing."""

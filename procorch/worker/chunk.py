@@ -94,6 +94,7 @@ class Run:
         due, end = now + HOLD, now + self.longest
         cell, sealed, rows = self._page.item_cell, not chunk.simple, chunk.rows
         as_they_are = simple  # classes of results that stay what they are
+        total = len(chunk.entries)
         try:
             # Each line of this loop is paid for by every one of very many items.
             for cell[0], item in enumerate(chunk.entries, 1):
@@ -110,7 +111,7 @@ class Run:
                             held[:] = seal_all(held, what="reply")
                 held.append(output)
                 if (now := clock()) > due:
-                    if now > end:
+                    if now > end or cell[0] == total:
                         break
                     as_they_are = simple
                     self._flush()

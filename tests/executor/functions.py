@@ -70,9 +70,20 @@ def nap(seconds: float) -> float:
     return seconds
 
 
+def nap_and_pid(seconds: float) -> int:
+    time.sleep(seconds)
+    return os.getpid()
+
+
 def die_at_five(x: int) -> int:
     if x == 5:
         os._exit(7)
+    return x
+
+
+def die_at(number: int, x: int) -> int:
+    if x == number:
+        die()
     return x
 
 

@@ -8,6 +8,7 @@ import itertools
 import os
 import pickle
 import signal
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -17,6 +18,7 @@ from collections.abc import Iterator
 from concurrent.futures import ALL_COMPLETED, FIRST_COMPLETED, FIRST_EXCEPTION, as_completed, wait
 from concurrent.futures.process import BrokenProcessPool
 from functools import partial
+from pickle import PicklingError
 from typing import Any
 
 import pytest
@@ -184,6 +186,33 @@ def test_results_of_one_chunk_may_be_of_any_kind(executor: AgentExecutor) -> Non
     found = [1, [2], "three", None, {"four": 4}, 5]
     for chunksize in (1, 3, 6):
         assert list(executor.map(functions.same, found, chunksize=chunksize)) == found
+
+
+def test_many_short_calls_go_together_and_long_ones_do_not(executor: AgentExecutor) -> None:
+    assert list(executor.map(functions.power, range(20_000))) == [n * n for n in range(20_000)]
+    found = list(executor.map(functions.add, map(str, range(5_000)), itertools.repeat("x")))
+    assert found == [f"{n}x" for n in range(5_000)]
+    assert len(set(executor.map(functions.nap_and_pid, [0.1] * 6))) == 2
+
+
+@pytest.mark.fault
+def test_a_death_among_many_short_calls_is_its_own(executor: AgentExecutor) -> None:
+    mapped = executor.map(functions.die_at, [77] * 500, range(500))
+    assert list(itertools.islice(mapped, 77)) == list(range(77))
+    with pytest.raises(BrokenProcessPool):
+        next(mapped)
+
+
+@pytest.mark.parametrize("items", [[1, 2, None, 4, 5, 6], [[1], [2], None, [4], [5], [6]]])
+def test_a_call_that_cannot_be_sent_fails_alone(executor: AgentExecutor, items: list[Any]) -> None:
+    items[2] = sqlite3.connect(":memory:")
+    try:
+        mapped = executor.map(functions.same, items)
+        assert [next(mapped), next(mapped)] == items[:2]
+        with pytest.raises(PicklingError):
+            next(mapped)
+    finally:
+        items[2].close()
 
 
 def test_map_begins_at_once_and_takes_all_of_its_input(executor: AgentExecutor) -> None:

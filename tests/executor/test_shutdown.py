@@ -27,8 +27,8 @@ from tests.executor import functions
 # map, read or not
 
 
-@pytest.mark.parametrize("chunksize", [1, 4, 100])
-def test_a_map_that_nobody_reads_is_done(tmp_path: Path, chunksize: int) -> None:
+@pytest.mark.parametrize("chunksize", [None, 1, 4, 100])
+def test_a_map_that_nobody_reads_is_done(tmp_path: Path, chunksize: int | None) -> None:
     paths = [str(tmp_path / str(n)) for n in range(12)]
     with AgentExecutor(2) as executor:
         executor.map(functions.touch, paths, chunksize=chunksize)
@@ -36,16 +36,21 @@ def test_a_map_that_nobody_reads_is_done(tmp_path: Path, chunksize: int) -> None
 
 
 @pytest.mark.fault
-def test_failures_in_a_map_that_nobody_reads_cost_no_other_call(tmp_path: Path) -> None:
+@pytest.mark.parametrize("chunksize", [None, 8])
+def test_failures_in_a_map_that_nobody_reads_cost_no_other_call(
+    tmp_path: Path, chunksize: int | None
+) -> None:
     names = ["0", "raise", "2", "die", "4", "die2", "6", "7"]
     with AgentExecutor(1, backoff=Backoff(initial=0)) as executor:
-        executor.map(functions.touch_or_die, [str(tmp_path / n) for n in names], chunksize=8)
+        executor.map(
+            functions.touch_or_die, [str(tmp_path / n) for n in names], chunksize=chunksize
+        )
     assert sorted(path.name for path in tmp_path.iterdir()) == ["0", "2", "4", "6", "7"]
 
 
-@pytest.mark.parametrize("chunksize", [1, 3, 20])
+@pytest.mark.parametrize("chunksize", [None, 1, 3, 20])
 @pytest.mark.parametrize("end", ["with", "wait=False", "lost"])
-def test_a_map_can_be_read_after_the_end(chunksize: int, end: str) -> None:
+def test_a_map_can_be_read_after_the_end(chunksize: int | None, end: str) -> None:
     executor: AgentExecutor | None = AgentExecutor(2)
     assert executor is not None
     mapped = executor.map(functions.nap, [0.01] * 12, chunksize=chunksize)
@@ -68,9 +73,10 @@ def test_what_a_buffered_map_has_not_sent_is_refused_after_the_end() -> None:
         next(mapped)
 
 
-def test_leaving_a_map_cancels_what_was_not_begun() -> None:
+@pytest.mark.parametrize("chunksize", [None, 1])
+def test_leaving_a_map_cancels_what_was_not_begun(chunksize: int | None) -> None:
     with AgentExecutor(1) as executor:
-        mapped = executor.map(functions.nap, [0, *[30] * 20], chunksize=1)
+        mapped = executor.map(functions.nap, [0, *[30] * 20], chunksize=chunksize)
         assert next(mapped) == 0
         mapped.close()  # type: ignore[attr-defined]
         assert executor.submit(functions.power, 2).result(20) == 4
@@ -89,6 +95,15 @@ def test_a_map_keeps_no_result() -> None:
 class Thing:
     def __init__(self, number: int) -> None:
         self.number = number
+
+
+def test_the_calls_of_a_map_that_were_not_begun_end_with_the_workers() -> None:
+    executor = AgentExecutor(1)
+    mapped = executor.map(functions.nap, [0, *[30] * 20])
+    assert next(mapped) == 0
+    executor.terminate_workers()
+    with pytest.raises((Aborted, BrokenProcessPool)):
+        list(mapped)
 
 
 def test_a_map_that_is_left_in_the_middle_says_nothing_at_exit() -> None:

@@ -772,8 +772,8 @@ MUTANTS = (
     Mutant(
         "a long chunk is given back",
         "worker/chunk.py",
-        "                    if now > end:\n",
-        "                    if False:\n",
+        "if now > end or cell[0] == total:\n",
+        "if cell[0] == total:\n",
         (CHUNKS + "a_chunk_that_takes_too_long_is_given_back_for_whoever_is_free",),
     ),
     # ---- N4, N5: links and groups
