@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 from tests.docs.test_blocks import ROOT, read_blocks
 from tests.faults.test_matrix import functions_of
-from tests.mutants.mutants import MUTANTS
+from tests.mutants.rules import MUTANTS
 
 PAGE = ROOT / "CONTRIBUTING.md"
 

@@ -5,13 +5,14 @@
 
 Each mutant is applied to a copy of the package in a temporary directory; the tests that it names
 run against that copy, and each of them must fail. First they all run against an unbroken copy and
-must pass, or their failing would mean nothing. The exit code is 1 where a mutant survived, where a
-text to be broken no longer occurs exactly once, or where a test does not exist.
+must pass, or their failing would mean nothing. The exit code is 1 where a mutant survived, where
+the code to be broken no longer occurs exactly once, or where a test does not exist.
 """
 
 from __future__ import annotations
 
 import argparse
+import ast
 import os
 import shutil
 import subprocess
@@ -26,7 +27,9 @@ from typing import NamedTuple
 sys.path.append(str(Path(__file__).resolve().parents[2]))
 
 import procorch
-from tests.mutants.mutants import MUTANTS, Mutant
+from tests.mutants.mutant import AnyMutant
+from tests.mutants.rules import MUTANTS
+from tests.mutants.structure import Outdated
 
 ROOT = Path(__file__).resolve().parents[2]
 LIMIT = 600.0  # seconds for the tests of one mutant; a test that hangs ends by its own timeout
@@ -36,7 +39,7 @@ SOME_FAILED = 1  # pytest's exit code
 class Verdict(NamedTuple):
     """What became of one mutant; ``complaint`` is empty where it was killed."""
 
-    mutant: Mutant
+    mutant: AnyMutant
     seconds: float
     complaint: str
 
@@ -44,13 +47,19 @@ class Verdict(NamedTuple):
 SOURCE = Path(procorch.__file__).parent
 
 
-def outdated(mutant: Mutant) -> str:
+def outdated(mutant: AnyMutant) -> str:
     """Why the mutant cannot be made any more; empty where it can."""
     path = SOURCE / mutant.file
     if not path.is_file():
         return f"procorch/{mutant.file} does not exist"
-    times = path.read_text(encoding="utf-8").count(mutant.old)
-    return "" if times == 1 else f"its text occurs {times} times in procorch/{mutant.file}"
+    source = path.read_text(encoding="utf-8")
+    try:
+        broken = mutant.broken(source)
+        compile(broken, mutant.file, "exec")
+    except (Outdated, SyntaxError) as error:
+        return f"{error} (procorch/{mutant.file})"
+    changes = ast.dump(ast.parse(broken)) != ast.dump(ast.parse(source))
+    return "" if changes else f"it changes nothing in procorch/{mutant.file}"
 
 
 def pytest(copy: Path, tests: tuple[str, ...]) -> subprocess.CompletedProcess[str]:
@@ -71,7 +80,7 @@ def fresh_copy(directory: Path) -> Path:
     return directory
 
 
-def attempt(mutant: Mutant) -> Verdict:
+def attempt(mutant: AnyMutant) -> Verdict:
     """Apply one mutant and see which of its tests notice."""
     began = time.monotonic()
     complaint = outdated(mutant)
@@ -79,8 +88,7 @@ def attempt(mutant: Mutant) -> Verdict:
         with tempfile.TemporaryDirectory(prefix="mutant-") as directory:
             copy = fresh_copy(Path(directory))
             path = copy / "procorch" / mutant.file
-            text = path.read_text(encoding="utf-8")
-            path.write_text(text.replace(mutant.old, mutant.new), encoding="utf-8")
+            path.write_text(mutant.broken(path.read_text(encoding="utf-8")), encoding="utf-8")
             complaint = "; ".join(filter(None, (unmoved(copy, test) for test in mutant.tests)))
     return Verdict(mutant, time.monotonic() - began, complaint)
 
@@ -115,7 +123,12 @@ def main(arguments: list[str] | None = None) -> int:
     print(f"{len(chosen)} mutants of {SOURCE}")
     with tempfile.TemporaryDirectory(prefix="unbroken-") as directory:
         tests = tuple(sorted({test for mutant in chosen for test in mutant.tests}))
-        unbroken = pytest(fresh_copy(Path(directory)), tests)
+        copy = fresh_copy(Path(directory))
+        for file in {mutant.file for mutant in chosen}:
+            # As mutants are written: without comments and in another layout.
+            path = copy / "procorch" / file
+            path.write_text(ast.unparse(ast.parse(path.read_text(encoding="utf-8"))), "utf-8")
+        unbroken = pytest(copy, tests)
         if unbroken.returncode != 0:
             print(unbroken.stdout, "the tests do not pass on the unbroken package", sep="\n")
             return 1

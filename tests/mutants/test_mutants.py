@@ -8,13 +8,13 @@ from collections import Counter
 import pytest
 
 from tests.mutants import run
-from tests.mutants.mutants import MUTANTS, Mutant
+from tests.mutants.mutant import AnyMutant
+from tests.mutants.rules import MUTANTS
 
 
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)
-def test_a_mutant_can_still_be_made_and_its_tests_exist(mutant: Mutant) -> None:
+def test_a_mutant_can_still_be_made_and_its_tests_exist(mutant: AnyMutant) -> None:
     assert run.outdated(mutant) == ""
-    assert mutant.old != mutant.new
     assert mutant.tests
     for test in mutant.tests:
         file, _, name = test.partition("::")

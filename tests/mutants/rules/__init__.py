@@ -1,0 +1,43 @@
+"""Breakages of procorch, room by room.
+
+A rule that nothing guards may be lost by accident, and nobody would see it. So each of these takes
+one away; `run.py` applies it to a copy of the package and runs the tests that are named here. The
+comment of a group says which promise it breaks.
+"""
+
+from __future__ import annotations
+
+from tests.mutants.mutant import AnyMutant
+from tests.mutants.rules import (
+    agents,
+    ahead,
+    batch,
+    deaths,
+    executor,
+    measuring,
+    pauses,
+    queue,
+    restarts,
+    stopping,
+    streams,
+    trees,
+    wire,
+    workers,
+)
+
+MUTANTS: tuple[AnyMutant, ...] = (
+    *agents.MUTANTS,
+    *ahead.MUTANTS,
+    *batch.MUTANTS,
+    *deaths.MUTANTS,
+    *executor.MUTANTS,
+    *measuring.MUTANTS,
+    *pauses.MUTANTS,
+    *queue.MUTANTS,
+    *restarts.MUTANTS,
+    *stopping.MUTANTS,
+    *streams.MUTANTS,
+    *trees.MUTANTS,
+    *wire.MUTANTS,
+    *workers.MUTANTS,
+)

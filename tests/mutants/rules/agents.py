@@ -1,0 +1,211 @@
+"""Agents: conversations, providers' errors, and what is counted for an answer."""
+
+from __future__ import annotations
+
+from tests.mutants.mutant import Mutant
+from tests.mutants.suites import AGENT, ASK, CHECKPOINT, ERROR_MAP, MACHINE, RESTARTS
+
+MUTANTS: tuple[Mutant, ...] = (
+    # ---- retry_after: a restart waits for what the provider asked
+    Mutant(
+        "retry_after: it reaches the restart",
+        "supervision/failing.py",
+        "_follow",
+        "error.retry_after if isinstance(error, AgentError) else None",
+        "None",
+        (MACHINE + "a_throttled_agent_backs_off_for_what_its_service_asked",),
+    ),
+    Mutant(
+        "retry_after: a longer backoff stands",
+        "supervision/restarts.py",
+        "RestartLimits.count",
+        "max(asked, self._backoff.delay(self._attempts, chance, recent))",
+        "asked or self._backoff.delay(self._attempts, chance, recent)",
+        (RESTARTS + "a_restart_waits_at_least_as_long_as_was_asked_for",),
+    ),
+    Mutant(
+        "retry_after: it is found on the cause",
+        "agents/adapters/provider_waits.py",
+        "asked_to_wait",
+        "(way(link) for way in ways for link in chain)",
+        "(way(chain[0]) for way in ways)",
+        (ERROR_MAP + "what_caused_it_tells_where_the_exception_does_not",),
+    ),
+    Mutant(
+        "retry_after: milliseconds are thousandths",
+        "agents/adapters/provider_waits.py",
+        "_said_at_once",
+        "milliseconds / 1000",
+        "milliseconds",
+        (ERROR_MAP + "the_wait_is_read_from_the_headers",),
+    ),
+    Mutant(
+        "retry_after: a wait without end is none",
+        "errors/waits.py",
+        "_in_range",
+        'seconds if 0 <= seconds < float("inf") else None',
+        "seconds",
+        (ERROR_MAP + "a_wait_that_is_none_is_none",),
+    ),
+    # ---- checkpoint: what was answered is remembered, nothing else is
+    Mutant(
+        "checkpoint: a conversation is stored with its answer",
+        "agents/agent.py",
+        "Agent._store",
+        "self.options.checkpoint and worker is not None and self._talk is not None",
+        "False",
+        (AGENT + "a_stored_conversation_goes_on_in_the_next_generation",),
+    ),
+    Mutant(
+        "checkpoint: only where it was asked for",
+        "agents/agent.py",
+        "Agent._store",
+        "self.options.checkpoint",
+        "True",
+        (AGENT + "a_stored_conversation_goes_on_in_the_next_generation",),
+    ),
+    Mutant(
+        "checkpoint: a conversation goes on where it was",
+        "agents/agent.py",
+        "Agent._go_on",
+        'self._talk.history = self._talk.load(state["saved"])',
+        "pass",
+        (AGENT + "a_stored_conversation_goes_on_in_the_next_generation",),
+    ),
+    Mutant(
+        "checkpoint: no other state is taken for a conversation",
+        "agents/agent.py",
+        "Agent._go_on",
+        "not isinstance(state, Mapping) or state.get(_STATE) != self._kind",
+        "not isinstance(state, Mapping)",
+        (AGENT + "a_checkpoint_that_is_no_conversation_is_refused",),
+    ),
+    Mutant(
+        "checkpoint: a request that fails leaves the conversation as it was",
+        "agents/model_turns.py",
+        "Turns.respond",
+        "history = [*self.history, *messages]",
+        "history = self.history = [*self.history, *messages]",
+        (AGENT + "a_failed_request_leaves_the_conversation_as_it_was",),
+    ),
+    Mutant(
+        "checkpoint: without history every request begins anew",
+        "agents/agent.py",
+        "Agent._converse",
+        "self._talk.history = self._blank",
+        "pass",
+        (AGENT + "without_history_every_request_begins_anew",),
+    ),
+    Mutant(
+        "checkpoint: the last one wins",
+        "runtime/reports.py",
+        "Reports._event_of",
+        "self._links[spec.key].checkpoint = bytes(unpack(frame.body))",
+        """
+        link = self._links[spec.key]
+        link.checkpoint = link.checkpoint or bytes(unpack(frame.body))
+        """,
+        (
+            CHECKPOINT + "the_next_generation_has_the_last_checkpoint_before_its_first_request",
+            CHECKPOINT + "a_checkpoint_stays_until_there_is_a_newer_one",
+        ),
+    ),
+    Mutant(
+        "checkpoint: it has a largest size",
+        "worker/services.py",
+        "Services.checkpoint",
+        'self._check(agent, "checkpoint", sum(map(len, body)), CHECKPOINT_LIMIT)',
+        "",
+        (CHECKPOINT + "what_cannot_be_saved_is_refused_and_changes_nothing",),
+    ),
+    # ---- error map: the most telling sign first, and nothing that is not about a model's service
+    Mutant(
+        "error map: quota comes before the rate limit",
+        "agents/adapters/error_map.py",
+        "_kind_of",
+        "any(_out_of_quota(link) for link in links)",
+        "False",
+        (ERROR_MAP + "the_code_of_the_provider_comes_before_the_class",),
+    ),
+    Mutant(
+        "error map: a quota that names a wait is a rate limit",
+        "agents/adapters/error_map.py",
+        "_out_of_quota",
+        "asked_outright(error) is None",
+        "True",
+        (ERROR_MAP + "quota_is_believed_from_the_text_only_where_no_wait_is_named",),
+    ),
+    Mutant(
+        "error map: the code comes before the class",
+        "agents/adapters/error_map.py",
+        "_kind_of",
+        "_by_code(link) or _by_name(link) or _by_status(link)",
+        "_by_name(link) or _by_code(link) or _by_status(link)",
+        (ERROR_MAP + "the_code_of_the_provider_comes_before_the_class",),
+    ),
+    Mutant(
+        "error map: base classes count",
+        "agents/adapters/error_map.py",
+        "_names",
+        "[cls.__name__ for cls in type(error).__mro__]",
+        "[type(error).__name__]",
+        (ERROR_MAP + "the_name_of_a_base_class_tells_as_well",),
+    ),
+    Mutant(
+        "error map: the text comes last",
+        "agents/adapters/error_map.py",
+        "_kind_of",
+        "_by_code(link) or _by_name(link) or _by_status(link)",
+        "_by_code(link) or _by_name(link) or _by_text(link) or _by_status(link)",
+        (ERROR_MAP + "the_status_comes_before_the_text",),
+    ),
+    Mutant(
+        "error map: the cause tells, too",
+        "agents/adapters/error_map.py",
+        "_chain",
+        "link.__cause__",
+        "None",
+        (ERROR_MAP + "what_caused_it_tells_where_the_exception_does_not",),
+    ),
+    Mutant(
+        "error map: only exceptions of the libraries it knows",
+        "agents/adapters/error_map.py",
+        "_of_libraries",
+        "[link for link in chain if _comes_from(link, LIBRARIES)]",
+        "chain",
+        (ERROR_MAP + "what_is_not_about_a_models_service_means_nothing_here",),
+    ),
+    Mutant(
+        "error map: a library is its whole name",
+        "agents/adapters/error_map.py",
+        "_comes_from",
+        'f"{cls.__module__}.".startswith(f"{m}.")',
+        "cls.__module__.startswith(m)",
+        (ERROR_MAP + "what_is_not_about_a_models_service_means_nothing_here",),
+    ),
+    Mutant(
+        "error map: every status of 500 and more",
+        "agents/adapters/error_map.py",
+        "_by_status",
+        "500 <= status < 600",
+        "500 == status",
+        (ERROR_MAP + "the_status_tells_wherever_it_is_kept",),
+    ),
+    # ---- what others have used for an answer
+    Mutant(
+        "account: what a tool has asked for is counted",
+        "agents/context.py",
+        "enter",
+        "noted is not None and isinstance(answer, AgentResult)",
+        "False",
+        (ASK + "usage_and_cost_of_the_agents_that_tools_ask_are_summed_up_the_tree",),
+    ),
+    Mutant(
+        "account: each conversation has its own",
+        "agents/context.py",
+        "account",
+        "_account.reset(token)",
+        "pass",
+        (ASK + "usage_and_cost_of_the_agents_that_tools_ask_are_summed_up_the_tree",),
+    ),
+)

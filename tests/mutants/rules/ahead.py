@@ -1,0 +1,174 @@
+"""Replicas, chunks, requests that are sent before their turn, and who is woken for them."""
+
+from __future__ import annotations
+
+from tests.mutants.mutant import Mutant
+from tests.mutants.suites import CHUNKS, MACHINE, MONITOR, PREFETCH, REPLICAS, SIMULATE, THROTTLE
+
+MUTANTS: tuple[Mutant, ...] = (
+    # ---- replicas and chunks
+    Mutant(
+        "no more busy than the width",
+        "supervision/holding.py",
+        "crowded",
+        "busy >= box.width < len(box.members)",
+        "busy > box.width < len(box.members)",
+        (REPLICAS + "no_more_are_busy_than_the_width_allows", SIMULATE),
+    ),
+    Mutant(
+        "a spare takes over",
+        "supervision/machine.py",
+        "Machine.step",
+        "dispatch.fill(core)",
+        "pass",
+        (REPLICAS + "a_spare_takes_over_from_one_that_died_before_the_policy_has_answered",),
+    ),
+    Mutant(
+        "one that leaves takes no more",
+        "supervision/core.py",
+        "Core.relieved",
+        "a.draining is not None and not self.ledger.boxes[a.mailbox].closed",
+        "False",
+        (REPLICAS + "a_replica_that_is_told_to_finish_leaves_the_queue_to_the_others",),
+    ),
+    Mutant(
+        "the highest priority first",
+        "supervision/ledger.py",
+        "Mailbox.lane",
+        "sorted(self.lanes.items(), reverse=True)",
+        "sorted(self.lanes.items())",
+        (REPLICAS + "what_waits_goes_by_priority_and_then_in_order", SIMULATE),
+    ),
+    Mutant(
+        "an item is marked before it is begun",
+        "runtime/reports.py",
+        "Reports.on_exit",
+        "exit.item",
+        "exit.item - 1",
+        (CHUNKS + "an_item_of_a_chunk_fails_alone",),
+    ),
+    Mutant(
+        "results are sent before the error of an item",
+        "worker/chunk.py",
+        "Run.run",
+        """
+        self._flush()
+        raise
+        """,
+        "raise",
+        (CHUNKS + "an_item_of_a_chunk_fails_alone",),
+    ),
+    Mutant(
+        "a result does not wait for a slow item",
+        "worker/chunk.py",
+        "Run.run",
+        """
+        self._flush()
+        due = clock() + HOLD
+        """,
+        "due = clock() + HOLD",
+        (CHUNKS + "what_an_item_that_took_its_time_came_to_is_safe_before_the_next_begins",),
+    ),
+    Mutant(
+        "a long chunk is given back",
+        "worker/chunk.py",
+        "Run.run",
+        "now > end or cell[0] == total",
+        "cell[0] == total",
+        (CHUNKS + "a_chunk_that_takes_too_long_is_given_back_for_whoever_is_free",),
+    ),
+    Mutant(
+        "what waits is for those who were told to finish, when they are the last",
+        "supervision/ending.py",
+        "leave",
+        "core.defer(member, _look)",
+        "pass",
+        (REPLICAS + "what_waits_for_one_that_ends_is_taken_by_one_that_was_told_to_finish",),
+    ),
+    # ---- requests ahead of their turn
+    Mutant(
+        "ahead: back to the queue after a death",
+        "supervision/core.py",
+        "Core.return_ahead",
+        "self.put_back(request)",
+        "self.resolve(request.id, Aborted(agent=a.name))",
+        (PREFETCH + "a_death_costs_the_request_that_ran_and_no_other",),
+    ),
+    Mutant(
+        "ahead: nothing is begun before the verdict",
+        "worker/lifecycle.py",
+        "Worker._answer",
+        "self._waits = self._head.waits",
+        "",
+        (PREFETCH + "nothing_is_begun_before_the_policy_has_decided_about_an_error",),
+    ),
+    Mutant(
+        "ahead: one that is cancelled is not begun",
+        "launch/process.py",
+        "LocalProcess.revoke",
+        """
+        if not self._gone:
+            self._page.aim(request, FLAG)
+        """,
+        "pass",
+        (PREFETCH + "one_that_is_cancelled_in_time_never_begins",),
+    ),
+    Mutant(
+        "ahead: one that began before its cancellation is interrupted",
+        "supervision/dispatch.py",
+        "_go_on",
+        "end_request(core, a, request)",
+        "",
+        (MACHINE + "one_that_was_cancelled_ahead_of_its_turn_is_interrupted_when_that_comes",),
+    ),
+    Mutant(
+        "age: a process that waits with requests ahead is replaced as well",
+        "supervision/requests.py",
+        "aged",
+        "a.process.serves",
+        "a.process.idle",
+        (THROTTLE + "a_process_that_is_old_in_a_pause_is_replaced_and_what_was_ahead_waits_again",),
+    ),
+    Mutant(
+        "ahead: not by an agent that has finished",
+        "supervision/dispatch.py",
+        "answered",
+        "not a.process.held and not a.process.course.leaves",
+        "not a.process.held",
+        (MACHINE + "what_is_ahead_of_an_agent_that_finishes_goes_back_to_the_queue",),
+    ),
+    Mutant(
+        "ahead: no more than a process may serve",
+        "supervision/instance.py",
+        "Instance.credit",
+        "self.settings.max_requests is not None",
+        "False",
+        (PREFETCH + "a_process_serves_no_more_requests_than_it_may",),
+    ),
+    # ---- who is woken
+    Mutant(
+        "posted first, looked for others second",
+        "runtime/monitor.py",
+        "Monitor.submit",
+        """
+        self._loop.post_quietly(ev.Submit(request))
+        if not self._machine.waiting(request.mailbox) or request.deadline is not None:
+            self._loop.rouse()
+        """,
+        """
+        waiting = self._machine.waiting(request.mailbox)
+        self._loop.post_quietly(ev.Submit(request))
+        if not waiting or request.deadline is not None:
+            self._loop.rouse()
+        """,
+        (MONITOR + "a_request_for_which_nobody_is_woken_is_found_by_the_turn_that_makes_room",),
+    ),
+    Mutant(
+        "an interrupted poster leaves the waking to the next",
+        "runtime/loop.py",
+        "Loop.rouse",
+        "self._asleep = True",
+        "",
+        (MONITOR + "a_poster_that_is_interrupted_leaves_the_waking_to_the_next",),
+    ),
+)

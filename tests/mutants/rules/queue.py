@@ -1,0 +1,147 @@
+"""Which request goes to which process, and when."""
+
+from __future__ import annotations
+
+from tests.mutants.mutant import Mutant
+from tests.mutants.suites import (
+    GUARDS,
+    REQUEST,
+    REQUESTS,
+    RESTARTS,
+    SHORT_WAY,
+    SIMULATE,
+    THROTTLE,
+    TREES,
+)
+
+MUTANTS: tuple[Mutant, ...] = (
+    # ---- N3: retries, and who takes a request
+    Mutant(
+        "at most once: no requeue without retries",
+        "supervision/restarts.py",
+        "retry",
+        "attempts > retries",
+        "attempts > retries + 1",
+        (
+            GUARDS + "without_retries_a_request_never_enters_a_second_worker",
+            REQUESTS + "a_request_is_executed_at_most_once_by_default",
+            SIMULATE,
+        ),
+    ),
+    Mutant(
+        "poison is never sent again",
+        "supervision/restarts.py",
+        "retry",
+        "deaths <= allowed_failures",
+        "deaths <= allowed_failures + 1",
+        (
+            TREES + "a_request_that_killed_too_many_workers_is_poison_and_never_sent_again",
+            RESTARTS + "a_request_is_poison_where_only_its_deaths_forbid_a_further_attempt",
+            SIMULATE,
+        ),
+    ),
+    Mutant(
+        "put_back at the head",
+        "supervision/ledger.py",
+        "Ledger.put_back",
+        "box.lane(request.priority).appendleft",
+        "box.lane(request.priority).append",
+        (TREES + "a_request_whose_worker_died_is_tried_again_before_all_others", SIMULATE),
+    ),
+    Mutant(
+        "a retried request goes to whoever is free",
+        "supervision/core.py",
+        "Core.put_back",
+        "self.defer(member, _take_over)",
+        "pass",
+        (GUARDS + "a_request_whose_worker_died_is_tried_again_by_whoever_is_free",),
+    ),
+    Mutant(
+        "no request is sent after its deadline",
+        "supervision/dispatch.py",
+        "_is_late",
+        "deadline is not None and deadline <= core.now",
+        "False",
+        (
+            GUARDS
+            + "a_request_whose_deadline_has_passed_is_not_sent_even_before_anybody_has_looked",
+            SIMULATE,
+        ),
+    ),
+    Mutant(
+        "no request for a replica that leaves",
+        "supervision/dispatch.py",
+        "wake",
+        "not core.relieved(a)",
+        "True",
+        (GUARDS + "a_request_does_not_wait_for_a_replica_that_leaves", SIMULATE),
+    ),
+    # ---- the short way of a request: it decides what the long way would
+    Mutant(
+        "short way: not in a pause",
+        "supervision/dispatch.py",
+        "_idle_member",
+        "box.flow is not None and box.flow.active",
+        "False",
+        (SHORT_WAY,),
+    ),
+    Mutant(
+        "short way: not to a process that is to be renewed",
+        "supervision/dispatch.py",
+        "_idle_member",
+        "process.course is Course.SERVING",
+        "True",
+        (SHORT_WAY,),
+    ),
+    Mutant(
+        "short way: a drain is looked at",
+        "supervision/requests.py",
+        "_is_healthy",
+        "a.draining is None",
+        "True",
+        (SHORT_WAY,),
+    ),
+    Mutant(
+        "short way: a process that has served enough is replaced",
+        "supervision/requests.py",
+        "_is_healthy",
+        "settings.max_requests is None",
+        "True",
+        (SHORT_WAY,),
+    ),
+    Mutant(
+        "short way: the next request follows",
+        "supervision/requests.py",
+        "_succeeded",
+        "box.waiting",
+        "False",
+        (SHORT_WAY,),
+    ),
+    Mutant(
+        "short way: not after its deadline",
+        "supervision/dispatch.py",
+        "_idle_member",
+        """
+        if request.deadline is not None and request.deadline <= core.now:
+            return None
+        """,
+        "",
+        (REQUEST + "a_request_whose_deadline_has_passed_is_not_sent_to_an_idle_agent",),
+    ),
+    Mutant(
+        "short way: answers show what the service takes",
+        "supervision/requests.py",
+        "_succeeded",
+        "pace.answers += 1",
+        "pass",
+        (THROTTLE + "answers_of_an_idle_agent_show_what_its_service_takes",),
+    ),
+    Mutant(
+        "short way: answers are counted",
+        "supervision/requests.py",
+        "_succeeded",
+        "process.served += 1",
+        "",
+        (REQUEST + "what_a_process_has_answered_is_counted",),
+    ),
+)

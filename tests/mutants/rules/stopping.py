@@ -1,0 +1,122 @@
+"""How a process is told to stop, and who notices that it hangs."""
+
+from __future__ import annotations
+
+from tests.mutants.mutant import Mutant
+from tests.mutants.suites import ASK, CANCEL, GUARDS, SIMULATE, TREES, WAITS
+
+MUTANTS: tuple[Mutant, ...] = (
+    # ---- N8: the ladder and its fence
+    Mutant(
+        "the ladder only goes up",
+        "supervision/core.py",
+        "Core.stop_process",
+        "not a.process.alive or (a.process.stage is not None and stage <= a.process.stage)",
+        "not a.process.alive",
+        (
+            GUARDS + "a_start_that_fails_after_its_deadline_is_not_given_more_time",
+            GUARDS + "what_is_being_killed_is_not_killed_anew",
+            SIMULATE,
+        ),
+    ),
+    Mutant(
+        "aim at one request only",
+        "supervision/core.py",
+        "Core.stop_process",
+        "a.process.target",
+        "0",
+        (TREES + "the_ladder_aims_at_one_request_only", SIMULATE),
+    ),
+    Mutant(
+        "the ladder is called off by its own request only",
+        "supervision/requests.py",
+        "replied_in_leaving",
+        "a.process.is_stopped_for(event.request)",
+        "a.process.stage is not None",
+        (GUARDS + "a_reply_to_another_request_does_not_call_off_the_ladder",),
+    ),
+    Mutant(
+        "fence: the request check",
+        "worker/interrupts.py",
+        "Fence.look",
+        "self._request",
+        "self._page.started",
+        (CANCEL + "requests_cancelled_around_their_end_have_one_outcome_and_never_hit_the_next",),
+    ),
+    Mutant(
+        "fence: the page names one request",
+        "wire/status.py",
+        "StatusPage._aim",
+        "return -1",
+        "return 0",
+        (CANCEL + "a_cancelled_request_ends_and_its_worker_lives_on",),
+    ),
+    Mutant(
+        "fence: it shuts itself before it raises",
+        "worker/interrupts.py",
+        "Fence.look",
+        "self._raised, self._request = request, 0",
+        "self._raised = request",
+        (CANCEL + "code_may_notice_and_tidy_up",),
+    ),
+    Mutant(
+        "fence: no exception into an import",
+        "worker/interrupts.py",
+        "",
+        '"importlib._bootstrap"',
+        '"no_such_module"',
+        (CANCEL + "an_import_is_never_interrupted",),
+    ),
+    Mutant(
+        "fence: no exception into its own handler, nor into the event loop",
+        "worker/interrupts.py",
+        "Fence._protected",
+        "_in_event_loop(frame)",
+        '_module(frame).startswith("asyncio.")',
+        (CANCEL + "a_hail_of_signals_costs_neither_the_worker_nor_its_event_loop",),
+    ),
+    Mutant(
+        "a dropped interrupt comes again",
+        "worker/interrupts.py",
+        "Fence.install.rearm",
+        "self._told = 0",
+        "pass",
+        (CANCEL + "an_interrupt_that_comes_to_nothing_comes_again_where_the_agent_waits",),
+    ),
+    # ---- N12, N16: probes and questions
+    Mutant(
+        "the stack of a hung agent comes before the kill",
+        "supervision/failing.py",
+        "probed",
+        "StopStage.STACK",
+        "StopStage.KILL",
+        (TREES + "a_busy_agent_without_progress_is_hung_and_its_stack_is_taken_before_the_kill",),
+    ),
+    Mutant(
+        "progress keeps a busy agent alive",
+        "supervision/failing.py",
+        "probed",
+        "event.progress != seen",
+        "False",
+        (TREES + "progress_keeps_a_busy_agent_alive",),
+    ),
+    Mutant(
+        "a circle of questions is refused",
+        "supervision/wait_graph.py",
+        "WaitGraph.circle",
+        "key == asker",
+        "False",
+        (WAITS + "a_circle_is_named_in_the_order_of_waiting_asker_first",),
+    ),
+    Mutant(
+        "the question of a dead asker is dropped",
+        "runtime/asks.py",
+        "Switchboard.process_ended",
+        """
+        for question in self._open.pop(asker, {}).values():
+            self._agents.drop(question.request)
+        """,
+        "self._open.pop(asker, None)",
+        (ASK + "the_question_of_an_asker_that_died_is_cancelled",),
+    ),
+)
