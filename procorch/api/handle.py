@@ -12,7 +12,7 @@ from procorch.futures.reply import ReplyFuture
 from procorch.futures.stream import StreamReply
 from procorch.launch.base import Stream
 from procorch.messages import AgentMessage, AgentResult
-from procorch.runtime.instance_runtime import Link
+from procorch.runtime.instance_runtime import InstanceRuntime
 from procorch.runtime.monitor import Monitor
 from procorch.runtime.submit import Delivery, Submitter
 from procorch.supervision import events as ev
@@ -27,30 +27,30 @@ class OrchestratedHandle:
     for the next one. Made by `AgentOrchestrator.spawn`.
     """
 
-    def __init__(self, link: Link, monitor: Monitor, max_message: int) -> None:
-        self._link = link
+    def __init__(self, instance: InstanceRuntime, monitor: Monitor, max_message: int) -> None:
+        self._instance = instance
         self._monitor = monitor
-        self._submitter = Submitter(link, max_message, monitor)
+        self._submitter = Submitter(instance, max_message, monitor)
 
     @property
     def name(self) -> str:
         """The name it was registered under."""
-        return self._link.name
+        return self._instance.name
 
     @property
     def instance(self) -> int:
         """Tells two spawns of one name apart."""
-        return self._link.key
+        return self._instance.key
 
     @property
     def pid(self) -> int | None:
         """Process id of the present generation; None before the first start."""
-        return self._link.pid
+        return self._instance.pid
 
     @property
     def generation(self) -> int:
         """How many processes this instance has had; 0 before the first start."""
-        return self._link.generation
+        return self._instance.generation
 
     def send_message(self, text: str, *, timeout: float | str | None = None) -> AgentResult:
         """Send ``text`` as a user message and wait for the answer.
@@ -173,14 +173,14 @@ class OrchestratedHandle:
                 supervisor stopped it, its last error where it had none.
         """
         self._monitor.must_be_ours()
-        self._monitor.post(ev.Drain(self._link.key))
-        return self._link.ended.result()
+        self._monitor.post(ev.Drain(self._instance.key))
+        return self._instance.ended.result()
 
     def drain(self) -> None:
         """Have the instance finish what it works on, and what waits if nobody else takes from its
         queue, and end. Returns at once."""
         self._monitor.must_be_ours()
-        self._monitor.post(ev.Drain(self._link.key))
+        self._monitor.post(ev.Drain(self._instance.key))
 
     def stop(self, *, grace: float | str | None = None) -> None:
         """Stop the agent: finish what was accepted, then up the ladder; wait for the end (N8).
@@ -189,8 +189,8 @@ class OrchestratedHandle:
             grace: seconds to finish in; default: the agent's ``shutdown.grace``.
         """
         self._monitor.must_be_ours()
-        wait = self._link.settings.shutdown.grace if grace is None else seconds(grace, "grace")
-        self._monitor.post(ev.Stop(self._link.key, wait))
+        wait = self._instance.settings.shutdown.grace if grace is None else seconds(grace, "grace")
+        self._monitor.post(ev.Stop(self._instance.key, wait))
         self.wait()
 
     def restart(self) -> None:
@@ -200,25 +200,25 @@ class OrchestratedHandle:
             AgentError: it ended instead.
         """
         self._monitor.must_be_ours()
-        self._monitor.restart(self._link).result()
+        self._monitor.restart(self._instance).result()
 
     def wait(self) -> None:
         """Wait until the agent has ended, however it ends."""
         self._monitor.must_be_ours()
-        self._link.ended.exception()
+        self._instance.ended.exception()
 
     def info(self) -> AgentInfo:
         """The agent as it is now; its process is looked up by psutil."""
         self._monitor.must_be_ours()
-        link = self._link
-        state, restarts, last_exit, request = self._monitor.look(link)
+        instance = self._instance
+        state, restarts, last_exit, request = self._monitor.look(instance)
         return inspect(
-            None if self.is_done() else link.pid,
-            name=link.name,
-            instance=link.key,
-            generation=link.generation,
+            None if self.is_done() else instance.pid,
+            name=instance.name,
+            instance=instance.key,
+            generation=instance.generation,
             state=state,
-            queue=len(link.mailbox),
+            queue=len(instance.mailbox),
             restarts=restarts,
             last_exit=last_exit,
             request=request,
@@ -236,7 +236,7 @@ class OrchestratedHandle:
         self._monitor.must_be_ours()
         if stream not in get_args(Stream):
             raise ValueError(f"stream={stream!r}; known: {', '.join(get_args(Stream))}")
-        kept = self._link.output
+        kept = self._instance.output
         if stream == "stdout" and not kept.captures_stdout:
             raise ValueError(
                 f"agent {self.name!r} writes on this program's own standard output; to have it "
@@ -250,26 +250,26 @@ class OrchestratedHandle:
         Returns at once; `await_result` waits for the end. Calling it again changes nothing.
         """
         self._monitor.must_be_ours()
-        self._monitor.post(ev.Cancel(self._link.key))
+        self._monitor.post(ev.Cancel(self._instance.key))
 
     def status(self) -> AgentStatus:
         """RUNNING until the agent, its process included, has ended; then how it ended."""
         self._monitor.must_be_ours()
-        return self._link.status
+        return self._instance.status
 
     def is_done(self) -> bool:
         """Whether the agent has ended."""
         self._monitor.must_be_ours()
-        return self._link.status is not AgentStatus.RUNNING
+        return self._instance.status is not AgentStatus.RUNNING
 
     def failure(self) -> BaseException | None:
         """What it has ended with; None while it runs, and where nothing was wrong."""
         self._monitor.must_be_ours()
-        ended = self._link.ended
+        ended = self._instance.ended
         return ended.exception() if ended.done() else None
 
     def __repr__(self) -> str:
-        return f"<OrchestratedHandle name={self.name!r} status={self._link.status.name}>"
+        return f"<OrchestratedHandle name={self.name!r} status={self._instance.status.name}>"
 
 
 def bulk(timeout: float | str | None, retries: int | None, priority: int) -> Delivery:

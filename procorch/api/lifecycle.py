@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from procorch.api.context_manager import ClosedOnExit
 from procorch.errors import AgentStopped
 from procorch.futures.fork_guard import is_ours
-from procorch.futures.watch import Hub
+from procorch.futures.watch import EventHub
 from procorch.launch import launchers
 from procorch.runtime.lifetime import close_at_exit, forget_definitions, keep_definitions
 from procorch.runtime.monitor import Monitor
@@ -48,7 +48,7 @@ class Lifecycle(ClosedOnExit):
         # Re-entrant: a signal handler or a finalizer may come in between and use this, too.
         self._lock = threading.RLock()
 
-    def hub(self) -> Hub:
+    def hub(self) -> EventHub:
         """What gives out the events."""
         # One that is closed still tells of the ends that it has seen.
         monitor = self._monitor or self.running_monitor()

@@ -13,7 +13,7 @@ from procorch.api.registry import Entry
 from procorch.api.replica import ReplicaHandle
 from procorch.errors import PluginError
 from procorch.futures.watch import EventStream as EventStream
-from procorch.runtime.instance_runtime import Link
+from procorch.runtime.instance_runtime import InstanceRuntime
 from procorch.runtime.mailbox import Mailbox
 from procorch.runtime.monitor import Monitor
 from procorch.runtime.output import Output
@@ -93,8 +93,8 @@ class AgentOrchestrator(Registration):
             OSError: the file for its ``output`` cannot be written.
         """
         self.must_be_ours()
-        link = self._link(self._registry[name], None)
-        return self._handle_of(link, self._start([link], wait=wait))
+        instance = self._new_instance(self._registry[name], None)
+        return self._handle_of(instance, self._start([instance], wait=wait))
 
     def spawn_replicas(
         self,
@@ -113,13 +113,13 @@ class AgentOrchestrator(Registration):
         """
         self.must_be_ours()
         mailbox = None if beside is None else beside.mailbox
-        links: list[Link] = []
+        instances: list[InstanceRuntime] = []
         for _ in range(count):
-            link = self._link(self._registry[name], mailbox)
-            mailbox = link.mailbox
-            links.append(link)
-        monitor = self._start(links, wait=wait)
-        return tuple(ReplicaHandle(link, monitor, self._max_message) for link in links)
+            instance = self._new_instance(self._registry[name], mailbox)
+            mailbox = instance.mailbox
+            instances.append(instance)
+        monitor = self._start(instances, wait=wait)
+        return tuple(ReplicaHandle(instance, monitor, self._max_message) for instance in instances)
 
     def spawn_tree(self, root: str) -> dict[str, OrchestratedHandle]:
         """Start ``root`` and all agents below it as one supervised tree.
@@ -183,16 +183,16 @@ class AgentOrchestrator(Registration):
             raise
 
     def _spawn_under(self, name: str, parent: OrchestratedHandle | None) -> OrchestratedHandle:
-        link = self._link(self._registry[name], None)
-        link.parent = None if parent is None else parent.instance
-        return self._handle_of(link, self._start([link], wait=True))
+        instance = self._new_instance(self._registry[name], None)
+        instance.parent = None if parent is None else parent.instance
+        return self._handle_of(instance, self._start([instance], wait=True))
 
-    def _link(self, entry: Entry, mailbox: Mailbox | None) -> Link:
+    def _new_instance(self, entry: Entry, mailbox: Mailbox | None) -> InstanceRuntime:
         """A new instance; without a mailbox to share it gets one of its own."""
         settings = entry.settings(self._channel_buffer, self._supervisor)
         if mailbox is None:
             mailbox = Mailbox(next(self._keys), settings.channel_buffer)
-        return Link(
+        return InstanceRuntime(
             next(self._keys),
             entry.name,
             settings,
@@ -202,23 +202,23 @@ class AgentOrchestrator(Registration):
             output=Output(settings.output),
         )
 
-    def _start(self, links: list[Link], *, wait: bool) -> Monitor:
+    def _start(self, instances: list[InstanceRuntime], *, wait: bool) -> Monitor:
         monitor = self.running_monitor()
-        monitor.spawn(links)
+        monitor.spawn(instances)
         if wait:
             try:
-                for link in links:
-                    link.started.result()
+                for instance in instances:
+                    instance.started.result()
             except BaseException:  # KeyboardInterrupt, too: who does not get a handle cannot cancel
-                for link in links:
-                    monitor.post(ev.Cancel(link.key))
-                for link in links:
-                    link.ended.exception()
+                for instance in instances:
+                    monitor.post(ev.Cancel(instance.key))
+                for instance in instances:
+                    instance.ended.exception()
                 raise
         return monitor
 
-    def _handle_of(self, link: Link, monitor: Monitor) -> OrchestratedHandle:
-        return OrchestratedHandle(link, monitor, self._max_message)
+    def _handle_of(self, instance: InstanceRuntime, monitor: Monitor) -> OrchestratedHandle:
+        return OrchestratedHandle(instance, monitor, self._max_message)
 
     # ---- the running tree
 
@@ -227,8 +227,8 @@ class AgentOrchestrator(Registration):
         self.must_be_ours()
         self._registry[name]
         monitor = self._monitor
-        link = None if monitor is None else monitor.find(name)
-        return None if monitor is None or link is None else self._handle_of(link, monitor)
+        instance = None if monitor is None else monitor.find(name)
+        return None if monitor is None or instance is None else self._handle_of(instance, monitor)
 
     def stop(self, name: str, *, grace: float | str | None = None) -> None:
         """Stop the live instance of a name, the agents linked to it first, and wait for the end.
@@ -274,12 +274,12 @@ class AgentOrchestrator(Registration):
         self.must_be_ours()
         found = []
         for child in self._registry[name].children:
-            link = None if self._monitor is None else self._monitor.find(child)
-            if self._monitor is None or link is None:
+            instance = None if self._monitor is None else self._monitor.find(child)
+            if self._monitor is None or instance is None:
                 handle, state = None, "stopped"
             else:
-                handle = self._handle_of(link, self._monitor)
-                state = running_state(self._monitor.look(link)[0])
+                handle = self._handle_of(instance, self._monitor)
+                state = running_state(self._monitor.look(instance)[0])
             restart = self._registry[child].given.get("restart", "transient")
             found.append(ChildInfo(child, handle, state, restart))
         return tuple(found)

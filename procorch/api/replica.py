@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 
 from procorch.api.handle import OrchestratedHandle, bulk
 from procorch.errors import AgentError
-from procorch.futures.chunk import ChunkReply, Several
+from procorch.futures.chunk import ChunkReply, ItemList
 from procorch.futures.reply import Reply
 from procorch.runtime.mailbox import Mailbox
 from procorch.supervision import events as ev
@@ -24,7 +24,7 @@ class ReplicaHandle(OrchestratedHandle):
     @property
     def mailbox(self) -> Mailbox:
         """The door of its queue, which replicas share."""
-        return self._link.mailbox
+        return self._instance.mailbox
 
     def must_be_ours(self) -> None:
         """Refuse callers in the child of a fork; every other method does so by itself.
@@ -54,7 +54,7 @@ class ReplicaHandle(OrchestratedHandle):
 
     def deliver_chunk(
         self,
-        items: list[Any] | Several,
+        items: list[Any] | ItemList,
         *,
         priority: int = 0,
         whole: bool = False,
@@ -86,15 +86,15 @@ class ReplicaHandle(OrchestratedHandle):
         """Have at most so many of the instances behind its queue busy at once; those beyond are
         warm spares, which take over at once from one that dies or is recycled."""
         self._monitor.must_be_ours()
-        self._monitor.post(ev.SetWidth(self._link.mailbox.key, width))
+        self._monitor.post(ev.SetWidth(self._instance.mailbox.key, width))
 
     def pause(self) -> Pause | None:
         """What a throttled service holds its queue back for now (N23); None: nothing."""
         self._monitor.must_be_ours()
-        return self._monitor.pause(self._link)
+        return self._monitor.pause(self._instance)
 
     def allowed(self) -> int | None:
         """How many requests of its queue may be under way while load comes back after a pause;
         None: as many as there are instances."""
         self._monitor.must_be_ours()
-        return self._monitor.allowed(self._link)
+        return self._monitor.allowed(self._instance)

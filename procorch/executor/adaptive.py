@@ -19,12 +19,12 @@ from typing import Any
 from procorch.errors import AgentError
 from procorch.executor.mapping import MapChunk, Sender, results_of_first
 from procorch.futures import socket_readers
-from procorch.futures.chunk import Several
+from procorch.futures.chunk import ItemList
 from procorch.pool.chunk_sizes import ChunkSizes
 
 
 def results(
-    calls: Several, sender: Sender, sizes: ChunkSizes, window: int, end: float | None
+    calls: ItemList, sender: Sender, sizes: ChunkSizes, window: int, end: float | None
 ) -> Iterator[Any]:
     """Like `mapping.results`, for calls that are serialised already.
 
@@ -45,7 +45,7 @@ class Feeder:
         sent: the chunks, in the order of the calls; None after the last.
     """
 
-    def __init__(self, calls: Several, sender: Sender, sizes: ChunkSizes, window: int) -> None:
+    def __init__(self, calls: ItemList, sender: Sender, sizes: ChunkSizes, window: int) -> None:
         self.sender = sender
         self.sent: queue.SimpleQueue[list[MapChunk] | None] = queue.SimpleQueue()
         self._calls = calls
@@ -84,7 +84,7 @@ class Feeder:
                 under_way += self._follow(self._settled.get()) - 1
         self.sender.closing.input_sent(self)
 
-    def _send(self, calls: Several) -> list[MapChunk]:
+    def _send(self, calls: ItemList) -> list[MapChunk]:
         """Send calls; nothing if the executor was told to cancel them."""
         if self.sender.closing.accepts(self):
             return self.sender.send_packed(calls)

@@ -27,11 +27,11 @@ from procorch.errors import (
 from procorch.executor.call import packed_function
 from procorch.executor.closing import Closing
 from procorch.executor.errors import translated
-from procorch.futures.chunk import Broken, ChunkReply, Several
+from procorch.futures.chunk import BrokenItem, ChunkReply, ItemList
 from procorch.pool.blame import blamed_item
 from procorch.pool.chunk_sizes import ChunkSizes
 
-NONE = Several(True, [])
+NONE = ItemList(True, [])
 """A chunk without calls."""
 
 
@@ -64,7 +64,7 @@ class Sender:
         self.wanted: bool = True
         self._sizes = sizes
         self._pack = partial(
-            Several.of_rows if unpack else Several.of,
+            ItemList.of_rows if unpack else ItemList.of,
             what="arguments",
             prelude=packed_function(function),
         )
@@ -89,10 +89,10 @@ class Sender:
             raise RuntimeError("cannot schedule new futures after shutdown")
         sent: list[MapChunk] = []
         for part in packed:
-            sent += self.again(part) if isinstance(part, Several) else [MapChunk(self, error=part)]
+            sent += self.again(part) if isinstance(part, ItemList) else [MapChunk(self, error=part)]
         return sent
 
-    def pack(self, calls: list[Any]) -> Several:
+    def pack(self, calls: list[Any]) -> ItemList:
         """Serialise calls.
 
         Raises:
@@ -100,7 +100,7 @@ class Sender:
         """
         return self._pack(calls)
 
-    def _packed(self, calls: list[Any]) -> list[Several | AgentError]:
+    def _packed(self, calls: list[Any]) -> list[ItemList | AgentError]:
         """The calls, serialised; an error in place of a call that cannot be serialised."""
         try:
             return [self._pack(calls)]
@@ -110,7 +110,7 @@ class Sender:
         half = len(calls) // 2
         return self._packed(calls[:half]) + self._packed(calls[half:])
 
-    def again(self, calls: Several, deaths: int = 0) -> list[MapChunk]:
+    def again(self, calls: ItemList, deaths: int = 0) -> list[MapChunk]:
         """Send serialised calls."""
         count = len(calls.entries)
         size = max(count, 1) if self._sizes is None else self._sizes.again()
@@ -119,11 +119,11 @@ class Sender:
             sent += self.send_packed(calls.part(at, at + size), deaths)
         return sent
 
-    def given_back(self, calls: Several, reply: ChunkReply) -> list[MapChunk]:
+    def given_back(self, calls: ItemList, reply: ChunkReply) -> list[MapChunk]:
         """Send the calls that a worker has given back."""
         return [] if self._sizes is None else self.again(calls.part(reply.count()))
 
-    def send_packed(self, calls: Several, deaths: int = 0) -> list[MapChunk]:
+    def send_packed(self, calls: ItemList, deaths: int = 0) -> list[MapChunk]:
         """Send serialised calls as one chunk, or as several if they are too large."""
         try:
             reply = self._queue.deliver_chunk(calls, whole=self._sizes is None)
@@ -155,7 +155,7 @@ class MapChunk:
     def __init__(
         self,
         sender: Sender,
-        calls: Several = NONE,
+        calls: ItemList = NONE,
         reply: ChunkReply | None = None,
         *,
         error: AgentError | None = None,
@@ -316,6 +316,6 @@ def _one_by_one(outputs: list[Any]) -> Iterator[Any]:
 
 
 def _value_or_raise(output: Any) -> Any:
-    if type(output) is Broken:
+    if type(output) is BrokenItem:
         raise translated(output.error)
     return output

@@ -13,8 +13,8 @@ from procorch.futures.fork_guard import must_be_ours
 from procorch.futures.latch import Latch
 from procorch.futures.reply import Reply
 from procorch.messages import RequestMetrics
-from procorch.wire.item_list import Broken as Broken
-from procorch.wire.item_list import Several as Several
+from procorch.wire.item_list import BrokenItem as BrokenItem
+from procorch.wire.item_list import ItemList as ItemList
 from procorch.wire.payload import Buffer, Content, unpack
 
 
@@ -48,8 +48,8 @@ class ChunkAnswer(NamedTuple):
     """The answer to a chunk.
 
     Args:
-        outputs: results of the first items, in order; a `Broken` for a result that cannot be loaded
-            here.
+        outputs: results of the first items, in order; a `BrokenItem` for a result that cannot be
+            loaded here.
         simple: all results are of `SIMPLE` classes.
         error: why results are missing; None if the worker gave the remaining items back, or if no
             result is missing.
@@ -64,28 +64,28 @@ class ChunkAnswer(NamedTuple):
     metrics: RequestMetrics | None
 
 
-class ChunkReply(Reply[Several]):
+class ChunkReply(Reply[ItemList]):
     """The future of a chunk: see `answer`."""
 
     def __init__(self, *args: Any, whole: bool = False) -> None:
         super().__init__(*args)
         self.items: Items = Items(whole=whole)
 
-    def decode(self, body: Buffer) -> Several:
+    def decode(self, body: Buffer) -> ItemList:
         """See `Reply.decode`: the results in the body of the reply."""
-        return Several.load(body, what="reply")
+        return ItemList.load(body, what="reply")
 
     def count(self) -> int:
         """How many results there are, once the outcome is fixed.
 
         No code of the user is run for this, so any thread may ask.
         """
-        parts = [Several.load(unpack(part), what="reply") for part in self.items.parts]
+        parts = [ItemList.load(unpack(part), what="reply") for part in self.items.parts]
         if self.failure is None:
             parts.append(self.result())
         return sum(len(part.entries) for part in parts)
 
-    def arriving(self, end: float | None) -> Iterator[tuple[Several, bool]]:
+    def arriving(self, end: float | None) -> Iterator[tuple[ItemList, bool]]:
         """The results as they come, a part at a time; of a chunk that fails those before that. To
         be called once, in place of `answer`.
 
@@ -117,14 +117,14 @@ class ChunkReply(Reply[Several]):
                 continue
             while taken < len(parts):
                 taken += 1
-                yield Several.load(unpack(parts[taken - 1]), what="reply"), False
+                yield ItemList.load(unpack(parts[taken - 1]), what="reply"), False
         error = self.exception()
         if error is None:
             yield self.result(), True
         elif self.failure is None:
             raise error
         else:
-            yield Several(True, []), True
+            yield ItemList(True, []), True
 
     def _wait_for(self, latch: Latch, end: float | None) -> None:
         socket_readers.give_back()
@@ -139,7 +139,7 @@ class ChunkReply(Reply[Several]):
             RequestCancelled: it was cancelled.
         """
         error = self.exception()
-        parts = [Several.load(unpack(part), what="reply") for part in self.items.parts]
+        parts = [ItemList.load(unpack(part), what="reply") for part in self.items.parts]
         metrics = None
         if error is None:
             parts.append(self.result())

@@ -101,7 +101,7 @@ class EventStream(Iterator[Notice], AsyncIterator[Notice]):
             await arrived
 
 
-class Hub:
+class EventHub:
     """Gives each event to all open streams. The monitor publishes; any thread may open a stream.
 
     Attributes:

@@ -41,7 +41,7 @@ def standard_output() -> int:
     return os.open(os.devnull, os.O_WRONLY)
 
 
-class Tap:
+class OutputPipe:
     """Reads one stream of one worker.
 
     Args:
@@ -88,7 +88,7 @@ class Tap:
             self._paused = False
             self._loop.watch(self._fd, self._readable)
 
-    def pull(self) -> None:
+    def read_available(self) -> None:
         """Read what the pipe holds at this moment, and not what is written meanwhile."""
         if self._fd < 0:
             return

@@ -14,7 +14,7 @@ from procorch.errors import ProtocolError
 from procorch.launch.base import ExitInfo, Sink, Spec, Stream, Watcher, Where
 from procorch.launch.death import WatchedProcess
 from procorch.launch.endpoints import Ends
-from procorch.launch.output_pipes import Tap
+from procorch.launch.output_pipes import OutputPipe
 from procorch.wire.channel import Channel
 from procorch.wire.frame import Frame, Kind
 from procorch.wire.payload import Parts
@@ -25,7 +25,7 @@ _EOF_PATIENCE = 1.0
 """Seconds from the end of a worker's stream to the conclusion that it lives on without one. A
 dying process closes its socket a moment before its pidfd tells."""
 
-_NUDGE = 0.05
+_SIGNAL_INTERVAL = 0.05
 """Seconds between two signals to a worker whose request is to end."""
 
 
@@ -40,13 +40,15 @@ class LocalProcess(WatchedProcess):
         self.spec = spec
         self._page = ends.page
         self._sink = sink
-        self._deaf = False
+        self._disconnected = False
         self._detached = False
-        self._nudged = 0
+        self._signalled = 0
         ends.ours.setblocking(False)
         self._channel = Channel(ends.ours, max_frame)
         self._fd = ends.ours.fileno()
-        self._taps = [Tap(fd, loop, self._writes(stream)) for stream, fd in ends.pipes.items()]
+        self._output_pipes = [
+            OutputPipe(fd, loop, self._writes(stream)) for stream, fd in ends.pipes.items()
+        ]
 
     def _writes(self, stream: Stream) -> Callable[[bytes], float]:
         return lambda data: self._sink.on_output(self, stream, data)
@@ -68,7 +70,7 @@ class LocalProcess(WatchedProcess):
 
     def send(self, kind: Kind, request: int, head: bytes, body: Parts) -> None:
         """See `WorkerProcess.send`."""
-        if self._gone or self._deaf:
+        if self._gone or self._disconnected:
             return
         try:
             self._channel.send(kind, self.spec.generation, request, head, body)
@@ -84,7 +86,13 @@ class LocalProcess(WatchedProcess):
 
     def detach_reader(self) -> int:
         """See `WorkerProcess.detach_reader`."""
-        if self.where is None or self._gone or self._deaf or self._detached or self._channel.unsent:
+        if (
+            self.where is None
+            or self._gone
+            or self._disconnected
+            or self._detached
+            or self._channel.unsent
+        ):
             return -1
         self._detached = True
         self._loop.unwatch(self._fd)
@@ -107,24 +115,24 @@ class LocalProcess(WatchedProcess):
         if self._gone:
             return
         self._page.aim(request, RAISE if force else FLAG)
-        if self._nudged == request:
+        if self._signalled == request:
             self._signal(CANCEL)
         else:
-            self._nudged = request
-            self._nudge(request)
+            self._signalled = request
+            self._signal_until_done(request)
 
     def revoke(self, request: int) -> None:
         """See `WorkerProcess.revoke`."""
         if not self._gone:
             self._page.aim(request, FLAG)
 
-    def _nudge(self, request: int) -> None:
+    def _signal_until_done(self, request: int) -> None:
         """Signal the worker, and again until its request has ended: an interrupt is put off while
         the worker is importing, and a signal may come before it has begun the request."""
-        if self._gone or self._page.done == request or self._nudged != request:
+        if self._gone or self._page.done == request or self._signalled != request:
             return
         self._signal(CANCEL)
-        self._loop.call_later(_NUDGE, lambda: self._nudge(request))
+        self._loop.call_later(_SIGNAL_INTERVAL, lambda: self._signal_until_done(request))
 
     def dump_stacks(self) -> None:
         """See `WorkerProcess.dump_stacks`."""
@@ -142,8 +150,8 @@ class LocalProcess(WatchedProcess):
         try:
             frames = self._channel.receive()
             if frames:
-                for tap in self._taps:  # what was written before them comes before them
-                    tap.pull()
+                for pipe in self._output_pipes:  # what was written before them comes before them
+                    pipe.read_available()
                 if len(frames) == 1:
                     self._sink.on_frame(self, frames[0])
                 else:
@@ -167,12 +175,12 @@ class LocalProcess(WatchedProcess):
         finally:
             with contextlib.suppress(OSError):  # Its death is on the way through the pidfd.
                 self._channel.let_go()
-            if self.where is not None and not self._gone and not self._deaf:
+            if self.where is not None and not self._gone and not self._disconnected:
                 self._want_to_write()
 
     def _stop_listening(self) -> None:
         """Nothing can be said to it any more, either: the socket is not watched."""
-        self._deaf = True
+        self._disconnected = True
         self._stop_reading()
 
     def _still_there(self) -> None:
@@ -193,8 +201,8 @@ class LocalProcess(WatchedProcess):
         self._loop.unwatch(self._fd)
 
     def _drain(self) -> None:
-        for tap in self._taps:
-            tap.pull()
+        for pipe in self._output_pipes:
+            pipe.read_available()
         try:
             for frame in self._channel.drain():
                 self._sink.on_frame(self, frame)
@@ -209,9 +217,10 @@ class LocalProcess(WatchedProcess):
         self._channel.close()
         self._fd = -1
         self._page.close()
-        for tap in self._taps:
-            tap.close()
-        self._taps.clear()  # They refer to this object: its memory is not left to the collector.
+        for pipe in self._output_pipes:
+            pipe.close()
+        # The pipes refer to this object: without this only the cycle collector would free it.
+        self._output_pipes.clear()
 
     def _report(self, info: ExitInfo) -> None:
         self._sink.on_exit(self, info)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple, Protocol
 
 from procorch.errors import AgentError
-from procorch.futures.chunk import Broken
+from procorch.futures.chunk import BrokenItem
 from procorch.messages import AgentResult, to_result
 from procorch.pool.outcome import Failure, Outcome, Success
 
@@ -49,7 +49,7 @@ class AsOutputs:
         return outputs if simple else [self._value(output) for output in outputs]
 
     def _value(self, output: Any) -> Any:
-        return ToRaise(output.error) if type(output) is Broken else to_result(output).output
+        return ToRaise(output.error) if type(output) is BrokenItem else to_result(output).output
 
     def failure(self, index: int, error: AgentError) -> Any:
         """See `ResultFormat`."""
@@ -68,7 +68,7 @@ class AsOutcomes:
         return [self._value(index + n, output) for n, output in enumerate(outputs)]
 
     def _value(self, index: int, output: Any) -> Outcome:
-        if type(output) is Broken:
+        if type(output) is BrokenItem:
             return Failure(index, False, None, output.error, None)
         return self.result(index, to_result(output))
 

@@ -41,7 +41,7 @@ class _Question(NamedTuple):
     during: int
 
 
-class Switchboard:
+class QuestionRelay:
     """Puts questions through.
 
     Args:
@@ -57,33 +57,35 @@ class Switchboard:
         """A worker asks another agent while it is busy with request ``during``."""
         head = headers.decode_ask(frame.head)
         asker, number = process.spec.key, frame.request
-        link = self._agents.find(head.name)
-        if link is None:
+        instance = self._agents.find(head.name)
+        if instance is None:
             _refuse(process, number, f"agent {head.name!r} is not running", head.name)
             return
-        circle = self._waits.circle(asker, link.key)
+        circle = self._waits.circle(asker, instance.key)
         if circle is not None:
             names = " -> ".join(repr(self._agents.name_of(key)) for key in [*circle, asker])
             why = f"agents would wait for each other for ever: {names}"
             _refuse(process, number, why, process.spec.name)
             return
         now, request_id = self._agents.clock.now(), next_number()
-        limits = (head.remaining, link.settings.request_timeout)
+        limits = (head.remaining, instance.settings.request_timeout)
         timeout = min((limit for limit in limits if limit is not None), default=None)
-        relay = _Relay(lambda outcome: self._answer(process, number, request_id, link.key, outcome))
+        relay = _Relay(
+            lambda outcome: self._answer(process, number, request_id, instance.key, outcome)
+        )
         body, size = payload.again(frame.body), len(frame.body)
         request = Request(
             request_id,
-            link.mailbox.key,
+            instance.mailbox.key,
             timeout,
             None if timeout is None else now + timeout,
-            link.settings.retries,
-            link.settings.allowed_failures,
-            cargo=Cargo(link.name, link.mailbox, relay, head.text, body, size, now),
+            instance.settings.retries,
+            instance.settings.allowed_failures,
+            cargo=Cargo(instance.name, instance.mailbox, relay, head.text, body, size, now),
         )
         # The asker waits in any case; the monitor, on whose thread this runs, never does.
-        link.mailbox.enter_beyond()
-        self._waits.add(asker, link.key)
+        instance.mailbox.enter_beyond()
+        self._waits.add(asker, instance.key)
         self._open.setdefault(asker, {})[number] = _Question(request_id, during)
         self._agents.submit(request)
 

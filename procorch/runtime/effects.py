@@ -17,15 +17,15 @@ import msgspec
 
 from procorch.clock import Clock
 from procorch.errors import Aborted, AgentStopped, StartError
-from procorch.futures.watch import Hub
+from procorch.futures.watch import EventHub
 from procorch.launch.base import Launcher, Spec
 from procorch.messages import AgentResult
 from procorch.runtime import policy_call
-from procorch.runtime.asks import Switchboard
-from procorch.runtime.instance_runtime import Link
+from procorch.runtime.asks import QuestionRelay
+from procorch.runtime.instance_runtime import InstanceRuntime
 from procorch.runtime.open_requests import OpenRequests
 from procorch.runtime.ports import EventPort
-from procorch.runtime.serial_executor import SideThread
+from procorch.runtime.serial_executor import SerialExecutor
 from procorch.supervision import actions, notices
 from procorch.supervision import events as ev
 from procorch.supervision.states import AgentStatus, StopStage
@@ -34,7 +34,7 @@ from procorch.wire import environment, headers
 from procorch.wire.frame import Kind
 
 
-class Performer:
+class ActionRunner:
     """Performs the actions of one machine.
 
     Args:
@@ -45,7 +45,7 @@ class Performer:
         clock: the time of all that is timed.
         events: takes events for the machine.
         asks: told of requests that are cancelled.
-        links: the instances that have not ended, by key.
+        instances: the instances that have not ended, by key.
         requests: those without an outcome.
 
     Attributes:
@@ -60,9 +60,9 @@ class Performer:
         sys_path: Callable[[], list[str]],
         clock: Clock,
         events: EventPort,
-        asks: Switchboard,
-        hub: Hub,
-        links: dict[int, Link],
+        asks: QuestionRelay,
+        hub: EventHub,
+        instances: dict[int, InstanceRuntime],
         requests: OpenRequests,
         seed: str,
     ) -> None:
@@ -73,10 +73,10 @@ class Performer:
         self._events = events
         self._asks = asks
         self._hub = hub
-        self._judge = SideThread("procorch-policy", clock)
-        self._callbacks = SideThread("procorch-callbacks", clock)
+        self._policy_thread = SerialExecutor("procorch-policy", clock)
+        self._callbacks = SerialExecutor("procorch-callbacks", clock)
         self._requests = requests
-        self._links = links
+        self._instances = instances
         self.verdicts: deque[ev.PolicyAnswered] = deque()
         self.actions: dict[type, Callable[[Any], None]] = {
             actions.Launch: self._launch,
@@ -85,7 +85,7 @@ class Performer:
             actions.Proceed: self._proceed,
             actions.Resolve: requests.resolve,
             actions.AskPolicy: self._ask,
-            actions.Reconsider: self._appeal,
+            actions.Reconsider: self._reconsider,
             actions.Probe: self._probe,
             actions.StopProcess: self._stop_process,
             actions.Started: self._started,
@@ -95,12 +95,12 @@ class Performer:
 
     def start(self) -> None:
         """Start the threads for the user's code."""
-        self._judge.start()
+        self._policy_thread.start()
         self._callbacks.start()
 
     def close(self) -> None:
         """End them, after what they have begun."""
-        self._judge.close(timeout=1.0)
+        self._policy_thread.close(timeout=1.0)
         self._callbacks.close(timeout=1.0)
 
     def run_callback(self, call: Callable[[], None]) -> None:
@@ -110,8 +110,10 @@ class Performer:
     def abandon(self) -> None:
         """Answer whoever still waits: after a regular end nobody does."""
         self._requests.abandon()
-        for link in list(self._links.values()):
-            self._finish(actions.Ended(link.key, AgentStatus.STOPPED, Aborted(agent=link.name)))
+        for instance in list(self._instances.values()):
+            self._finish(
+                actions.Ended(instance.key, AgentStatus.STOPPED, Aborted(agent=instance.name))
+            )
 
     def refuse(self, event: ev.Event) -> None:
         """Answer whoever waits for what an event will not bring about any more."""
@@ -125,66 +127,68 @@ class Performer:
     # ---- actions
 
     def _launch(self, action: actions.Launch) -> None:
-        link = self._links[action.key]
-        link.generation = action.generation
-        link.process = link.pid = None
-        link.output.begin()
+        instance = self._instances[action.key]
+        instance.generation = action.generation
+        instance.process = instance.pid = None
+        instance.output.begin()
         try:
-            link.process = self._launcher.start(self._spec(link))
+            instance.process = self._launcher.start(self._spec(instance))
         except Exception as error:  # of the system (descriptors, memory), or of what goes into it
-            failed = no_process(link.name, error)
+            failed = no_process(instance.name, error)
             failed.__cause__ = error
-            self._events.post(ev.StartFailed(link.key, action.generation, failed))
-            self._events.post(ev.Exited(link.key, action.generation, ev.Exit()))
+            self._events.post(ev.StartFailed(instance.key, action.generation, failed))
+            self._events.post(ev.Exited(instance.key, action.generation, ev.Exit()))
 
-    def _spec(self, link: Link) -> Spec:
+    def _spec(self, instance: InstanceRuntime) -> Spec:
         head = headers.InitHead(
-            name=link.name,
-            generation=link.generation,
+            name=instance.name,
+            generation=instance.generation,
             sys_path=self._sys_path(),
             max_message=self._max_message,
-            checkpoint=-1 if link.checkpoint is None else len(link.factory),
-            env=dict(link.settings.env),
-            cwd=link.settings.cwd,
-            nice=link.settings.priority,
-            address_space=link.settings.address_space_limit,
+            checkpoint=-1 if instance.checkpoint is None else len(instance.factory),
+            env=dict(instance.settings.env),
+            cwd=instance.settings.cwd,
+            nice=instance.settings.priority,
+            address_space=instance.settings.address_space_limit,
             surroundings=environment.gather(),
             seed=self._seed,
-            instance=link.key,
-            waits=link.settings.prefetch > 1,
-            weigh=link.settings.weighed_above,
+            instance=instance.key,
+            waits=instance.settings.prefetch > 1,
+            weigh=instance.settings.weighed_above,
         )
-        body = link.factory + (link.checkpoint or b"")
-        capture = link.output.captures_stdout
-        return Spec(link.key, link.generation, link.name, headers.encode(head), body, capture)
+        body = instance.factory + (instance.checkpoint or b"")
+        capture = instance.output.captures_stdout
+        return Spec(
+            instance.key, instance.generation, instance.name, headers.encode(head), body, capture
+        )
 
     def _proceed(self, action: actions.Proceed) -> None:
-        process = self._links[action.key].process
+        process = self._instances[action.key].process
         if process is not None:
             process.send(Kind.PROCEED, 0, b"", [])
 
-    def read_lent(self) -> None:
+    def read_detached(self) -> None:
         """Read what callers that read for themselves have not come to read yet, because something
         is about to expire; what the loop reads it has read."""
-        for link in list(self._links.values()):
-            if link.process is not None:
-                link.process.read()
+        for instance in list(self._instances.values()):
+            if instance.process is not None:
+                instance.process.read()
 
     def _ask(self, action: actions.AskPolicy) -> None:
-        policy = self._links[action.key].policy
+        policy = self._instances[action.key].policy
         assert policy is not None
         if policy_call.is_ours(policy, action.error):  # the caller waits for the verdict
             self.verdicts.append(policy_call.ask(policy, action))
         else:
-            self._judge.call(lambda: self._events.post(policy_call.ask(policy, action)))
+            self._policy_thread.call(lambda: self._events.post(policy_call.ask(policy, action)))
 
-    def _appeal(self, action: actions.Reconsider) -> None:
-        policy = self._links[action.key].policy
+    def _reconsider(self, action: actions.Reconsider) -> None:
+        policy = self._instances[action.key].policy
         assert policy is not None
-        self._judge.call(lambda: self._events.post(policy_call.appeal(policy, action)))
+        self._policy_thread.call(lambda: self._events.post(policy_call.reconsider(policy, action)))
 
     def _stop_process(self, action: actions.StopProcess) -> None:
-        process = self._links[action.key].process
+        process = self._instances[action.key].process
         if process is None:
             return
         match action.stage:
@@ -201,63 +205,65 @@ class Performer:
                 process.kill(signal.SIGKILL)
 
     def _probe(self, action: actions.Probe) -> None:
-        process = self._links[action.key].process
+        process = self._instances[action.key].process
         if process is not None:
             self._events.post(ev.Probed(action.key, action.generation, process.progress))
 
     def _started(self, action: actions.Started) -> None:
-        self._links[action.key].started.set_result(None)
+        self._instances[action.key].started.set_result(None)
 
     def _finish(self, action: actions.Ended) -> None:
-        link = self._links.pop(action.key, None)
-        if link is None:
+        instance = self._instances.pop(action.key, None)
+        if instance is None:
             return
-        link.status = action.status
-        link.last = action.restarts, action.last_exit
-        link.mailbox.release()
+        instance.status = action.status
+        instance.last = action.restarts, action.last_exit
+        instance.mailbox.release()
         error = action.error
-        if not link.started.done():
+        if not instance.started.done():
             stopped = AgentStopped(
-                f"agent {link.name!r} ended before it was ready", agent=link.name
+                f"agent {instance.name!r} ended before it was ready", agent=instance.name
             )
-            link.started.set_exception(stopped if error is None else error)
+            instance.started.set_exception(stopped if error is None else error)
         if error is None:
-            link.ended.set_result(AgentResult())
+            instance.ended.set_result(AgentResult())
         else:
-            link.ended.set_exception(error)
-        release(link)
+            instance.ended.set_exception(error)
+        release(instance)
 
     def _emit(self, action: actions.Notify) -> None:
         notice = action.notice
         if type(notice) is notices.Ready:
-            self._risen(self._links[action.key], notice.generation)
+            self._became_ready(self._instances[action.key], notice.generation)
         elif type(notice) is notices.Unreaped:
-            notice = msgspec.structs.replace(notice, pid=self._links[action.key].pid)
+            notice = msgspec.structs.replace(notice, pid=self._instances[action.key].pid)
         self._hub.publish(notice)
         if log.wanted(notice):
             self._callbacks.call(lambda: log.write(notice))
 
     @staticmethod
-    def _risen(link: Link, generation: int) -> None:
-        link.ready = generation
-        for _ in range(len(link.fresh)):
-            before, fresh = link.fresh.popleft()
+    def _became_ready(instance: InstanceRuntime, generation: int) -> None:
+        instance.ready = generation
+        for _ in range(len(instance.fresh)):
+            before, fresh = instance.fresh.popleft()
             if before < generation:
                 fresh.set_result(None)
             else:
-                link.fresh.append((before, fresh))
+                instance.fresh.append((before, fresh))
 
 
-def release(link: Link) -> None:
+def release(instance: InstanceRuntime) -> None:
     """Whoever waits for a fresh process of an instance that has ended gets what ended it.
 
     Two threads may do this at once; a deque hands out each item to one of them.
     """
     with contextlib.suppress(IndexError):
         while True:
-            fresh = link.fresh.popleft()[1]
-            stopped = AgentStopped(f"agent {link.name!r} ended {link.status.name}", agent=link.name)
-            ended = link.ended.exception()
+            fresh = instance.fresh.popleft()[1]
+            stopped = AgentStopped(
+                f"agent {instance.name!r} ended {instance.status.name}", agent=instance.name
+            )
+            ended = instance.ended.exception()
             fresh.set_exception(stopped if ended is None else ended)
 
 

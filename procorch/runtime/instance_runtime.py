@@ -17,7 +17,7 @@ from procorch.supervision.states import AgentStatus
 
 
 @dataclass(slots=True, eq=False)
-class Link:
+class InstanceRuntime:
     """One instance. Written on the monitor thread alone; others read single attributes.
 
     Args:

@@ -17,7 +17,7 @@ Two races over descriptor numbers, which the system gives out again as soon as t
 
 A poster may be interrupted by a signal handler or a finalizer that posts, too, and waits for what
 comes of it. So it takes no lock; and while it is between "I shall wake the loop" and having done
-so, nobody relies on it: hence `_rousing`.
+so, nobody relies on it: hence `_waking`.
 """
 
 from __future__ import annotations
@@ -82,38 +82,38 @@ class Loop(Generic[T]):
         self._watches: dict[int, _Watch] = {}
         self.posted: deque[T] = deque()
         self._descriptor: _WakeDescriptor | None = _WakeDescriptor()
-        self._wake = self._descriptor.fd
-        self._rousing: deque[None] = deque()
+        self._wake_fd = self._descriptor.fd
+        self._waking: deque[None] = deque()
         self._asleep = False
         self._until = math.inf
         self._round = 0
         self.ownership: threading.Lock = threading.Lock()
         self._later: Timers[Callable[[], None]] = Timers()
-        self._epoll.register(self._wake, select.EPOLLIN)
+        self._epoll.register(self._wake_fd, select.EPOLLIN)
 
     def post(self, item: T) -> None:
         """Hand an item to the loop's thread; from any thread."""
         self.posted.append(item)
-        self.rouse()
+        self.wake()
 
     def post_quietly(self, item: T) -> None:
         """The same, for the loop to find when it wakes for something else."""
         self.posted.append(item)
 
-    def rouse(self) -> None:
+    def wake(self) -> None:
         """Wake the loop if it sleeps; from any thread."""
-        if self._asleep or self._rousing:
-            self._rousing.append(None)
+        if self._asleep or self._waking:
+            self._waking.append(None)
             try:
                 self._asleep = False
-                self._rouse()
+                self._write_wake()
             except BaseException:  # Ctrl-C, or no stack for one more call: the next one wakes it.
                 self._asleep = True
                 raise
             finally:
-                self._rousing.pop()
+                self._waking.pop()
 
-    def _rouse(self) -> None:
+    def _write_wake(self) -> None:
         descriptor = self._descriptor
         if descriptor is not None:
             os.eventfd_write(descriptor.fd, 1)
@@ -158,7 +158,7 @@ class Loop(Generic[T]):
         late = asleep and self._is_due_before(self._until)
         self.ownership.release()
         if self._asleep and (late or self.posted):
-            self._rouse()
+            self._write_wake()
 
     def _is_due_before(self, until: float) -> bool:
         return min(self._timers.bound, self._later.bound) < until and self._next() < until
@@ -185,7 +185,7 @@ class Loop(Generic[T]):
         if self.posted:
             ready = self._epoll.poll(0.0)
         else:
-            ready = self._clock.select(self._epoll, until, self._rouse)
+            ready = self._clock.select(self._epoll, until, self._write_wake)
         self._asleep = False
         with self.ownership:
             first()
@@ -205,7 +205,7 @@ class Loop(Generic[T]):
 
     def _serve(self, ready: Ready) -> None:
         for fd, mask in ready:
-            if fd == self._wake:
+            if fd == self._wake_fd:
                 os.eventfd_read(fd)
                 continue
             if mask & ~select.EPOLLIN and (watch := self._watched(fd)) and watch.writable:

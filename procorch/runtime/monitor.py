@@ -25,12 +25,12 @@ from typing import Any, NamedTuple
 from procorch.clock import Clock
 from procorch.futures.fork_guard import must_be_ours
 from procorch.futures.reply import Reply
-from procorch.futures.watch import Hub
+from procorch.futures.watch import EventHub
 from procorch.launch.base import Launcher, WorkerProcess
-from procorch.runtime.asks import Switchboard
+from procorch.runtime.asks import QuestionRelay
 from procorch.runtime.direct import Direct
-from procorch.runtime.effects import Performer, release
-from procorch.runtime.instance_runtime import Link
+from procorch.runtime.effects import ActionRunner, release
+from procorch.runtime.instance_runtime import InstanceRuntime
 from procorch.runtime.loop import Loop
 from procorch.runtime.open_requests import OpenRequests
 from procorch.runtime.output import Echo
@@ -75,7 +75,7 @@ class Monitor:
         clock: Clock | None = None,
         chance: Callable[[], float] = random.random,
         start_limit: int | None = None,
-        hub: Hub | None = None,
+        hub: EventHub | None = None,
         seed: str = "",
     ) -> None:
         self._launcher = launcher
@@ -85,17 +85,17 @@ class Monitor:
         self._machine = Machine(chance=chance, start_limit=starts)
         self._loop: Loop[ev.Event | _Confirm] = Loop(clock, self._machine.timers)
         self._echo = Echo(clock)
-        self.hub: Hub = hub or Hub()
-        asks = Switchboard(self)
-        self._links: dict[int, Link] = {}
-        self._requests = OpenRequests(self._links, self.hub, clock)
-        self._performer = Performer(
-            launcher, max_message, sys_path, clock, self, asks, self.hub, self._links,
+        self.hub: EventHub = hub or EventHub()
+        asks = QuestionRelay(self)
+        self._instances: dict[int, InstanceRuntime] = {}
+        self._requests = OpenRequests(self._instances, self.hub, clock)
+        self._runner = ActionRunner(
+            launcher, max_message, sys_path, clock, self, asks, self.hub, self._instances,
             self._requests, seed,
         )  # fmt: skip
         self._sampler = Sampler(lambda *seen: self.post(ev.MemoryExceeded(*seen)))
         self._reports = Reports(
-            launcher, self._links, self._requests, asks, self._sampler, self._echo, self
+            launcher, self._instances, self._requests, asks, self._sampler, self._echo, self
         )
         self._direct = Direct(self._loop, self)
         self._fault: BaseException | None = None
@@ -114,11 +114,11 @@ class Monitor:
             RuntimeError: the system grants no more; none is left behind.
         """
         try:
-            self._performer.start()
+            self._runner.start()
             self._echo.start()
             self._thread.start()
         except BaseException:
-            self._performer.close()
+            self._runner.close()
             self._echo.close(timeout=1.0)
             raise
 
@@ -128,63 +128,63 @@ class Monitor:
         if self._over:
             self._refuse()
 
-    def spawn(self, links: Sequence[Link]) -> None:
+    def spawn(self, instances: Sequence[InstanceRuntime]) -> None:
         """Begin to start instances."""
         self.must_be_ours()
-        for link in links:
+        for instance in instances:
             # All of them before the first starts: its failure must not close the door on the rest.
-            link.mailbox.join()
-        for link in links:
-            self._links[link.key] = link
-            self.hub.began(link.name)
-            self.post(link.spawned())
+            instance.mailbox.join()
+        for instance in instances:
+            self._instances[instance.key] = instance
+            self.hub.began(instance.name)
+            self.post(instance.spawned())
 
-    def restart(self, link: Link) -> Future[None]:
+    def restart(self, instance: InstanceRuntime) -> Future[None]:
         """Replace the process of an instance on request.
 
         Returns:
             Done when the new one is ready, or with what ended the instance instead.
         """
         fresh: Future[None] = Future()
-        link.fresh.append((link.ready, fresh))
-        self.post(ev.Restart(link.key))
-        if link.ended.done():
-            release(link)  # Its end may have come before anybody was seen to wait here.
+        instance.fresh.append((instance.ready, fresh))
+        self.post(ev.Restart(instance.key))
+        if instance.ended.done():
+            release(instance)  # Its end may have come before anybody was seen to wait here.
         return fresh
 
-    def find(self, name: str) -> Link | None:
+    def find(self, name: str) -> InstanceRuntime | None:
         """The latest running instance of a name."""
-        for link in reversed(list(self._links.values())):
-            if link.name == name:
-                return link
+        for instance in reversed(list(self._instances.values())):
+            if instance.name == name:
+                return instance
         return None
 
-    def look(self, link: Link) -> tuple[str, int, str | None, int | None]:
+    def look(self, instance: InstanceRuntime) -> tuple[str, int, str | None, int | None]:
         """State in the users' words, counted restarts, last exit, request under way; any thread.
 
         Single attributes of the machine's record are read, never written, so no lock is needed.
         """
-        a = self._machine.instance(link.key)
+        a = self._machine.instance(instance.key)
         if a is None:
-            return link.status.name, *link.last, None
+            return instance.status.name, *instance.last, None
         # One step of Python's: the list may become empty meanwhile.
         inflight = a.process.inflight[:1]
         state = a.state
-        if state == "READY" and self.pause(link) is not None:
+        if state == "READY" and self.pause(instance) is not None:
             state = "PAUSED"
         return state, a.limits.total, a.last_exit, inflight[0].id if inflight else None
 
-    def pause(self, link: Link) -> Pause | None:
+    def pause(self, instance: InstanceRuntime) -> Pause | None:
         """What a throttled service holds the queue of an instance back for; any thread."""
-        flow = self._machine.flow(link.mailbox.key)
+        flow = self._machine.flow(instance.mailbox.key)
         left = 0.0 if flow is None else flow.until - self.clock.now()
         if flow is None or left <= 0 or flow.why is None:
             return None
         return Pause(left, flow.why)
 
-    def allowed(self, link: Link) -> int | None:
+    def allowed(self, instance: InstanceRuntime) -> int | None:
         """How many requests of its queue may be under way while load comes back; None: any."""
-        flow = self._machine.flow(link.mailbox.key)
+        flow = self._machine.flow(instance.mailbox.key)
         return None if flow is None else flow.allowed
 
     def must_be_ours(self) -> None:
@@ -212,7 +212,7 @@ class Monitor:
         self._requests.by_number[request.id] = request
         self._loop.post_quietly(ev.Submit(request))
         if not self._machine.waiting(request.mailbox) or request.deadline is not None:
-            self._loop.rouse()
+            self._loop.wake()
         if self._over:
             self._refuse()
 
@@ -235,7 +235,7 @@ class Monitor:
         """Cancel the futures of all requests that no worker has got."""
         for number in list(self._requests.by_number):
             self._loop.post_quietly(ev.CancelRequest(number, waiting=True))
-        self._loop.rouse()
+        self._loop.wake()
 
     def await_quiet(self, timeout: float) -> None:
         """Wait until each request has its outcome, at most ``timeout`` seconds."""
@@ -253,7 +253,7 @@ class Monitor:
 
     def run_callback(self, call: Callable[[], None]) -> None:
         """Run the user's code away from the monitor."""
-        self._performer.run_callback(call)
+        self._runner.run_callback(call)
 
     def begin_close(self, *, drain: bool, timeout: float) -> None:
         """See `lifetime.Closable`."""
@@ -274,7 +274,7 @@ class Monitor:
             self._thread.join()
             raise
         self._sampler.close()
-        self._performer.close()
+        self._runner.close()
         self._echo.close(timeout=1.0)
 
     # ---- whose turn it is
@@ -288,13 +288,13 @@ class Monitor:
         except BaseException:
             # A fault of ours: nobody may wait for ever because of it.
             _log.critical("the monitor failed; its agents are killed", exc_info=True)
-            for link in self._links.values():
-                if link.process is not None:
-                    link.process.kill(signal.SIGKILL)
+            for instance in self._instances.values():
+                if instance.process is not None:
+                    instance.process.kill(signal.SIGKILL)
         finally:
             self._over = True
             with self._loop.ownership:
-                self._performer.abandon()
+                self._runner.abandon()
                 self._refuse()
                 self._launcher.close()
                 self._direct.close()
@@ -315,7 +315,7 @@ class Monitor:
             raise self._fault
         due = self._machine.next_due()
         if due is not None and due <= self.clock.now():
-            self._performer.read_lent()
+            self._runner.read_detached()
         self.step(ev.Tick())
 
     def fail(self, fault: BaseException) -> None:
@@ -326,7 +326,7 @@ class Monitor:
     def step(self, event: ev.Event) -> None:
         """See `ports.StepPort`."""
         now = self._requests.now = self.clock.now()
-        perform, verdicts = self._performer.actions, self._performer.verdicts
+        perform, verdicts = self._runner.actions, self._runner.verdicts
         while True:
             for action in self._machine.step(event, now):
                 perform[type(action)](action)
@@ -337,8 +337,8 @@ class Monitor:
     def _refuse(self) -> None:
         while (event := self._loop.take()) is not None:
             if not isinstance(event, _Confirm):
-                self._performer.refuse(event)
+                self._runner.refuse(event)
 
     def name_of(self, key: int) -> str:
         """See `ports.AgentPort`."""
-        return self._links[key].name
+        return self._instances[key].name

@@ -15,9 +15,9 @@ from procorch.errors import Aborted, AgentError, RequestCancelled
 from procorch.futures.latch import Latch
 from procorch.futures.outcome import Outcome
 from procorch.futures.reply import Reply
-from procorch.futures.watch import Hub
+from procorch.futures.watch import EventHub
 from procorch.runtime.cargo import Cargo
-from procorch.runtime.instance_runtime import Link
+from procorch.runtime.instance_runtime import InstanceRuntime
 from procorch.supervision import actions, notices
 from procorch.supervision.request import Request
 from procorch.wire import headers
@@ -28,7 +28,7 @@ class OpenRequests:
     """All requests of one orchestrator that have no outcome.
 
     Args:
-        links: the instances that have not ended, by key.
+        instances: the instances that have not ended, by key.
         hub: is told when one begins and ends.
         clock: of whoever waits for all of them.
 
@@ -37,8 +37,8 @@ class OpenRequests:
         now: the time of the present step of the machine.
     """
 
-    def __init__(self, links: dict[int, Link], hub: Hub, clock: Clock) -> None:
-        self._links = links
+    def __init__(self, instances: dict[int, InstanceRuntime], hub: EventHub, clock: Clock) -> None:
+        self._instances = instances
         self._hub = hub
         self._clock = clock
         self.by_number: dict[int, Request] = {}
@@ -49,11 +49,11 @@ class OpenRequests:
         """Write a request to its process."""
         request = action.request
         cargo: Cargo = request.cargo
-        link = self._links[action.key]
-        process = cargo.process = link.process
+        instance = self._instances[action.key]
+        process = cargo.process = instance.process
         cargo.generation = action.generation
         if not action.ahead:
-            self._note_begin(request, link)
+            self._note_begin(request, instance)
         if cargo.placed:
             cargo.placed = False
             cargo.mailbox.leave()
@@ -70,12 +70,12 @@ class OpenRequests:
 
     def begin(self, action: actions.BeginAhead) -> None:
         """The process goes on with a request that was sent ahead."""
-        self._note_begin(action.request, self._links[action.key])
+        self._note_begin(action.request, self._instances[action.key])
 
-    def _note_begin(self, request: Request, link: Link) -> None:
+    def _note_begin(self, request: Request, instance: InstanceRuntime) -> None:
         cargo: Cargo = request.cargo
         cargo.sent = self.now
-        cargo.output, cargo.mark = link.output, link.output.written
+        cargo.output, cargo.mark = instance.output, instance.output.written
         cargo.reply.started = True
         if self._hub.streams:
             self._hub.publish(

@@ -24,7 +24,7 @@ from typing import TypeAlias, get_args
 
 from procorch.clock import Clock
 from procorch.launch.base import Stream
-from procorch.runtime.serial_executor import SideThread
+from procorch.runtime.serial_executor import SerialExecutor
 
 _log = logging.getLogger("procorch")
 
@@ -128,7 +128,7 @@ class Echo:
     """
 
     def __init__(self, clock: Clock) -> None:
-        self._thread = SideThread("procorch-output", clock)
+        self._thread = SerialExecutor("procorch-output", clock)
         self._lock = threading.Lock()
         self._waiting: deque[tuple[Target, bytes]] = deque()
         self._size = 0
@@ -194,7 +194,7 @@ class Echo:
 
 def _open(path: str) -> int:
     """The file of an agent, for one write: it costs no descriptor in between, and may be moved away
-    by whoever rotates logs. No FIFO without a reader can block this, and no link is followed."""
+    by whoever rotates logs. No FIFO without a reader can block this, and no symlink is followed."""
     flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY
     return os.open(path, flags | os.O_CLOEXEC, 0o600)
 

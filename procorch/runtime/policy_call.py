@@ -41,7 +41,7 @@ def ask(policy: Policy, question: actions.AskPolicy) -> ev.PolicyAnswered:
     return ev.PolicyAnswered(question.key, question.ticket, action, fault)
 
 
-def appeal(policy: Policy, question: actions.Reconsider) -> ev.Reconsidered:
+def reconsider(policy: Policy, question: actions.Reconsider) -> ev.Reconsidered:
     """What becomes of an agent whose child escalated (N6)."""
     asked: Any = policy
     decide = asked.on_child_escalation

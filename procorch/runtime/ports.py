@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 from procorch.clock import Clock
 from procorch.futures.reply import Reply
-from procorch.runtime.instance_runtime import Link
+from procorch.runtime.instance_runtime import InstanceRuntime
 from procorch.supervision import events as ev
 from procorch.supervision.request import Request
 
@@ -44,7 +44,7 @@ class RequestPort(Protocol):
 class AgentPort(RequestPort, Protocol):
     """Also finds agents: for questions from one agent to another."""
 
-    def find(self, name: str) -> Link | None:
+    def find(self, name: str) -> InstanceRuntime | None:
         """The latest running instance of a name."""
         ...
 

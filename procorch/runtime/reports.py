@@ -10,10 +10,10 @@ from procorch.errors.plain_data import from_plain
 from procorch.futures.outcome import Outcome
 from procorch.futures.stream import StreamReply
 from procorch.launch.base import Cause, ExitInfo, Launcher, Stream, Where, WorkerProcess
-from procorch.runtime.asks import Switchboard
+from procorch.runtime.asks import QuestionRelay
 from procorch.runtime.cargo import Cargo
 from procorch.runtime.effects import no_process
-from procorch.runtime.instance_runtime import Link
+from procorch.runtime.instance_runtime import InstanceRuntime
 from procorch.runtime.open_requests import OpenRequests
 from procorch.runtime.output import Echo
 from procorch.runtime.ports import StepPort
@@ -37,15 +37,15 @@ class Reports:
     def __init__(
         self,
         launcher: Launcher,
-        links: dict[int, Link],
+        instances: dict[int, InstanceRuntime],
         requests: OpenRequests,
-        asks: Switchboard,
+        asks: QuestionRelay,
         sampler: Sampler,
         echo: Echo,
         machine: StepPort,
     ) -> None:
         self._launcher = launcher
-        self._links = links
+        self._instances = instances
         self._requests = requests.by_number
         self._asks = asks
         self._sampler = sampler
@@ -54,11 +54,11 @@ class Reports:
 
     def on_started(self, process: WorkerProcess, where: Where) -> None:
         """See `launch.base.Sink`."""
-        link = self._links[process.spec.key]
-        link.pid = where.pid
-        limit = link.settings.memory_limit
+        instance = self._instances[process.spec.key]
+        instance.pid = where.pid
+        limit = instance.settings.memory_limit
         if limit is not None and not self._launcher.caps.remote:
-            self._sampler.watch(link.key, process.spec.generation, where.pid, limit)
+            self._sampler.watch(instance.key, process.spec.generation, where.pid, limit)
 
     def on_frame(self, process: WorkerProcess, frame: Frame) -> None:
         """See `launch.base.Sink`."""
@@ -81,11 +81,11 @@ class Reports:
         spec = process.spec
         match frame.kind:
             case Kind.REPLY:
-                cost = headers.decode_reply(frame.head).cost
-                return self._replied(process, frame, cost, None)
+                resources = headers.decode_reply(frame.head).resources
+                return self._replied(process, frame, resources, None)
             case Kind.ERROR:
                 head = headers.decode_error(frame.head)
-                return self._replied(process, frame, head.cost, used.error_with(head.error))
+                return self._replied(process, frame, head.resources, used.error_with(head.error))
             case Kind.READY:
                 return ev.Ready(spec.key, spec.generation)
             case Kind.BYE:
@@ -94,7 +94,7 @@ class Reports:
                 error = from_plain(headers.decode_error(frame.head).error)
                 return ev.StartFailed(spec.key, spec.generation, error)
             case Kind.CHECKPOINT:
-                self._links[spec.key].checkpoint = bytes(unpack(frame.body))
+                self._instances[spec.key].checkpoint = bytes(unpack(frame.body))
             case Kind.ASK:
                 self._asks.ask(process, frame, process.started)
             case Kind.FORGET:
@@ -111,26 +111,26 @@ class Reports:
         self,
         process: WorkerProcess,
         frame: Frame,
-        cost: headers.Cost | None,
+        resources: headers.ResourceUse | None,
         error: AgentError | None,
     ) -> ev.Replied:
         spec, request = process.spec, self._requests.get(frame.request)
         figures, used = None, 0
-        if cost is not None:
-            used = cost.used
+        if resources is not None:
+            used = resources.used
             if request is not None:
                 cargo: Cargo = request.cargo
                 figures = (
                     (cargo.sent or cargo.submitted) - cargo.submitted,
-                    cost.wall,
-                    cost.cpu_user,
-                    cost.cpu_system,
-                    cost.peak_rss,
+                    resources.wall,
+                    resources.cpu_user,
+                    resources.cpu_system,
+                    resources.peak_rss,
                     cargo.size,
                     len(frame.body),
                     spec.generation,
                     0 if process.where is None else process.where.pid,
-                    cost.page_faults,
+                    resources.page_faults,
                 )
         outcome = Outcome(figures, None, frame.body)
         return ev.Replied(spec.key, frame.generation, frame.request, error, outcome, used)
@@ -159,11 +159,11 @@ class Reports:
 
     def on_output(self, process: WorkerProcess, stream: Stream, data: bytes) -> float:
         """See `launch.base.Sink`."""
-        link = self._links.get(process.spec.key)
-        if link is None:  # It has been given up.
+        instance = self._instances.get(process.spec.key)
+        if instance is None:  # It has been given up.
             return 0.0
-        link.output.keep(stream, data)
-        target = link.output.target
+        instance.output.keep(stream, data)
+        target = instance.output.target
         return 0.0 if target is None else self._echo.put(target, data)
 
     def on_broken(self, process: WorkerProcess, error: AgentError) -> None:
@@ -173,7 +173,7 @@ class Reports:
     def on_exit(self, process: WorkerProcess, exit: ExitInfo) -> None:
         """See `launch.base.Sink`."""
         spec = process.spec
-        link = self._links.get(spec.key)
+        instance = self._instances.get(spec.key)
         self._sampler.forget(spec.key)
         self._asks.process_ended(spec.key)
         hit = self._cargo(exit.started)
@@ -193,7 +193,7 @@ class Reports:
                     pid=None if process.where is None else process.where.pid,
                     started=exit.started,
                     last_stack=exit.last_stack,
-                    stderr_tail=None if link is None else link.output.tail(),
+                    stderr_tail=None if instance is None else instance.output.tail(),
                     peak_rss=exit.peak_rss,
                     detail=exit.detail,
                     lost=exit.cause is Cause.LOST,

@@ -12,7 +12,7 @@ from procorch.clock import REAL, Clock
 _log = logging.getLogger("procorch")
 
 
-class SideThread:
+class SerialExecutor:
     """Runs calls one after another on one daemon thread.
 
     A call that never returns holds up the later ones and nothing else: `close` does not wait for

@@ -16,11 +16,11 @@ from procorch.futures.outcome import Outcome
 from procorch.futures.reply import Reply, ReplyFuture
 from procorch.futures.stream import StreamReply
 from procorch.runtime.cargo import Cargo
-from procorch.runtime.instance_runtime import Link
+from procorch.runtime.instance_runtime import InstanceRuntime
 from procorch.runtime.ports import RequestPort
 from procorch.supervision.request import Request
 from procorch.wire import codec
-from procorch.wire.item_list import Several
+from procorch.wire.item_list import ItemList
 from procorch.wire.payload import THRESHOLD, Buffer, Parts, pack
 
 _Reply = TypeVar("_Reply", bound=Reply[Any])
@@ -72,16 +72,16 @@ class Submitter:
     """Makes requests for one agent, waits for their places in its mailbox, and submits them.
 
     Args:
-        link: the agent.
+        instance: the agent.
         limit: the largest request, in bytes.
         requests: takes them.
     """
 
-    def __init__(self, link: Link, limit: int, requests: RequestPort) -> None:
-        self._link = link
+    def __init__(self, instance: InstanceRuntime, limit: int, requests: RequestPort) -> None:
+        self._instance = instance
         self._limit = limit
         self._requests = requests
-        self._about_reply = link.name, requests.drop, requests.run_callback, requests.clock
+        self._about_reply = instance.name, requests.drop, requests.run_callback, requests.clock
 
     def call(self, payload: Any, delivery: Delivery) -> ReplyFuture[Any]:
         """Submit a request whose outcome will be waited for at once; else like `send`."""
@@ -105,7 +105,7 @@ class Submitter:
         """
         return self._submit(self._encode(payload), kind, delivery)
 
-    def send_chunk(self, items: list[Any] | Several, *, priority: int, whole: bool) -> ChunkReply:
+    def send_chunk(self, items: list[Any] | ItemList, *, priority: int, whole: bool) -> ChunkReply:
         """Submit items as one request that has no deadline and no retries.
 
         Args:
@@ -117,11 +117,11 @@ class Submitter:
             MessageTooLarge: together they are too large.
         """
         try:
-            if not isinstance(items, Several):
-                items = Several.of(items, what="request")
+            if not isinstance(items, ItemList):
+                items = ItemList.of(items, what="request")
             body = items.dump()
         except AgentError as error:
-            error.agent = self._link.name
+            error.agent = self._instance.name
             raise
         kind = partial(ChunkReply, whole=whole)
         return self._submit([body], kind, _CHUNK._replace(priority=priority))
@@ -136,7 +136,7 @@ class Submitter:
         try:
             return codec.encode(payload, what="request")
         except AgentError as error:
-            error.agent = self._link.name
+            error.agent = self._instance.name
             raise
 
     def _submit(
@@ -150,15 +150,15 @@ class Submitter:
 
     def _request(self, body: list[Buffer], reply: Reply[Any], delivery: Delivery) -> Request | None:
         """The request, which has its place; None: there was none in time, and it has failed."""
-        link, settings = self._link, self._link.settings
+        instance, settings = self._instance, self._instance.settings
         size = len(body[0]) if len(body) == 1 else sum(map(len, body))
         if size > self._limit:
-            raise MessageTooLarge(agent=link.name, what="request", size=size, limit=self._limit)
+            raise MessageTooLarge(agent=instance.name, what="request", size=size, limit=self._limit)
         timeout = settings.request_timeout if delivery.timeout is None else delivery.timeout
         patience = None if delivery.from_dispatch else timeout
         now = self._requests.clock.now()
-        if not link.mailbox.enter_at_once() and not self._enter(patience, delivery.wait):
-            overdue = RequestTimeout(agent=link.name, timeout=timeout, request=reply.request)
+        if not instance.mailbox.enter_at_once() and not self._enter(patience, delivery.wait):
+            overdue = RequestTimeout(agent=instance.name, timeout=timeout, request=reply.request)
             reply.settle(Outcome(error=overdue))
             return None
         items = reply.items if type(reply) is ChunkReply else None
@@ -168,14 +168,14 @@ class Submitter:
             try:
                 parts = pack(body)
             except BaseException:  # Ctrl-C
-                link.mailbox.leave()
+                instance.mailbox.leave()
                 raise
         cargo = Cargo(
-            link.name, link.mailbox, reply, delivery.text, parts, size, now, stream, items
+            instance.name, instance.mailbox, reply, delivery.text, parts, size, now, stream, items
         )
         return Request(
             reply.request,
-            link.mailbox.key,
+            instance.mailbox.key,
             timeout,
             None if patience is None else now + patience,
             settings.retries if delivery.retries is None else delivery.retries,
@@ -191,9 +191,9 @@ class Submitter:
         Raises:
             MailboxFull: there is none, and ``wait`` is False.
         """
-        mailbox = self._link.mailbox
+        mailbox = self._instance.mailbox
         if not wait:
-            raise MailboxFull(agent=self._link.name, capacity=mailbox.capacity)
+            raise MailboxFull(agent=self._instance.name, capacity=mailbox.capacity)
         if _on_event_loop():
             # The task waits where it awaits the future; its thread must not.
             mailbox.enter_beyond()

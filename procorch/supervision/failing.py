@@ -280,13 +280,15 @@ def escalate(core: Core, a: Instance, error: AgentError) -> None:
     core.tell(a, notices.Escalated, error=error, path=tuple(parent.name for parent in above))
     if above and above[0].reconsiders and not core.closing:
         parent = above[0]
-        parent.appeal += 1
-        core.out.append(actions.Reconsider(parent.key, parent.name, parent.appeal, a.name, error))
+        parent.reconsideration += 1
+        core.out.append(
+            actions.Reconsider(parent.key, parent.name, parent.reconsideration, a.name, error)
+        )
 
 
 def reconsidered(core: Core, a: Instance, event: ev.Reconsidered) -> None:
     """The policy decided about the parent of an escalating child."""
-    if event.ticket != a.appeal:
+    if event.ticket != a.reconsideration:
         return
     if event.fault is None and event.action is SupervisorAction.ESCALATE:
         escalate(core, a, event.error)

@@ -62,7 +62,7 @@ class Instance:
         grace: seconds of draining that begin when its turn to end has come (N7).
         aborted: requests of it were aborted.
         pending: the error that lies with the policy; ``ticket`` numbers these questions.
-        appeal: number of the last question whether it should pay for an escalating child (N6).
+        reconsideration: number of the last question about an escalating child (N6).
         delay: seconds of backoff before the next start.
         final: how it ends, fixed when the stopping begins.
         last_exit: how its previous process ended, in words.
@@ -89,7 +89,7 @@ class Instance:
     aborted: bool = False
     pending: Pending | None = None
     ticket: int = 0
-    appeal: int = 0
+    reconsideration: int = 0
     delay: float = 0.0
     final: tuple[AgentStatus, AgentError | None] | None = None
     last_exit: str | None = None

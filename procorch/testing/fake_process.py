@@ -134,7 +134,7 @@ class FakeProcess:
         self._waiting = {self.main}
         self._ending = threading.Lock()
         self._over = False
-        self._deaf = False
+        self._disconnected = False
         self._stack: str | None = None
 
     # ---- on the monitor thread
@@ -157,7 +157,7 @@ class FakeProcess:
 
     def send(self, kind: Kind, request: int, head: bytes, body: Parts) -> None:
         """See `WorkerProcess.send`."""
-        if self._over or self._deaf:
+        if self._over or self._disconnected:
             return
         for frame in self._down.carry(
             *gather(kind, self.spec.generation, request, head, spread(body))
@@ -218,7 +218,7 @@ class FakeProcess:
 
     def cut(self) -> None:
         """Its stream ends in the middle of a frame, and it lives on."""
-        self._deaf = True
+        self._disconnected = True
 
         def notice() -> None:
             if not self._over:
@@ -265,13 +265,13 @@ class FakeProcess:
         self._host.later(lambda: self._hear(data))
 
     def _hear(self, data: bytes) -> None:
-        if self._deaf:
+        if self._disconnected:
             return
         try:
             for frame in self._up.carry(data):
                 self._host.sink.on_frame(self, frame)
         except ProtocolError as error:
-            self._deaf = True
+            self._disconnected = True
             self._host.sink.on_broken(self, error)
 
     def next_frame(self) -> Frame | None:

@@ -21,11 +21,11 @@ from typing import Any
 from procorch.agents import context
 from procorch.testing.fake_process import Died, FakeProcess
 from procorch.wire.frame import Frame, Kind
-from procorch.wire.headers import Cost
+from procorch.wire.headers import ResourceUse
 from procorch.wire.payload import Parts
 from procorch.worker.lifecycle import Worker
 from procorch.worker.meter import Meter
-from procorch.worker.parent_link import Line
+from procorch.worker.parent_link import ParentLink
 
 _process: ContextVar[FakeProcess | None] = ContextVar("procorch-testing-process", default=None)
 
@@ -123,10 +123,12 @@ class ThreadWorker(Worker):
     """
 
     def __init__(self, process: FakeProcess, first: Frame) -> None:
-        line = _Line(process)
-        super().__init__(line, process.page, _NoMeter(process.clock.now), first, process.clock.now)
+        parent = _ParentLink(process)
+        super().__init__(
+            parent, process.page, _NoMeter(process.clock.now), first, process.clock.now
+        )
         self._process = process
-        process.look = lambda frame: self.fence.look(0, frame)
+        process.look = lambda frame: self.gate.look(0, frame)
 
     def _settle_in(self) -> None:
         context.lend(self._context)
@@ -151,11 +153,11 @@ class _NoMeter(Meter):
         self._began = self._clock()
         return self._began
 
-    def cost(self) -> Cost:
-        return Cost(self._clock() - self._began, 0.0, 0.0, 0, 0)
+    def resources(self) -> ResourceUse:
+        return ResourceUse(self._clock() - self._began, 0.0, 0.0, 0, 0)
 
 
-class _Line(Line):
+class _ParentLink(ParentLink):
     """The line of a worker whose parent is in the same process."""
 
     def __init__(self, process: FakeProcess) -> None:

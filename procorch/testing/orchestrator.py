@@ -8,8 +8,8 @@ from typing import Any, TypeVar
 
 from procorch.api.orchestrator import AgentOrchestrator
 from procorch.api.registry import Entry
-from procorch.futures.watch import EventStream, Hub
-from procorch.runtime.instance_runtime import Link
+from procorch.futures.watch import EventHub, EventStream
+from procorch.runtime.instance_runtime import InstanceRuntime
 from procorch.runtime.mailbox import Mailbox
 from procorch.runtime.monitor import Monitor
 from procorch.supervision.notices import Notice
@@ -58,7 +58,7 @@ class TestOrchestrator(AgentOrchestrator):
         self.launcher.join(1.0)
 
     def _make_monitor(self) -> Monitor:
-        hub = Hub()
+        hub = EventHub()
         hub.streams.append(_Recorder(self.history))
         return _FakeMonitor(
             self.launcher,
@@ -70,11 +70,11 @@ class TestOrchestrator(AgentOrchestrator):
             hub=hub,
         )
 
-    def _link(self, entry: Entry, mailbox: Mailbox | None) -> Link:
-        link = super()._link(entry, mailbox)
-        link.started = _Awaited(self.clock)
-        link.ended = _Awaited(self.clock)
-        return link
+    def _new_instance(self, entry: Entry, mailbox: Mailbox | None) -> InstanceRuntime:
+        instance = super()._new_instance(entry, mailbox)
+        instance.started = _Awaited(self.clock)
+        instance.ended = _Awaited(self.clock)
+        return instance
 
 
 class _FakeMonitor(Monitor):
@@ -85,8 +85,8 @@ class _FakeMonitor(Monitor):
     def _run(self) -> None:
         self._kept_run()
 
-    def restart(self, link: Link) -> Future[None]:
-        fresh = super().restart(link)
+    def restart(self, instance: InstanceRuntime) -> Future[None]:
+        fresh = super().restart(instance)
         self.clock.attend(fresh.done, None)
         return fresh
 

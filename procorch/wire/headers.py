@@ -68,7 +68,7 @@ class RequestHead(Struct, frozen=True, array_like=True):
     """A chunk is not given back in the middle because it takes long."""
 
 
-class Cost(Struct, frozen=True, array_like=True):
+class ResourceUse(Struct, frozen=True, array_like=True):
     """What a request used in the worker: seconds, bytes, counts.
 
     ``used`` is the memory that the limits count; 0: nobody asked (`InitHead.weigh`).
@@ -85,7 +85,7 @@ class Cost(Struct, frozen=True, array_like=True):
 class ReplyHead(Struct, frozen=True, array_like=True):
     """Worker to parent: the request succeeded; the body is what the agent returned."""
 
-    cost: Cost
+    resources: ResourceUse
 
 
 class ErrorHead(Struct, frozen=True, array_like=True):
@@ -93,7 +93,7 @@ class ErrorHead(Struct, frozen=True, array_like=True):
     exception where the worker has proven that it loads again, else it is empty."""
 
     error: dict[str, Any]
-    cost: Cost | None = None
+    resources: ResourceUse | None = None
 
 
 class AskHead(Struct, frozen=True, array_like=True):

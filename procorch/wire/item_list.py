@@ -69,24 +69,24 @@ def opened(body: Buffer, *, what: str) -> Any:
 
 
 def open_all(bodies: Sequence[Buffer], *, what: str) -> list[Any]:
-    """Each item that was sealed; a `Broken` in place of one that does not load."""
+    """Each item that was sealed; a `BrokenItem` in place of one that does not load."""
     found: list[Any] = []
     for body in bodies:
         try:
             found.append(opened(body, what=what))
         except AgentError as error:
             error.may_have_executed = what == "reply"
-            found.append(Broken(error))
+            found.append(BrokenItem(error))
     return found
 
 
-class Broken(NamedTuple):
+class BrokenItem(NamedTuple):
     """Stands in for an item that does not load here."""
 
     error: AgentError
 
 
-class Several(NamedTuple):
+class ItemList(NamedTuple):
     """Items on their way.
 
     Args:
@@ -103,20 +103,20 @@ class Several(NamedTuple):
     rows: bool = False
 
     @classmethod
-    def of(cls, items: list[Any], *, what: str, prelude: bytes = b"") -> Several:
+    def of(cls, items: list[Any], *, what: str, prelude: bytes = b"") -> ItemList:
         """Seal ``items``; raises like `seal`."""
         if SIMPLE.issuperset(map(type, items)):
             return cls(True, items, prelude)
         return cls(False, seal_all(items, what=what), prelude)
 
     @classmethod
-    def of_rows(cls, rows: list[tuple[Any, ...]], *, what: str, prelude: bytes = b"") -> Several:
+    def of_rows(cls, rows: list[tuple[Any, ...]], *, what: str, prelude: bytes = b"") -> ItemList:
         """The same for tuples, whose parts count as the items do."""
         if SIMPLE.issuperset(map(type, chain.from_iterable(rows))):
             return cls(True, rows, prelude, True)
         return cls(False, seal_all(rows, what=what), prelude, True)
 
-    def part(self, start: int, stop: int | None = None) -> Several:
+    def part(self, start: int, stop: int | None = None) -> ItemList:
         """Some of the items."""
         return self._replace(entries=self.entries[start:stop])
 
@@ -125,7 +125,7 @@ class Several(NamedTuple):
         return pickle.dumps(tuple(self), 5)
 
     @classmethod
-    def load(cls, body: Buffer, *, what: str) -> Several:
+    def load(cls, body: Buffer, *, what: str) -> ItemList:
         """What was dumped.
 
         Raises:
@@ -139,7 +139,7 @@ class Several(NamedTuple):
         return cls(simple, entries, prelude, rows)
 
     def items(self, *, what: str) -> list[Any]:
-        """The items; a `Broken` in place of one that does not load."""
+        """The items; a `BrokenItem` in place of one that does not load."""
         if self.simple:
             return self.entries
         return open_all(self.entries, what=what)

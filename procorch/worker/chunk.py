@@ -23,7 +23,7 @@ from typing import Any
 
 from procorch.agents.context import Context
 from procorch.errors import MessageTooLarge
-from procorch.wire.item_list import SIMPLE, Several, opened, seal, seal_all
+from procorch.wire.item_list import SIMPLE, ItemList, opened, seal, seal_all
 from procorch.wire.status import StatusPage
 from procorch.worker.interrupts import Interrupted
 
@@ -36,7 +36,7 @@ LONGEST = 0.05
 _NONE: frozenset[type] = frozenset()
 
 
-class Run:
+class ChunkRun:
     """One run through a chunk: its results on their way out.
 
     Args:
@@ -69,7 +69,7 @@ class Run:
 
     def run(
         self,
-        chunk: Several,
+        chunk: ItemList,
         respond: Callable[[Any], Any],
         finish: Callable[[Any], Any],
         context: Context,
@@ -130,7 +130,7 @@ class Run:
         held = self._held
         while held:
             count = len(held)
-            while len(body := Several(self._simple, held[:count]).dump()) > self._limit:
+            while len(body := ItemList(self._simple, held[:count]).dump()) > self._limit:
                 if count == 1:
                     raise MessageTooLarge(
                         agent=self._agent, what="reply", size=len(body), limit=self._limit
@@ -141,8 +141,8 @@ class Run:
         self._simple = True
 
     def _last(self) -> bytes:
-        body = Several(self._simple, self._held).dump()
+        body = ItemList(self._simple, self._held).dump()
         if len(body) <= self._limit:
             return body
         self._flush()
-        return Several(True, []).dump()
+        return ItemList(True, []).dump()

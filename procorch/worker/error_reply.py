@@ -51,12 +51,12 @@ def refuse_too_large(body: list[Buffer], limit: int, agent: str) -> None:
         raise MessageTooLarge(agent=agent, what="reply", size=size, limit=limit)
 
 
-def error_head(error: dict[str, Any], cost: headers.Cost | None = None) -> bytes:
+def error_head(error: dict[str, Any], resources: headers.ResourceUse | None = None) -> bytes:
     """The head of an ERROR frame, with what fits of it."""
-    head = headers.encode(headers.ErrorHead(error, cost))
+    head = headers.encode(headers.ErrorHead(error, resources))
     if len(head) > HEAD_LIMIT:
         # The main text is bounded by `to_plain`; notes and causes come in any number.
         bare = {**error, "notes": ["its notes and causes were too long to send"]}
         bare.pop("cause", None)
-        head = headers.encode(headers.ErrorHead(bare, cost))
+        head = headers.encode(headers.ErrorHead(bare, resources))
     return head

@@ -63,7 +63,7 @@ class Interrupted(BaseException):
     """
 
 
-class Fence:
+class InterruptGate:
     """Lets cancellation through to one request at a time, and to nothing else."""
 
     def __init__(self, page: StatusPage, context: Context) -> None:
@@ -110,7 +110,7 @@ class Fence:
             self._request = 0
             raise Interrupted
 
-    def shut(self) -> None:
+    def close(self) -> None:
         """The agent is done with it."""
         self._request = 0
 
@@ -172,10 +172,10 @@ class Fence:
         return True
 
 
-async def interruptible(awaitable: Awaitable[Any], fence: Fence) -> Any:
+async def interruptible(awaitable: Awaitable[Any], gate: InterruptGate) -> Any:
     """What ``awaitable`` gives; on the second stage it is not cancelled where it waits but
     `Interrupted`, which code that swallows its cancellation does not swallow."""
-    return await _drive(_awaited(awaitable).__await__(), fence)
+    return await _drive(_awaited(awaitable).__await__(), gate)
 
 
 async def _awaited(awaitable: Awaitable[Any]) -> Any:
@@ -186,7 +186,7 @@ async def _awaited(awaitable: Awaitable[Any]) -> Any:
 
 
 @types.coroutine
-def _drive(steps: Generator[Any, Any, Any], fence: Fence) -> Generator[Any, Any, Any]:
+def _drive(steps: Generator[Any, Any, Any], gate: InterruptGate) -> Generator[Any, Any, Any]:
     """``yield from steps``, but for the one exception."""
     from asyncio import CancelledError
 
@@ -204,7 +204,7 @@ def _drive(steps: Generator[Any, Any, Any], fence: Fence) -> Generator[Any, Any,
             steps.close()
             raise
         except CancelledError as cancelled:
-            error = Interrupted() if fence.spend() else cancelled
+            error = Interrupted() if gate.spend() else cancelled
         except BaseException as thrown:
             error = thrown
 
@@ -213,7 +213,7 @@ def _vulnerable(frame: FrameType | None) -> bool:
     if frame is not None and frame.f_code.co_name == _WAITING:
         return False
     while frame is not None:
-        if _module(frame).startswith(_PROTECTED) or frame.f_code is Fence.look.__code__:
+        if _module(frame).startswith(_PROTECTED) or frame.f_code is InterruptGate.look.__code__:
             return True
         frame = frame.f_back
     return False

@@ -30,17 +30,17 @@ from procorch.errors.plain_data import to_plain
 from procorch.messages import user_text
 from procorch.wire import codec, environment, headers, payload, used
 from procorch.wire.frame import Frame, Kind
-from procorch.wire.item_list import SIMPLE, Several, opened
+from procorch.wire.item_list import SIMPLE, ItemList, opened
 from procorch.wire.payload import Buffer
 from procorch.wire.status import StatusPage
 from procorch.worker import limits, randomness
-from procorch.worker.chunk import Run
+from procorch.worker.chunk import ChunkRun
 from procorch.worker.error_reply import describe, error_head, refuse_too_large
 from procorch.worker.fork_guard import leave_if_forked
-from procorch.worker.interrupts import Fence, Interrupted, interruptible
+from procorch.worker.interrupts import Interrupted, InterruptGate, interruptible
 from procorch.worker.meter import Meter
 from procorch.worker.orphans import Reaper
-from procorch.worker.parent_link import Line
+from procorch.worker.parent_link import ParentLink
 from procorch.worker.services import Services
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ class Worker:
 
     def __init__(
         self,
-        line: Line,
+        parent: ParentLink,
         page: StatusPage,
         meter: Meter,
         first: Frame,
@@ -73,8 +73,8 @@ class Worker:
         self._head = head = headers.decode_init(first.head)
         self._body = memoryview(payload.unpack(first.body))
         self._page = page
-        self._line = line
-        self._services = Services(self._line, head.max_message)
+        self._parent = parent
+        self._services = Services(self._parent, head.max_message)
         self._context = context.Context(
             agent=head.name,
             generation=head.generation,
@@ -83,7 +83,7 @@ class Worker:
             services=self._services,
             clock=clock,
         )
-        self.fence: Fence = Fence(page, self._context)
+        self.gate: InterruptGate = InterruptGate(page, self._context)
         self.reaper: Reaper = Reaper()
         self._meter = meter
         self._clock = clock
@@ -98,7 +98,7 @@ class Worker:
         self._page.detach()
         self._context.finished = True  # It leaves a chunk after the item that it is at.
         context.uninstall()
-        self.fence.release()
+        self.gate.release()
         if self._loop is not None and self._loop.is_running():
             # For a task that is not awaited by the request; debug mode refuses other threads.
             with contextlib.suppress(RuntimeError):
@@ -125,9 +125,9 @@ class Worker:
         except BaseException as error:
             leave_if_forked()
             head = error_head(self._plain(error, phase))
-            self._line.send(Kind.FAILED_START, 0, head)
+            self._parent.send(Kind.FAILED_START, 0, head)
             return False
-        self._line.send(Kind.READY, 0, b"")
+        self._parent.send(Kind.READY, 0, b"")
         return True
 
     def _settle_in(self) -> None:
@@ -164,23 +164,23 @@ class Worker:
             if self._context.finished:
                 break
         self._finish(self._agent.close())
-        self._line.close()
+        self._parent.close()
         if self._loop is not None:
             self._loop.close()
 
     def _next(self) -> Frame | None:
         """What the parent wants next. Until it has made up its mind about an error, nothing that
         it had sent ahead is begun: it may want that done by another process."""
-        self._at_once = not self._waits and (bool(self._ahead) or self._line.has_frame)
+        self._at_once = not self._waits and (bool(self._ahead) or self._parent.has_frame)
         while self._waits:
-            frame = self._line.next_request()
+            frame = self._parent.next_request()
             if frame is None or frame.kind is Kind.STOP:
                 return frame
             if frame.kind is Kind.PROCEED:
                 self._waits = False
             else:
                 self._ahead.append(frame)
-        return self._ahead.popleft() if self._ahead else self._line.next_request()
+        return self._ahead.popleft() if self._ahead else self._parent.next_request()
 
     def _answer(self, frame: Frame) -> None:
         head = headers.decode_request(frame.head)
@@ -216,38 +216,38 @@ class Worker:
             if paid is not None:
                 used.put(failure, *paid)
             self._agent.take_back()
-        cost = self._meter.cost()
+        resources = self._meter.resources()
         if self._context.finished:
             # Before the reply: nothing may be sent here between the two.
-            self._line.send(Kind.BYE, 0, b"")
+            self._parent.send(Kind.BYE, 0, b"")
         if failure is None:
-            kind, answer = Kind.REPLY, headers.encode(headers.ReplyHead(cost))
+            kind, answer = Kind.REPLY, headers.encode(headers.ReplyHead(resources))
         else:
-            kind, answer = Kind.ERROR, error_head(failure, cost)
+            kind, answer = Kind.ERROR, error_head(failure, resources)
             self._waits = self._head.waits
-        self._line.send(kind, request, answer, payload.pack(body))
+        self._parent.send(kind, request, answer, payload.pack(body))
         self._context.end()
         self._page.finish(request)
-        self.fence.forget_stacks()
+        self.gate.forget_stacks()
         self.reaper.request_ended()
 
     def _respond(self, request: int, message: Any) -> Any:
-        self.fence.open(request)
+        self.gate.open(request)
         try:
             return self._finish(self._agent.respond(message))
         finally:
             leave_if_forked()
-            self.fence.shut()
+            self.gate.close()
 
     def _respond_to_all(self, request: int, items: Buffer, whole: bool) -> list[Buffer]:
         def send(part: bytes) -> None:
-            self._line.send(Kind.PART, request, b"", [part])
+            self._parent.send(Kind.PART, request, b"", [part])
 
-        run = Run(send, self._page, self._head.max_message, self._head.name, self._clock)
+        run = ChunkRun(send, self._page, self._head.max_message, self._head.name, self._clock)
         if whole:
             run.longest = math.inf
-        chunk, respond, failed = Several.load(items, what="request"), self._agent.responder, _same
-        self.fence.open(request)
+        chunk, respond, failed = ItemList.load(items, what="request"), self._agent.responder, _same
+        self.gate.open(request)
         try:
             if chunk.prelude:
                 respond, failed = respond(opened(chunk.prelude, what="request"))
@@ -256,7 +256,7 @@ class Worker:
             raise failed(error) from None
         finally:
             leave_if_forked()
-            self.fence.shut()
+            self.gate.close()
 
     def _new_loop(self) -> asyncio.AbstractEventLoop:
         import asyncio
@@ -272,8 +272,8 @@ class Worker:
         if self._loop is None:
             self._loop = self._new_loop()
             asyncio.set_event_loop(self._loop)
-        task = self._loop.create_task(interruptible(value, self.fence))
-        self.fence.set_task(task)
+        task = self._loop.create_task(interruptible(value, self.gate))
+        self.gate.set_task(task)
         try:
             return self._loop.run_until_complete(task)
         except BaseException as error:
@@ -286,4 +286,4 @@ class Worker:
                     break
             raise
         finally:
-            self.fence.set_task(None)
+            self.gate.set_task(None)

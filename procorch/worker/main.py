@@ -13,7 +13,7 @@ from procorch.worker.error_reply import HEAD_LIMIT
 from procorch.worker.lifecycle import Worker
 from procorch.worker.limits import adopt_orphans, die_with, own_group, own_signals
 from procorch.worker.meter import Meter
-from procorch.worker.parent_link import Line
+from procorch.worker.parent_link import ParentLink
 
 _BOOT_FRAME = 1 << 40
 """The parent is trusted with the size of the first frame: it says what the limit is."""
@@ -49,8 +49,10 @@ def main(sock_fd: int, page_fd: int, out_fd: int, err_fd: int, parent: int) -> N
     head = headers.decode_init(first.head)
     process_title.of_worker(head.name, head.instance, head.generation)
     channel.limit(head.max_message + _HEAD_ROOM)
-    worker = Worker(Line(channel, first.generation), StatusPage(page_fd), Meter(head.weigh), first)
-    worker.fence.install(page_fd)
+    worker = Worker(
+        ParentLink(channel, first.generation), StatusPage(page_fd), Meter(head.weigh), first
+    )
+    worker.gate.install(page_fd)
     own = [(fd, _identity(fd)) for fd in held]
 
     def release() -> None:

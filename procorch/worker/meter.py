@@ -24,7 +24,7 @@ from collections.abc import Callable
 from resource import RUSAGE_SELF, getrusage, struct_rusage
 
 from procorch import memory
-from procorch.wire.headers import Cost
+from procorch.wire.headers import ResourceUse
 
 EVERY = 0.1
 """Seconds after which the mark is set back in any case, when the next request begins."""
@@ -56,7 +56,8 @@ class Meter:
         """A request begins now.
 
         Args:
-            at_once: nothing was waited for since the last `cost`, so its figures are still true.
+            at_once: the worker did not wait since the last `resources`, so its figures are still
+                true.
 
         Returns:
             The time.
@@ -71,12 +72,12 @@ class Meter:
             self._before = getrusage(RUSAGE_SELF)
         return now
 
-    def cost(self) -> Cost:
+    def resources(self) -> ResourceUse:
         """What was used since `begin`."""
         before, self._before = self._before, getrusage(RUSAGE_SELF)
         after, limit = self._before, self._weigh
         self._seen = peak = self._peak(after)
-        return Cost(
+        return ResourceUse(
             self._clock() - self._began,
             after.ru_utime - before.ru_utime,
             after.ru_stime - before.ru_stime,

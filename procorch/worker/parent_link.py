@@ -40,7 +40,7 @@ def wait_for_frame(source: Channel | int) -> None:
         select.select([source], [], [])
 
 
-class Line:
+class ParentLink:
     """Frames to and from the parent; safe to use from any thread of the worker.
 
     Args:

@@ -11,7 +11,7 @@ from procorch.messages import AgentResult
 from procorch.wire import codec, headers, payload, used
 from procorch.wire.frame import Frame, Kind
 from procorch.wire.payload import Parts
-from procorch.worker.parent_link import Line
+from procorch.worker.parent_link import ParentLink
 
 CHECKPOINT_LIMIT = 64 << 20
 """The largest checkpoint, in bytes: the parent keeps one for each agent."""
@@ -28,27 +28,27 @@ class Services:
         limit: the largest message, in bytes.
     """
 
-    def __init__(self, line: Line, limit: int) -> None:
-        self._line = line
+    def __init__(self, parent: ParentLink, limit: int) -> None:
+        self._parent = parent
         self._limit = limit
         self._pieces = self._bytes = 0
 
     def ask(self, agent: str, name: str, message: Any, remaining: float | None) -> Any:
         """See `Context.ask`."""
-        return self._open(self._line.ask(*self._sealed(agent, name, message, remaining)), agent)
+        return self._open(self._parent.ask(*self._sealed(agent, name, message, remaining)), agent)
 
     async def ask_async(self, agent: str, name: str, message: Any, remaining: float | None) -> Any:
         """See `Context.ask_async`."""
         import asyncio
 
-        number = self._line.put(*self._sealed(agent, name, message, remaining))
+        number = self._parent.put(*self._sealed(agent, name, message, remaining))
         # It is not cancelled with its waiter: whoever has put a question has to take the answer.
         loop = asyncio.get_running_loop()
-        answer = loop.run_in_executor(None, self._line.answer, number)
+        answer = loop.run_in_executor(None, self._parent.answer, number)
         try:
             return self._open(await asyncio.shield(answer), agent)
         except asyncio.CancelledError:
-            self._line.forget(number)
+            self._parent.forget(number)
             raise
 
     def _sealed(
@@ -84,7 +84,7 @@ class Services:
         """See `Context.emit`."""
         number = self._piece(agent, request, text)
         if number:
-            self._line.confirmed(number)
+            self._parent.confirmed(number)
 
     async def emit_async(self, agent: str, request: int, text: str) -> None:
         """See `Context.emit_async`."""
@@ -94,7 +94,7 @@ class Services:
 
             # As with a question: whoever waits for the confirmation has to take it.
             loop = asyncio.get_running_loop()
-            await asyncio.shield(loop.run_in_executor(None, self._line.answer, number))
+            await asyncio.shield(loop.run_in_executor(None, self._parent.answer, number))
 
     def _piece(self, agent: str, request: int, text: str) -> int:
         data = text.encode("utf-8", "replace")
@@ -104,13 +104,13 @@ class Services:
         full = self._pieces >= _PIECES or self._bytes >= _BYTES
         if full:
             self._pieces = self._bytes = 0
-        return self._line.piece(request, data, confirm=full)
+        return self._parent.piece(request, data, confirm=full)
 
     def checkpoint(self, agent: str, state: Any) -> None:
         """See `Context.checkpoint`."""
         body = codec.encode(state, what="checkpoint")
         self._check(agent, "checkpoint", sum(map(len, body)), CHECKPOINT_LIMIT)
-        self._line.send(Kind.CHECKPOINT, 0, b"", body)
+        self._parent.send(Kind.CHECKPOINT, 0, b"", body)
 
     @staticmethod
     def _check(agent: str, what: str, size: int, limit: int) -> None:

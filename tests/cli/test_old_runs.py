@@ -158,7 +158,7 @@ def test_an_old_checkpoint_is_restored(old: Path, monkeypatch: pytest.MonkeyPatc
         orchestrator.add_agent("talker", fixture_app.talker)
         agent = orchestrator.spawn("talker")
         monitor: Any = orchestrator._monitor
-        (link,) = monitor._links.values()
+        (link,) = monitor._instances.values()
         link.checkpoint = (old / "talker.checkpoint").read_bytes()
         pid = agent.info().pid
         assert pid is not None

@@ -206,7 +206,7 @@ class Books:
                 case actions.Resolve():
                     self._resolve(action)
                 case actions.StopProcess():
-                    self._press(action)
+                    self._stop_process(action)
                 case actions.Ended():
                     self._finish(action)
                 case actions.AskPolicy():
@@ -329,7 +329,7 @@ class Books:
             assert action.payload not in self._stale_payloads, "I1: by a superseded generation"
             assert action.payload[2] == action.request.id, "I1: somebody else's reply"
 
-    def _press(self, action: actions.StopProcess) -> None:
+    def _stop_process(self, action: actions.StopProcess) -> None:
         process = self.processes[action.key]
         assert process.generation == action.generation
         if action.stage in (StopStage.COOPERATE, StopStage.INTERRUPT):

@@ -174,10 +174,12 @@ class World(RuleBasedStateMachine):
     @precondition(lambda self: self.reconsiders)
     @rule(action=ACTIONS, fault=st.booleans())
     def decide_about_a_parent(self, action: SupervisorAction, fault: bool) -> None:
-        appeal = self.reconsiders.pop(0)
+        question = self.reconsiders.pop(0)
         given = ZeroDivisionError() if fault else None
         self.step(
-            ev.Reconsidered(appeal.key, appeal.ticket, appeal.child, appeal.error, action, given)
+            ev.Reconsidered(
+                question.key, question.ticket, question.child, question.error, action, given
+            )
         )
 
     @precondition(lambda self: self.processes)

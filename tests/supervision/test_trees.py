@@ -420,7 +420,7 @@ def test_a_policy_without_the_method_is_not_asked_about_the_parent(tree):
     assert tree.log(actions.Reconsider) == []
 
 
-def appeal(tree, action, **given):
+def reconsider(tree, action, **given):
     (question,) = [a for a in tree.bench.log if isinstance(a, actions.Reconsider)][-1:]
     tree.bench.step(
         ev.Reconsidered(
@@ -441,24 +441,24 @@ def appealing(tree):
 
 
 def test_the_policy_may_restart_the_parent_of_an_escalating_child(appealing):
-    appeal(appealing, RESTART)
+    reconsider(appealing, RESTART)
     assert [appealing.generation(n) for n in ("root", "mid", "leaf")] == [1, 2, 1]
 
 
 def test_the_policy_may_stop_the_parent_of_an_escalating_child(appealing):
-    appeal(appealing, STOP)
+    reconsider(appealing, STOP)
     assert appealing.status("mid") is AgentStatus.FAILED
 
 
 def test_an_escalation_may_go_further_up(appealing):
-    appeal(appealing, ESCALATE)
+    reconsider(appealing, ESCALATE)
     assert appealing.log(actions.Reconsider) == ["mid", "root"]
-    appeal(appealing, RESTART)
+    reconsider(appealing, RESTART)
     assert [appealing.generation(n) for n in ("root", "mid")] == [2, 1]
 
 
 def test_a_policy_that_fails_on_an_escalation_stops_the_parent_only(appealing):
-    appeal(appealing, None, fault=ZeroDivisionError())
+    reconsider(appealing, None, fault=ZeroDivisionError())
     assert appealing.status("mid") is AgentStatus.FAILED
     assert appealing.status("root") is None
 

@@ -137,7 +137,7 @@ def main(control_fd: int, preload: list[str], sys_path: list[str], supervisor: i
     # has it go on if somebody has stopped it.
     set_death_signal(signal.SIGCONT)
     with control:
-        Nursery(control, supervisor_fd).serve()
+        ForkServer(control, supervisor_fd).serve()
     _leave(0)  # the supervisor may wait, and to clear all modules takes ten times as long
 
 
@@ -146,7 +146,7 @@ def _warn(control: socket.socket, module: str, why: str) -> None:
         control.send(encode(Warned(module, why)))
 
 
-class Nursery:
+class ForkServer:
     """The zygote's loop.
 
     Args:

@@ -100,9 +100,9 @@ MUTANTS: tuple[Mutant, ...] = (
         "checkpoint: the last one wins",
         "runtime/reports.py",
         "Reports._event_of",
-        "self._links[spec.key].checkpoint = bytes(unpack(frame.body))",
+        "self._instances[spec.key].checkpoint = bytes(unpack(frame.body))",
         """
-        link = self._links[spec.key]
+        link = self._instances[spec.key]
         link.checkpoint = link.checkpoint or bytes(unpack(frame.body))
         """,
         (

@@ -50,7 +50,7 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "results are sent before the error of an item",
         "worker/chunk.py",
-        "Run.run",
+        "ChunkRun.run",
         """
         self._flush()
         raise
@@ -61,7 +61,7 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "a result does not wait for a slow item",
         "worker/chunk.py",
-        "Run.run",
+        "ChunkRun.run",
         """
         self._flush()
         due = clock() + HOLD
@@ -72,7 +72,7 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "a long chunk is given back",
         "worker/chunk.py",
-        "Run.run",
+        "ChunkRun.run",
         "now > end or cell[0] == total",
         "cell[0] == total",
         (CHUNKS + "a_chunk_that_takes_too_long_is_given_back_for_whoever_is_free",),
@@ -153,20 +153,20 @@ MUTANTS: tuple[Mutant, ...] = (
         """
         self._loop.post_quietly(ev.Submit(request))
         if not self._machine.waiting(request.mailbox) or request.deadline is not None:
-            self._loop.rouse()
+            self._loop.wake()
         """,
         """
         waiting = self._machine.waiting(request.mailbox)
         self._loop.post_quietly(ev.Submit(request))
         if not waiting or request.deadline is not None:
-            self._loop.rouse()
+            self._loop.wake()
         """,
         (MONITOR + "a_request_for_which_nobody_is_woken_is_found_by_the_turn_that_makes_room",),
     ),
     Mutant(
         "an interrupted poster leaves the waking to the next",
         "runtime/loop.py",
-        "Loop.rouse",
+        "Loop.wake",
         "self._asleep = True",
         "",
         (MONITOR + "a_poster_that_is_interrupted_leaves_the_waking_to_the_next",),

@@ -118,7 +118,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "a hang: the stack of one that was refuted is not kept",
         "worker/lifecycle.py",
         "Worker._answer",
-        "self.fence.forget_stacks()",
+        "self.gate.forget_stacks()",
         "",
         (
             "tests/process/test_hung.py::test_the_stack_of_a_suspicion_that_was_refuted_is_not"

@@ -180,7 +180,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "stale ticket of an escalation",
         "supervision/failing.py",
         "reconsidered",
-        "event.ticket != a.appeal",
+        "event.ticket != a.reconsideration",
         "False",
         (GUARDS + "an_answer_about_an_earlier_escalation_is_not_taken_for_the_next_one",),
     ),

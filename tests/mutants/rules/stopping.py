@@ -38,7 +38,7 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "fence: the request check",
         "worker/interrupts.py",
-        "Fence.look",
+        "InterruptGate.look",
         "self._request",
         "self._page.started",
         (CANCEL + "requests_cancelled_around_their_end_have_one_outcome_and_never_hit_the_next",),
@@ -54,7 +54,7 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "fence: it shuts itself before it raises",
         "worker/interrupts.py",
-        "Fence.look",
+        "InterruptGate.look",
         "self._raised, self._request = request, 0",
         "self._raised = request",
         (CANCEL + "code_may_notice_and_tidy_up",),
@@ -70,7 +70,7 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "fence: no exception into its own handler, nor into the event loop",
         "worker/interrupts.py",
-        "Fence._protected",
+        "InterruptGate._protected",
         "_in_event_loop(frame)",
         '_module(frame).startswith("asyncio.")',
         (CANCEL + "a_hail_of_signals_costs_neither_the_worker_nor_its_event_loop",),
@@ -78,7 +78,7 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "a dropped interrupt comes again",
         "worker/interrupts.py",
-        "Fence.install.rearm",
+        "InterruptGate.install.rearm",
         "self._told = 0",
         "pass",
         (CANCEL + "an_interrupt_that_comes_to_nothing_comes_again_where_the_agent_waits",),
@@ -111,7 +111,7 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "the question of a dead asker is dropped",
         "runtime/asks.py",
-        "Switchboard.process_ended",
+        "QuestionRelay.process_ended",
         """
         for question in self._open.pop(asker, {}).values():
             self._agents.drop(question.request)

@@ -66,7 +66,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "fork: its faults are not written where the page was",
         "worker/lifecycle.py",
         "Worker.release",
-        "self.fence.release()",
+        "self.gate.release()",
         "",
         (WORKER_FORKS + "a_child_that_fails_says_so_and_a_crash_in_it_is_not_the_workers",),
     ),
@@ -149,7 +149,7 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "line: who waits to read is told when there is nobody who reads any more",
         "worker/parent_link.py",
-        "Line.next_request",
+        "ParentLink.next_request",
         "self._waiting",
         "False",
         (ASK + "a_thread_gets_its_answer_while_the_agent_works_on_the_next_request",),

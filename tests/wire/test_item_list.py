@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from procorch.errors import SerializationError
-from procorch.wire.item_list import Broken, Several, opened, seal
+from procorch.wire.item_list import BrokenItem, ItemList, opened, seal
 
 
 class Loadless:
@@ -27,20 +27,20 @@ def _fail() -> None:
     "items", [[], [1, "a", None, b"x", 1.5, True], [[1], (2, 3), {"a": (4,)}, 5]], ids=str
 )
 def test_what_goes_in_comes_out(items: list[Any]) -> None:
-    sealed = Several.of(items, what="request")
-    assert Several.load(sealed.dump(), what="request").items(what="request") == items
+    sealed = ItemList.of(items, what="request")
+    assert ItemList.load(sealed.dump(), what="request").items(what="request") == items
 
 
 def test_items_share_nothing() -> None:
     shared: list[int] = []
-    found = Several.of([shared, shared], what="request").items(what="request")
+    found = ItemList.of([shared, shared], what="request").items(what="request")
     assert found[0] is not found[1]
 
 
 def test_one_that_does_not_load_is_itself_alone() -> None:
-    one, broken, two = Several.of([1, Loadless(), 2], what="request").items(what="reply")
+    one, broken, two = ItemList.of([1, Loadless(), 2], what="request").items(what="reply")
     assert (one, two) == (1, 2)
-    assert isinstance(broken, Broken)
+    assert isinstance(broken, BrokenItem)
     assert "does not load" in str(broken.error)
 
 
@@ -48,29 +48,29 @@ def test_one_that_cannot_be_serialised_is_named() -> None:
     connection = sqlite3.connect(":memory:")
     try:
         with pytest.raises(SerializationError, match=r"value\[0\]"):
-            Several.of([1, [connection]], what="request")
+            ItemList.of([1, [connection]], what="request")
     finally:
         connection.close()
 
 
 def test_rows_count_as_simple_when_all_their_parts_are() -> None:
     rows = [(1, "a"), (2, None)]
-    sent = Several.of_rows(rows, what="request")
+    sent = ItemList.of_rows(rows, what="request")
     assert (sent.simple, sent.entries, sent.rows) == (True, rows, True)
     mixed: list[tuple[Any, ...]] = [(1, [2]), (3, 4)]
-    sent = Several.of_rows(mixed, what="request")
+    sent = ItemList.of_rows(mixed, what="request")
     assert not sent.simple
-    assert Several.load(sent.dump(), what="request").items(what="request") == mixed
+    assert ItemList.load(sent.dump(), what="request").items(what="request") == mixed
 
 
 def test_a_part_has_what_stands_before_all() -> None:
-    sent = Several.of([[1], [2], [3]], what="request", prelude=b"first")
-    part = Several.load(sent.part(1, 2).dump(), what="request")
+    sent = ItemList.of([[1], [2], [3]], what="request", prelude=b"first")
+    part = ItemList.load(sent.part(1, 2).dump(), what="request")
     assert (part.items(what="request"), part.prelude) == ([[2]], b"first")
 
 
 def test_what_only_this_process_has_is_sealed_with_its_definition() -> None:
-    found = Several.of([[1], lambda: 5], what="request").items(what="request")
+    found = ItemList.of([[1], lambda: 5], what="request").items(what="request")
     assert found[0] == [1]
     assert found[1]() == 5
 
@@ -92,4 +92,4 @@ def test_a_class_that_workers_cannot_import_is_sealed_with_its_definition(
 @pytest.mark.parametrize("body", [b"", b"junk", b"\x80\x05K\x01."], ids=str)
 def test_damaged_bytes_are_refused(body: bytes) -> None:
     with pytest.raises(SerializationError, match="cannot be loaded"):
-        Several.load(body, what="reply")
+        ItemList.load(body, what="reply")
