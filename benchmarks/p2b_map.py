@@ -77,8 +77,8 @@ ROW = Row(
         },
     },
     goals=(
-        Goal("faster", (POOL,), target=1.0, stretch=1.5, metric="rate"),
-        Goal("faster", tuple(map(_named, CHUNKS)), target=1.0, stretch=1.5, metric="rate"),
+        Goal("faster", (POOL,), target=0.9, stretch=1.2, metric="rate"),
+        Goal("faster", tuple(map(_named, CHUNKS)), target=1.3, stretch=2.0, metric="rate"),
     ),
     full=Scale(rounds=5, amount=200_000),
     quick=Scale(rounds=3, amount=50_000),

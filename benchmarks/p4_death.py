@@ -140,7 +140,7 @@ ROW = Row(
         "loky": broken_pool(_loky, "loky"),
     },
     goals=(
-        Goal("times", (_BARE,), target=3.0, stretch=1.5),
+        Goal("times", (_BARE,), target=2.5, stretch=1.5),
         Goal("within", target=0.050, tail=True),
     ),
     full=Scale(rounds=15, amount=20),

@@ -163,7 +163,7 @@ ROW = Row(
         "loky": rebuilt_pool(_loky, "loky"),
     },
     goals=(
-        Goal("times", (_FORKSERVER,), target=0.5),
+        Goal("times", (_FORKSERVER,), target=0.4),
         Goal("times", (_FORKSERVER,), stretch=0.1, of=_SPARE),
     ),
     full=Scale(rounds=15, amount=10),

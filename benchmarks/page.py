@@ -34,7 +34,8 @@ left out; Ray is measured where it is installed (`pip install ray`).
 functions called in the caller's thread and the changes of module between them, the processor time
 of parent and worker for a request, and the system calls of both where `strace` is installed. The
 counts are the same on a busy machine. `python -m benchmarks.where` shows where the time goes,
-function by function.
+function by function. `python -m benchmarks.beside PYTHON` compares the processor time of a request
+with that of another version, installed in the environment of the interpreter PYTHON, in turns.
 
 Peers are used with their own defaults, as their documentation shows them. A machine that does other
 things at the same time is no obstacle, as long as it does them evenly; a load that comes and goes

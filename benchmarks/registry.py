@@ -11,6 +11,7 @@ _HOMES = {
     "P1b": "p1b_against_pools",
     "P2": "p2_pipelined",
     "P2b": "p2b_map",
+    "P2c": "p2c_executor",
     "P3": "p3_arrays",
     "P4": "p4_death",
     "P5": "p5_recovery",

@@ -167,6 +167,17 @@ def test_the_length_of_the_way_of_a_request_is_told() -> None:
         assert forbidden.returncode != 0, "strace works, and the system calls are not told"
 
 
+def test_another_version_is_compared_in_turns() -> None:
+    """Here with itself."""
+    command = [sys.executable, "-m", "benchmarks.beside", sys.executable]
+    sizes = ["--requests", "20", "--rounds", "2"]
+    done = subprocess.run([*command, *sizes], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    for mode in ("one at a time", "pipelined"):
+        for process in ("parent", "worker"):
+            assert f"{mode}, {process}: " in done.stdout
+
+
 # Judging.
 
 
