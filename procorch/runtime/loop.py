@@ -164,44 +164,53 @@ class Loop(Generic[T]):
         return min(self._timers.bound, self._later.bound) < until and self._next() < until
 
     def _next(self) -> float:
-        ours, theirs = self._later.next(), self._timers.next()
-        if ours is None:
-            return math.inf if theirs is None else theirs
-        return ours if theirs is None or ours < theirs else theirs
+        earliest = math.inf
+        for timers in (self._later, self._timers):
+            if timers.bound < earliest:
+                at = timers.next()
+                earliest = earliest if at is None else min(earliest, at)
+        return earliest
 
     def wait(self, first: Callable[[], None], last: Callable[[], None]) -> None:
         """Wait for something to happen, and call who waits for it.
 
         Args:
-            first: called before all others, to `take` what was posted. A cancel that was posted
-                before a worker wrote its reply is known before that reply is read (seed: biased).
+            first: called before all others, if something was posted, to `take` it. A cancel that
+                was posted before a worker wrote its reply is known before that reply is read (seed:
+                biased).
             last: called after them.
         """
         with self.ownership:
             self._round += 1
-            self._until = self._next()
+            until = self._until = self._next()
             self._asleep = True
-            until = None if self._until == math.inf else self._until
         if self.posted:
             ready = self._epoll.poll(0.0)
         else:
-            ready = self._clock.select(self._epoll, until, self._write_wake)
+            longest = None if until == math.inf else until
+            ready = self._clock.select(self._epoll, longest, self._write_wake)
         self._asleep = False
         with self.ownership:
-            first()
+            if self.posted:
+                first()
             self._serve(ready)
-            for _ in range(_CATCH_UP):
-                # The sleep may have ended long after its time (a stopped process): what has come
-                # meanwhile is older than what expires now.
-                if self._next() > self._clock.now():
-                    break
-                self._round += 1
-                if not (ready := self._epoll.poll(0.0)):
-                    break
-                self._serve(ready)
-            while (callback := self._later.take_due(self._clock.now())) is not None:
-                callback()
+            if self._later.bound < math.inf or self._timers.bound < math.inf:
+                self._expire()
             last()
+
+    def _expire(self) -> None:
+        """Call what was to be called later, if its time has come."""
+        for _ in range(_CATCH_UP):
+            # The sleep may have ended long after its time (a stopped process): what has come
+            # meanwhile is older than what expires now.
+            if self._next() > self._clock.now():
+                break
+            self._round += 1
+            if not (ready := self._epoll.poll(0.0)):
+                break
+            self._serve(ready)
+        while (callback := self._later.take_due(self._clock.now())) is not None:
+            callback()
 
     def _serve(self, ready: Ready) -> None:
         for fd, mask in ready:

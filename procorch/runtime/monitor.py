@@ -14,6 +14,7 @@ Races closed here:
 from __future__ import annotations
 
 import logging
+import math
 import os
 import random
 import signal
@@ -303,7 +304,7 @@ class Monitor:
 
     def take_posted(self) -> None:
         """See `ports.StepPort`."""
-        while (event := self._loop.take()) is not None:
+        while self._loop.posted and (event := self._loop.take()) is not None:
             if isinstance(event, _Confirm):
                 event.process.send(Kind.ANSWER, event.number, b"", [])
                 continue
@@ -313,10 +314,11 @@ class Monitor:
     def _tick(self) -> None:
         if self._fault is not None:
             raise self._fault
-        due = self._machine.next_due()
-        if due is not None and due <= self.clock.now():
-            self._runner.read_detached()
-        self.step(ev.Tick())
+        if self._machine.timers.bound < math.inf:
+            due = self._machine.next_due()
+            if due is not None and due <= self.clock.now():
+                self._runner.read_detached()
+                self.step(ev.Tick())
 
     def fail(self, fault: BaseException) -> None:
         """See `ports.StepPort`."""

@@ -121,6 +121,7 @@ class OpenRequests:
                 )
             )
         cargo.reply.settle(outcome)
+        request.cargo = None  # The machine may keep the request for long; its memory is free now.
         while not self.by_number and self._quiet:
             self._quiet.popleft().open()
 

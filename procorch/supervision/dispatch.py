@@ -136,6 +136,19 @@ def _next(core: Core, a: Instance) -> Request | None:
     return core.ledger.take(a.mailbox, a.key)
 
 
+def hand_next(core: Core, a: Instance) -> None:
+    """Give an instance, about which nothing else is to be decided, the next request that waits."""
+    request = core.ledger.take(a.mailbox, a.key)
+    if request is None:
+        return
+    if request.deadline is not None and request.deadline <= core.now:
+        request.worker = None
+        core.resolve(request, too_late(core, request))
+        core.enter(a, Phase.READY)
+    else:
+        _dispatch(core, a, request)
+
+
 def _has_ahead(core: Core, a: Instance) -> bool:
     return any(request.is_open for request in a.process.ahead)
 

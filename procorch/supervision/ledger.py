@@ -91,13 +91,13 @@ class Ledger:
 
     def take(self, mailbox: int, worker: int) -> Request | None:
         """The next waiting request, now at ``worker``; None when none waits."""
-        lane = self._first(mailbox)
-        if lane is None:
+        box = self.boxes[mailbox]
+        if not box.waiting:
             return None
-        request = lane.popleft()
+        request = self._first(box).popleft()
         request.state = RequestState.SENT
         request.worker = worker
-        self.boxes[mailbox].waiting -= 1
+        box.waiting -= 1
         return request
 
     def put_back(self, request: Request) -> None:
@@ -112,14 +112,12 @@ class Ledger:
         """Whether an open request waits in the queue."""
         return self.boxes[mailbox].waiting > 0
 
-    def _first(self, mailbox: int) -> deque[Request] | None:
-        """The lane whose first request is open and the next one; None when none waits."""
-        box = self.boxes[mailbox]
-        if not box.waiting:
-            return None
-        while True:  # One of the lanes has an open request.
+    @staticmethod
+    def _first(box: Mailbox) -> deque[Request]:
+        """The lane whose first request is the next one; one of them has an open request."""
+        while True:
             priority, lane = next(iter(box.lanes.items()))
-            while lane and not lane[0].is_open:
+            while lane and lane[0].state is RequestState.RESOLVED:
                 lane.popleft()
             if lane:
                 return lane

@@ -11,7 +11,13 @@ from procorch.errors import (
 from procorch.supervision import events as ev
 from procorch.supervision import holding
 from procorch.supervision.core import Core, Due
-from procorch.supervision.dispatch import agent_of, answered, end_request, too_late
+from procorch.supervision.dispatch import (
+    agent_of,
+    answered,
+    end_request,
+    hand_next,
+    too_late,
+)
 from procorch.supervision.instance import Instance, Pending
 from procorch.supervision.process import Course
 from procorch.supervision.request import Request, RequestState
@@ -101,7 +107,10 @@ def _succeeded(core: Core, a: Instance, event: ev.Replied) -> None:
             pace.begin_span(core.now)
     core.ledger.resolve(request, core.out, None, event.payload)
     if box.waiting:
-        core.enter(a, Phase.READY)
+        if box.width is None and a.settings.prefetch == 1:
+            hand_next(core, a)
+        else:
+            core.enter(a, Phase.READY)
 
 
 def _worn(a: Instance, used: int) -> bool:
