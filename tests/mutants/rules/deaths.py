@@ -136,7 +136,7 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "a pause: what is readable is read before anything expires",
         "runtime/loop.py",
-        "Loop.wait",
+        "Loop._expire",
         "range(_CATCH_UP)",
         "()",
         (PAUSES + "what_is_readable_is_read_before_anything_expires",),
