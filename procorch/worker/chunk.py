@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from types import GeneratorType
 from typing import Any
 
 from procorch.agents.context import Context
@@ -94,6 +95,7 @@ class ChunkRun:
         due, end = now + HOLD, now + self.longest
         cell, sealed, rows = self._page.item_cell, not chunk.simple, chunk.rows
         as_they_are = simple  # classes of results that stay what they are
+        values: set[object] = set(simple)  # classes of results that cannot be awaited
         total = len(chunk.entries)
         try:
             # Each line of this loop is paid for by every one of very many items.
@@ -102,8 +104,12 @@ class ChunkRun:
                     item = opened(item, what="request")
                 output = respond(*item) if rows else respond(item)
                 if type(output) not in as_they_are:
-                    if type(output) not in simple and inspect.isawaitable(output):
-                        output = finish(output)
+                    kind = type(output)
+                    if kind not in values:
+                        if inspect.isawaitable(output):
+                            output = finish(output)
+                        elif kind is not GeneratorType:  # of which some can be awaited
+                            values.add(kind)
                     if type(output) not in as_they_are:
                         output = seal(output, what="reply")
                         if self._simple:

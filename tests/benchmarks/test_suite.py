@@ -154,6 +154,8 @@ def test_the_length_of_the_way_of_a_request_is_told() -> None:
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
     assert 0 < found["changes"] < found["own_calls"] <= found["calls"]
+    assert found["own_calls"] <= 90
+    assert found["changes"] <= 40
     for name in ("parent_cpu", "worker_cpu", "pipelined_parent_cpu", "pipelined_worker_cpu"):
         assert 0 < found[name] < 1
     traced = found["parent_system_calls"], found["worker_system_calls"]
