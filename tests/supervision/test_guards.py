@@ -234,6 +234,16 @@ def test_a_request_does_not_wait_for_a_replica_that_leaves(bench):
     assert bench.sent[-1] == (second, 1, request)
 
 
+def test_a_request_is_sent_ahead_to_a_replica_that_stays(bench):
+    first = bench.running(prefetch=2)
+    second = bench.running(mailbox=first, prefetch=2)
+    bench.submit(first)
+    bench.submit(first)
+    bench.step(ev.Drain(first))
+    request = bench.submit(first)
+    assert bench.sent[-1] == (second, 1, request)
+
+
 def test_a_request_whose_worker_died_is_tried_again_by_whoever_is_free(bench):
     first = bench.running()
     second = bench.running(mailbox=first)
