@@ -1,4 +1,4 @@
-"""What the machine answers with: actions that the runtime performs, in their order."""
+"""Actions: what the machine returns, for the runtime to perform in order."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Launch(Struct, frozen=True):
 
 
 class Send(Struct, frozen=True):
-    """Write the request to the worker; ``ahead``: which has another one to finish first."""
+    """Write the request to the worker; ``ahead``: it has another request to finish first."""
 
     key: int
     generation: int
@@ -29,14 +29,14 @@ class Send(Struct, frozen=True):
 
 
 class BeginAhead(Struct, frozen=True):
-    """The worker goes on with a request that was sent ahead."""
+    """The worker begins a request that was sent ahead."""
 
     key: int
     request: Request
 
 
 class Proceed(Struct, frozen=True):
-    """The worker, which waits since it answered with an error, may go on."""
+    """Let a worker go on that answered with an error and waits for this."""
 
     key: int
     generation: int
@@ -46,9 +46,9 @@ class Resolve(Struct, frozen=True):
     """The one outcome of a request: an ``error``, a reply's ``payload``, or both (error reply).
 
     Args:
-        sent: it is at a worker that has not answered it: itself, and what that worker was given
-            after it. The worker is told not to begin it, if it has not. It has begun it if the last
-            one that it began is one of these; then the ``error`` is to say so.
+        sent: the numbers of this request and of the requests sent after it, if a worker has it and
+            has not answered. The runtime tells the worker not to begin it. The worker has begun it
+            if the last request that it began is one of these; the ``error`` then says so.
     """
 
     request: Request
@@ -58,7 +58,7 @@ class Resolve(Struct, frozen=True):
 
 
 class AskPolicy(Struct, frozen=True):
-    """Put the error to the policy; `PolicyAnswered` with this ticket is the answer."""
+    """Ask the policy about an error; `PolicyAnswered` with this ticket is the answer."""
 
     key: int
     name: str
@@ -67,7 +67,10 @@ class AskPolicy(Struct, frozen=True):
 
 
 class Reconsider(Struct, frozen=True):
-    """AskPolicy the policy what the escalation of ``child`` means for its parent ``name``."""
+    """Ask the policy what the escalation of ``child`` means for its parent ``name``.
+
+    `Reconsidered` with this ticket is the answer.
+    """
 
     key: int
     name: str
@@ -77,14 +80,14 @@ class Reconsider(Struct, frozen=True):
 
 
 class Probe(Struct, frozen=True):
-    """Look at the worker's progress; `Probed` is the answer."""
+    """Read the worker's progress count; `Probed` is the answer."""
 
     key: int
     generation: int
 
 
 class StopProcess(Struct, frozen=True):
-    """Make the process, or just its ``request``, end: ``stage`` says how hard."""
+    """Apply ``stage`` of the ladder to the process, or to its ``request`` only."""
 
     key: int
     generation: int
@@ -99,7 +102,7 @@ class Started(Struct, frozen=True):
 
 
 class Ended(Struct, frozen=True):
-    """The instance has ended for good, and its process with it; what is known of it goes along."""
+    """The instance and its process have ended; the last facts about it."""
 
     key: int
     status: AgentStatus
@@ -109,7 +112,7 @@ class Ended(Struct, frozen=True):
 
 
 class Notify(Struct, frozen=True):
-    """Tell whoever watches."""
+    """Publish a notice."""
 
     key: int
     notice: Notice

@@ -1,8 +1,8 @@
 """What the parts of the machine share: state, the current step's actions, and `enter`.
 
-A handler of one part never calls a handler of another. It fixes what is to happen (`pending`,
-`final`, `delay`) and enters a phase; the phase's entry action, in the part that owns the phase,
-does the rest. So each part can be read alone, and no part imports another.
+A handler of one part never calls a handler of another part. It sets what is to happen (`pending`,
+`final`, `delay`) and enters a phase. The entry action of that phase, in the part that owns it, does
+the rest. So a reader can read each part alone, and no part imports another.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ STACK_TIME = 0.5
 
 
 class Core:
-    """State of one machine, and what every part may do to it.
+    """State of one machine, and the operations that all parts share.
 
     Args:
         entries: the entry action of each phase.
@@ -69,37 +69,37 @@ class Core:
         self.now: float = 0.0
         self.out: list[actions.Action] = []
         self.stale = 0
-        self.later: deque[tuple[int, Any]] = deque()
-        self.narrow: set[int] = set()
+        self.deferred: deque[tuple[int, Any]] = deque()
+        self.limited_mailboxes: set[int] = set()
         self._entries = entries
 
     def enter(self, a: Instance, phase: Phase) -> None:
-        """Move ``a`` to ``phase`` (or look again, if it is there) and do what comes with it."""
+        """Move ``a`` to ``phase`` and run its entry action, also where ``a`` is there already."""
         a.phase = phase
         self._entries[phase](self, a)
 
     def defer(self, key: int, what: Any) -> None:
-        """Have an event happen to another instance within this step.
+        """Handle ``what``, an event or a function, for another instance within this step.
 
-        Events of a tree spread by this queue and not by calls, so that no depth of a tree meets the
-        depth of the stack (N4).
+        Events spread over a tree by this queue and not by calls: a deep tree would overflow
+        Python's stack (N4).
         """
-        self.later.append((key, what))
+        self.deferred.append((key, what))
 
     def ask_policy(self, a: Instance, pending: Pending) -> None:
-        """Put an error to the policy."""
+        """Ask the policy about an error."""
         a.pending = pending
         self.enter(a, Phase.AWAITING_POLICY)
 
     def end(self, a: Instance, status: AgentStatus, error: AgentError | None = None) -> None:
-        """Fix the final status and begin to leave."""
+        """Fix the final status and begin to stop."""
         a.final = (status, error)
         self.enter(a, Phase.STOPPING)
 
     def end_in_turn(self, a: Instance) -> None:
-        """End ``a``, which has no process and nothing left to do, once its turn has come (N7).
+        """End ``a``, which has no process and nothing left to do, when its turn comes (N7).
 
-        A replica does not wait for it: what comes into the common queue is for the others.
+        A replica does not wait for its turn: the other replicas take the requests of their queue.
         """
         replica = len(self.ledger.boxes[a.mailbox].members) > 1
         if replica or tree.may_end(self.instances, a):
@@ -107,17 +107,17 @@ class Core:
         else:
             self.enter(a, Phase.HELD)
 
-    def cut_off(self, a: Instance) -> None:
-        """End ``a``, which has no process: nothing starts during a close (I2), so nobody will ever
-        take what waits."""
+    def end_during_close(self, a: Instance) -> None:
+        """End ``a``, which has no process. No process starts during a close (I2), so no worker
+        would ever take the requests that wait."""
         waiting = self.ledger.waiting(a.mailbox)
         self.end(a, AgentStatus.STOPPED, Aborted(agent=a.name) if waiting else None)
 
     def resolve(self, request: Request, error: AgentError | None, payload: object = None) -> bool:
         """Fix the outcome of a request; False when it was fixed before.
 
-        An ``error`` says whether the request may have executed: by what is known of the workers
-        that died of it and, where one has it now, by what that one has begun (`Resolve`).
+        An ``error`` says whether the request may have executed. The answer comes from the workers
+        that died of it and, if a worker has it now, from what that worker has begun (`Resolve`).
         """
         self.timers.disarm((Due.REQUEST, request.id))
         sent: tuple[int, ...] = ()
@@ -130,20 +130,19 @@ class Core:
         return self.ledger.resolve(request, self.out, error, payload, sent)
 
     def drained(self, a: Instance) -> bool:
-        """Whether ``a`` was told to finish and has nothing left to take or to go on with."""
+        """Whether ``a`` was told to finish, and no request is left for it."""
         if a.draining is None:
             return False
-        return self.relieved(a) or not (a.process.ahead or self.ledger.waiting(a.mailbox))
+        return self.others_take_over(a) or not (a.process.ahead or self.ledger.waiting(a.mailbox))
 
-    def relieved(self, a: Instance) -> bool:
-        """Whether ``a`` was told to finish and others go on: what waits is for those."""
+    def others_take_over(self, a: Instance) -> bool:
+        """Whether ``a`` was told to finish and other replicas take the requests that wait."""
         return a.draining is not None and not self.ledger.boxes[a.mailbox].closed
 
     def stop_process(self, a: Instance, stage: StopStage) -> None:
         """Make the current process, or its request, end, beginning at ``stage`` (N8).
 
-        The ladder only goes up: whoever is further along than ``stage`` stays there, and its time
-        does not begin anew.
+        A process that has reached ``stage`` or a later one stays there, and its time goes on.
         """
         if not a.process.alive or (a.process.stage is not None and stage <= a.process.stage):
             return
@@ -162,32 +161,32 @@ class Core:
         self.timers.arm((Due.STOP_STAGE, a.key), self.now + wait)
 
     def expect_exit(self, a: Instance) -> None:
-        """It leaves by itself: nobody needs to tell it, but its time runs."""
+        """The process is about to exit by itself: only its time limit starts."""
         if a.process.stage is None:
             a.process.stage = StopStage.LEAVE
             self.timers.arm((Due.STOP_STAGE, a.key), self.now + a.settings.shutdown.grace)
 
-    def spare(self, a: Instance) -> None:
-        """The request has ended before the process had to."""
+    def de_escalate(self, a: Instance) -> None:
+        """The request has ended in time, so the process lives on."""
         a.process.stage = None
         a.process.stopped_for_request = False
         self.timers.disarm((Due.STOP_STAGE, a.key))
 
-    def clear_suspicion(self, a: Instance) -> None:
-        """It was taken for hung, and has answered before it was killed: nothing has happened."""
+    def clear_hang_suspicion(self, a: Instance) -> None:
+        """The process answered after it was suspected to hang and before it was killed."""
         if a.process.stage is StopStage.STACK:
             a.process.reason = None
-            self.spare(a)
+            self.de_escalate(a)
 
     def left_starting(self, a: Instance) -> None:
-        """The start is over, one way or the other: its slot is free."""
+        """The start has succeeded or failed: free its slot."""
         self.starting.discard(a.key)
         self.timers.disarm((Due.START, a.key))
 
     def process_ended(self, a: Instance, exit: ev.Exit) -> None:
         """The current process has ended.
 
-        What was ahead had begun where the reply to the one before it could not be read.
+        A request that was ahead may have begun: the reply to the one before it was unreadable then.
         """
         a.process.alive = False
         ahead = a.process.ahead
@@ -201,25 +200,25 @@ class Core:
         self.return_ahead(a)
 
     def return_ahead(self, a: Instance) -> None:
-        """What was sent ahead has not begun: it waits again, before all others."""
+        """Requests that were sent ahead have not begun: put them first in their queue again."""
         waiting = [request for request in a.process.ahead if request.is_open]
         a.process.ahead.clear()
         for request in reversed(waiting):
             self.put_back(request)
 
     def put_back(self, request: Request) -> None:
-        """The request waits again, for whichever replica is free."""
+        """Queue a request again, for the first free replica."""
         self.ledger.put_back(request)
         for member in self.ledger.boxes[request.mailbox].members:
             self.defer(member, _take_over)
 
     def take_inflight(self, a: Instance) -> list[Request]:
-        """The open requests of the current process, which are no longer its own."""
+        """Take the open requests away from the current process."""
         taken, a.process.inflight = a.process.inflight, []
         return [request for request in taken if request.is_open]
 
     def tell(self, a: Instance, notice: type[Notice], **fields: Any) -> None:
-        """Tell whoever watches ``a`` (N18)."""
+        """Publish a notice about ``a`` (N18)."""
         told = notice(agent=a.name, generation=a.generation, at=self.now, **fields)
         self.out.append(actions.Notify(a.key, told))
 

@@ -1,4 +1,4 @@
-"""The machine's table as a picture, and as a list of what it ignores; both are in the docs.
+"""The machine's table as a diagram, and the list of events that it ignores; both are in the docs.
 
 ``python -m procorch.supervision.diagram`` prints them; ``docs/supervision.md`` has what it prints,
 which a test compares.
@@ -20,7 +20,7 @@ What = type | Due
 
 
 class Ignored(NamedTuple):
-    """Events that change nothing in some phases, and why that is right."""
+    """Events that have no effect in some phases, and the reason."""
 
     events: tuple[What, ...]
     phases: tuple[Phase, ...]
@@ -90,7 +90,7 @@ IGNORED: tuple[Ignored, ...] = (
 
 
 def state_diagram() -> str:
-    """The table as a Mermaid state diagram; what leads back to the same phase is left out."""
+    """The table as a Mermaid state diagram, without transitions to the same phase."""
     arrows: dict[tuple[Phase, Phase], list[str]] = {}
     for (phase, event), rule in TRANSITIONS.items():
         for entered in rule.enters:
@@ -109,7 +109,7 @@ def state_diagram() -> str:
 
 
 def ignored_table() -> str:
-    """What the table ignores, as Markdown."""
+    """The ignored events as a Markdown table."""
     lines = ["| event | in | changes nothing, because |", "| --- | --- | --- |"]
     for ignored in IGNORED:
         events = ", ".join(name_of(event) for event in ignored.events)
@@ -119,7 +119,7 @@ def ignored_table() -> str:
 
 
 def name_of(event: What) -> str:
-    """An event's name for readers: of an input its class, of a timer what it is for."""
+    """An event's name for readers: the class of an input, or the purpose of a timer."""
     return f"timer of {event.value}" if isinstance(event, Due) else event.__name__
 
 
@@ -128,7 +128,7 @@ def _distinct(words: Iterable[str]) -> list[str]:
 
 
 def page() -> str:
-    """Both, as they are in the docs."""
+    """The diagram and the table, as they are in the docs."""
     return f"```mermaid\n{state_diagram()}\n```\n\n{ignored_table()}"
 
 

@@ -1,9 +1,8 @@
-"""Requests on their way to a worker: accepted, queued, handed out.
+"""Requests on their way to a worker: accepted, queued, dispatched.
 
-Nearly all requests meet an idle instance about which nothing else is to be decided. `submit` looks
-for one first and then does at once what the rest of this module comes to step by step, as
-`requests.replied` does with nearly all answers. The simulator compares the short way and the long
-one.
+Nearly all requests meet an idle instance, and nothing else needs a decision. `submit` has a short
+path for this case, as `requests.replied` has for nearly all answers. The rest of this module is the
+long path, with the same result: the simulator compares both.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from procorch.supervision.states import Phase, StopStage
 
 
 def submit(core: Core, event: ev.Submit) -> None:
-    """Queue a request and hand it to an idle instance if there is one."""
+    """Send a request to an idle instance, or queue it where there is none."""
     request = event.request
     idle = _idle_member(core, request)
     if idle is not None:
@@ -38,7 +37,7 @@ def submit(core: Core, event: ev.Submit) -> None:
 
 
 def _idle_member(core: Core, request: Request) -> Instance | None:
-    """The instance that a new request goes to at once; None where its queue has to decide."""
+    """The instance that a new request goes to at once; None: the request has to be queued."""
     box = core.ledger.boxes.get(request.mailbox)
     if box is None or box.closed or box.waiting or box.width is not None:
         return None
@@ -63,20 +62,21 @@ def _idle_member(core: Core, request: Request) -> Instance | None:
 
 
 def set_width(core: Core, event: ev.SetWidth) -> None:
-    """More or fewer members of a mailbox may be busy at once."""
+    """Change how many members of a mailbox may be busy at once."""
     box = core.ledger.boxes.get(event.mailbox)
     if box is not None:
         box.width = event.width
-        core.narrow.add(event.mailbox)
+        core.limited_mailboxes.add(event.mailbox)
 
 
 def fill(core: Core) -> None:
-    """Hand out what may go now, and end who has waited for that: a busy member has become free or
-    has gone, so that a spare takes over, or less is held back. Runs at the end of each step."""
-    for mailbox in tuple(core.narrow):
+    """Dispatch the requests of limited mailboxes that may go now, and end instances that had waited
+    for that. A busy member may have become free or ended, so that a spare takes over, or a pause
+    may be over. Runs at the end of each step."""
+    for mailbox in tuple(core.limited_mailboxes):
         box = core.ledger.boxes.get(mailbox)
         if box is None:
-            core.narrow.remove(mailbox)
+            core.limited_mailboxes.remove(mailbox)
             continue
         for member in tuple(box.members):
             a = core.instances[member]
@@ -85,15 +85,20 @@ def fill(core: Core) -> None:
             if mailbox in core.ledger.boxes and core.ledger.waiting(mailbox):
                 wake(core, mailbox)
         if box.width is None and (box.flow is None or not box.flow.active):
-            core.narrow.remove(mailbox)
+            core.limited_mailboxes.remove(mailbox)
 
 
 def wake(core: Core, mailbox: int) -> None:
-    """A request waits in ``mailbox``: whoever has least to do takes it."""
+    """A request waits in ``mailbox``: the member with the fewest requests takes it."""
     best: Instance | None = None
     for member in core.ledger.boxes[mailbox].members:
         a = core.instances[member]
-        if a.phase is Phase.READY and a.process.serves and a.credit > 0 and not core.relieved(a):
+        if (
+            a.phase is Phase.READY
+            and a.process.serves
+            and a.credit > 0
+            and not core.others_take_over(a)
+        ):
             if a.process.idle:
                 best = a
                 break
@@ -104,11 +109,11 @@ def wake(core: Core, mailbox: int) -> None:
 
 
 def advance(core: Core, a: Instance) -> None:
-    """READY: give an instance its next requests, or end it where it has drained."""
+    """READY: send an instance its next requests, or end it if it has drained."""
     if (
         a.process.held
         and a.process.serves
-        and not (_has_ahead(core, a) and holding.crowded(core, a))
+        and not (_has_ahead(core, a) and holding.at_limit(core, a))
     ):
         a.process.held = False
         core.out.append(actions.Proceed(a.key, a.generation))
@@ -130,8 +135,8 @@ def advance(core: Core, a: Instance) -> None:
 
 
 def _next(core: Core, a: Instance) -> Request | None:
-    """What ``a`` takes from its mailbox, if there is anything and it may."""
-    if core.relieved(a) or holding.crowded(core, a):
+    """Take the next request from the mailbox of ``a``; None: there is none, or ``a`` may not."""
+    if core.others_take_over(a) or holding.at_limit(core, a):
         return None
     return core.ledger.take(a.mailbox, a.key)
 
@@ -175,8 +180,8 @@ def _begun(core: Core, a: Instance, request: Request) -> None:
 
 
 def answered(core: Core, a: Instance, request: Request, error: AgentError | None) -> None:
-    """The process has done with a request; after a success it goes on to the next by itself, if
-    its agent has not finished."""
+    """The process has answered a request. After a success it begins the next one by itself, unless
+    its agent has finished."""
     a.process.inflight.remove(request)
     a.process.held = error is not None and a.settings.prefetch > 1
     if not a.process.held and not a.process.course.leaves:
@@ -184,8 +189,11 @@ def answered(core: Core, a: Instance, request: Request, error: AgentError | None
 
 
 def _go_on(core: Core, a: Instance) -> None:
-    """The process begins what was sent ahead; if that was cancelled meanwhile, it may have begun
-    it before it could see so."""
+    """The process begins a request that was sent ahead.
+
+    If that is cancelled by now, the process may have begun it before it saw the cancellation, so
+    the request is ended.
+    """
     if not a.process.ahead:
         return
     request = a.process.ahead.popleft()
@@ -205,7 +213,7 @@ def end_request(core: Core, a: Instance, request: Request) -> None:
 
 
 def _is_late(core: Core, request: Request) -> bool:
-    """Whether its deadline has passed, though the timer has not been looked at yet."""
+    """Whether its deadline has passed and its timer has not fired yet."""
     deadline = core.timers.at((Due.REQUEST, request.id))
     return deadline is not None and deadline <= core.now
 

@@ -1,8 +1,8 @@
-"""How an instance ends: drained, cancelled, stopped, closed; and the ladder of that (N7, N8).
+"""How an instance ends: drained, cancelled, stopped, closed; and the stages of the ladder (N7, N8).
 
-Order comes from one rule, `tree.may_end`: an agent that is done with its work waits until the
-agents under it, and the siblings started after it, have gone. Nobody conducts: everybody who ends
-makes the others look again.
+The order comes from one rule, `tree.may_end`: an agent that has finished its work waits until the
+agents under it, and the siblings started after it, have ended. No part plans the order: each
+instance that ends makes the others check that rule again.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ _WITHOUT_PROCESS = (Phase.WAITING, Phase.BACKOFF, Phase.HELD)
 
 
 def cancel(core: Core, a: Instance, event: ev.Cancel) -> None:
-    """Cancel takes effect on entry and wins (N14)."""
+    """A cancel takes effect at once and wins over other ends (N14)."""
     core.end(a, AgentStatus.CANCELLED, Aborted(agent=a.name))
 
 
-def hurry(core: Core, a: Instance, event: ev.Cancel) -> None:
-    """Cancelled while it was leaving: its end stays what it is, it only comes sooner."""
+def hasten(core: Core, a: Instance, event: ev.Cancel) -> None:
+    """Cancelled while it stops: it keeps its final status and ends sooner."""
     if a.process.stage is StopStage.LEAVE:
         core.stop_process(a, StopStage.TERMINATE)
 
@@ -39,7 +39,7 @@ def drain(core: Core, a: Instance, event: ev.Drain) -> None:
     """The channel is closed: finish what was accepted, then end COMPLETED."""
     a.draining = a.draining or AgentStatus.COMPLETED
     _close_channel(core, a)
-    _look(core, a)
+    _end_if_done(core, a)
 
 
 def stop(core: Core, a: Instance, event: ev.Stop) -> None:
@@ -52,59 +52,59 @@ def stop(core: Core, a: Instance, event: ev.Stop) -> None:
             )
     a.grace = event.grace if a.grace is None else min(a.grace, event.grace)
     _close_channel(core, a)
-    core.defer(a.key, look_again)  # after the children have been told
+    core.defer(a.key, check_turn)  # after the children have been told
 
 
 def _close_channel(core: Core, a: Instance) -> None:
-    """Accept nothing more once all who take from the mailbox were told to end."""
+    """Accept no requests once all members of the mailbox were told to end."""
     box = core.ledger.boxes[a.mailbox]
     box.closed = all(core.instances[member].draining is not None for member in box.members)
 
 
-def _look(core: Core, a: Instance) -> None:
-    """End ``a`` if it was told to, has nothing left to do, and its turn has come."""
+def _end_if_done(core: Core, a: Instance) -> None:
+    """End ``a`` if it was told to, has no request left, and its turn has come."""
     spared = a.phase is Phase.AWAITING_POLICY and a.pending is None and a.cycle is None
     if a.phase is Phase.READY or spared:
         core.enter(a, Phase.READY)
     elif core.closing and a.phase in _WITHOUT_PROCESS:
-        core.cut_off(a)
+        core.end_during_close(a)
     elif a.phase in _WITHOUT_PROCESS and core.drained(a):
         core.timers.disarm((Due.BACKOFF, a.key))
         groups.drop(core, a)
         core.end_in_turn(a)
     elif a.phase is Phase.STARTING and core.drained(a) and tree.may_end(core.instances, a):
-        core.end(a, a.draining or AgentStatus.COMPLETED)  # Nothing is lost if it never gets ready.
+        core.end(a, a.draining or AgentStatus.COMPLETED)  # No request needs it to become ready.
 
 
-def look_again(core: Core, a: Instance) -> None:
-    """Somebody this one waited for may have gone: perhaps it is its turn to end."""
+def check_turn(core: Core, a: Instance) -> None:
+    """An instance that ``a`` waited for may have ended: check whether ``a`` may end now."""
     if a.grace is not None and tree.may_end(core.instances, a):
         end, sooner = core.now + a.grace, core.timers.at((Due.GRACE, a.key))
         core.timers.arm((Due.GRACE, a.key), end if sooner is None else min(end, sooner))
         a.grace = None
-    _look(core, a)
+    _end_if_done(core, a)
 
 
 def out_of_grace(core: Core, a: Instance, event: object) -> None:
-    """The grace is over: what is left is aborted (N15)."""
+    """The grace is over: abort the requests that are left (N15)."""
     core.end(a, a.draining or AgentStatus.STOPPED, Aborted(agent=a.name))
 
 
 def close(core: Core, event: ev.Close) -> None:
     """Close everything, each agent in its turn: no more restarts (N7, N15)."""
     core.closing = True
-    core.deadline = min(core.deadline, event.deadline)  # Closing again may hurry the first close.
+    core.deadline = min(core.deadline, event.deadline)  # A second close may set an earlier one.
     core.timers.arm((Due.CLOSE, 0), core.deadline)
     for a in core.instances.values():
         groups.abandon(a)
         if a.phase not in _ENDED:
             a.draining = a.draining or AgentStatus.STOPPED
             core.ledger.boxes[a.mailbox].closed = True
-            core.defer(a.key, _look if event.drain else abort)
+            core.defer(a.key, _end_if_done if event.drain else abort)
 
 
 def abort(core: Core, a: Instance) -> None:
-    """Answer everybody now; the agent itself still leaves in its turn."""
+    """Abort all requests now; the agent itself still ends in its turn."""
     if a.phase is not Phase.READY:
         out_of_grace(core, a, None)
         return
@@ -120,7 +120,7 @@ def abort(core: Core, a: Instance) -> None:
 
 
 def close_overdue(core: Core) -> None:
-    """The total deadline has passed: everything left is killed."""
+    """The total deadline has passed: kill all processes that are left."""
     for a in list(core.instances.values()):
         if a.phase not in _ENDED:
             out_of_grace(core, a, None)
@@ -129,7 +129,7 @@ def close_overdue(core: Core) -> None:
 
 
 def leave(core: Core, a: Instance) -> None:
-    """STOPPING: answer everybody now, make the process go."""
+    """STOPPING: fix the outcome of all requests now, and end the process."""
     assert a.final is not None
     error = a.final[1]
     a.grace = None
@@ -137,36 +137,36 @@ def leave(core: Core, a: Instance) -> None:
     for due in (Due.BACKOFF, Due.GRACE, Due.HEARTBEAT):
         core.timers.disarm((due, a.key))
     if a.pending is not None:
-        # The reply was complete before the end came: it stands (N14).
+        # The reply was complete before the end, so it counts (N14).
         if a.pending.request is not None:
             core.resolve(a.pending.request, a.pending.error, a.pending.payload)
         a.pending = None
     aborted = [request for request in a.process.inflight if request.is_open]
     for request in aborted:
-        # A copy: what may have executed is the request and not the agent, which has the error too.
+        # A copy: `may_have_executed` differs between the request and the agent, which has it too.
         crashed = isinstance(error, AgentCrashed)
         core.resolve(request, copy(error) if crashed else Aborted(agent=a.name))
         a.process.target = request.id
     if a.process.held:
-        core.return_ahead(a)  # It waits for our word, which it will not get.
+        core.return_ahead(a)  # The worker waits for PROCEED, which it will not get.
     _abort_ahead(core, a)
     a.process.inflight = []
     a.process.ahead.clear()
     if core.ledger.leave(a.mailbox, a.key):
         for request in core.ledger.empty(a.mailbox):
-            core.resolve(request, _left_behind(core, a, request))
+            core.resolve(request, _unserved_error(core, a, request))
         core.ledger.drop(a.mailbox)
         core.timers.disarm((Due.FLOW, a.mailbox))
     else:
-        # Perhaps it was the last that was not told to end: what waits is for those who were.
+        # It may have been the last one that was not told to end: the others take the queue.
         _close_channel(core, a)
         for member in core.ledger.boxes[a.mailbox].members:
-            core.defer(member, _look)
+            core.defer(member, _end_if_done)
     groups.drop(core, a)
     if not a.process.alive:
         core.enter(a, Phase.DONE)
     elif a.process.stage is None or a.process.stage is StopStage.LEAVE:
-        # One whose requests were aborted, and which waited for its turn since, is idle by now.
+        # A process whose requests were aborted before it waited for its turn is idle by now.
         hurried = isinstance(error, Aborted | AgentCrashed) and not a.aborted
         stage = (
             StopStage.COOPERATE if aborted else StopStage.TERMINATE if hurried else StopStage.LEAVE
@@ -179,7 +179,7 @@ def _abort_ahead(core: Core, a: Instance) -> None:
         core.resolve(request, Aborted(agent=a.name))
 
 
-def _left_behind(core: Core, a: Instance, request: Request) -> AgentError:
+def _unserved_error(core: Core, a: Instance, request: Request) -> AgentError:
     assert a.final is not None
     status, error = a.final
     if core.closing:
@@ -194,7 +194,7 @@ def _left_behind(core: Core, a: Instance, request: Request) -> AgentError:
 
 
 def finish(core: Core, a: Instance) -> None:
-    """DONE: it is over, and said so; what its end means for the tree follows."""
+    """DONE: publish the end of the instance, and pass it on to the tree."""
     assert a.final is not None
     a.status, error = a.final
     core.tell(a, notices.Stopped, status=a.status, error=error)
@@ -211,13 +211,13 @@ def finish(core: Core, a: Instance) -> None:
         core.defer(parent.key, ev.Stop(parent.key, parent.settings.shutdown.grace))
     for key in [*a.siblings, *([] if parent is None else [parent.key])]:
         if key in core.instances and tree.leaving(core.instances[key]):
-            core.defer(key, look_again)
+            core.defer(key, check_turn)
     if not a.process.alive:
         del core.instances[a.key]
 
 
 def _shuts_down(core: Core, parent: Instance, a: Instance) -> bool:
-    """Whether the end of ``a`` ends its group: only one that came by itself does (N5, OTP)."""
+    """Whether the end of ``a`` ends its group: only an end that nobody asked for does (N5, OTP)."""
     alone = a.draining is None or a.process.course is Course.FINISHED
     by_itself = alone and a.status in (AgentStatus.COMPLETED, AgentStatus.FAILED)
     if not (by_itself and a.settings.significant) or core.closing or tree.leaving(parent):
@@ -228,13 +228,13 @@ def _shuts_down(core: Core, parent: Instance, a: Instance) -> bool:
 
 
 def exited(core: Core, a: Instance, event: ev.Exited) -> None:
-    """The process has left, as it was asked to."""
+    """The process has exited after a request to stop."""
     core.process_ended(a, event.exit)
     core.enter(a, Phase.DONE)
 
 
 def next_stage(core: Core, a: Instance, event: object) -> None:
-    """It did not help: the next stage; past the last one it is given up (``Unreaped``)."""
+    """A stage has not ended the process in time: take the next one, or give up (``Unreaped``)."""
     assert a.process.stage is not None
     if a.process.stage is not StopStage.KILL:
         core.stop_process(a, a.process.stage.next)
@@ -252,6 +252,6 @@ def next_stage(core: Core, a: Instance, event: object) -> None:
 
 
 def exited_late(core: Core, a: Instance, event: ev.Exited) -> None:
-    """A process that had been given up has ended after all."""
+    """A process that was given up has ended later."""
     core.process_ended(a, event.exit)
     del core.instances[a.key]

@@ -1,8 +1,8 @@
-"""What goes into the machine: frozen values. What comes out of it is in `actions`.
+"""Events: frozen values that go into the machine. `actions` has what it returns.
 
-`msgspec.Struct` and no dataclass: two are made for every request, and a frozen dataclass costs
-eight times as much. An agent's *instance* is named by its ``key`` (the same name may be spawned
-twice), its process by ``key`` and ``generation``.
+They are `msgspec.Struct` and not dataclasses: each request makes two of them, and a frozen
+dataclass costs eight times as much. A ``key`` identifies an *instance* of an agent, because one
+name may be spawned twice. ``key`` and ``generation`` identify its process.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from procorch.supervision.settings import AgentSettings
 
 
 class Exit(Struct, frozen=True):
-    """How a process ended, as far as anybody knows.
+    """How a process ended, as far as procorch knows.
 
     Args:
-        code: exit code, None if a signal ended it or nobody knows.
+        code: exit code; None if a signal ended it or the code is unknown.
         signal: name of the signal that ended it.
-        started: the last request the worker began, by its status page (0: none).
-        lost: it went out of sight; it may still be alive.
-        detail: what is known beyond that.
+        started: the last request that the worker began, from its status page; 0: none.
+        lost: the launcher lost contact with it; it may still be alive.
+        detail: further facts, as text.
     """
 
     code: int | None = None
@@ -39,13 +39,13 @@ class Exit(Struct, frozen=True):
     detail: str | None = None
 
     def describe(self) -> str:
-        """In words that follow the agent's name: "(pid 7) was killed by SIGSEGV"."""
+        """A text to follow the agent's name, such as "(pid 7) was killed by SIGSEGV"."""
         who = "" if self.pid is None else f"(pid {self.pid}) "
         if self.signal is not None:
             return f"{who}was killed by {self.signal}"
         if self.code is not None:
             return f"{who}exited with code {self.code}"
-        how = "went out of sight" if self.lost else "ended with an unknown exit status"
+        how = "can no longer be reached" if self.lost else "ended with an unknown exit status"
         why = "" if self.detail is None else f" ({self.detail})"
         return f"{who}{how}{why}"
 
@@ -57,8 +57,9 @@ class Spawn(Struct, frozen=True):
     """Start an instance.
 
     Args:
-        mailbox: where it takes its requests from; replicas share one.
-        supervised: there is a policy; ``reconsiders``: it has ``on_child_escalation`` (N6).
+        mailbox: the queue that it takes requests from; replicas share one.
+        supervised: it has a policy.
+        reconsiders: that policy has ``on_child_escalation`` (N6).
         parent: the live instance it is started under.
     """
 
@@ -72,20 +73,20 @@ class Spawn(Struct, frozen=True):
 
 
 class Submit(Struct, frozen=True):
-    """A request was accepted."""
+    """Accept a request."""
 
     request: Request
 
 
 class SetWidth(Struct, frozen=True):
-    """At most ``width`` members of a mailbox may be busy at once; those beyond are warm spares."""
+    """At most ``width`` members of a mailbox may be busy at once; the others are warm spares."""
 
     mailbox: int
     width: int
 
 
 class CancelRequest(Struct, frozen=True):
-    """The caller wants one request gone; ``waiting``: only if no worker has got it."""
+    """The caller cancels a request; ``waiting``: only if no worker has it."""
 
     request: int
     waiting: bool = False
@@ -104,7 +105,7 @@ class Drain(Struct, frozen=True):
 
 
 class Stop(Struct, frozen=True):
-    """End the agent on request (STOPPED): drain for ``grace`` seconds, then up the ladder."""
+    """End the agent on request (STOPPED): drain for ``grace`` seconds, then force it to end."""
 
     key: int
     grace: float
@@ -123,7 +124,7 @@ class Close(Struct, frozen=True):
     deadline: float
 
 
-# ---- inputs: what the world does
+# ---- inputs: what workers, policies and the clock do
 
 
 class Ready(Struct, frozen=True):
@@ -134,7 +135,7 @@ class Ready(Struct, frozen=True):
 
 
 class StartFailed(Struct, frozen=True):
-    """The worker reported why it could not build its agent; its exit follows."""
+    """The worker could not build its agent, and reports why; its exit follows."""
 
     key: int
     generation: int
@@ -142,9 +143,9 @@ class StartFailed(Struct, frozen=True):
 
 
 class Replied(Struct, frozen=True):
-    """The worker answered a request; ``payload`` passes through untouched.
+    """The worker answered a request; the machine passes ``payload`` on unopened.
 
-    ``used``: the most memory that it held during the request, in bytes; 0: nobody asked.
+    ``used``: the most memory that it held during the request, in bytes; 0: not measured.
     """
 
     key: int
@@ -171,7 +172,7 @@ class Probed(Struct, frozen=True):
 
 
 class MemoryExceeded(Struct, frozen=True):
-    """The worker was seen above its memory limit."""
+    """A sample showed the worker above its memory limit, at ``observed`` bytes."""
 
     key: int
     generation: int
@@ -179,7 +180,7 @@ class MemoryExceeded(Struct, frozen=True):
 
 
 class StreamBroken(Struct, frozen=True):
-    """The worker's stream cannot be understood any more."""
+    """The worker's stream broke the protocol and cannot be read any further."""
 
     key: int
     generation: int
@@ -187,7 +188,7 @@ class StreamBroken(Struct, frozen=True):
 
 
 class Exited(Struct, frozen=True):
-    """The process has ended; everything it wrote was handed in before."""
+    """The process has ended. Events for everything it wrote came before this one."""
 
     key: int
     generation: int
@@ -195,7 +196,7 @@ class Exited(Struct, frozen=True):
 
 
 class PolicyAnswered(Struct, frozen=True):
-    """The policy answered; ``fault`` when it misbehaved instead."""
+    """The policy answered, or failed with ``fault``: an exception or an invalid answer."""
 
     key: int
     ticket: int
@@ -204,7 +205,7 @@ class PolicyAnswered(Struct, frozen=True):
 
 
 class Reconsidered(Struct, frozen=True):
-    """The policy answered about the parent of an escalating child (N6)."""
+    """The policy answered `Reconsider`, about the parent of an escalating child (N6)."""
 
     key: int
     ticket: int

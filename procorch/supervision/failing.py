@@ -1,4 +1,4 @@
-"""Errors, deaths and exits, and the verdict on them (seed, N5, N6, N13)."""
+"""Errors, deaths and exits, and the policy's verdict on them (seed, N5, N6, N13)."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from procorch.supervision.policy import SupervisorAction
 from procorch.supervision.process import Course
 from procorch.supervision.replacing import death, replace, tell_hung
 from procorch.supervision.request import Request
-from procorch.supervision.restarts import Exit, Retry, Verdict, decide, retry
+from procorch.supervision.restarts import ExitKind, Retry, Verdict, decide, retry
 from procorch.supervision.states import AgentStatus, Phase, StopStage
 
 # ---- what happened
 
 
 def exited(core: Core, a: Instance, event: ev.Exited) -> None:
-    """A serving process ended: normally (N0), because we asked it to, or by a death (N3, N11)."""
+    """A serving process ended: normally (N0), on our request, or by a death (N3, N11)."""
     core.process_ended(a, event.exit)
     assert a.process.ready_at is not None
     a.limits.was_ready(a.process.ready_at, core.now)
@@ -38,7 +38,7 @@ def exited(core: Core, a: Instance, event: ev.Exited) -> None:
         if lost:
             tell_hung(core, a, lost[0])
         else:
-            # Its answer came in the last moment, and the caller has it: nothing was hung.
+            # Its answer came in the last moment, and the caller has it: it did not hang.
             a.process.reason, a.process.stopped_for_request = None, True
     for number, other in enumerate(lost[1:], 2):  # the reply to the one before it was unreadable
         charged = _charge(core, other, death(a, event.exit, other, lost[number:]))
@@ -47,7 +47,7 @@ def exited(core: Core, a: Instance, event: ev.Exited) -> None:
     if lost:
         holding.ended(core, a)
     if not lost and _in_order(a, event.exit):
-        _follow(core, a, _finished(core, a), None)
+        _apply(core, a, _finished(core, a), None)
     elif a.process.stopped_for_request and a.process.reason is None and not lost:
         replace(core, a, counted=False)
     else:
@@ -58,7 +58,7 @@ def exited(core: Core, a: Instance, event: ev.Exited) -> None:
 
 
 def exited_while_awaiting_policy(core: Core, a: Instance, event: ev.Exited) -> None:
-    """The verdict on the pending error decides for the death as well: one trigger, one count."""
+    """The verdict on the pending error applies to the death as well: it counts as one failure."""
     core.process_ended(a, event.exit)
     if not _in_order(a, event.exit):
         a.process.course = Course.SERVING
@@ -66,7 +66,7 @@ def exited_while_awaiting_policy(core: Core, a: Instance, event: ev.Exited) -> N
 
 
 def _in_order(a: Instance, exit: ev.Exit) -> bool:
-    """Whether the agent was finished, and its process left by itself or was made to (N0)."""
+    """Whether the agent had finished, and its process exited by itself or was ended (N0)."""
     made_to = (
         a.process.reason is None
         and a.process.stage is not None
@@ -76,7 +76,7 @@ def _in_order(a: Instance, exit: ev.Exit) -> bool:
 
 
 def memory_exceeded(core: Core, a: Instance, event: ev.MemoryExceeded) -> None:
-    """Above its memory limit: there is no asking, the machine may be short of memory already."""
+    """Kill a worker above its memory limit at once: the system may be short of memory already."""
     if a.process.reason is None:
         limit = a.settings.memory_limit
         a.process.reason = MemoryLimitExceeded(agent=a.name, limit=limit, observed=event.observed)
@@ -84,14 +84,14 @@ def memory_exceeded(core: Core, a: Instance, event: ev.MemoryExceeded) -> None:
 
 
 def stream_broken(core: Core, a: Instance, event: ev.StreamBroken) -> None:
-    """Its stream makes no sense any more: nothing it may still write can be trusted."""
+    """Kill a worker that broke the protocol: nothing it writes from now on can be trusted."""
     if a.process.reason is None:
         a.process.reason = event.error
         core.stop_process(a, StopStage.KILL)
 
 
 def heartbeat_due(core: Core, a: Instance, event: object) -> None:
-    """Time to look whether a busy agent makes progress (N12)."""
+    """Check whether a busy agent makes progress (N12)."""
     timeout = a.settings.heartbeat_timeout
     assert timeout is not None  # Without one the timer is never armed; a reply disarms it.
     core.out.append(actions.Probe(a.key, a.generation))
@@ -99,7 +99,7 @@ def heartbeat_due(core: Core, a: Instance, event: object) -> None:
 
 
 def probed(core: Core, a: Instance, event: ev.Probed) -> None:
-    """The progress count of a busy agent; one that stood still too long is hung (N12)."""
+    """Compare the progress count of a busy agent: one without progress for too long hangs (N12)."""
     timeout = a.settings.heartbeat_timeout
     if (
         timeout is None
@@ -112,19 +112,19 @@ def probed(core: Core, a: Instance, event: ev.Probed) -> None:
     if event.progress != seen:
         a.process.heartbeat = (event.progress, core.now)
     elif core.now - since >= timeout:
-        # So far a suspicion: to write its stack it is made to go on if it was stopped (SIGSTOP).
-        # Whether it was hung is told when it has ended without an answer.
+        # So far this is a suspicion. A process that was stopped by SIGSTOP is continued, so that it
+        # can write its stacks. `Hung` is published only if it ends without an answer.
         a.process.reason = AgentHung(agent=a.name, heartbeat_timeout=timeout)
         core.stop_process(a, StopStage.STACK)
 
 
 def agent_finished(core: Core, a: Instance, event: ev.AgentFinished) -> None:
-    """The agent is finished: no further request goes to it, its exit follows."""
+    """The agent has finished: it gets no further request, and its process exits soon."""
     a.process.course = Course.FINISHED if a.draining is None else Course.LEAVING
 
 
 def _charge(core: Core, request: Request | None, error: AgentCrashed) -> Pending:
-    """Who gets the error of a death: the caller, or nobody yet because the request is retried."""
+    """Decide whether a death fails its request, or the request is tried again (N3)."""
     if request is None:
         return Pending(None, error)
     request.deaths += (error,)
@@ -150,9 +150,10 @@ def _charge(core: Core, request: Request | None, error: AgentCrashed) -> Pending
 
 
 def ask(core: Core, a: Instance) -> None:
-    """AWAITING_POLICY: the policy is asked; without one, as if it had answered ESCALATE (seed).
+    """AWAITING_POLICY: ask the policy; without one, act as if it had answered ESCALATE (seed).
 
-    The error of another agent, which this one had asked, has been judged where it arose.
+    The policy is not asked about an error of another agent that this one has asked: that agent's
+    policy has decided about it.
     """
     assert a.pending is not None
     a.ticket += 1
@@ -167,7 +168,7 @@ def _is_own(a: Instance, error: AgentError) -> bool:
 
 
 def policy_answered(core: Core, a: Instance, event: ev.PolicyAnswered) -> None:
-    """The verdict: first the caller gets the error, then the agent its fate (seed, N6, N13)."""
+    """Apply the verdict: first the caller gets the error, then the agent's part (N6, N13)."""
     if event.ticket != a.ticket or a.pending is None:
         return
     pending, a.pending = a.pending, None
@@ -185,34 +186,34 @@ def policy_answered(core: Core, a: Instance, event: ev.PolicyAnswered) -> None:
         verdict = Verdict.STOP
     else:
         finished = a.process.course.leaves and not a.process.alive
-        how = Exit.FAILED if a.process.alive or finished else Exit.DIED
+        how = ExitKind.FAILED if a.process.alive or finished else ExitKind.DIED
         verdict = _verdict(core, a, how, event.action, error, counted=counted)
         if verdict is Verdict.KEEP and finished:
             verdict = _finished(core, a)
     if verdict is Verdict.KEEP and a.process.course is Course.RENEWING:
         replace(core, a, counted=False, alone=True)
         return
-    _follow(core, a, verdict, _first(event.fault, error), counted=counted)
+    _apply(core, a, verdict, _first(event.fault, error), counted=counted)
 
 
 def _finished(core: Core, a: Instance) -> Verdict:
     """The verdict on a normal exit, about which no policy is asked."""
-    return _verdict(core, a, Exit.FINISHED, None, _stopped(a, None))
+    return _verdict(core, a, ExitKind.FINISHED, None, _stopped(a, None))
 
 
 def _verdict(
     core: Core,
     a: Instance,
-    how: Exit,
+    how: ExitKind,
     action: SupervisorAction | None,
     error: AgentError,
     *,
     counted: bool = True,
 ) -> Verdict:
-    """The decision; where nothing but the limits forbids a restart, the group feels it (N2)."""
+    """Decide; if only the intensity forbids a restart, the group stops (N2)."""
     kind, allowed = a.settings.restart, not counted or _allowed(core, a)
     if not allowed and decide(kind, how, action, allowed=True) is Verdict.REPLACE:
-        _exceeded(core, a, error, told=action is SupervisorAction.ESCALATE)
+        _stop_group(core, a, error, told=action is SupervisorAction.ESCALATE)
     return decide(kind, how, action, allowed=allowed)
 
 
@@ -222,13 +223,13 @@ def _allowed(core: Core, a: Instance) -> bool:
     )
 
 
-def _follow(
+def _apply(
     core: Core, a: Instance, verdict: Verdict, error: BaseException | None, *, counted: bool = True
 ) -> None:
     match verdict:
         case Verdict.KEEP:
             if isinstance(error, AgentError) and _is_own(a, error):
-                holding.kept(core, a, error)
+                holding.pause_after(core, a, error)
             core.enter(a, Phase.READY)
         case Verdict.REPLACE:
             asked = error.retry_after if isinstance(error, AgentError) else None
@@ -244,7 +245,7 @@ def _follow(
 
 
 def _first(fault: BaseException | None, error: AgentError) -> Any:
-    """``fault``, else ``error``; its truth is not asked for, which is a method of the user's."""
+    """``fault``, else ``error``. Not by ``or``: an error's ``__bool__`` may be code of the user."""
     return error if fault is None else fault
 
 
@@ -255,11 +256,11 @@ def _stopped(a: Instance, cause: BaseException | None) -> PluginError:
     return stopped
 
 
-def _exceeded(core: Core, a: Instance, error: AgentError, *, told: bool) -> None:
-    """A group beyond its intensity stops as a whole, once, and that goes up once (N2).
+def _stop_group(core: Core, a: Instance, error: AgentError, *, told: bool) -> None:
+    """Stop a group that exceeds its intensity as a whole, and escalate once (N2).
 
     Args:
-        told: it has gone up already, by the policy's own word.
+        told: the policy has escalated already.
     """
     full = [window for window in tree.windows(core.instances, a) if not window.allows(core.now)]
     parent = core.instances.get(a.parent) if a.parent is not None else None
@@ -271,11 +272,11 @@ def _exceeded(core: Core, a: Instance, error: AgentError, *, told: bool) -> None
         escalate(core, a, error)
 
 
-# ---- going up (N6)
+# ---- escalation (N6)
 
 
 def escalate(core: Core, a: Instance, error: AgentError) -> None:
-    """Tell everybody above; a policy that has an opinion on that is asked about the parent."""
+    """Publish an escalation; ask the parent's policy if it has ``on_child_escalation``."""
     above = list(tree.ancestors(core.instances, a))
     core.tell(a, notices.Escalated, error=error, path=tuple(parent.name for parent in above))
     if above and above[0].reconsiders and not core.closing:
@@ -295,5 +296,5 @@ def reconsidered(core: Core, a: Instance, event: ev.Reconsidered) -> None:
         return
     verdict = Verdict.STOP
     if event.fault is None and event.action is SupervisorAction.RESTART:
-        verdict = _verdict(core, a, Exit.FAILED, event.action, event.error)
-    _follow(core, a, verdict, _first(event.fault, event.error))
+        verdict = _verdict(core, a, ExitKind.FAILED, event.action, event.error)
+    _apply(core, a, verdict, _first(event.fault, event.error))

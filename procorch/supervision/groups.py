@@ -1,9 +1,9 @@
-"""Restarting several agents for one (N5): down in reverse order, one by one, then up in order.
+"""Restarting a group of agents (N5): stop them in reverse order, one by one, then start in order.
 
-A `Cycle` is one such restart. Whoever still has to come up is in it; a member that is ready again
-leaves it, and one that ends for good drops out. A failure while it is under way begins a new cycle
-that takes over the members of the old one: for ``one_for_all`` those that were up already go down
-again, for ``rest_for_one`` they stay.
+A `Cycle` is one such restart. Its members are the agents that are not ready again yet: an agent
+leaves it when it is ready, or when it ends for good. A failure during a cycle begins a new one,
+which takes over the members of the old one. With ``one_for_all`` the agents that were ready again
+are stopped once more, with ``rest_for_one`` they stay.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from procorch.supervision.states import AgentStatus, Phase
 
 
 def begin(core: Core, a: Instance, *, alone: bool = False) -> None:
-    """Restart ``a`` with everybody who is restarted with it; ``alone``: without its siblings."""
+    """Restart ``a`` and all that are restarted with it; ``alone``: without its siblings."""
     waiting = () if a.cycle is None else a.cycle.members
     members = tree.cycle(core.instances, a, waiting, alone=alone)
-    # Another restart may be under way in a part of this group: it becomes part of this one.
+    # A part of this group may be in another cycle: this one takes over its members.
     others = {key for m in members if (c := core.instances[m].cycle) for key in c.members}
     if not others <= set(members):
         members = tree.cycle(core.instances, a, others, alone=alone)
@@ -36,22 +36,22 @@ def begin(core: Core, a: Instance, *, alone: bool = False) -> None:
                 member.cycle = group
                 group.members.append(key)
                 if not member.process.alive:
-                    _bring_down(core, member, group)  # lest it starts before its turn to go down
+                    _bring_down(core, member, group)  # or it could start before its turn to stop
         advance(core, group)
-    for cycle in earlier:  # Who is ending stays behind in it, to finish what it has accepted.
+    for cycle in earlier:  # Members that are ending stay in it, to finish their requests.
         advance(core, cycle)
 
 
 def advance(core: Core, group: Cycle) -> None:
-    """Do the next thing that does not have to wait for another."""
-    if not group.rising:
+    """Take the next step of a cycle: stop one member, or start one."""
+    if not group.starting:
         for key in reversed(group.members):
             member = core.instances[key]
             if member.phase is not Phase.HELD:
                 _bring_down(core, member, group)
             if member.phase is not Phase.HELD:
-                return  # One after the other: its exit comes back here.
-        group.rising = True
+                return  # One after the other: its exit calls this again.
+        group.starting = True
         if group.members and group.delay > 0:
             first = core.instances[group.members[0]]
             first.delay = group.delay
@@ -66,7 +66,7 @@ def advance(core: Core, group: Cycle) -> None:
 def _bring_down(core: Core, a: Instance, group: Cycle) -> None:
     core.timers.disarm((Due.BACKOFF, a.key))
     if a.pending is not None:
-        # Its error was complete before the group failed; only the verdict on it is dropped.
+        # Its reply was complete before the group failed; only the verdict is dropped.
         if a.pending.request is not None:
             core.resolve(a.pending.request, a.pending.error, a.pending.payload)
         a.pending = None
@@ -74,31 +74,31 @@ def _bring_down(core: Core, a: Instance, group: Cycle) -> None:
 
 
 def abandon(a: Instance) -> None:
-    """The group restart that ``a`` takes part in does not go on: everything closes (I2).
+    """Give up the group restart of ``a``, because the orchestrator closes (I2).
 
-    Who has not gone down yet stays, to finish what it has accepted.
+    Members that have not been stopped yet go on, to finish their requests.
     """
     a.process.keep()
     if a.cycle is not None:
         a.cycle.members.clear()
-        if a.phase is not Phase.RETIRING:  # whose exit will name the one to blame
+        if a.phase is not Phase.RETIRING:  # the error of its exit will name the agent to blame
             a.cycle = None
 
 
-def risen(core: Core, a: Instance) -> None:
-    """A member is ready again: the next one's turn."""
+def became_ready(core: Core, a: Instance) -> None:
+    """A member is ready again: start the next one."""
     drop(core, a)
 
 
 def drop(core: Core, a: Instance) -> None:
-    """``a`` is no longer part of a group restart, which goes on without it."""
+    """Take ``a`` out of its group restart, which goes on without it."""
     group = _leave(a)
     if group is not None:
         advance(core, group)
 
 
 def _leave(a: Instance) -> Cycle | None:
-    """Take ``a`` out of its group restart; which one that was."""
+    """Take ``a`` out of its group restart, and return that restart."""
     group, a.cycle = a.cycle, None
     if group is not None and a.key in group.members:
         group.members.remove(a.key)

@@ -1,8 +1,8 @@
-"""What keeps the requests of a queue waiting though an instance is free: its width, and N23.
+"""Limits that keep requests waiting though an instance is free: the width of a queue, and N23.
 
-`throttle.FlowControl` decides; here it is told what happens and when, and a timer is armed for the
-moment at which it will have another answer. While it may hold anything back, its mailbox is among
-`Core.narrow`, which are looked at again at the end of each step.
+`throttle.FlowControl` decides. This module reports answers and errors to it, and arms a timer for
+the time at which its answer changes. A mailbox that is limited is in `Core.limited_mailboxes`; the
+machine checks these at the end of each step.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ from procorch.supervision.throttle import LONGEST, FlowControl, is_throttled
 
 
 def begin(core: Core, a: Instance) -> None:
-    """A new instance has joined its mailbox, whose first one says what holds for it."""
+    """A new instance has joined its mailbox; the settings of the first one apply to the mailbox."""
     box, settings = core.ledger.boxes[a.mailbox], a.settings
     if box.flow is None and (settings.throttle is not None or settings.rate is not None):
         box.flow = FlowControl(settings.throttle, settings.rate)
         if box.flow.active:
-            core.narrow.add(a.mailbox)
+            core.limited_mailboxes.add(a.mailbox)
 
 
-def crowded(core: Core, a: Instance) -> bool:
-    """Whether no more requests of its mailbox may be under way than there are, so ``a`` has to
-    wait. While a flow control is active nothing is sent ahead: it would be out of its hands."""
+def at_limit(core: Core, a: Instance) -> bool:
+    """Whether no further request of this mailbox may be under way, so that ``a`` has to wait. While
+    a flow control is active, requests are not sent ahead: it could not hold those back."""
     box = core.ledger.boxes[a.mailbox]
     flow = box.flow if box.flow is not None and box.flow.active else None
     if flow is None and (box.width is None or len(box.members) <= box.width):
@@ -48,13 +48,13 @@ def crowded(core: Core, a: Instance) -> bool:
 
 
 def held_back(core: Core, a: Instance) -> bool:
-    """Whether ``a`` is idle only because of that, and must not end."""
+    """Whether ``a`` is idle only because of a limit, and must not end."""
     flow = core.ledger.boxes[a.mailbox].flow
     return flow is not None and flow.active and not core.drained(a)
 
 
 def answered(core: Core, a: Instance, event: ev.Replied) -> bool:
-    """A request of ``a``, which has not left ``inflight`` yet, was answered.
+    """A request of ``a``, which is still in ``inflight``, was answered.
 
     Returns:
         Whether it was throttled and waits again.
@@ -69,26 +69,26 @@ def answered(core: Core, a: Instance, event: ev.Replied) -> bool:
             ended(core, a)
         return False
     if flow.throttle.retries == 0:
-        return False  # It is for the policy to say whether this agent goes on, see `kept`.
+        return False  # The policy decides first whether this agent goes on, see `pause_after`.
     _pause(core, a, event.error, _busy(core, a.mailbox))
     request = a.process.works_on(event.request)
     return (
         request is not None
         and request.is_open
         and a.process.stage is None
-        and _again(core, request, flow.throttle.retries)
+        and _requeue(core, request, flow.throttle.retries)
     )
 
 
-def kept(core: Core, a: Instance, error: AgentError) -> None:
-    """``a`` goes on after ``error``: if its service has asked for a pause, its queue waits."""
+def pause_after(core: Core, a: Instance, error: AgentError) -> None:
+    """``a`` goes on after ``error``: its queue waits if the service asked for a pause."""
     throttle = a.settings.throttle
     if throttle is not None and throttle.retries == 0 and is_throttled(error):
         _pause(core, a, error, _busy(core, a.mailbox) + 1)
 
 
 def longest_wait(a: Instance) -> float:
-    """Seconds that its service can make ``a`` wait at most."""
+    """The longest time in seconds that its service can make ``a`` wait."""
     throttle = a.settings.throttle
     return LONGEST if throttle is None else throttle.longest
 
@@ -96,16 +96,16 @@ def longest_wait(a: Instance) -> float:
 def _pause(core: Core, a: Instance, error: AgentError, busy: int) -> None:
     flow = core.ledger.boxes[a.mailbox].flow
     assert flow is not None
-    # Its key may be the one that is used up: others go first when the pause is over.
+    # This replica's API key may be used up: others go first when the pause is over.
     core.ledger.last(a.mailbox, a.key)
     pause = flow.throttled(error, core.now, busy)
     if pause is not None:
-        core.narrow.add(a.mailbox)
+        core.limited_mailboxes.add(a.mailbox)
         core.tell(a, notices.Throttled, delay=pause, asked=error.retry_after, error=error)
 
 
-def _again(core: Core, request: Request, most: int) -> bool:
-    """Have a throttled request wait again, before all others, if it may be tried once more."""
+def _requeue(core: Core, request: Request, most: int) -> bool:
+    """Put a throttled request first in its queue again, if it may be tried once more."""
     if not request.repeatable or request.throttled >= most:
         return False
     request.throttled += 1
@@ -116,7 +116,7 @@ def _again(core: Core, request: Request, most: int) -> bool:
 
 
 def ended(core: Core, a: Instance) -> None:
-    """A request of ``a`` has ended without the service asking for a pause."""
+    """A request of ``a`` has ended, and the service did not ask for a pause."""
     box = core.ledger.boxes.get(a.mailbox)
     if box is not None and box.flow is not None:
         width = len(box.members) if box.width is None else min(box.width, len(box.members))

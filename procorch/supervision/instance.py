@@ -14,12 +14,13 @@ from procorch.supervision.states import AgentStatus, Phase
 
 
 class Pending(NamedTuple):
-    """An error to be judged.
+    """An error that the policy decides about.
 
     Args:
-        request: who waits for it; None for an idle death, a failed start, a retried request.
-        answer: what the caller gets in place of ``error``.
-        charged: it is the request's fault, whatever became of the request.
+        request: the request that fails with it; None for the death of an idle process, a failed
+            start, or a request that is tried again.
+        answer: the error that the caller gets in place of ``error``.
+        charged: the death is charged to the request, also when that is tried again.
     """
 
     request: Request | None
@@ -31,19 +32,19 @@ class Pending(NamedTuple):
 
 @dataclass(slots=True, eq=False)
 class Cycle:
-    """A group on its way through a restart: all go down in reverse order, then up in order (N5).
+    """The restart of a group: stop all members in reverse order, then start them in order (N5).
 
     Args:
         members: keys in order of start, parents before children.
         blame: name of the agent whose failure began it.
-        delay: seconds of backoff between down and up.
-        rising: everybody is down; the starts have begun.
+        delay: seconds of backoff before the first start.
+        starting: all members have stopped, and the starts have begun.
     """
 
     members: list[int]
     blame: str
     delay: float
-    rising: bool = False
+    starting: bool = False
 
 
 @dataclass(slots=True, eq=False)
@@ -53,19 +54,19 @@ class Instance:
     Args:
         parent: the instance it was started under, ``children`` those under it, in order of start;
             ``siblings`` is its parent's list of children, which outlives the parent.
-        window: restarts of the group it heads, where that has an intensity.
+        window: restarts of its group (its children), if that has an intensity.
         cycle: the group restart it takes part in.
-        process: its current process. One that has ended stays until the next start: the verdict on
-            its end reads how it stood.
-        announced: it has been ready once.
-        draining: it was told to finish; how it ends then.
-        grace: seconds of draining that begin when its turn to end has come (N7).
+        process: its current process. The record of an ended process stays until the next start: the
+            verdict on the end needs it.
+        announced: it was ready at least once.
+        draining: its final status, if it was told to finish.
+        grace: seconds of draining, which begin when its turn to end has come (N7).
         aborted: requests of it were aborted.
-        pending: the error that lies with the policy; ``ticket`` numbers these questions.
+        pending: the error that the policy is asked about; ``ticket`` numbers these questions.
         reconsideration: number of the last question about an escalating child (N6).
         delay: seconds of backoff before the next start.
-        final: how it ends, fixed when the stopping begins.
-        last_exit: how its previous process ended, in words.
+        final: its final status and error, fixed when the stopping begins.
+        last_exit: how its previous process ended, as text.
     """
 
     key: int
@@ -109,7 +110,7 @@ class Instance:
 
     @property
     def state(self) -> str:
-        """Where it is, in the words that users see."""
+        """Its state as users see it."""
         if self.phase is Phase.READY:
             if self.process.hung:
                 return "HUNG"

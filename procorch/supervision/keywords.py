@@ -1,6 +1,6 @@
-"""The settings of an agent as keywords: what editors complete and type checkers check.
+"""The settings of an agent as keywords, for completion in editors and for type checkers.
 
-`settings.FIELDS` has the check of each. The texts below a keyword are its help, in editors and in
+`settings.FIELDS` checks each value. The text below a keyword is its help, in editors and in
 ``docs/settings.md``.
 """
 
@@ -27,7 +27,7 @@ class PathLike(Protocol):
 
 
 class WorkerSettings(TypedDict, total=False):
-    """The settings that batches have no arguments of their own for; see `Settings`."""
+    """The settings for which `run_batch` has no argument of its own; see `Settings`."""
 
     restart: Restart
     """Which ends of its process are followed by a new one. "transient": abnormal ones, when the
@@ -37,13 +37,14 @@ class WorkerSettings(TypedDict, total=False):
     backoff: Backoff
     """The delay between restarts; by default its cap fits the ``intensity``."""
     intensity: Intensity | None
-    """Restarts in a sliding window, for the group this agent heads; None: no limit."""
+    """The limit of restarts in a sliding window, for the children of this agent as a group, or for
+    an agent without children; None: no limit."""
     strategy: Strategy
     """Which of its children are restarted when one of them fails (N5)."""
     link: LinkKind
     """What its parent's end or restart means for it (N4)."""
     significant: bool
-    """Its own end may shut down its parent, see ``auto_shutdown``."""
+    """Its end may shut down its parent, see ``auto_shutdown``."""
     auto_shutdown: AutoShutdown
     """Whether the end of any, or of all, significant children stops this agent and its other
     children (OTP)."""
@@ -52,7 +53,7 @@ class WorkerSettings(TypedDict, total=False):
     start_timeout: float | str
     """Seconds from the start of a process until it is ready (N9)."""
     request_timeout: float | str | None
-    """Seconds a request may take, waiting in the queue included; None: any."""
+    """Seconds that a request may take, including its wait in the queue; None: no limit."""
     heartbeat_timeout: float | str | None
     """Seconds that a busy agent may go without progress before it counts as hung and is killed
     (N12); None: never."""
@@ -60,16 +61,16 @@ class WorkerSettings(TypedDict, total=False):
     """Bytes of address space the kernel grants the worker (RLIMIT_AS): more is a ``MemoryError`` in
     its code, exactly; None: no limit."""
     max_requests: int | None
-    """Requests after which the process is replaced, between two; None: never."""
+    """Requests after which the process is replaced, between two requests; None: never."""
     max_age: float | str | None
-    """Seconds after which it is replaced, likewise."""
+    """Seconds after which the process is replaced, between two requests; None: never."""
     max_memory: int | str | None
-    """Bytes, counted likewise; a process that used more in a request is replaced after it. It is
-    not killed for it (`memory_limit` does that); None: no matter."""
+    """Bytes of memory; a process that used more during a request is replaced after that request,
+    and not killed (`memory_limit` does that); None: no limit."""
     recycle_jitter: float
-    """The largest part of ``max_requests``, ``max_age`` and ``max_memory`` that a process is
-    replaced early by, drawn for each, so that replicas which began together do not all go together;
-    0 to 1."""
+    """The largest part, 0 to 1, of ``max_requests``, ``max_age`` and ``max_memory`` by which a
+    process is replaced early. It is drawn for each process, so that replicas which started together
+    are not replaced together."""
     env: Mapping[str, str]
     """Variables added to the worker's environment."""
     cwd: str | PathLike | None
@@ -77,21 +78,20 @@ class WorkerSettings(TypedDict, total=False):
     priority: int
     """Added to its nice value, 0 to 19."""
     output: str | PathLike
-    """What becomes of what the worker, and what it starts, writes on descriptors 1 and 2.
+    """Where the output of the worker and its child processes (descriptors 1 and 2) goes.
     "inherit": standard output is the parent's own; standard error is passed on to the parent's, and
     its last 64 KiB are remembered (``handle.output()``, ``stderr_tail``). "capture": both are
     remembered and not passed on. A path (with a slash, or a ``Path``): both are remembered and
     appended to that file (made with mode 0600)."""
     channel_buffer: int
-    """Requests that may wait in the queue before senders have to."""
+    """Requests that may wait in the queue; further senders wait until there is room."""
     prefetch: int
-    """Requests that the worker may have at a time, 1 to 64. It works on one and has the others at
-    hand when it is done, which saves their way to it. They wait there as they would in the queue (a
-    death, an error or an end gives them back to it), but for other replicas they are out of reach.
-    """
+    """Requests that the worker may have at a time, 1 to 64. It works on one; the others wait in the
+    worker, which saves the time to send them. A death, an error or an end of the worker puts them
+    back into the queue. Other replicas cannot take them meanwhile."""
     charge_requests: bool
-    """A death in the middle of a request is the request's fault and not counted against the agent
-    (pools)."""
+    """Whether a death during a request is charged to the request and not counted as a restart of
+    the agent (pools)."""
 
 
 class Settings(WorkerSettings, total=False):
@@ -106,12 +106,12 @@ class Settings(WorkerSettings, total=False):
     retries: int
     """How often a request whose worker died is tried again (N3)."""
     allowed_failures: int
-    """Workers a request may kill; one more and it is a `PoisonRequest`."""
+    """Workers that a request may kill; one more makes it fail with `PoisonRequest`."""
     rate: float | str | None
     """Requests that all instances behind one queue may begin in a second, or text such as
     ``"10/s"``, ``"600/m"``, ``"0.5/s"``; they are spread evenly. None: any number."""
     throttle: Throttle | None
-    """What becomes of a request whose service asks for a pause (N23): the queue waits, the request
-    is tried again so many times, load comes back step by step. With no ``retries`` the request
-    fails, and the queue waits unless the policy ends or replaces the agent. None: the error is like
-    any other. ``Throttle()`` in pools and batches."""
+    """What happens when the service of a request asks for a pause (N23): the queue waits, the
+    request is tried again up to ``retries`` times, and the load comes back step by step. With
+    ``retries=0`` the request fails, and the queue waits unless the policy ends or replaces the
+    agent. None: the error is treated like any other. Pools and batches use ``Throttle()``."""

@@ -1,8 +1,8 @@
 """Requests and the queues they wait in: every accepted one gets exactly one outcome (I1).
 
-A *mailbox* is a FIFO that one instance, or several replicas, take requests from. A request is in
-the ledger until its outcome is fixed; whatever arrives for it afterwards finds nothing and changes
-nothing. Queues are cleaned lazily: a resolved request is skipped when its turn comes.
+A *mailbox* is a FIFO from which one instance, or several replicas, take requests. A request is in
+the ledger until its outcome is fixed; later events about it have no effect. Queues are cleaned
+lazily: a request that was resolved in its queue is skipped when its turn comes.
 """
 
 from __future__ import annotations
@@ -18,15 +18,14 @@ from procorch.supervision.throttle import FlowControl
 
 @dataclass(slots=True)
 class Mailbox:
-    """A queue of requests and the instances that take from it, in the order in which the idle ones
-    are asked.
+    """A queue of requests and its members: the instances that take from it, in their order.
 
     Args:
-        lanes: one queue for each priority in use, the highest first; some of the requests in it may
-            have been resolved.
+        lanes: one queue for each priority in use, the highest first; some requests in it may be
+            resolved already.
         waiting: how many requests wait; other threads may read it.
-        width: how many members may be busy at once; None: all. With more members than that, those
-            that are idle are warm spares.
+        width: how many members may be busy at once; None: all. If there are more members, the idle
+            ones are warm spares.
         flow: holds requests back for a rate, or for a service that asks for a pause (N23).
     """
 
@@ -38,7 +37,7 @@ class Mailbox:
     flow: FlowControl | None = None
 
     def lane(self, priority: int) -> deque[Request]:
-        """The queue of a priority, made where it is new."""
+        """The queue of a priority, created on first use."""
         lane = self.lanes.get(priority)
         if lane is None:
             lane = self.lanes[priority] = deque()
@@ -57,17 +56,17 @@ class Ledger:
         self.boxes: dict[int, Mailbox] = {}
 
     def join(self, mailbox: int, member: int) -> None:
-        """``member`` takes requests from ``mailbox`` (made when it is new)."""
+        """``member`` takes requests from ``mailbox``, which is created on first use."""
         self.boxes.setdefault(mailbox, Mailbox()).members.append(member)
 
     def leave(self, mailbox: int, member: int) -> bool:
-        """``member`` takes no more; True if it was the last, so that nobody is left to answer."""
+        """Remove a member; True if it was the last one of the mailbox."""
         members = self.boxes[mailbox].members
         members.remove(member)
         return not members
 
     def last(self, mailbox: int, member: int) -> None:
-        """``member`` takes from ``mailbox`` only where no other one is free."""
+        """Move ``member`` to the end: it takes a request only if no other member is free."""
         members = self.boxes[mailbox].members
         members.remove(member)
         members.append(member)
@@ -84,13 +83,13 @@ class Ledger:
         return True
 
     def hand_over(self, request: Request, worker: int) -> None:
-        """Give a new request to ``worker`` at once, before which nobody waits."""
+        """Give a new request to ``worker`` at once; no other request waits."""
         self.requests[request.id] = request
         request.state = RequestState.SENT
         request.worker = worker
 
     def take(self, mailbox: int, worker: int) -> Request | None:
-        """The next waiting request, now at ``worker``; None when none waits."""
+        """Give the next waiting request to ``worker``; None if no request waits."""
         box = self.boxes[mailbox]
         if not box.waiting:
             return None
@@ -101,7 +100,7 @@ class Ledger:
         return request
 
     def put_back(self, request: Request) -> None:
-        """The request waits again, before all others of its priority (N3)."""
+        """Queue the request again, before all others of its priority (N3)."""
         box = self.boxes[request.mailbox]
         request.state = RequestState.QUEUED
         request.worker = None
@@ -114,7 +113,7 @@ class Ledger:
 
     @staticmethod
     def _first(box: Mailbox) -> deque[Request]:
-        """The lane whose first request is the next one; one of them has an open request."""
+        """The lane whose first request is the next one to take; an open request must wait."""
         while True:
             priority, lane = next(iter(box.lanes.items()))
             while lane and lane[0].state is RequestState.RESOLVED:
@@ -131,7 +130,7 @@ class Ledger:
         payload: object = None,
         sent: tuple[int, ...] = (),
     ) -> bool:
-        """Fix the outcome; False when it was fixed before (the earlier one stands)."""
+        """Fix the outcome; False if it was fixed before, which does not change it."""
         if self.requests.pop(request.id, None) is None:
             return False
         if request.state is RequestState.QUEUED:
@@ -141,12 +140,12 @@ class Ledger:
         return True
 
     def empty(self, mailbox: int) -> list[Request]:
-        """Take out everything that waits."""
+        """Take out all waiting requests."""
         box = self.boxes[mailbox]
         waiting = [request for lane in box.lanes.values() for request in lane if request.is_open]
         box.lanes.clear()
         return waiting
 
     def drop(self, mailbox: int) -> None:
-        """Close a mailbox for good."""
+        """Remove a mailbox."""
         self.boxes.pop(mailbox, None)

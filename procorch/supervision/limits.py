@@ -1,4 +1,4 @@
-"""Values of settings that have parts of their own: backoff, intensity and shutdown."""
+"""Settings with several fields: backoff, intensity and shutdown."""
 
 from __future__ import annotations
 
@@ -24,8 +24,9 @@ class Backoff:
         jitter: draw the delay evenly between 0 and its full length, so that a hundred agents
             which failed together do not come back together.
         reset_after: seconds of readiness after which the next restart is a first one again.
-        reset_on_success: so it is after each request that succeeded. False: by ``reset_after``
-            alone, so that an agent which answers between its crashes is replaced later and later.
+        reset_on_success: the next restart is also a first one after a request that succeeded.
+            False: only after ``reset_after`` seconds, so that an agent which answers between its
+            crashes waits longer before each restart.
         floor: the shortest delay, up to ``cap``, once there were `OFTEN` restarts within a minute.
             Without it an agent that answers between its crashes could restart without any pause.
     """
@@ -54,7 +55,7 @@ class Backoff:
             )
 
     def __setstate__(self, state: Sequence[Any]) -> None:
-        """Load a pickle; one of version 0.1 lacks the last fields."""
+        """Load a pickle; a pickle of version 0.1 lacks the last fields."""
         for each in fields(self):
             object.__setattr__(self, each.name, each.default)
         for each, value in zip(fields(self), state, strict=False):
@@ -75,7 +76,7 @@ class Backoff:
     def _grown(self, attempt: int, chance: float) -> float:
         if attempt <= 1:
             return 0.0
-        # Past this exponent the cap rules in any case, and the power could overflow a float.
+        # Beyond this exponent the cap applies in any case, and the power could overflow a float.
         steps = min(attempt - 2, 1000 if self.factor == 1 else int(700 / math.log(self.factor)))
         full = min(self.cap, self.initial * self.factor**steps)
         return full * chance if self.jitter else full

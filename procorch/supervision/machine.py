@@ -1,16 +1,17 @@
-"""The one owner of lifecycle state: events in, actions out.
+"""The only owner of lifecycle state: events in, actions out.
 
-`Machine.step(event, now)` changes the state of the instances concerned and answers with the actions
-to perform, in order. It knows no process, no socket and no clock, so a year of crashes and restarts
-runs in a test in a second.
+`Machine.step(event, now)` changes the state of the instances concerned and returns the actions to
+perform, in order. It uses no process, socket or clock, so a test runs a year of crashes and
+restarts in a second.
 
-What may happen to an instance is one table, `TRANSITIONS`: (phase, event) to the handler and the
-phases it may enter; `ONWARD` has what follows by itself, `TREE` what others do to it. What is not
-in the table is late or meaningless in that phase and changes nothing: a timer that lost a race, a
-second cancel (`diagram.IGNORED` says why for each). Two rules stand above the table:
+One table has all that may happen to an instance: `TRANSITIONS` maps (phase, event) to the handler
+and the phases that it may enter. `ONWARD` has the transitions without a further event, `TREE` those
+that other instances cause. An event that is not in the table has no effect in that phase, such as a
+timer that lost a race or a second cancel (`diagram.IGNORED` has the reason for each). Two rules
+apply to all events:
 
-* events that name a generation count only while it is the current one (I1, I2);
-* the outcome of a request is fixed once, by whoever comes first (`ledger`).
+* an event that names a generation counts only while that is the current one (I1, I2);
+* the outcome of a request is fixed once, and the first one wins (`ledger`).
 """
 
 from __future__ import annotations
@@ -28,14 +29,14 @@ from procorch.supervision.timers import Timers
 
 
 class Rule(NamedTuple):
-    """What an event does in a phase: the handler, and the phases that it may enter first."""
+    """The handler of an event in a phase, and the phases that it may enter first."""
 
     handler: Callable[[Core, Instance, Any], None]
     enters: frozenset[Phase]
 
     @property
     def leads_to(self) -> frozenset[Phase]:
-        """Where the instance may be at the end of the step: what it entered, and all from there."""
+        """The phases in which the instance may be at the end of the step."""
         reached: set[Phase] = set()
         ahead = list(self.enters)
         while ahead:
@@ -80,7 +81,7 @@ ONWARD: dict[Phase, dict[Phase, str]] = {
     STOPPING: {DONE: "there is no process"},
     DONE: {},
 }
-"""Where the entry action of a phase may go on to, without a further event, and when."""
+"""The phases that the entry action of a phase may enter without a further event, and when."""
 
 TREE: dict[Phase, dict[Phase, str]] = {
     WAITING: {HELD: "its group goes down", STOPPING: "ends with others"},
@@ -101,7 +102,7 @@ TREE: dict[Phase, dict[Phase, str]] = {
     STOPPING: {},
     DONE: {},
 }
-"""Where other instances may take one: its group is restarted or ended, or it waited for them."""
+"""The phases that other instances may move one to, and why."""
 
 _WHEN_TOLD_TO_END: dict[Phase, tuple[Phase, ...]] = {
     WAITING: (HELD, STOPPING),
@@ -137,7 +138,7 @@ TRANSITIONS: dict[tuple[Phase, type | Due], Rule] = {
     (RETIRING, ev.Replied): _rule(requests.replied_in_leaving),
     (STOPPING, ev.Replied): _rule(requests.replied_in_leaving),
     (BACKOFF, Due.BACKOFF): _rule(replacing.backoff_over, WAITING),
-    (STOPPING, ev.Cancel): _rule(ending.hurry),
+    (STOPPING, ev.Cancel): _rule(ending.hasten),
     (STOPPING, ev.Exited): _rule(ending.exited, DONE),
     (STOPPING, Due.STOP_STAGE): _rule(ending.next_stage, DONE),
     (DONE, ev.Exited): _rule(ending.exited_late),
@@ -174,7 +175,7 @@ class Machine:
         start_limit: how many processes may be starting at once (N10).
 
     Attributes:
-        timers: what is timed; for reading.
+        timers: the times at which ticks are due; only for reading.
     """
 
     def __init__(self, *, chance: Callable[[], float], start_limit: int) -> None:
@@ -182,7 +183,7 @@ class Machine:
         self.timers: Timers[tuple[Due, int]] = self._core.timers
 
     def step(self, event: ev.Event, now: float) -> list[actions.Action]:
-        """Take one event at ``now`` (seconds on any monotonic clock); the actions it causes."""
+        """Handle one event at ``now`` (seconds on any monotonic clock); returns its actions."""
         core = self._core
         core.now = now
         out: list[actions.Action] = []
@@ -207,19 +208,19 @@ class Machine:
             case _:
                 addressed = core.instances.get(event.key)
                 if addressed is not None:
-                    self._fire(addressed, event)
-        while core.later:
-            self._spread()
-        if core.narrow:
+                    self._handle(addressed, event)
+        while core.deferred:
+            self._handle_deferred()
+        if core.limited_mailboxes:
             dispatch.fill(core)
-            while core.later:
-                self._spread()
+            while core.deferred:
+                self._handle_deferred()
         if core.start_queue:
             starting.fill_slots(core)
         return out
 
     def next_due(self) -> float | None:
-        """When a `Tick` is due; None while nothing is timed."""
+        """The time at which the next `Tick` is due; None: no timer is armed."""
         return self._core.timers.next()
 
     @property
@@ -229,7 +230,7 @@ class Machine:
 
     @property
     def stale(self) -> int:
-        """Events of superseded generations, and replies nobody waited for, dropped so far."""
+        """How many events of old generations, and late replies, were dropped so far."""
         return self._core.stale
 
     def instance(self, key: int) -> Instance | None:
@@ -242,20 +243,20 @@ class Machine:
         return 0 if box is None else box.waiting
 
     def flow(self, mailbox: int) -> FlowControl | None:
-        """What holds back the requests of a mailbox, for reading."""
+        """The flow control of a mailbox, only for reading; None: it has none."""
         box = self._core.ledger.boxes.get(mailbox)
         return None if box is None else box.flow
 
-    def _spread(self) -> None:
-        """What the step means for other instances of the tree: an event, or a function to call."""
-        key, what = self._core.later.popleft()
+    def _handle_deferred(self) -> None:
+        """Handle one deferred event, or call one deferred function, for another instance."""
+        key, what = self._core.deferred.popleft()
         a = self._core.instances.get(key)
         if a is None:
             return
         if callable(what):
             what(self._core, a)
         else:
-            self._fire(a, what)
+            self._handle(a, what)
 
     def _of_generation(self, event: Any) -> None:
         a = self._core.instances.get(event.key)
@@ -264,7 +265,7 @@ class Machine:
         if event.generation != a.process.generation:
             self._core.stale += 1
             return
-        self._fire(a, event)
+        self._handle(a, event)
 
     def _tick(self) -> None:
         core = self._core
@@ -275,11 +276,11 @@ class Machine:
             elif kind is Due.CLOSE:
                 ending.close_overdue(core)
             elif kind is Due.FLOW:
-                pass  # `dispatch.fill` looks, when the step ends
-            else:  # The timers of an instance are disarmed before it goes.
-                self._fire(core.instances[key], kind)
+                pass  # `dispatch.fill` runs at the end of the step
+            else:  # The timers of an instance are disarmed before it is removed.
+                self._handle(core.instances[key], kind)
 
-    def _fire(self, a: Instance, what: Any) -> None:
+    def _handle(self, a: Instance, what: Any) -> None:
         rule = TRANSITIONS.get((a.phase, what if isinstance(what, Due) else type(what)))
         if rule is not None:
             rule.handler(self._core, a, what)

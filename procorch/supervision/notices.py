@@ -1,4 +1,4 @@
-"""What a monitor is told (N18): one frozen value an event, public."""
+"""Public events (N18): what `orch.events()` yields, as frozen values."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from procorch.supervision.states import AgentStatus
 
 
 class Notice(Struct, frozen=True, kw_only=True):
-    """Every event: the agent's name, its generation, monotonic seconds."""
+    """Fields of all events: the agent's name, its generation, the time in monotonic seconds."""
 
     agent: str
     generation: int
@@ -21,7 +21,7 @@ class Starting(Notice, frozen=True, kw_only=True):
 
 
 class Ready(Notice, frozen=True, kw_only=True):
-    """The process has built its agent and takes requests."""
+    """The process has built its agent and accepts requests."""
 
 
 class RequestStarted(Notice, frozen=True, kw_only=True):
@@ -33,7 +33,7 @@ class RequestStarted(Notice, frozen=True, kw_only=True):
 class RequestDone(Notice, frozen=True, kw_only=True):
     """The request has its outcome; ``error`` is None where it succeeded.
 
-    ``generation`` is that of the process it was last handed to, 0 where it never left the queue.
+    ``generation``: that of the process it was last sent to; 0: it never left the queue.
     """
 
     request: int
@@ -41,14 +41,16 @@ class RequestDone(Notice, frozen=True, kw_only=True):
 
 
 class Crashed(Notice, frozen=True, kw_only=True):
-    """The process died without having been asked to."""
+    """The process died unexpectedly."""
 
     error: AgentError
 
 
 class Hung(Notice, frozen=True, kw_only=True):
     """A busy agent made no progress for ``timeout`` seconds and was killed without an answer (N12).
-    Told when it has ended: until then its answer may come."""
+
+    The event comes when the process has ended: until then its answer may still come.
+    """
 
     timeout: float
     request: int | None
@@ -57,9 +59,9 @@ class Hung(Notice, frozen=True, kw_only=True):
 class Restarting(Notice, frozen=True, kw_only=True):
     """The agent gets a new process; ``restart`` of ``max_restarts`` since its last success.
 
-    ``counted``: False where the agent is not to blame (N1). ``planned``: nothing has failed; the
-    process has reached one of its limits (``max_requests``, ``max_age``, ``max_memory``), or
-    somebody asked for a new one.
+    ``counted``: False if the agent did not cause it (N1). ``planned``: nothing has failed; the
+    process has reached one of its limits (``max_requests``, ``max_age``, ``max_memory``), or your
+    program asked for a new one.
     """
 
     counted: bool
@@ -69,16 +71,16 @@ class Restarting(Notice, frozen=True, kw_only=True):
 
 
 class BackingOff(Notice, frozen=True, kw_only=True):
-    """The next start comes after ``delay`` seconds."""
+    """The agent waits ``delay`` seconds before its next start."""
 
     delay: float
 
 
 class Throttled(Notice, frozen=True, kw_only=True):
     """A service asked for a pause: no request of this agent's queue begins for ``delay`` seconds
-    (N23). ``generation`` is that of the process whose request got the ``error``.
+    (N23). ``generation``: that of the process whose request got the ``error``.
 
-    ``asked``: the seconds that the service asked for; None: it did not say.
+    ``asked``: the seconds that the service asked for; None: it gave no number.
     """
 
     delay: float
@@ -108,12 +110,12 @@ class Stopped(Notice, frozen=True, kw_only=True):
 
 
 class Lost(Notice, frozen=True, kw_only=True):
-    """This reader was too slow: ``count`` older events were dropped for it (N18)."""
+    """This reader was too slow: it missed ``count`` older events (N18)."""
 
     count: int
 
 
 class Unreaped(Notice, frozen=True, kw_only=True):
-    """A process outlived SIGKILL for longer than the kill wait; it may still be there."""
+    """A process did not end within ``shutdown.kill`` seconds of SIGKILL; it may still exist."""
 
     pid: int | None

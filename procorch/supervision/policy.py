@@ -1,7 +1,7 @@
 """What a supervisor may decide, and who decides it.
 
-A policy is user code: it is asked once per failure, on a thread of its own, and may be slow, raise
-or answer junk without harm to anybody but the agent it was asked about (N13).
+A policy is user code. The monitor has it called once for each failure, on the policy thread. If it
+is slow, raises or returns an invalid answer, only the agent in question is affected (N13).
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ class SupervisorAction(Enum):
 class SupervisorPolicy(Protocol):
     """Decides what happens to an agent after an error.
 
-    A policy may have the attributes ``max_restarts`` and ``charge_requests``: they are the settings
-    of agents that have none of their own.
+    A policy may have the attributes ``max_restarts`` and ``charge_requests``: defaults for agents
+    that do not set these settings.
     """
 
     def on_agent_error(self, name: str, error: AgentError) -> SupervisorAction:
@@ -37,7 +37,7 @@ class SupervisorPolicy(Protocol):
 
 
 Policy: TypeAlias = SupervisorPolicy | Callable[[str, AgentError], SupervisorAction]
-"""What the API accepts: an object with ``on_agent_error`` or a plain function of its signature."""
+"""What the API accepts: an object with ``on_agent_error``, or a function with its signature."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,9 +62,9 @@ class DefaultSupervisor:
 class ServiceSupervisor:
     """For agents that serve requests of many callers: no request ends the agent for good.
 
-    An agent that raised is as good as before: the error goes to the caller, the process and its
-    conversation stay. Where a throttled service asked for a pause, the next request waits for it
-    (`Throttle`). An agent that died, or did not start for a passing reason, gets a new process.
+    After an agent raised, the error goes to the caller, and the process and its conversation stay.
+    If a throttled service asked for a pause, the next request waits for it (`Throttle`). An agent
+    that died, or failed to start for a temporary reason, gets a new process.
 
     Args:
         max_restarts: consecutive restarts allowed before the agent is stopped. A death in the
@@ -72,7 +72,7 @@ class ServiceSupervisor:
     """
 
     charge_requests: ClassVar[bool] = True
-    """The default of that setting for agents of this policy."""
+    """The default of the setting `charge_requests` for agents with this policy."""
 
     max_restarts: int = 3
 
@@ -86,10 +86,10 @@ class ServiceSupervisor:
 
 @dataclass(frozen=True, slots=True)
 class PoolSupervisor:
-    """The policy of pools, executors and batches: replace what died, keep what merely failed.
+    """The policy of pools, executors and batches: a replica that died is replaced.
 
-    A replica that raised is as good as before, so its error goes to the caller and the replica
-    stays; one that died, or did not start for a passing reason, is replaced.
+    After a replica raised, the error goes to the caller and the replica stays. A replica that died,
+    or failed to start for a temporary reason, is replaced.
 
     Args:
         max_restarts: consecutive restarts of a replica allowed before it is stopped.
@@ -112,7 +112,11 @@ def _keep_unless_dead(error: AgentError) -> SupervisorAction:
 
 
 def checked_policy(policy: object) -> Policy | None:
-    """``policy`` as given, or a ``TypeError`` that says what a policy is."""
+    """Return ``policy`` as given.
+
+    Raises:
+        TypeError: it is not a policy; the text says what a policy is.
+    """
     if policy is None:
         return None
     if isinstance(policy, type):

@@ -1,6 +1,6 @@
-"""What the machine knows about one process: one record a generation.
+"""What the machine knows about one process: one record for each generation.
 
-A start makes a new record. So nothing that was known of one process is ever taken for the next.
+Each start makes a new record, so facts about one process are never applied to the next one.
 """
 
 from __future__ import annotations
@@ -15,20 +15,20 @@ from procorch.supervision.states import StopStage
 
 
 class Course(IntEnum):
-    """What a process does next, once it has answered what it works on."""
+    """What a process does after the request that it works on."""
 
     SERVING = 0
-    """It takes further requests."""
+    """It accepts further requests."""
     RENEWING = 1
-    """It takes none and is replaced as soon as it is idle (N1)."""
+    """It gets no further request and is replaced as soon as it is idle (N1)."""
     LEAVING = 2
-    """Its agent, which was told to end, has said that it is finished; its exit follows (N0)."""
+    """Its agent was told to end and has reported that it is finished; its exit follows (N0)."""
     FINISHED = 3
-    """Its agent has said so by itself."""
+    """Its agent has reported that it is finished, without being told to end."""
 
     @property
     def leaves(self) -> bool:
-        """Whether the agent has said that it is finished."""
+        """Whether the agent has reported that it is finished."""
         return self >= Course.LEAVING
 
 
@@ -37,24 +37,24 @@ class Process:
     """One process of an instance, from its launch on.
 
     Args:
-        generation: which one it is, from 1; 0 stands for none yet.
-        margin: the part of its limits by which it is replaced early, so that replicas which began
-            together do not go together.
-        alive: it was launched and has not been seen to end.
+        generation: its number, from 1; 0: none was launched yet.
+        margin: the part of its limits by which it is replaced early. It differs between replicas
+            that started together, so that they are not replaced together.
+        alive: it was launched, and its exit has not been reported.
         course: what it does next.
         ready_at: when its agent was ready.
         inflight: the request that it works on, if there is one; it may have been resolved.
-        ahead: requests written to it that it will go on with, in that order (``prefetch``); some
+        ahead: requests written to it that it will begin next, in that order (``prefetch``); some
             may have been resolved.
-        held: it answered with an error and waits for our word before it goes on with those.
+        held: it answered with an error and waits for `actions.Proceed` before it begins those.
         served: requests that it has answered.
         heartbeat: the last progress count seen and when it was new.
         stage: the last stage of the ladder taken against it; ``target``: the request that the first
             stages aim at.
-        stopped_for_request: it was ended for the sake of one request (its deadline, its
-            cancellation), so its exit is *requested* (N0) and its successor is not counted (N1).
-        reason: why we ended it (memory limit, broken stream, failed start); it is the error of what
-            was in flight, in place of the bare exit.
+        stopped_for_request: it was ended to end one request (its deadline, its cancellation), so
+            its exit is *requested* (N0) and its replacement is not counted (N1).
+        reason: why procorch ended it (memory limit, broken stream, failed start); the request in
+            flight fails with this error, and not with that of the exit.
     """
 
     generation: int = 0
@@ -74,7 +74,7 @@ class Process:
 
     @property
     def serves(self) -> bool:
-        """Whether it goes on as before."""
+        """Whether it accepts further requests."""
         return self.stage is None and self.course is Course.SERVING
 
     @property
@@ -92,29 +92,28 @@ class Process:
         return self.stage is not None and self.stage.spares_process and request == self.target
 
     def renew(self) -> None:
-        """Have it replaced as soon as it is idle, unless it leaves by itself."""
+        """Have it replaced as soon as it is idle, unless its agent has finished."""
         self.course = max(self.course, Course.RENEWING)
 
     def keep(self) -> None:
-        """Have it not replaced after all."""
+        """Cancel `renew`."""
         if self.course is Course.RENEWING:
             self.course = Course.SERVING
 
     def works_on(self, number: int) -> Request | None:
-        """The request of that number, if it is the one that it works on."""
+        """The request with that number, if the process works on it; else None."""
         for request in self.inflight:
             if request.id == number:
                 return request
         return None
 
     def sent_since(self, request: Request) -> tuple[int, ...]:
-        """The numbers of ``request`` and of what was written after it; nothing if it has not been
-        written."""
+        """The numbers of ``request`` and of those sent after it; empty if it was not sent."""
         given = [*self.inflight, *self.ahead]
         if request not in given:
             return ()
         return tuple(each.id for each in given[given.index(request) :])
 
     def limit(self, most: int) -> int:
-        """A limit after which it is replaced, less its margin."""
+        """The limit ``most`` less the margin of this process."""
         return most - int(most * self.margin)

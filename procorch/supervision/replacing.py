@@ -1,4 +1,4 @@
-"""A new process for an agent that had one: down, perhaps a wait, and up again (N1, N2, N5)."""
+"""Replacing the process of an agent: stop it, perhaps wait, start the next one (N1, N2, N5)."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from procorch.supervision.states import Phase, StopStage
 
 
 def restart(core: Core, a: Instance, event: ev.Restart) -> None:
-    """An operator wants a new process: not a failure, so not counted (N1)."""
+    """A caller asked for a new process: not a failure, so not counted (N1)."""
     if tree.leaving(a):
-        a.process.keep()  # Its end makes a successor superfluous.
+        a.process.keep()  # The agent ends, so it needs no new process.
         if a.phase is Phase.READY:
             core.enter(a, Phase.READY)
         return
@@ -26,25 +26,25 @@ def restart(core: Core, a: Instance, event: ev.Restart) -> None:
 
 
 def restart_while_awaiting_policy(core: Core, a: Instance, event: ev.Restart) -> None:
-    """The same while the policy thinks: if it would keep the process, there will be a new one."""
+    """The same while the policy decides: the process is replaced also if the policy keeps it."""
     a.process.renew()
 
 
 def replace(
     core: Core, a: Instance, *, counted: bool, alone: bool = False, asked: float = 0.0
 ) -> None:
-    """A new generation for ``a``, and for whoever is restarted with it (N4, N5).
+    """Begin a new generation of ``a``, and of all agents that are restarted with it (N4, N5).
 
     Args:
-        alone: it was planned: nothing has failed, so nobody is restarted with it.
-        asked: the least number of seconds before it, if the restart is counted (`retry_after`).
+        alone: the restart is planned and not a failure, so no other agent is restarted with it.
+        asked: the shortest wait before it in seconds, if the restart is counted (`retry_after`).
     """
     if a.process.alive and (core.closing or core.drained(a)):
         a.process.keep()
-        core.enter(a, Phase.READY)  # It is to end soon: a successor would have nothing to do.
+        core.enter(a, Phase.READY)  # It ends soon, so a new process would get no request.
         return
     if core.closing:
-        core.cut_off(a)
+        core.end_during_close(a)
         return
     a.delay = 0.0
     if counted:
@@ -63,14 +63,14 @@ def replace(
 
 
 def retire(core: Core, a: Instance) -> None:
-    """RETIRING: only when the old process has ended may the next begin (I2)."""
+    """RETIRING: end the old process; the next one starts only after that (I2)."""
     if a.process.alive:
         if a.process.stage is None:
             blamed = a.cycle is not None and a.cycle.blame != a.name
             busy = bool(a.process.inflight) or a.process.ready_at is None
             core.stop_process(a, StopStage.TERMINATE if blamed and busy else StopStage.LEAVE)
     elif core.closing:
-        core.cut_off(a)
+        core.end_during_close(a)
     elif a.cycle is not None:
         core.enter(a, Phase.HELD)
     elif core.drained(a):
@@ -82,7 +82,7 @@ def retire(core: Core, a: Instance) -> None:
 
 
 def retired(core: Core, a: Instance, event: ev.Exited) -> None:
-    """The old process is gone; what was under way in it fails by name (N5)."""
+    """The old process has ended; its requests fail, and their errors name the cause (N5)."""
     core.process_ended(a, event.exit)
     lost = core.take_inflight(a)
     if lost:
@@ -97,22 +97,22 @@ def retired(core: Core, a: Instance, event: ev.Exited) -> None:
 
 
 def hold(core: Core, a: Instance) -> None:
-    """HELD: its group sees to what comes next, or those whom its end has to wait for (N7)."""
+    """HELD: wait until its group starts it (N5), or until other agents have ended (N7)."""
 
 
 def back_off(core: Core, a: Instance) -> None:
-    """BACKOFF: wait for the set time."""
+    """BACKOFF: arm the timer of the next start."""
     core.tell(a, notices.BackingOff, delay=a.delay)
     core.timers.arm((Due.BACKOFF, a.key), core.now + a.delay)
 
 
 def backoff_over(core: Core, a: Instance, event: object) -> None:
-    """The set time has come."""
+    """The backoff is over."""
     core.enter(a, Phase.WAITING)
 
 
 def tell_hung(core: Core, a: Instance, request: Request) -> None:
-    """Its process was ended because it hung, if it was, and that is what ``request`` gets."""
+    """Publish `Hung` for ``request`` if the process was ended because it hung."""
     if isinstance(a.process.reason, AgentHung):
         timeout = a.process.reason.heartbeat_timeout
         core.tell(a, notices.Hung, timeout=timeout, request=request.id)
@@ -121,10 +121,10 @@ def tell_hung(core: Core, a: Instance, request: Request) -> None:
 def death(
     a: Instance, exit: ev.Exit, request: Request | None, after: Iterable[Request] = ()
 ) -> AgentCrashed:
-    """What a death is called: by why we ended the process, else by how it ended.
+    """The error of a death: the reason why procorch ended the process, else how it ended.
 
     Args:
-        after: what the process was given after the request, if it has begun that as well.
+        after: the requests that the process got after ``request``.
     """
     begun = request is not None and (
         exit.lost or exit.started == request.id or any(exit.started == other.id for other in after)

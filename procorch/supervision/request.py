@@ -1,4 +1,4 @@
-"""One record a request, from the moment its caller has made it until its outcome is fixed."""
+"""One record for each request, from its creation until its outcome is fixed."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from procorch.errors import AgentCrashed
 
 
 class RequestState(Enum):
-    """Where a request is. Only `ledger.Ledger` assigns one."""
+    """The state of a request. Only `ledger.Ledger` assigns it."""
 
     NEW = "new"
-    """Its caller has made it; the machine does not know it yet."""
+    """Its caller has created it; the machine does not know it yet."""
     QUEUED = "queued"
     """It waits in its mailbox."""
     SENT = "sent"
-    """A worker has it, or was sent it ahead."""
+    """It was sent to a worker, perhaps ahead."""
     RESOLVED = "resolved"
     """Its outcome is fixed."""
 
@@ -27,18 +27,18 @@ class Request(Struct, eq=False):
     """One request.
 
     Args:
-        mailbox: number of the queue it waits in.
+        mailbox: number of its queue.
         timeout: seconds allowed; None: no limit.
-        deadline: on the machine's clock; None: ``timeout`` counts from the dispatch.
+        deadline: time on the machine's clock; None: ``timeout`` counts from the dispatch.
         retries: how often it may be tried again after its worker died.
         allowed_failures: more deaths than this make it poison (N3).
-        priority: of those that wait the highest goes first; equals in order of acceptance.
-        repeatable: nothing shows of an attempt, so it may be tried again when throttled (N23).
-        cargo: what the runtime keeps with it (what is to be written, who waits for the answer).
+        priority: the highest goes first; equal ones in order of acceptance.
+        repeatable: an attempt has no visible effect, so it may be tried again after a pause (N23).
+        cargo: data of the runtime, such as the payload and the future of the caller.
             The machine never looks into it.
         worker: the instance it was sent to; None while it waits.
         deaths: the workers it has killed.
-        throttled: how often it was (N23).
+        throttled: how often a service throttled it (N23).
     """
 
     id: int
@@ -57,7 +57,7 @@ class Request(Struct, eq=False):
 
     @property
     def executed(self) -> bool:
-        """Whether one of those workers had begun it, or one was throttled with it."""
+        """Whether a worker that died, or an attempt that was throttled, had begun it."""
         return self.throttled > 0 or any(death.may_have_executed for death in self.deaths)
 
     @property

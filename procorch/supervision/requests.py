@@ -1,4 +1,4 @@
-"""Answers to requests, and their ends from outside: cancellation, deadlines, old processes."""
+"""Answers to requests; cancellation and deadlines of requests; recycling of processes."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ from procorch.supervision.request import Request, RequestState
 from procorch.supervision.states import Phase, StopStage
 
 BLAMELESS = (SerializationError, MessageTooLarge)
-"""Errors of a message, not of the agent that sent it: never put to a policy (fault matrix 24)."""
+"""Errors of a message, not of the agent that sent it: the policy is not asked about these."""
 
 
 def replied(core: Core, a: Instance, event: ev.Replied) -> None:
-    """The worker answered: success resets the consecutive counter (seed), an error is judged."""
+    """The worker answered: a success resets the restart counter, an error goes to the policy."""
     if _is_healthy(core, a, event):
         _succeeded(core, a, event)
         return
@@ -40,11 +40,11 @@ def replied(core: Core, a: Instance, event: ev.Replied) -> None:
     core.timers.disarm((Due.HEARTBEAT, a.key))
     error = event.error
     if a.process.is_stopped_for(event.request):
-        core.spare(a)  # The ladder has reached its aim, and the worker lives (N8).
-    core.clear_suspicion(a)
+        core.de_escalate(a)  # The request has ended, and the worker lives (N8).
+    core.clear_hang_suspicion(a)
     again = holding.answered(core, a, event)
     answered(core, a, request, error)
-    judged = (
+    ask_policy = (
         error is not None
         and not again
         and not isinstance(error, BLAMELESS)
@@ -55,24 +55,24 @@ def replied(core: Core, a: Instance, event: ev.Replied) -> None:
         core.expect_exit(a)
     if error is None:
         a.limits.succeeded()
-    elif judged:
-        # A complete reply beats the deadline even while the policy thinks it over.
+    elif ask_policy:
+        # A complete reply wins over the deadline, also while the policy decides.
         core.timers.disarm((Due.REQUEST, request.id))
-        if _worn(a, event.used):
+        if _reached_limit(a, event.used):
             a.process.renew()
         core.ask_policy(a, Pending(request, error, event.payload))
         return
     if not again:
         core.resolve(request, error, event.payload)
     renewing = a.process.course is Course.RENEWING
-    if a.process.stage is None and (renewing or _worn(a, event.used)):
+    if a.process.stage is None and (renewing or _reached_limit(a, event.used)):
         recycle(core, a)
     else:
         core.enter(a, Phase.READY)
 
 
 def _is_healthy(core: Core, a: Instance, event: ev.Replied) -> bool:
-    """Whether an answer is a success after which nothing but the next request can follow."""
+    """Whether an answer is a success, and nothing but the next request can follow."""
     process, settings = a.process, a.settings
     flow = core.ledger.boxes[a.mailbox].flow
     return (
@@ -113,8 +113,8 @@ def _succeeded(core: Core, a: Instance, event: ev.Replied) -> None:
             core.enter(a, Phase.READY)
 
 
-def _worn(a: Instance, used: int) -> bool:
-    """Whether its process has served long enough, or was larger than it may be."""
+def _reached_limit(a: Instance, used: int) -> bool:
+    """Whether its process has reached ``max_requests`` or exceeded ``max_memory``."""
     settings, process = a.settings, a.process
     return (
         settings.max_requests is not None and process.served >= process.limit(settings.max_requests)
@@ -122,9 +122,9 @@ def _worn(a: Instance, used: int) -> bool:
 
 
 def recycle(core: Core, a: Instance) -> None:
-    """Replace the process between two requests; costs none of them, and is not counted (N1)."""
-    a.process.renew()  # Nothing goes to it any more.
-    if not a.process.inflight:  # what is still ahead has not begun
+    """Replace the process between two requests; no request fails, and it is not counted (N1)."""
+    a.process.renew()  # It gets no further request.
+    if not a.process.inflight:  # requests that are ahead have not begun
         core.defer(a.key, ev.Restart(a.key))
 
 
@@ -137,7 +137,7 @@ def aged(core: Core, a: Instance, event: object) -> None:
 
 
 def replied_in_leaving(core: Core, a: Instance, event: ev.Replied) -> None:
-    """A complete reply wins over whatever made its worker go; nobody is judged any more."""
+    """A complete reply wins over the end of its worker; the policy is not asked any more."""
     request = a.process.works_on(event.request)
     if request is not None:
         answered(core, a, request, event.error)
@@ -147,30 +147,30 @@ def replied_in_leaving(core: Core, a: Instance, event: ev.Replied) -> None:
     elif event.request != a.process.target:
         core.stale += 1
     if a.process.is_stopped_for(event.request):
-        core.spare(a)
+        core.de_escalate(a)
         core.stop_process(a, StopStage.LEAVE)
 
 
 def cancel(core: Core, event: ev.CancelRequest) -> None:
-    """The caller wants the request gone."""
+    """The caller cancels the request."""
     request = core.ledger.requests.get(event.request)
     if request is not None and not (event.waiting and request.worker is not None):
         _drop(core, request, RequestCancelled(agent=agent_of(core, request), request=request.id))
 
 
 def overdue(core: Core, number: int) -> None:
-    """The request's deadline has passed, in the queue or under way (N3, N8)."""
-    request = core.ledger.requests[number]  # An outcome disarms the timer.
+    """The request's deadline has passed, in the queue or in a worker (N3, N8)."""
+    request = core.ledger.requests[number]  # It is open: an outcome disarms the timer.
     _drop(core, request, too_late(core, request))
 
 
 def _drop(core: Core, request: Request, error: AgentError) -> None:
-    """End one request from outside; a worker that is busy with it is ended for it (N8)."""
+    """End one request with ``error``; a worker that runs it is made to end it (N8)."""
     core.resolve(request, error)
     a = None if request.worker is None else core.instances[request.worker]
     if a is not None and request in a.process.inflight:
         end_request(core, a, request)
-    # It may have been the last one that a draining agent waited for.
+    # A draining agent may have waited for this request only.
     for member in tuple(core.ledger.boxes[request.mailbox].members):
         if core.instances[member].phase is Phase.READY:
             core.enter(core.instances[member], Phase.READY)

@@ -1,4 +1,4 @@
-"""The limits of N2, and the restart decision."""
+"""The restart decision, and the limits of restarts (N2)."""
 
 from __future__ import annotations
 
@@ -13,51 +13,51 @@ from procorch.supervision.settings import AgentSettings
 _MINUTE = 60.0
 
 
-class Exit(Enum):
-    """What the decision is about: how the agent stands after an event."""
+class ExitKind(Enum):
+    """How an agent failed or ended: the subject of the restart decision."""
 
     FAILED = "failed"
-    """Its request failed; the process is alive and could go on."""
+    """Its request failed; its process is alive and can go on."""
     DIED = "died"
-    """Its process is gone without having been asked to (N0, abnormal)."""
+    """Its process ended unexpectedly (N0, abnormal)."""
     FINISHED = "finished"
-    """It ended by itself and in order (N0, normal)."""
+    """It finished by itself (N0, normal)."""
 
 
 class Verdict(Enum):
-    """What becomes of an agent."""
+    """The decision about an agent."""
 
     KEEP = "keep"
     REPLACE = "replace"
     STOP = "stop"
     """Ends FAILED, stopped by its supervisor."""
     FAIL = "fail"
-    """Ends FAILED with its own error: nobody was there to decide."""
+    """Ends FAILED with its own error, because there is no policy."""
     COMPLETE = "complete"
     """Ends COMPLETED."""
 
 
 def decide(
-    restart: Restart, exit: Exit, action: SupervisorAction | None, *, allowed: bool
+    restart: Restart, exit: ExitKind, action: SupervisorAction | None, *, allowed: bool
 ) -> Verdict:
     """The restart decision (seed; N5, N6).
 
     Args:
         restart: the agent's restart type.
-        exit: how it stands.
-        action: the policy's answer; None where there is no policy or nothing to ask it about.
+        exit: how it failed or ended.
+        action: the policy's answer; None: there is no policy, or it was not asked.
         allowed: the limits of N2 permit one more restart.
     """
     match restart, exit, action:
-        case "permanent", Exit.FINISHED, _:
+        case "permanent", ExitKind.FINISHED, _:
             return Verdict.REPLACE if allowed else Verdict.STOP
-        case _, Exit.FINISHED, _:
+        case _, ExitKind.FINISHED, _:
             return Verdict.COMPLETE
-        case _, Exit.FAILED, (SupervisorAction.ESCALATE | None):
+        case _, ExitKind.FAILED, (SupervisorAction.ESCALATE | None):
             return Verdict.KEEP
         case _, _, SupervisorAction.STOP:
             return Verdict.STOP
-        case (_, Exit.DIED, None) | ("temporary", Exit.DIED, _):
+        case (_, ExitKind.DIED, None) | ("temporary", ExitKind.DIED, _):
             return Verdict.FAIL
         case "temporary", _, _:
             return Verdict.STOP
@@ -66,7 +66,7 @@ def decide(
 
 
 class Retry(Enum):
-    """What becomes of a request after an attempt that failed."""
+    """The decision about a request after a failed attempt."""
 
     AGAIN = "again"
     GIVE_UP = "give up"
@@ -78,8 +78,8 @@ class Retry(Enum):
 def retry(*, attempts: int, deaths: int, retries: int, allowed_failures: int) -> Retry:
     """Whether a request is tried again (N3).
 
-    A request that would get a further attempt is poison if it has killed too many workers. Without
-    attempts left it fails with its own error, however many workers it has killed.
+    A request that has attempts left is poison if it has killed too many workers. A request without
+    attempts left fails with its own error, however many workers it has killed.
 
     Args:
         attempts: how often it was tried.
@@ -113,11 +113,11 @@ class Window:
 
 
 class RestartLimits:
-    """Counts restarts of one agent and says whether, and when, the next one may happen.
+    """Counts restarts of one agent, and decides whether and when the next one may happen.
 
-    *Consecutive* (seed): exactly ``max_restarts`` pass between two successes, the next does not.
-    *Backoff*: a delay only; it starts over after a success, and after ``reset_after`` seconds of
-    readiness. Many restarts within a minute wait for at least ``floor`` all the same.
+    *Consecutive*: at most ``max_restarts`` restarts between two successes.
+    *Backoff*: a delay only. It is reset by a success, and by ``reset_after`` seconds of readiness.
+    After many restarts within a minute the delay is at least ``floor`` in any case.
     """
 
     __slots__ = ("_attempts", "_backoff", "_max", "_recent", "consecutive", "total")
@@ -142,7 +142,7 @@ class RestartLimits:
             self._attempts = 0
 
     def was_ready(self, since: float, now: float) -> None:
-        """The generation that just ended had been ready from ``since`` until ``now``."""
+        """The generation that has ended was ready from ``since`` until ``now``."""
         if now - since >= self._backoff.reset_after:
             self._attempts = 0
 
@@ -151,7 +151,7 @@ class RestartLimits:
 
         Args:
             chance: in [0, 1], draws the delay.
-            asked: seconds that a throttled service wants to be left alone (`retry_after`).
+            asked: the pause in seconds that a throttled service asked for (`retry_after`).
 
         Returns:
             The seconds to wait before it: the backoff, and no less than was asked for.

@@ -1,4 +1,4 @@
-"""Settings of an agent as frozen values, checked when they are given."""
+"""The settings of an agent, checked and frozen."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from procorch.supervision.throttle import Throttle
 from procorch.units import per_second, seconds, size_in_bytes, whole
 
 MOST_AHEAD = 64
-"""The most that ``prefetch`` may be: the status page has room for so many cancellations."""
+"""The largest ``prefetch``: the status page has room for that many cancellations."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,23 +89,23 @@ class AgentSettings:
 
     @property
     def weighed_above(self) -> int | None:
-        """Bytes that a request may use without anything depending on how many exactly."""
+        """Bytes below which the exact memory of a request does not matter; None: any amount."""
         most = self.max_memory
         return None if most is None else most - int(most * self.recycle_jitter)
 
     @property
     def grouped(self) -> bool:
-        """Whether its children are restarted, and so stopped, together (N4, N5)."""
+        """Whether its children are restarted and stopped together (N4, N5)."""
         return self.strategy != "one_for_one"
 
 
 class Field(NamedTuple):
-    """What a setting may be.
+    """What values a setting accepts.
 
     Args:
-        check: makes of a given value the checked one, or raises an error that names the setting.
-        form: what may be given, in words.
-        optional: None may be given; it means no limit, or nothing of that kind.
+        check: converts a given value to the checked one, or raises an error that names the setting.
+        form: the accepted values, as text.
+        optional: None is accepted and means no limit, or no such thing.
     """
 
     check: Callable[[Any, str], Any]
@@ -116,7 +116,7 @@ class Field(NamedTuple):
         """The value as procorch keeps it.
 
         Raises:
-            TypeError, ValueError: it cannot be that; the text has the name and the form.
+            TypeError, ValueError: it is not accepted; the text has the name and the form.
         """
         if value is None and self.optional:
             return None

@@ -1,4 +1,4 @@
-"""The settings of agents as a page of the docs, made from their table and their help texts.
+"""Makes the settings page of the docs from the table of settings and their help texts.
 
 ``python -m procorch.supervision.settings_page`` prints it; ``docs/settings.md`` is what it prints,
 which a test compares.
@@ -38,7 +38,7 @@ def page() -> str:
 
 
 def _helps() -> dict[str, str]:
-    """The text below each keyword."""
+    """The help text of each keyword."""
     found = {}
     for each in ast.parse(inspect.getsource(keywords)).body:
         if isinstance(each, ast.ClassDef):

@@ -1,4 +1,4 @@
-"""From the wish for a process to its readiness (N9, N10)."""
+"""Starting processes: from the spawn to readiness (N9, N10)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from procorch.supervision.states import AgentStatus, Phase, StopStage
 
 
 def spawn(core: Core, event: ev.Spawn) -> None:
-    """A new instance joins its mailbox and its parent, and wants a process."""
+    """Add a new instance to its mailbox and its parent, and let it wait for a start slot."""
     intensity = event.settings.intensity
     a = Instance(
         key=event.key,
@@ -44,12 +44,12 @@ def spawn(core: Core, event: ev.Spawn) -> None:
 
 
 def wait_for_slot(core: Core, a: Instance) -> None:
-    """WAITING: stand in line for one of the start slots."""
+    """WAITING: join the queue for the start slots."""
     core.start_queue.append(a.key)
 
 
 def fill_slots(core: Core) -> None:
-    """Start those who wait, as many as may start at once (N10). Runs at the end of each step."""
+    """Start waiting instances while slots are free (N10). Runs at the end of each step."""
     while core.start_queue and len(core.starting) < core.start_limit:
         a = core.instances.get(core.start_queue.popleft())
         if a is not None and a.phase is Phase.WAITING:
@@ -57,7 +57,7 @@ def fill_slots(core: Core) -> None:
 
 
 def launch(core: Core, a: Instance) -> None:
-    """STARTING: a new generation begins."""
+    """STARTING: launch the process of a new generation."""
     core.starting.add(a.key)
     jitter = a.settings.recycle_jitter
     margin = jitter * core.chance() if jitter else 0.0
@@ -68,9 +68,9 @@ def launch(core: Core, a: Instance) -> None:
 
 
 def ready(core: Core, a: Instance, event: ev.Ready) -> None:
-    """The agent is built: requests may come."""
+    """The worker has built its agent: it accepts requests."""
     if a.process.stage is not None:
-        return  # Too late: the start is given up and the process on its way out.
+        return  # Too late: the start was given up, and the process is being ended.
     core.left_starting(a)
     a.process.ready_at = core.now
     if not a.announced:
@@ -80,11 +80,11 @@ def ready(core: Core, a: Instance, event: ev.Ready) -> None:
     if a.settings.max_age is not None:
         core.timers.arm((Due.AGE, a.key), core.now + a.settings.max_age * (1 - a.process.margin))
     core.enter(a, Phase.READY)
-    groups.risen(core, a)
+    groups.became_ready(core, a)
 
 
 def failed(core: Core, a: Instance, event: ev.StartFailed) -> None:
-    """The worker said why it cannot start; what remains is its exit."""
+    """The worker reported why it cannot start; its exit follows."""
     a.process.reason = a.process.reason or event.error
     core.stop_process(a, StopStage.LEAVE)
 
@@ -100,7 +100,7 @@ def overdue(core: Core, a: Instance, event: object) -> None:
 
 
 def exited(core: Core, a: Instance, event: ev.Exited) -> None:
-    """The process ended before it was ready; the first start has no second try (N9)."""
+    """The process ended before it was ready; the first start is not tried again (N9)."""
     core.process_ended(a, event.exit)
     error = a.process.reason
     if not isinstance(error, StartError):

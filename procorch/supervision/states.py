@@ -1,4 +1,4 @@
-"""The words for where an agent is."""
+"""The states of agents, and the stages of the ladder."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 
 class AgentStatus(Enum):
-    """What a handle reports (seed); STOPPED: ended on request or with its group."""
+    """What a handle reports; STOPPED: ended on request or with its group."""
 
     RUNNING = "running"
     COMPLETED = "completed"
@@ -17,27 +17,27 @@ class AgentStatus(Enum):
 
 
 class Phase(Enum):
-    """Where an instance is in its life. Only `Core.enter` assigns one."""
+    """The phase of an instance. Only `Core.enter` assigns it."""
 
     if not TYPE_CHECKING:  # type checkers would take it for an override of another type
         __hash__ = object.__hash__  # Enum's own is a function of Python, and slow
 
     WAITING = "waiting"
-    """Wants a process, waits for a start slot (N10)."""
+    """Waits for a start slot (N10)."""
     STARTING = "starting"
     """The process exists and builds its agent."""
     READY = "ready"
-    """Takes requests, one at a time."""
-    AWAITING_POLICY = "judging"
-    """An error lies with the policy; no request goes out meanwhile."""
+    """Accepts requests, and runs one at a time."""
+    AWAITING_POLICY = "awaiting policy"
+    """The policy decides about an error; no request is sent meanwhile."""
     RETIRING = "retiring"
-    """The old process is on its way out, a new one follows."""
+    """The old process is being ended; a new one follows."""
     HELD = "held"
-    """No process, and its turn has not come: to start with its group (N5), or to end (N7)."""
+    """No process; waits for its turn to start with its group (N5), or to end (N7)."""
     BACKOFF = "backoff"
-    """No process; the next start has a set time."""
+    """No process; waits for the time of the next start."""
     STOPPING = "stopping"
-    """Ends for good; its final status is fixed, its process is leaving."""
+    """Its final status is fixed, and its process is being ended."""
     DONE = "done"
     """Ended."""
 
@@ -46,23 +46,23 @@ class StopStage(IntEnum):
     """The stages of the ladder that ends a request or a process, weakest first (N8)."""
 
     LEAVE = 0
-    """A message: finish and exit."""
+    """Send a message: finish and exit."""
     COOPERATE = 1
-    """The request is told that it is cancelled; an asyncio task is cancelled."""
+    """Tell the request that it is cancelled; an asyncio task is cancelled."""
     INTERRUPT = 2
-    """An exception is raised in the agent's code, if it is still at that request."""
+    """Raise an exception in the agent's code, if it still runs that request."""
     TERMINATE = 3
-    """SIGTERM to the process group, SIGCONT with it for a stopped one."""
+    """Send SIGTERM to the process group, and SIGCONT in case it is stopped."""
     STACK = 4
-    """The stacks of its threads are written down; for a hung one, before it is killed."""
+    """Have a hung process write the stacks of its threads before it is killed."""
     KILL = 5
-    """SIGKILL to the process group and to what has left it."""
+    """Send SIGKILL to the process group and to descendants that have left it."""
     GIVE_UP = 6
-    """Nothing helped; report it and release the callers."""
+    """Report that SIGKILL had no effect, and release the callers."""
 
     @property
     def next(self) -> StopStage:
-        """What comes when this stage did not help in its time."""
+        """The stage that follows if this one had no effect in its time."""
         return _NEXT[self]
 
     @property

@@ -1,13 +1,13 @@
-"""Holding back for a service that asks for fewer requests (N23). Pure: the time is an argument.
+"""Flow control for a service that asks for fewer requests (N23). Pure: the time is an argument.
 
 All replicas behind one queue share one `FlowControl`. An answer that asks for a pause stops the
-queue for all of them: only what workers have already goes on. When the pause is over, load comes
-back step by step, as TCP's does after a loss: first one request at a time, one more for each answer
-up to half of what was under way when the pause began, and one more for as many answers as there are
-requests under way from there on. Answers may take long, so each second adds one as well.
+queue for all of them; only requests that workers have already go on. After the pause the load comes
+back step by step, as in TCP after a loss. First, one request may be under way. Each answer allows
+one more, up to half of the number when the pause began. From there on, one more is allowed after as
+many answers as requests are under way. Answers may take long, so each second adds one as well.
 
-Where answers are quick, one request at a time is too many already. So what the service has answered
-in a second is measured, and after a pause requests begin a little more slowly than that (`_Pace`).
+If answers are quick, even one request at a time may be too many. So `_Pace` measures how many
+requests a second the service has answered. After a pause, requests begin a little more slowly.
 """
 
 from __future__ import annotations
@@ -19,30 +19,30 @@ from procorch.errors import AgentError, ModelThrottled
 from procorch.units import seconds, whole
 
 LONGEST = 300.0
-"""Seconds of a pause, and of the wait before a restart, that a service can ask for at most."""
+"""The longest pause in seconds, or wait before a restart, that a service can ask for."""
 _FIRST, _GROWTH, _MOST = 0.25, 2.0, 5.0
-"""Seconds of the first pause of a service that does not say how long, and of the longest one. Of
-one that does say, each pause is at least so long: what was asked for may not have helped before."""
+"""Seconds of the first pause if the service names none; the growth of further ones; the longest.
+A pause that the service names is extended to this length: a shorter one may have had no effect."""
 _SLOWER, _SLOWEST, _PACED = 0.9, 1.0, 60.0
-"""The part of its measured rate that a service gets after a pause; fewer requests a second than
-the second figure are left to how many may be under way; seconds until the pace is forgotten."""
+"""The part of its measured rate that a service gets after a pause; the lowest rate in requests a
+second that is enforced; seconds until the measured rate is no longer used."""
 _SPAN = 10.0
-"""Seconds over which a rate is measured at least, if there were so many."""
+"""The shortest time in seconds over which a rate is measured, if there were so many."""
 _STEP = 1.0
-"""Seconds after which one more request may be under way though none has been answered."""
+"""Seconds after which one more request may be under way without an answer."""
 _LAG = 0.02
-"""Seconds by which a request may be late without the next one having to be late, too."""
+"""Seconds by which a late request does not delay the next one."""
 
 
 @dataclass(frozen=True, slots=True)
 class Throttle:
-    """What becomes of a request whose service asks for a pause (`AgentError.retry_after`, N23).
+    """What happens to a request whose service asks for a pause (`AgentError.retry_after`, N23).
 
     Args:
         retries: how often it is tried again after a pause, before it fails. 0: its error goes to
-            the caller and the policy; an agent that is kept has its queue wait.
-        longest: seconds of a pause, or of the wait before a restart, at most, whatever the service
-            asks for.
+            the caller and the policy; if the policy keeps the agent, its queue waits.
+        longest: the longest pause, or wait before a restart, in seconds, also if the service asks
+            for more.
     """
 
     retries: int = 8
@@ -58,8 +58,8 @@ class Pause:
     """A pause at one moment.
 
     Args:
-        left: the seconds that are left of it.
-        error: what has asked for it.
+        left: seconds until it ends.
+        error: the error that asked for it.
     """
 
     left: float
@@ -77,13 +77,14 @@ def is_throttled(error: AgentError | None) -> bool:
 
 
 class _Pace:
-    """How many requests a second a service takes, as far as its refusals have shown.
+    """How many requests a second a service accepts, measured at its refusals.
 
-    The rate is what it has answered since its refusal before, the pause included, or lately. From a
-    little below that it rises, at first by 2 % a second, then ever faster, until the next refusal.
+    The rate counts the answers since the previous refusal (its pause included), or the recent ones.
+    The pace begins a little below that rate and rises, at first by 2 % a second, then faster, until
+    the next refusal.
 
     Attributes:
-        answers: how many requests were answered in the present span, which ends at ``look_at``.
+        answers: how many requests were answered in the current span, which ends at ``look_at``.
     """
 
     __slots__ = ("_base", "_before", "_begun", "_resumes", "answers", "look_at")
@@ -103,13 +104,13 @@ class _Pace:
             self.begin_span(now)
 
     def begin_span(self, now: float) -> None:
-        """Begin another span, to which the last answer belongs."""
+        """Begin a new span, which includes the last answer."""
         self._begun = (now if self._begun is None else self._begun[1], now)
         self._before, self.answers = self.answers - 1, 1
         self.look_at = now + _SPAN
 
     def refused(self, now: float, until: float) -> None:
-        """The service has refused a request, and wants to be left alone ``until`` then."""
+        """The service has refused a request; the pause ends at ``until``."""
         answers = self._before + self.answers
         if answers and self._begun is not None:
             rate = _SLOWER * answers / max(1.0, now - self._begun[0])
@@ -119,7 +120,7 @@ class _Pace:
         self.look_at = now + _SPAN
 
     def gap(self, now: float) -> float:
-        """Seconds from the begin of one request to the next."""
+        """Seconds between the starts of two requests."""
         if self._base is None:
             return 0.0
         after = max(0.0, now - self._resumes)
@@ -135,7 +136,7 @@ class _Pace:
 
 
 class FlowControl:
-    """How many requests of one queue may be under way, and when the next one may go.
+    """How many requests of one queue may be under way, and when the next one may begin.
 
     Args:
         throttle: what to do when the service asks for a pause; None: nothing.
@@ -145,7 +146,7 @@ class FlowControl:
         until: when the latest pause ends.
         active: it may hold something back at the moment.
         allowed: how many requests may be under way while load comes back; None: any number.
-        why: the error that has asked for the latest pause.
+        why: the error that asked for the latest pause.
     """
 
     __slots__ = (
@@ -168,7 +169,7 @@ class FlowControl:
         self._in_a_row = 0
 
     def opens_at(self, now: float, busy: int) -> float:
-        """When one more request may go: ``now`` or earlier for at once.
+        """When one more request may begin; ``now`` or earlier: at once.
 
         Args:
             busy: how many are under way.
@@ -182,7 +183,7 @@ class FlowControl:
         return at
 
     def sent(self, now: float) -> None:
-        """One request goes."""
+        """One request begins."""
         gap = max(self._gap, self.pace.gap(now))
         if gap:
             self._next = max(self._next, now - _LAG) + gap
@@ -195,7 +196,7 @@ class FlowControl:
             busy: how many requests were under way, this one included.
 
         Returns:
-            The seconds of a new pause, or of a longer one; None: it is the one that there is.
+            The length of a new or extended pause in seconds; None: the current pause goes on.
         """
         if self.throttle is None:
             return None
@@ -206,7 +207,7 @@ class FlowControl:
         asked = error.retry_after or 0.0
         usual = min(_MOST, _FIRST * _GROWTH ** min(self._in_a_row - 1, 10))
         before = self.until
-        # What is no number is no time to wait.
+        # NaN compares false, so it counts as 0.
         pause = min(self.throttle.longest, max(usual, asked if asked > 0 else 0.0))
         self.until = max(before, now + pause)
         if not paused:
@@ -219,17 +220,17 @@ class FlowControl:
         return pause
 
     def answered(self, now: float, width: int) -> bool:
-        """A request has ended in any other way.
+        """A request has ended without a refusal.
 
         Args:
             width: how many may be under way in full operation.
 
         Returns:
-            Whether this was the last step: load is back.
+            Whether this was the last step: the load is back to normal.
         """
         self.pace.answered(now)
         if self.allowed is None or now < self.until:
-            return False  # What was sent before the pause says nothing about what comes after.
+            return False  # Answers to requests sent before the pause do not count.
         self._in_a_row = 0
         self._answers += 1
         if self.allowed < self._steady or self._answers >= self.allowed:

@@ -1,4 +1,4 @@
-"""Points in time by name: arm, disarm, take what is due. The clock is the caller's."""
+"""Named points in time: arm, disarm, take what is due. The caller tells the time."""
 
 from __future__ import annotations
 

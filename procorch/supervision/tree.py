@@ -1,4 +1,4 @@
-"""Who belongs to whom: groups, linked subtrees, the order of starts and ends. Looks, never changes.
+"""Groups, linked subtrees, and the order of starts and ends. Only reads the tree.
 
 All walks use a list as their stack: a tree may be deeper than Python's call stack (N4).
 """
@@ -23,19 +23,19 @@ def children(instances: Instances, a: Instance) -> list[Instance]:
 
 
 def linked(parent: Instance, child: Instance) -> bool:
-    """Whether the parent's end is the child's end; implied by a grouped strategy (N4)."""
+    """Whether the child ends with the parent; implied by a grouped strategy (N4)."""
     return child.settings.link != "record" or parent.settings.grouped
 
 
 def leaving(a: Instance) -> bool:
-    """Whether it has ended, or was told to."""
+    """Whether it has ended, is ending or was told to end."""
     return a.draining is not None or a.phase in _LEAVING
 
 
 def may_end(instances: Instances, a: Instance) -> bool:
-    """Whether its turn has come: leaves first, siblings in reverse order of start (N7).
+    """Whether its turn to end has come: leaves first, siblings in reverse order of start (N7).
 
-    One that is stopped also waits for children that are linked to it and do not know of it yet.
+    A stopped instance also waits for linked children that have not been told to stop yet.
     """
     stopped = a.draining is AgentStatus.STOPPED
     for child in children(instances, a):
@@ -51,7 +51,7 @@ def may_end(instances: Instances, a: Instance) -> bool:
 
 
 def ancestors(instances: Instances, a: Instance) -> Iterator[Instance]:
-    """The instances above, nearest first."""
+    """The parent, its parent and so on, nearest first."""
     while a.parent is not None and a.parent in instances:
         a = instances[a.parent]
         yield a
@@ -60,21 +60,22 @@ def ancestors(instances: Instances, a: Instance) -> Iterator[Instance]:
 def windows(instances: Instances, a: Instance) -> list[Window]:
     """The intensity windows in which a restart of ``a`` counts (N2).
 
-    Its parent's, whose group it is part of, and its own where it heads a group of one.
+    The window of its parent, whose group it belongs to. Without children it is a group of its own,
+    and its own window counts as well.
     """
     parent = instances.get(a.parent) if a.parent is not None else None
-    heads = ([parent] if parent is not None else []) + ([] if a.children else [a])
-    return [head.window for head in heads if head.window is not None]
+    owners = ([parent] if parent is not None else []) + ([] if a.children else [a])
+    return [owner.window for owner in owners if owner.window is not None]
 
 
 def cycle(
     instances: Instances, a: Instance, also: Iterable[int] = (), *, alone: bool = False
 ) -> list[int]:
-    """Who is restarted when ``a`` is: keys in order of start, parents before children.
+    """The instances that are restarted with ``a``: keys in order of start, parents before children.
 
-    Its siblings by its parent's strategy (N5; not for ``alone``, an operator's restart), whoever is
-    linked to one of them by "restart" (N4), and ``also``, those of a group restart that was under
-    way. Who is leaving is left out.
+    These are ``a`` and its siblings by its parent's strategy (N5), without siblings for ``alone``
+    (a restart on request); all instances linked to one of them by "restart" (N4); and ``also``, the
+    members of a group restart under way. Instances that are ending are left out.
     """
     chosen = set(also) | {a.key}
     parent = instances.get(a.parent) if a.parent is not None else None

@@ -1,16 +1,16 @@
-"""Agents that wait for agents: a circle of them would wait for ever, so it is refused (N16)."""
+"""Agents that wait for other agents. A circle would wait for ever, so it is refused (N16)."""
 
 from __future__ import annotations
 
 
 class WaitGraph:
-    """Who waits for whom, by instance key. An agent may wait for several at once."""
+    """Which instance waits for which, by key. An agent may wait for several at once."""
 
     def __init__(self) -> None:
         self._waiting: dict[int, list[int]] = {}
 
     def circle(self, asker: int, asked: int) -> list[int] | None:
-        """The circle that would close if ``asker`` waited for ``asked``: keys, asker first."""
+        """The circle that would result if ``asker`` waited for ``asked``: keys, asker first."""
         came_from = {asked: asker}
         stack = [asked]
         while stack:
@@ -31,11 +31,11 @@ class WaitGraph:
         self._waiting.setdefault(asker, []).append(asked)
 
     def forget(self, asker: int) -> None:
-        """``asker`` waits for nobody any more."""
+        """``asker`` no longer waits for any agent."""
         self._waiting.pop(asker, None)
 
     def remove(self, asker: int, asked: int) -> None:
-        """One answer has come, or is not waited for any more."""
+        """``asker`` no longer waits for one answer of ``asked``."""
         waited_for = self._waiting.get(asker, [])
         if asked in waited_for:
             waited_for.remove(asked)

@@ -28,7 +28,7 @@ def look(core: Core, asked: set[tuple[int, int]]) -> None:
     Raises:
         AssertionError: something is lost or stuck; the text says what.
     """
-    assert not core.later, "a step ended before all of it had happened"
+    assert not core.deferred, "a step ended before all of it had happened"
     assert len(core.starting) <= core.start_limit, "N10: too many starts at once"
     placed: set[int] = set()  # numbers
     for a in core.instances.values():
@@ -144,7 +144,7 @@ def _one(core: Core, a: Instance, asked: set[tuple[int, int]]) -> None:
         case Phase.READY:
             _ready(core, a, where)
         case Phase.AWAITING_POLICY:
-            down = a.cycle is not None and not a.cycle.rising  # judged, waits for its turn to go
+            down = a.cycle is not None and not a.cycle.starting  # judged, waits for its turn to go
             assert down or (a.key, a.ticket) in asked, f"{where}: nobody was asked"
         case Phase.RETIRING | Phase.STOPPING:
             assert process.alive, f"{where}: waits for an exit that has been"
@@ -193,7 +193,7 @@ def _ready(core: Core, a: Instance, where: str) -> None:
     elif process.stage is None and not process.course.leaves:
         box = core.ledger.boxes[a.mailbox]
         others = sum(bool(core.instances[key].process.inflight) for key in box.members)
-        may = not core.relieved(a) and (box.width is None or others < box.width)
+        may = not core.others_take_over(a) and (box.width is None or others < box.width)
         if held_back and (others or core.timers.at((Due.FLOW, a.mailbox)) is not None):
             may = False  # somebody's answer, or that timer, will have it looked at again
         assert not (may and core.ledger.waiting(a.mailbox)), f"{where}: idle while a request waits"
@@ -207,7 +207,7 @@ def _cycle(core: Core, a: Instance, where: str) -> None:
     members = [core.instances[key] for key in group.members]
     for member in members:
         assert member.cycle is group, f"{where}: {member.name} is in two groups"
-    if group.rising:
+    if group.starting:
         moving = members[0].phase in (
             Phase.WAITING, Phase.STARTING, Phase.BACKOFF, Phase.AWAITING_POLICY, Phase.RETIRING
         )  # fmt: skip

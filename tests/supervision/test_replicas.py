@@ -56,7 +56,7 @@ def test_the_width_of_a_mailbox_that_is_gone_is_forgotten(bench: Any) -> None:
     bench.step(ev.SetWidth(77, 1))
     bench.step(ev.Cancel(first))
     bench.die(first)
-    assert bench.machine._core.narrow == set()
+    assert bench.machine._core.limited_mailboxes == set()
 
 
 def test_a_replica_that_is_told_to_finish_leaves_the_queue_to_the_others(bench: Any) -> None:

@@ -12,12 +12,20 @@ from hypothesis import strategies as st
 from procorch.supervision.keywords import Restart
 from procorch.supervision.limits import Backoff, Intensity
 from procorch.supervision.policy import SupervisorAction
-from procorch.supervision.restarts import Exit, RestartLimits, Retry, Verdict, Window, decide, retry
+from procorch.supervision.restarts import (
+    ExitKind,
+    RestartLimits,
+    Retry,
+    Verdict,
+    Window,
+    decide,
+    retry,
+)
 from procorch.supervision.settings import AgentSettings
 
 RESTART, STOP, ESCALATE = SupervisorAction
 KEEP, REPLACE, STOPPED, FAIL, COMPLETE = Verdict
-FAILED, DIED, FINISHED = Exit
+FAILED, DIED, FINISHED = ExitKind
 
 TYPES: tuple[Restart, ...] = get_args(Restart)
 
@@ -58,7 +66,7 @@ DECISION = {
 
 
 def test_the_decision_is_written_down_for_everything_that_can_happen() -> None:
-    everything = itertools.product(TYPES, Exit, (*SupervisorAction, None))
+    everything = itertools.product(TYPES, ExitKind, (*SupervisorAction, None))
     assert set(DECISION) == set(everything)
 
 
@@ -73,7 +81,9 @@ def test_beyond_the_limits_a_restart_is_a_stop_and_nothing_else_changes(case, ve
 
 
 def test_a_temporary_agent_is_never_replaced() -> None:
-    for exit, action, allowed in itertools.product(Exit, (*SupervisorAction, None), (True, False)):
+    for exit, action, allowed in itertools.product(
+        ExitKind, (*SupervisorAction, None), (True, False)
+    ):
         assert decide("temporary", exit, action, allowed=allowed) is not REPLACE
 
 

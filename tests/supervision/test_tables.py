@@ -138,7 +138,7 @@ def test_what_is_ignored_changes_nothing(phase: Phase, event: Any, bench: Any) -
     before = {name: getattr(a, name) for name in Instance.__slots__}
     core = bench.machine._core
     core.out = []
-    Machine._fire(bench.machine, a, event if isinstance(event, Due) else blank(event, a))
+    Machine._handle(bench.machine, a, event if isinstance(event, Due) else blank(event, a))
     assert {name: getattr(a, name) for name in Instance.__slots__} == before
     assert core.out == []
 

@@ -10,7 +10,7 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "retry_after: it reaches the restart",
         "supervision/failing.py",
-        "_follow",
+        "_apply",
         "error.retry_after if isinstance(error, AgentError) else None",
         "None",
         (MACHINE + "a_throttled_agent_backs_off_for_what_its_service_asked",),

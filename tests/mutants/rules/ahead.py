@@ -10,7 +10,7 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "no more busy than the width",
         "supervision/holding.py",
-        "crowded",
+        "at_limit",
         "busy >= box.width < len(box.members)",
         "busy > box.width < len(box.members)",
         (REPLICAS + "no_more_are_busy_than_the_width_allows", SIMULATE),
@@ -26,7 +26,7 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "one that leaves takes no more",
         "supervision/core.py",
-        "Core.relieved",
+        "Core.others_take_over",
         "a.draining is not None and not self.ledger.boxes[a.mailbox].closed",
         "False",
         (REPLICAS + "a_replica_that_is_told_to_finish_leaves_the_queue_to_the_others",),
@@ -81,7 +81,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "what waits is for those who were told to finish, when they are the last",
         "supervision/ending.py",
         "leave",
-        "core.defer(member, _look)",
+        "core.defer(member, _end_if_done)",
         "pass",
         (REPLICAS + "what_waits_for_one_that_ends_is_taken_by_one_that_was_told_to_finish",),
     ),

@@ -91,7 +91,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "a hang: an answer before the kill refutes it",
         "supervision/requests.py",
         "replied",
-        "core.clear_suspicion(a)",
+        "core.clear_hang_suspicion(a)",
         "",
         (MACHINE + "a_worker_that_answers_before_it_is_killed_was_not_hung",),
     ),

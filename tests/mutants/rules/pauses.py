@@ -61,7 +61,7 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "what its caller notices is not tried again after a pause",
         "supervision/holding.py",
-        "_again",
+        "_requeue",
         "not request.repeatable or request.throttled >= most",
         "request.throttled >= most",
         (THROTTLE + "what_may_not_be_repeated_is_not_but_has_the_pause_all_the_same", SIMULATE),
@@ -70,7 +70,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "what was sent ahead waits for the end of a pause",
         "supervision/dispatch.py",
         "advance",
-        "not (_has_ahead(core, a) and holding.crowded(core, a))",
+        "not (_has_ahead(core, a) and holding.at_limit(core, a))",
         "True",
         (THROTTLE + "what_was_sent_ahead_is_not_begun_in_a_pause",),
     ),

@@ -72,7 +72,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "no request for a replica that leaves",
         "supervision/dispatch.py",
         "wake",
-        "not core.relieved(a)",
+        "not core.others_take_over(a)",
         "True",
         (GUARDS + "a_request_is_sent_ahead_to_a_replica_that_stays",),
     ),

@@ -96,7 +96,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "may_end: whoever waited looks again",
         "supervision/ending.py",
         "finish",
-        "core.defer(key, look_again)",
+        "core.defer(key, check_turn)",
         "pass",
         (TREES + "close_goes_leaves_first_and_branches_at_the_same_time", SIMULATE),
     ),
@@ -119,7 +119,7 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "no restart while closing: what waits ends",
         "supervision/ending.py",
-        "_look",
+        "_end_if_done",
         "core.closing and a.phase in _WITHOUT_PROCESS",
         "False",
         (
