@@ -195,6 +195,11 @@ def test_many_short_calls_go_together_and_long_ones_do_not(executor: AgentExecut
     assert len(set(executor.map(functions.nap_and_pid, [0.1] * 6))) == 2
 
 
+def test_calls_that_a_worker_gives_back_are_made_by_another_one(executor: AgentExecutor) -> None:
+    naps = [0.0] * 500 + [0.1] * 3 + [0.0] * 500
+    assert list(executor.map(functions.nap, naps)) == naps
+
+
 @pytest.mark.fault
 def test_a_death_among_many_short_calls_is_its_own(executor: AgentExecutor) -> None:
     mapped = executor.map(functions.die_at, [77] * 500, range(500))

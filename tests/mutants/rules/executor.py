@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tests.mutants.mutant import Mutant
-from tests.mutants.suites import READING, REENTRANCE, SHUTDOWN
+from tests.mutants.suites import EXECUTOR, READING, REENTRANCE, SHUTDOWN
 
 MUTANTS: tuple[Mutant, ...] = (
     # ---- inputs, shutdown, and what a close waits for
@@ -68,6 +68,30 @@ MUTANTS: tuple[Mutant, ...] = (
         "self._orders.put(None)",
         "pass",
         (SHUTDOWN + "the_thread_of_an_input_ends_with_its_map",),
+    ),
+    Mutant(
+        "executor: calls that a worker gives back are sent again",
+        "executor/mapping.py",
+        "Sender.given_back",
+        "[] if self._sizes is None else self.again(calls.part(reply.count()))",
+        "[]",
+        (EXECUTOR + "calls_that_a_worker_gives_back_are_made_by_another_one",),
+    ),
+    Mutant(
+        "executor: a shutdown waits until the calls of a map have been sent",
+        "executor/adaptive.py",
+        "Feeder.__init__",
+        "sender.closing.input_opened(self)",
+        "",
+        (SHUTDOWN + "a_map_that_nobody_reads_is_done",),
+    ),
+    Mutant(
+        "executor: a map that was left sends no more calls",
+        "executor/adaptive.py",
+        "Feeder.close",
+        "self.sender.wanted = False",
+        "",
+        (SHUTDOWN + "leaving_a_map_cancels_what_was_not_begun",),
     ),
     Mutant(
         "executor: cancel_futures asks the monitor what has begun",
