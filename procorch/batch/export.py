@@ -16,8 +16,9 @@ from procorch.batch.errors import BatchError
 from procorch.batch.items import BatchItem, ItemCost
 from procorch.batch.json_form import plain, text
 from procorch.batch.outcomes import cost_of, error_of
-from procorch.batch.records import ItemRecord
+from procorch.batch.records import ItemRecord, stop_of
 from procorch.errors import AgentCrashed, AgentError
+from procorch.messages import StopReason
 
 FORMATS = ("jsonl", "csv", "joblog", "parquet")
 
@@ -38,7 +39,15 @@ def fields_of(row: ItemRecord, folder: str | None = None) -> dict[str, Any]:
         except UnreadableValue as error:
             output = f"<{error}>"
     return _fields(
-        row.id, row.ok, output, row.reason, row.place, error_of(row), row.attempts, cost_of(row)
+        row.id,
+        row.ok,
+        output,
+        row.reason,
+        row.place,
+        error_of(row),
+        row.attempts,
+        cost_of(row),
+        stop_of(row),
     )
 
 
@@ -46,13 +55,14 @@ def fields_of_item(item: BatchItem) -> dict[str, Any]:
     """The same for an item that was just handed out."""
     return _fields(
         item.id, item.ok, plain(item.output), item.reason, item.place, item.error, item.attempts,
-        item.cost,
+        item.cost, item.stop_reason,
     )  # fmt: skip
 
 
 def _fields(
     id: str, ok: bool, output: Any, reason: str | None, place: str | None,
     error: AgentError | None, attempts: int, cost: ItemCost,
+    stop: StopReason | None,
 ) -> dict[str, Any]:  # fmt: skip
     return {
         "id": id,
@@ -66,6 +76,12 @@ def _fields(
         "cpu": cost.cpu,
         "peak_rss": cost.peak_rss,
         "pid": cost.pid,
+        "stop_reason": None if stop is None else stop.value,
+        "input_tokens": cost.usage.input,
+        "output_tokens": cost.usage.output,
+        "cache_read": cost.usage.cache_read,
+        "cache_write": cost.usage.cache_write,
+        "dollars": cost.money.total,
     }
 
 
@@ -132,6 +148,9 @@ def write_parquet(rows: Iterable[ItemRecord], file: IO[bytes], folder: str | Non
     kinds = {
         "ok": pyarrow.bool_(), "attempts": pyarrow.int64(), "wall": pyarrow.float64(),
         "cpu": pyarrow.float64(), "peak_rss": pyarrow.int64(), "pid": pyarrow.int64(),
+        "input_tokens": pyarrow.int64(), "output_tokens": pyarrow.int64(),
+        "cache_read": pyarrow.int64(), "cache_write": pyarrow.int64(),
+        "dollars": pyarrow.float64(),
     }  # fmt: skip
     schema = pyarrow.schema([(name, kinds.get(name, pyarrow.string())) for name in _names()])
     with pyarrow.parquet.ParquetWriter(file, schema) as writer:
@@ -148,4 +167,4 @@ def write_parquet(rows: Iterable[ItemRecord], file: IO[bytes], folder: str | Non
 
 
 def _names() -> list[str]:
-    return list(_fields("", True, None, None, None, None, 1, ItemCost()))
+    return list(_fields("", True, None, None, None, None, 1, ItemCost(), None))

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeAlias
 
 from procorch.errors import AgentError
-from procorch.messages import Out
+from procorch.messages import Cost, Out, StopReason, Usage
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,12 +18,16 @@ class ItemCost:
         cpu: user and system time, in seconds.
         peak_rss: the most resident bytes of the worker.
         pid: process id of the worker.
+        usage: tokens of a model, in all attempts of this run.
+        money: what the model's provider takes for them, in US dollars; 0 where that is not known.
     """
 
     wall: float | None = None
     cpu: float | None = None
     peak_rss: int | None = None
     pid: int | None = None
+    usage: Usage = field(default_factory=Usage)
+    money: Cost = field(default_factory=Cost)
 
 
 if TYPE_CHECKING:
@@ -41,8 +45,9 @@ if TYPE_CHECKING:
         attempts: int
         position: int
         resumed: bool = False
-        cost: ItemCost = ItemCost()
+        cost: ItemCost = field(default_factory=ItemCost)
         log: str = ""
+        stop_reason: StopReason | None = None
 
     @dataclass(frozen=True, slots=True)
     class BatchFailure:
@@ -57,8 +62,9 @@ if TYPE_CHECKING:
         attempts: int
         position: int
         resumed: bool = False
-        cost: ItemCost = ItemCost()
+        cost: ItemCost = field(default_factory=ItemCost)
         log: str = ""
+        stop_reason: StopReason | None = None
 
     BatchItem: TypeAlias = BatchSuccess[Out] | BatchFailure
     """An item with its outcome: ``item.error is None`` tells type checkers which of the two."""
@@ -84,6 +90,8 @@ else:
             resumed: its outcome is that of an earlier run of the batch.
             cost: what the last attempt cost.
             log: what was written to standard output and error during the last attempt.
+            stop_reason: why the model stopped. An answer that was cut off at a limit of tokens
+                (`StopReason.LENGTH`) is a failure. None: the item had no answer.
         """
 
         id: str
@@ -95,8 +103,9 @@ else:
         attempts: int
         position: int
         resumed: bool = False
-        cost: ItemCost = ItemCost()
+        cost: ItemCost = field(default_factory=ItemCost)
         log: str = ""
+        stop_reason: StopReason | None = None
 
     class BatchSuccess(BatchItem, Generic[Out]):
         """An item that succeeded; see `BatchItem`."""

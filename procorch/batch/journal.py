@@ -27,8 +27,9 @@ from procorch.batch.records import AttemptRecord, ItemRecord
 
 
 def _insertion(table: str, kind: type[ItemRecord | AttemptRecord]) -> str:
-    marks = ", ".join("?" * (len(kind.__struct_fields__) + 1))  # and the seal
-    return f"INSERT OR REPLACE INTO {table} VALUES ({marks})"
+    names = (*kind.__struct_fields__, "seal")
+    marks = ", ".join("?" * len(names))
+    return f"INSERT OR REPLACE INTO {table} ({', '.join(names)}) VALUES ({marks})"
 
 
 _INSERT_ROW = _insertion("items", ItemRecord)

@@ -35,7 +35,13 @@ from procorch.batch.retry_queue import RetryQueue
 from procorch.batch.store import Store
 from procorch.batch.workers import Workers
 from procorch.batch.writer import Committed, WriterBlocked, WriterEvent, WriterFailed
-from procorch.errors import AgentCrashed, AgentError, AgentStopped, PoisonRequest, RequestCancelled
+from procorch.errors import (
+    AgentCrashed,
+    AgentError,
+    AgentStopped,
+    PoisonRequest,
+    RequestCancelled,
+)
 from procorch.futures.reply import ReplyFuture
 from procorch.supervision.restarts import Retry
 
@@ -241,12 +247,23 @@ class BatchLoop:
         assert reply is not None
         del self.active[reply.request]
         try:
-            output = reply.result().output
-            packed = outcomes.packed(output)
+            result = reply.result()
+            active.spend(result.usage, result.cost)
+            packed = outcomes.packed(result.output)
         except AgentError as error:
+            if error.usage is not None:
+                active.spend(error.usage, error.cost)
             self._failed(active, error, reply)
+            return
+        stop, cut = result.stop_reason, outcomes.cut_off(result)
+        if cut is not None:
+            attempt = outcomes.attempt(active, cut, reply)
+            self._store.put(attempt)
+            record = outcomes.failure(active, cut, attempt, packed, stop)
+            self._write(record, active, None, cut)
         else:
-            self._write(outcomes.success(active, packed, reply), active, output, None)
+            record = outcomes.success(active, packed, reply, stop)
+            self._write(record, active, result.output, None)
 
     def _failed(self, active: ActiveItem, error: AgentError, reply: ReplyFuture | None) -> None:
         if self._stopping and isinstance(error, RequestCancelled | AgentStopped):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from procorch.batch.halt import Halt
 from procorch.batch.records import SourceItem
 from procorch.errors import AgentCrashed
+from procorch.messages import Cost, Usage
 
 if TYPE_CHECKING:  # `procorch export` reads journals without what runs agents
     from procorch.futures.reply import ReplyFuture
@@ -57,6 +58,8 @@ class ActiveItem:
         throttled: attempts after which a service asked for a pause.
         deaths: errors of the workers that died during an attempt.
         reply: the future of the current attempt.
+        usage: tokens of a model that all attempts have used, in this run.
+        money: what they have cost, in US dollars.
     """
 
     item: SourceItem
@@ -67,6 +70,12 @@ class ActiveItem:
     throttled: int = 0
     deaths: list[AgentCrashed] = field(default_factory=list)
     reply: ReplyFuture | None = None
+    usage: Usage = field(default_factory=Usage)
+    money: Cost = field(default_factory=Cost)
+
+    def spend(self, usage: Usage, money: Cost) -> None:
+        """An attempt has used so much of a model."""
+        self.usage, self.money = self.usage + usage, self.money + money
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,10 +11,10 @@ from procorch.batch import values
 from procorch.batch.items import BatchFailure, BatchItem, BatchSuccess, ItemCost
 from procorch.batch.options import ActiveItem
 from procorch.batch.reasons import place_of, reason_of
-from procorch.batch.records import AttemptRecord, ItemRecord
-from procorch.errors import AgentError, SerializationError
+from procorch.batch.records import AttemptRecord, ItemRecord, stop_of, usage_of, used
+from procorch.errors import AgentError, SerializationError, StreamError
 from procorch.errors.plain_data import from_plain, to_plain
-from procorch.messages import RequestMetrics
+from procorch.messages import AgentResult, RequestMetrics, StopReason
 
 if TYPE_CHECKING:
     from procorch.futures.reply import ReplyFuture
@@ -39,17 +39,40 @@ def packed(output: object) -> str | bytes:
     return data
 
 
-def success(active: ActiveItem, output: str | bytes, reply: ReplyFuture) -> ItemRecord:
+def cut_off(result: AgentResult) -> StreamError | None:
+    """The error of an answer that its model did not end; None: it did."""
+    stop = result.stop_reason
+    if stop not in (StopReason.LENGTH, StopReason.ABORTED, StopReason.ERROR):
+        return None
+    return StreamError(f"the model's answer was cut off ({result.error or stop.value})")
+
+
+def success(
+    active: ActiveItem, output: str | bytes, reply: ReplyFuture, stop: StopReason
+) -> ItemRecord:
     """The final outcome of an item that succeeded."""
-    return _record(active, ok=True, output=output, log=_log(reply), **_figures(reply.metrics, None))
+    figures = _figures(reply.metrics, None)
+    return _record(active, stop, ok=True, output=output, log=_log(reply), **figures)
 
 
-def failure(active: ActiveItem, error: AgentError, last: AttemptRecord) -> ItemRecord:
-    """The final outcome of an item that failed, with the figures of its last attempt."""
+def failure(
+    active: ActiveItem,
+    error: AgentError,
+    last: AttemptRecord,
+    output: str | bytes | None = None,
+    stop: StopReason | None = None,
+) -> ItemRecord:
+    """The final outcome of an item that failed, with the figures of its last attempt.
+
+    Args:
+        output: what there is of an answer that was cut off; ``stop`` says by what.
+    """
     value = active.item.value
     return _record(
         active,
+        stop,
         ok=False,
+        output=output,
         reason=reason_of(error),
         place=place_of(error),
         error=_plain(error),
@@ -95,7 +118,8 @@ def finished_item(
     record: ItemRecord, output: Any, error: AgentError | None, *, resumed: bool = False
 ) -> BatchItem:
     """The item of a record, with its output or its error as objects."""
-    rest = (record.attempts, record.position, resumed, cost_of(record), record.log)
+    stop = stop_of(record)
+    rest = (record.attempts, record.position, resumed, cost_of(record), record.log, stop)
     if error is None:
         return BatchSuccess(record.id, True, output, None, None, None, *rest)
     reason = record.reason or reason_of(error)
@@ -104,11 +128,13 @@ def finished_item(
 
 def cost_of(record: ItemRecord) -> ItemCost:
     """What the last attempt cost."""
-    return ItemCost(record.wall, record.cpu, record.peak_rss, record.pid)
+    usage, money = usage_of(record)
+    return ItemCost(record.wall, record.cpu, record.peak_rss, record.pid, usage, money)
 
 
-def _record(active: ActiveItem, **known: Any) -> ItemRecord:
+def _record(active: ActiveItem, stop: StopReason | None, **known: Any) -> ItemRecord:
     return ItemRecord(
+        used=used(active.usage, active.money, stop),
         id=active.item.id,
         position=active.item.position,
         digest=active.digest,

@@ -6,7 +6,8 @@ import contextlib
 import dataclasses
 import os
 import queue
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -55,6 +56,7 @@ class PreparedBatch:
     workers: int
     settings: Settings
     start_method: str | None
+    preload: Sequence[str]
     seed: int
     resume: bool
     redo: bool
@@ -70,6 +72,7 @@ class PreparedBatch:
             orchestrator: starts the workers, and is closed with the batch; it must have the start
                 method and the seed of the batch. None: make one.
         """
+        began = time.monotonic()
         inbox: Inbox = queue.SimpleQueue()
         store: Store
         options = self.options
@@ -106,12 +109,12 @@ class PreparedBatch:
         admission = Admission(source, store, options, ahead=self.source.repeatable)
         loop = BatchLoop(admission, workers, store, inbox, options, input_check)
         total = None if self.scan is None else self.scan.total
-        return BatchRun(loop, workers, store, inbox, admission, total)
+        return BatchRun(loop, workers, store, inbox, admission, total, began)
 
     def _start_workers(self, orchestrator: AgentOrchestrator | None) -> Workers:
         return Workers(
             self.factory, self.workers, self._name, self.settings, self.start_method, self.seed,
-            orchestrator,
+            orchestrator, self.preload,
         )  # fmt: skip
 
     def _check(self, journal: Reader) -> tuple[str, bool]:
@@ -133,7 +136,7 @@ class PreparedBatch:
         Raises:
             BatchError, ValueError, TypeError: see `run_batch`.
         """
-        check_settings(self.factory, self._name, self.settings, self.start_method)
+        check_settings(self.factory, self._name, self.settings, self.start_method, self.preload)
         if self.path is None or self.resume or self.redo or not _has_content(self.path):
             return
         # A damaged journal is reported when it is opened for writing, with what repairs it.
@@ -149,7 +152,7 @@ class PreparedBatch:
         Raises:
             BatchError, ValueError, TypeError: see `run_batch`.
         """
-        check_settings(self.factory, self._name, self.settings, self.start_method)
+        check_settings(self.factory, self._name, self.settings, self.start_method, self.preload)
         with contextlib.ExitStack() as stack:
             journal = None
             if self.path is not None:

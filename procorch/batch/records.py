@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from typing import Any
 
 import msgspec
+
+from procorch.messages import Cost, StopReason, Usage
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +43,7 @@ class ItemRecord(msgspec.Struct, kw_only=True):
         epoch: number of the runner that wrote the record.
         input: value of an item that failed, as JSON text, so that it can be tried again by itself.
         log: what was written to standard output and error during the attempt.
+        used: what a model was used for it, in JSON (`used`).
     """
 
     id: str
@@ -60,6 +63,7 @@ class ItemRecord(msgspec.Struct, kw_only=True):
     epoch: int = 0
     input: str | None = None
     log: str = ""
+    used: str | None = None
 
 
 class AttemptRecord(msgspec.Struct, kw_only=True):
@@ -77,3 +81,31 @@ class AttemptRecord(msgspec.Struct, kw_only=True):
     finished: float = 0.0
     epoch: int = 0
     log: str = ""
+
+
+def used(usage: Usage, money: Cost, stop: StopReason | None) -> str | None:
+    """What a model was used for an item, for `ItemRecord.used`; None where none was."""
+    found: dict[str, Any] = {}
+    if usage.total or money.total:
+        found["tokens"] = list(astuple(usage))
+        found["dollars"] = list(astuple(money))
+    if stop is not None and (found or stop is not StopReason.STOP):
+        found["stop_reason"] = stop.value
+    return msgspec.json.encode(found).decode() if found else None
+
+
+def usage_of(record: ItemRecord) -> tuple[Usage, Cost]:
+    """Tokens and dollars of the attempts at an item."""
+    found = _used(record)
+    return Usage(*found.get("tokens", ())), Cost(*found.get("dollars", ()))
+
+
+def stop_of(record: ItemRecord) -> StopReason | None:
+    """Why the model stopped; None where none was asked or it gave no answer."""
+    stop = _used(record).get("stop_reason")
+    return None if stop is None else StopReason(stop)
+
+
+def _used(record: ItemRecord) -> dict[str, Any]:
+    found: dict[str, Any] = {} if record.used is None else msgspec.json.decode(record.used)
+    return found

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
 import msgspec
 
 from procorch.batch.reader import FailureGroup
-from procorch.batch.records import ItemRecord
+from procorch.batch.records import ItemRecord, usage_of
+from procorch.messages import Cost, Usage
 
 EndState: TypeAlias = Literal["running", "finished", "interrupted", "halted", "broken"]
 
@@ -32,6 +33,8 @@ class BatchSummary:
             "broken" by an error.
         failures: the failures by reason and place, the most frequent first.
         gone: outcomes of items that are no longer in the input; they are in none of these counts.
+        usage: tokens of models that were used for these items, earlier runs included.
+        cost: the same in US dollars; 0 where nobody knows the price.
     """
 
     total: int | None
@@ -43,6 +46,8 @@ class BatchSummary:
     ended: EndState
     failures: tuple[FailureGroup, ...]
     gone: int = 0
+    usage: Usage = field(default_factory=Usage)
+    cost: Cost = field(default_factory=Cost)
 
     @property
     def done(self) -> int:
@@ -67,8 +72,17 @@ class BatchSummary:
         lines = [f"{self.ok} ok, {self.failed} failed{of} items in {self.seconds:.1f} s"]
         if self.gone:
             lines.append(gone_words(self.gone))
+        if self.usage.total:
+            lines.append(used_words(self.usage, self.cost))
         lines += [f"  {g.count} x {g.reason}: {g.place} (as {g.example})" for g in self.failures]
         return "\n".join(lines)
+
+
+def used_words(usage: Usage, cost: Cost) -> str:
+    """What is said of the tokens of a batch."""
+    read = usage.input + usage.cache_read + usage.cache_write
+    price = f", {cost.total:.4f} $" if cost.total else ""
+    return f"{read} tokens in, {usage.output} out{price}"
 
 
 def gone_words(count: int) -> str:
@@ -86,6 +100,7 @@ class Tally:
         self.known_ok: int = 0
         self.known_failed: int = 0
         self.retried = 0
+        self.usage, self.cost = Usage(), Cost()
         self._groups: dict[tuple[str, str], list[int | str]] = {}
 
     @property
@@ -105,6 +120,9 @@ class Tally:
 
     def add(self, row: ItemRecord, *, fresh: bool) -> None:
         """Count an item that has its outcome; ``fresh``: from this run."""
+        if row.used is not None:
+            usage, cost = usage_of(row)
+            self.usage, self.cost = self.usage + usage, self.cost + cost
         if row.ok:
             self.fresh_ok += fresh
             self.known_ok += not fresh

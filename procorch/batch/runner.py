@@ -29,14 +29,14 @@ class BatchRun(Generic[Out]):
 
     def __init__(
         self, loop: BatchLoop, workers: Workers, store: Store, inbox: Inbox,
-        admission: Admission, total: int | None,
+        admission: Admission, total: int | None, began: float,
     ) -> None:  # fmt: skip
         self._loop = loop
         self._workers = workers
         self._store = store
         self._inbox = inbox
         self._total = total
-        self._started = time.monotonic()
+        self._started = began
         self._seconds: float | None = None
         self._first_seen: dict[int, float] = {}
         # Also when the run is collected without `close`, and at the end of the interpreter.
@@ -142,6 +142,8 @@ class BatchRun(Generic[Out]):
             ended=self._loop.ended,
             failures=groups,
             gone=gone,
+            usage=tally.usage,
+            cost=tally.cost,
         )
 
     def workers(self) -> list[BatchWorker]:

@@ -41,6 +41,9 @@ MIGRATIONS = (
     """
     CREATE TABLE gone (id TEXT PRIMARY KEY) WITHOUT ROWID;
     """,
+    """
+    ALTER TABLE items ADD COLUMN used TEXT;
+    """,
 )
 """Each changes a file from one version to the next."""
 
@@ -126,8 +129,11 @@ def connect_to_read(path: Path, *, cut: bool = False) -> sqlite3.Connection:
         if cut:  # without this, SQLite refuses the first page of such a file
             connection.execute("PRAGMA writable_schema = ON")
         version = _version(path, connection)
-        if version < 2:  # it gets this table when it is opened for writing
+        if version < len(MIGRATIONS):  # it gets what is missing when it is opened for writing
             connection.execute("PRAGMA temp_store = MEMORY")
+        if version < 3:
+            connection.execute("CREATE TEMP VIEW items AS SELECT *, NULL AS used FROM main.items")
+        if version < 2:
             connection.execute("CREATE TEMP TABLE gone (id TEXT PRIMARY KEY) WITHOUT ROWID")
     return connection
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 from procorch.batch.sources import IdOf
 from procorch.supervision.keywords import WorkerSettings
@@ -41,3 +41,4 @@ class BatchSettings(WorkerSettings, total=False):
     command: str | None
     streams: Collection[int]
     start_method: str | None
+    preload: Sequence[str]

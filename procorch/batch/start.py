@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias, Unpack, cast, overload
 
@@ -103,6 +103,7 @@ def run_batch(
         command: the command line that goes on with this batch, for `procorch show`.
         streams: descriptors of standard output and error; the files they lead to are no input.
         start_method: how workers are started, see `AgentOrchestrator`.
+        preload: modules that are imported once, in the process that workers are forked from.
         settings: of the workers, see `procorch.supervision.keywords.Settings`.
 
     Returns:
@@ -152,6 +153,7 @@ def prepare_batch(
     command: str | None = None,
     streams: Collection[int] = (1, 2),
     start_method: str | None = None,
+    preload: Sequence[str] = (),
     **settings: Unpack[WorkerSettings],
 ) -> PreparedBatch:
     """Check the arguments and the input of a batch, and start nothing; see `run_batch`."""
@@ -201,7 +203,7 @@ def prepare_batch(
     }
     return PreparedBatch(
         factory, source, selection, found, options, header, journal_path, count, all_settings,
-        start_method, seed, resume or retry_failed, redo,
+        start_method, preload, seed, resume or retry_failed, redo,
     )  # fmt: skip
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -51,10 +51,10 @@ class Workers:
     def __init__(
         self, factory: Callable[[], Any], count: int, name: str, settings: Settings,
         start_method: str | None = None, seed: int = 0,
-        orchestrator: AgentOrchestrator | None = None,
+        orchestrator: AgentOrchestrator | None = None, preload: Sequence[str] = (),
     ) -> None:  # fmt: skip
         if orchestrator is None:
-            orchestrator = AgentOrchestrator(start_method=start_method, seed=seed)
+            orchestrator = AgentOrchestrator(start_method=start_method, seed=seed, preload=preload)
         self._orchestrator = orchestrator.with_supervisor(PoolSupervisor())
         self._orchestrator.with_channel_buffer(_MOST_WAITING)
         throttle = settings.get("throttle")
@@ -93,14 +93,17 @@ class Workers:
 
 
 def check_settings(
-    factory: Callable[[], Any], name: str, settings: Settings, start_method: str | None
-) -> None:
+    factory: Callable[[], Any], name: str, settings: Settings, start_method: str | None,
+    preload: Sequence[str],
+) -> None:  # fmt: skip
     """Refuse what `Workers` would refuse before it starts a process.
 
     Raises:
         TypeError, ValueError: a setting is wrong.
     """
-    orchestrator = AgentOrchestrator(supervisor=PoolSupervisor(), start_method=start_method)
+    orchestrator = AgentOrchestrator(
+        supervisor=PoolSupervisor(), start_method=start_method, preload=preload
+    )
     orchestrator.add_agent(name, factory, **_as_pool(settings))
 
 

@@ -76,6 +76,8 @@ _option = click.option
     type=click.Choice(METHODS),
     help="How workers are started; zygote where it is not given, forked from a warm process.",
 )
+@_option("--preload", multiple=True, metavar="MODULE",
+         help="Imported once, in the process that workers are forked from.")  # fmt: skip
 @_option("--watch", is_flag=True, help="Show what each worker is doing.")
 @_option("--json", "as_json", is_flag=True,
          help="One JSON object an item on stdout, as items finish.")  # fmt: skip
@@ -111,7 +113,9 @@ def command(app: str, source: str, out: Path | None, **given: Any) -> int:
     replaced = context.with_resource(replacements())
     # One for the look at the app and for the run: the process that workers are forked from is
     # started once.
-    orchestrator = AgentOrchestrator(start_method=given["start_method"], seed=given["seed"])
+    orchestrator = AgentOrchestrator(
+        start_method=given["start_method"], seed=given["seed"], preload=given["preload"]
+    )
     context.call_on_close(lambda: orchestrator.close(drain=False))
     usual = out is None
     out = places.usual_out(app, source) if out is None else out
@@ -179,7 +183,7 @@ def _prepared(
         id=given["id_"], format=given["form"], delimiter=given["delimiter"],
         allow_empty=given["allow_empty"], skip_known=True, command=again,
         streams=streams.descriptors(), output="capture",
-        start_method=given["start_method"], rate=given["rate"],
+        start_method=given["start_method"], preload=given["preload"], rate=given["rate"],
         throttle=Throttle(longest=longest) if longest else None, **settings,
     )  # fmt: skip
 

@@ -15,7 +15,7 @@ from procorch.batch.errors import JournalError
 from procorch.batch.export import fields_of_item
 from procorch.batch.items import BatchItem
 from procorch.batch.reader import FailureGroup
-from procorch.batch.report import BatchSummary, gone_words
+from procorch.batch.report import BatchSummary, gone_words, used_words
 from procorch.cli import streams
 
 _KINDS = 20
@@ -57,6 +57,8 @@ def print_summary(
         f"{summary.ok} ok, {summary.failed} failed{of} items in {summary.seconds:.1f} s"
         + (f" ({summary.rate:.0f}/s)" if fresh and summary.rate >= 1 else "")
     )
+    if summary.usage.total:
+        console.print(used_words(summary.usage, summary.cost))
     more = []
     if summary.resumed:
         more.append(f"{summary.resumed} of them in earlier runs")

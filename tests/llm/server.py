@@ -99,6 +99,7 @@ SCENARIOS: dict[str, tuple[int, dict[str, str], dict[str, Any] | str]] = {
         _error("The model `x` does not exist", "invalid_request_error", "model_not_found"),
     ),
     "call": (200, {}, _calling("add", a=2, b=3)),
+    "long": (200, {}, _answer("too lo", "length")),
     "html": (200, {}, "<html>502 Bad gateway</html>"),
     "cut-json": (200, {}, '{"id": "chatcmpl-1", "choi'),
     "empty": (200, {}, ""),
