@@ -253,12 +253,13 @@ class OrchestratedHandle:
         self._monitor.post(ev.Cancel(self._instance.key))
 
     def status(self) -> AgentStatus:
-        """RUNNING until the agent, its process included, has ended; then how it ended."""
+        """RUNNING until it is fixed how the agent ends; its process may still be leaving then, see
+        `is_done` and `wait`."""
         self._monitor.must_be_ours()
-        return self._instance.status
+        return self._monitor.status(self._instance)
 
     def is_done(self) -> bool:
-        """Whether the agent has ended."""
+        """Whether the agent has ended, its process included."""
         self._monitor.must_be_ours()
         return self._instance.status is not AgentStatus.RUNNING
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from procorch.launch.base import WorkerProcess
@@ -11,6 +13,7 @@ from procorch.messages import AgentResult
 from procorch.runtime.mailbox import Mailbox
 from procorch.runtime.output import Output
 from procorch.supervision import events as ev
+from procorch.supervision.instance import Instance
 from procorch.supervision.policy import Policy
 from procorch.supervision.settings import AgentSettings
 from procorch.supervision.states import AgentStatus
@@ -61,3 +64,29 @@ class InstanceRuntime:
             reconsiders=hasattr(self.policy, "on_child_escalation"),
             parent=self.parent,
         )
+
+
+_A_TURN = 1.0
+"""Seconds that the actions of one turn of the machine are waited for."""
+
+
+def status_of(
+    instance: InstanceRuntime, find: Callable[[int], Instance | None], *, wait: bool
+) -> AgentStatus:
+    """How an instance ends, from the moment that this is fixed.
+
+    Its requests may have been answered by then while its process is still leaving.
+
+    Args:
+        find: the machine's record of a key, for reading.
+        wait: this thread may wait for the one that performs what the machine decides.
+    """
+    if instance.status is not AgentStatus.RUNNING or instance.generation == 0:
+        return instance.status
+    a = find(instance.key)
+    if a is not None:
+        return instance.status if a.final is None else a.final[0]
+    if wait:  # it has ended in the turn that is just being performed
+        with suppress(Exception):
+            instance.ended.exception(_A_TURN)
+    return instance.status

@@ -31,7 +31,7 @@ from procorch.launch.base import Launcher, WorkerProcess
 from procorch.runtime.asks import QuestionRelay
 from procorch.runtime.direct import Direct
 from procorch.runtime.effects import ActionRunner, release
-from procorch.runtime.instance_runtime import InstanceRuntime
+from procorch.runtime.instance_runtime import InstanceRuntime, status_of
 from procorch.runtime.loop import Loop
 from procorch.runtime.open_requests import OpenRequests
 from procorch.runtime.output import Echo
@@ -40,6 +40,7 @@ from procorch.runtime.sampler import Sampler
 from procorch.supervision import events as ev
 from procorch.supervision.machine import Machine
 from procorch.supervision.request import Request, RequestState
+from procorch.supervision.states import AgentStatus
 from procorch.supervision.throttle import Pause
 from procorch.wire.frame import Kind
 
@@ -174,6 +175,10 @@ class Monitor:
         if state == "READY" and self.pause(instance) is not None:
             state = "PAUSED"
         return state, a.limits.total, a.last_exit, inflight[0].id if inflight else None
+
+    def status(self, instance: InstanceRuntime) -> AgentStatus:
+        """How an instance ends, from the moment that this is fixed; any thread."""
+        return status_of(instance, self._machine.instance, wait=self.may_wait())
 
     def pause(self, instance: InstanceRuntime) -> Pause | None:
         """What a throttled service holds the queue of an instance back for; any thread."""

@@ -15,6 +15,7 @@ from procorch import (
     AgentFailure,
     AgentOrchestrator,
     AgentStatus,
+    AgentStopped,
     AuthError,
     ContentFiltered,
     ContextWindowOverflow,
@@ -192,3 +193,38 @@ def test_asking_an_agent_that_has_ended_is_not_judged_as_the_askers(
     assert "'researcher' is not running" in str(error)
     pid = handles["planner"].info().pid
     assert handles["planner"].deliver("alone").result(PATIENCE).output == pid != os.getpid()
+
+
+# The status of an agent whose end is fixed.
+
+
+def test_the_status_is_final_once_a_request_was_told_that_its_agent_has_ended(
+    orchestrator: Orchestrator,
+) -> None:
+    """Its process takes a while to leave: its `close()` waits."""
+
+    def slow_to_leave():
+        import time
+
+        class Slow:
+            def handle(self, what):
+                raise ValueError(what)
+
+            def close(self):
+                time.sleep(0.3)
+
+        return Slow()
+
+    orch = orchestrator(supervisor=DefaultSupervisor())
+    for number in range(3):
+        name = f"a{number}"
+        orch.add_agent(name, slow_to_leave)
+        agent = orch.spawn(name)
+        first, second = agent.deliver("one"), agent.deliver("two")
+        assert isinstance(second.exception(PATIENCE), AgentStopped)
+        assert agent.status() is AgentStatus.FAILED
+        assert isinstance(agent.deliver("three").exception(PATIENCE), AgentStopped)
+        assert agent.status() is AgentStatus.FAILED
+        assert isinstance(first.exception(PATIENCE), AgentFailure)
+        agent.wait()
+        assert agent.is_done()
