@@ -75,6 +75,8 @@ class Context:
         services: what `ask` and `checkpoint` go to.
         clock: seconds on the clock of the deadlines.
         seed: what `seed` is derived from.
+        client_retries: whether clients of services may try a request again by themselves: False
+            where the parent does so, as in a batch with ``retries``.
     """
 
     __slots__ = (
@@ -88,6 +90,7 @@ class Context:
         "_services",
         "_streaming",
         "agent",
+        "client_retries",
         "finished",
         "generation",
         "restored",
@@ -105,8 +108,10 @@ class Context:
         services: Services | None = None,
         clock: Callable[[], float] = monotonic,
         seed: Seed | None = None,
+        client_retries: bool = True,
     ) -> None:
         self.agent: str = agent
+        self.client_retries: bool = client_retries
         self.generation: int = generation
         self.restored: Any = restored
         self._on_progress = on_progress

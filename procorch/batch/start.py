@@ -180,6 +180,7 @@ def prepare_batch(
         allow_empty,
     )
     all_settings: Settings = {
+        "client_retries": options.retries == 0,  # or every attempt would be several
         **cast(Settings, settings),
         "memory_limit": memory_limit,
         "rate": rate,

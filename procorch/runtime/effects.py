@@ -155,6 +155,7 @@ class ActionRunner:
             instance=instance.key,
             waits=instance.settings.prefetch > 1,
             weigh=instance.settings.weighed_above,
+            client_retries=instance.settings.client_retries,
         )
         body = instance.factory + (instance.checkpoint or b"")
         capture = instance.output.captures_stdout

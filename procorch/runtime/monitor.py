@@ -177,7 +177,7 @@ class Monitor:
         return state, a.limits.total, a.last_exit, inflight[0].id if inflight else None
 
     def status(self, instance: InstanceRuntime) -> AgentStatus:
-        """How an instance ends, from the moment that this is fixed; any thread."""
+        """How an instance ends, once that is fixed; any thread."""
         return status_of(instance, self._machine.instance, wait=self.may_wait())
 
     def pause(self, instance: InstanceRuntime) -> Pause | None:

@@ -89,6 +89,9 @@ class WorkerSettings(TypedDict, total=False):
     """Requests that the worker may have at a time, 1 to 64. It works on one; the others wait in the
     worker, which saves the time to send them. A death, an error or an end of the worker puts them
     back into the queue. Other replicas cannot take them meanwhile."""
+    client_retries: bool
+    """Whether the clients of LLM libraries may try a request again by themselves. False in a batch
+    that has ``retries``: only one layer is to try again, or their numbers multiply."""
     charge_requests: bool
     """Whether a death during a request is charged to the request and not counted as a restart of
     the agent (pools)."""

@@ -46,6 +46,7 @@ class AgentSettings:
     prefetch: int = 1
     retries: int = 0
     allowed_failures: int = 2
+    client_retries: bool = True
     charge_requests: bool = False
     rate: float | None = None
     throttle: Throttle | None = field(default_factory=lambda: Throttle(retries=0))
@@ -242,6 +243,7 @@ FIELDS: dict[str, Field] = {
     "prefetch": _count(1, MOST_AHEAD),
     "retries": _count(0),
     "allowed_failures": _count(0),
+    "client_retries": _value(bool),
     "charge_requests": _value(bool),
     "rate": Field(per_second, 'requests a second, or text such as "10/s"', optional=True),
     "throttle": _value(Throttle, optional=True),

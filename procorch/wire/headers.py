@@ -50,6 +50,8 @@ class InitHead(Struct, frozen=True, array_like=True):
     """After an error nothing is begun before PROCEED comes: the policy decides first."""
     weigh: int | None = None
     """Tell with each reply how much memory was used, exactly where that is above so many bytes."""
+    client_retries: bool = True
+    """What `Context.client_retries` says."""
 
 
 class RequestHead(Struct, frozen=True, array_like=True):

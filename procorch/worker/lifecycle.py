@@ -82,6 +82,7 @@ class Worker:
             seed=context.Seed(head.seed, head.instance, lambda: page.item),
             services=self._services,
             clock=clock,
+            client_retries=head.client_retries,
         )
         self.gate: InterruptGate = InterruptGate(page, self._context)
         self.reaper: Reaper = Reaper()

@@ -136,3 +136,37 @@ def test_a_journal_of_before_can_be_read_and_goes_on(tmp_path: Path) -> None:
     assert [(row["output"], row["input_tokens"]) for row in exported(journal)] == [(1, 0)]
     with run_batch(factory, [1, 2], out=journal, workers=1, resume=True) as run:
         assert sorted(item.output for item in run) == [1, 2]
+
+
+def of_openai_agents(url: str) -> Callable[[], AgentOptions]:
+    def factory() -> AgentOptions:
+        from agents import OpenAIChatCompletionsModel, set_tracing_disabled
+        from openai import AsyncOpenAI
+
+        set_tracing_disabled(True)
+        client = AsyncOpenAI(base_url=url, api_key="k")
+        return AgentOptions(model=OpenAIChatCompletionsModel("gpt-4o", client))
+
+    return factory
+
+
+def of_pydantic_ai(url: str) -> Callable[[], AgentOptions]:
+    def factory() -> AgentOptions:
+        from pydantic_ai.models.openai import OpenAIChatModel
+        from pydantic_ai.providers.openai import OpenAIProvider
+
+        provider = OpenAIProvider(base_url=url, api_key="k")
+        return AgentOptions(model=OpenAIChatModel("gpt-4o", provider=provider))
+
+    return factory
+
+
+@pytest.mark.parametrize("library", [of_pydantic_ai, of_openai_agents])
+def test_one_layer_tries_again(provider: Provider, library: Any) -> None:
+    """The batch, where it is to; else the client, which does so twice."""
+    for retries, requests in ((2, 3), (0, 3), (1, 2)):
+        before = len(provider.requests)
+        factory = library(provider.url("500"))
+        with run_batch(factory, ["a"], out=None, workers=1, retries=retries) as run:
+            assert [item.ok for item in run] == [False]
+        assert len(provider.requests) - before == requests

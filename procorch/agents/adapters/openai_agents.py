@@ -15,6 +15,7 @@ from typing import Any
 
 from agents import (
     Agent,
+    ModelRetrySettings,
     ModelSettings,
     RunConfig,
     RunHooks,
@@ -106,6 +107,9 @@ class OpenAIConversation:
             "max_turns": self._max_turns,
             "run_config": self._config,
         }
+        worker = installed()
+        if worker is not None and not worker.client_retries:
+            how["run_config"] = _once(self._config)
         paid: list[Usage] = []
         try:
             return await self._run({**how, "hooks": _noting(paid)})
@@ -141,6 +145,15 @@ class OpenAIConversation:
         """What `save` gave."""
         items: list[Any] = json.loads(state)
         return items
+
+
+def _once(config: RunConfig) -> RunConfig:
+    """The same, for a client that does not try again: the parent does."""
+    settings = config.model_settings or ModelSettings()
+    if settings.retry is not None:
+        return config
+    once = replace(settings, retry=ModelRetrySettings(max_retries=0))
+    return replace(config, model_settings=once)
 
 
 def _noting(usages: list[Usage]) -> RunHooks[Any]:

@@ -112,7 +112,7 @@ class PydanticConversation:
                 asked,
                 message_history=history or None,
                 deps=self._deps,
-                model_settings=self._settings,
+                model_settings=_once(self._settings, worker),
                 usage_limits=self._limits,
                 infer_name=False,
             )
@@ -142,6 +142,15 @@ class PydanticConversation:
         """What `save` gave."""
         history: list[theirs.ModelMessage] = theirs.ModelMessagesTypeAdapter.validate_json(state)
         return history
+
+
+def _once(settings: Any, worker: Context | None) -> Any:
+    """The settings, for a client that does not try again where the parent does."""
+    if worker is None or worker.client_retries:
+        return settings
+    if settings is None or (isinstance(settings, dict) and "max_retries" not in settings):
+        return {**(settings or {}), "max_retries": 0}
+    return settings
 
 
 def _paid(steps: AgentRun[Any, Any], since: int) -> AgentResult:
