@@ -169,8 +169,7 @@ class Monitor:
         a = self._machine.instance(instance.key)
         if a is None:
             return instance.status.name, *instance.last, None
-        # One step of Python's: the list may become empty meanwhile.
-        inflight = a.process.inflight[:1]
+        inflight = a.process.inflight[:1]  # in one step: the list may become empty meanwhile
         state = a.state
         if state == "READY" and self.pause(instance) is not None:
             state = "PAUSED"
