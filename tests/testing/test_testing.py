@@ -173,7 +173,7 @@ def test_a_result_may_be_waited_for_in_virtual_time(make: Make) -> None:
 
 
 def test_waiting_for_what_can_never_come_is_an_error(make: Make) -> None:
-    orch = make(clock=FakeClock(patience=0.5))
+    orch = make()
     orch.add_agent("a", ScriptedAgent([Hang()]))
     reply = orch.spawn("a").deliver("go")
     with pytest.raises(TimeoutError, match="would wait for ever"):
@@ -181,7 +181,7 @@ def test_waiting_for_what_can_never_come_is_an_error(make: Make) -> None:
 
 
 def test_who_blocks_for_real_is_named(make: Make) -> None:
-    orch = make(clock=FakeClock(patience=0.5))
+    orch = make(clock=FakeClock(patience=2.0))
     orch.add_agent("blocked", lambda: lambda x: blocking.wait())
     reply = orch.spawn("blocked").deliver("go")
     with pytest.raises(TimeoutError, match="agent 'blocked' did not pause"):
