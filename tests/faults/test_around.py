@@ -28,7 +28,7 @@ from tests.faults import trials
 
 pytestmark = [pytest.mark.fault, pytest.mark.usefixtures("start_method")]
 
-AT_ONCE = 1.0  # seconds
+AT_ONCE = 2.0  # seconds
 
 Make = Callable[..., AgentOrchestrator]
 Start = Callable[..., OrchestratedHandle]

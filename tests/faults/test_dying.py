@@ -28,7 +28,7 @@ from procorch.supervision.notices import Crashed, Ready, Restarting, Stopped
 
 pytestmark = [pytest.mark.fault, pytest.mark.usefixtures("start_method")]
 
-AT_ONCE = 1.0  # seconds
+AT_ONCE = 2.0  # seconds
 
 Make = Callable[..., AgentOrchestrator]
 Start = Callable[..., OrchestratedHandle]

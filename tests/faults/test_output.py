@@ -20,7 +20,7 @@ from procorch import AgentCrashed, AgentOrchestrator, DefaultSupervisor, Orchest
 
 pytestmark = [pytest.mark.fault, pytest.mark.usefixtures("start_method")]
 
-AT_ONCE = 1.0  # seconds
+AT_ONCE = 2.0  # seconds
 PATIENCE = 30.0
 RING = 65536
 TAIL = 4096
@@ -62,7 +62,8 @@ def running(code: str) -> Callable[[], Any]:
 
 
 def crash_of(handle: OrchestratedHandle, request: Any = None) -> AgentCrashed:
-    error = handle.deliver(request).exception(timeout=AT_ONCE)
+    # A worker may have to be started first.
+    error = handle.deliver(request).exception(timeout=30)
     assert isinstance(error, AgentCrashed), repr(error)
     return error
 

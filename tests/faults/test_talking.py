@@ -25,7 +25,7 @@ from procorch import (
 
 pytestmark = [pytest.mark.fault, pytest.mark.usefixtures("start_method")]
 
-AT_ONCE = 1.0  # seconds
+AT_ONCE = 2.0  # seconds
 MiB = 1 << 20
 QUICK = Shutdown(cooperate=0.05, interrupt=0.05, grace=0.2, terminate=0.2)
 

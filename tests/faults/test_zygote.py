@@ -32,7 +32,7 @@ from tests.faults.conftest import next_of
 
 pytestmark = pytest.mark.fault
 
-AT_ONCE = 1.0  # seconds
+AT_ONCE = 2.0  # seconds
 QUICK = Shutdown(cooperate=0.05, interrupt=0.05, grace=0.2, terminate=0.2, kill=0.5)
 
 Make = Callable[..., AgentOrchestrator]

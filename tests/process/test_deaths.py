@@ -26,7 +26,7 @@ from procorch import (
 
 pytestmark = pytest.mark.fault
 
-AT_ONCE = 1.0  # seconds
+AT_ONCE = 2.0  # seconds
 QUICK = Shutdown(cooperate=0.05, interrupt=0.05, grace=0.2, terminate=0.2)
 
 Start = Callable[..., OrchestratedHandle]

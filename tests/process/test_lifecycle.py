@@ -24,7 +24,7 @@ from procorch import (
     Shutdown,
 )
 
-AT_ONCE = 1.0  # seconds
+AT_ONCE = 2.0  # seconds
 QUICK = Shutdown(cooperate=0.05, interrupt=0.05, grace=0.2, terminate=0.2)
 
 Make = Callable[..., AgentOrchestrator]
