@@ -263,9 +263,14 @@ def test_a_queue_closes_when_all_who_are_left_have_been_told_to_end(bench):
     assert isinstance(bench.error(late), AgentStopped)
 
 
-def test_a_request_whose_deadline_has_passed_is_not_sent_even_before_anybody_has_looked(bench):
-    key = bench.running()
+@pytest.mark.parametrize("prefetch", [1, 2])
+def test_a_request_whose_deadline_has_passed_is_not_sent_even_before_anybody_has_looked(
+    bench, prefetch
+):
+    key = bench.running(prefetch=prefetch)
     running = bench.submit(key)
+    for _ in range(prefetch - 1):
+        bench.submit(key)
     late, waiting = bench.submit(key, deadline=5.0, timeout=5.0), bench.submit(key)
     bench.now = 5.0
     bench.reply(key, running)

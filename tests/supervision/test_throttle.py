@@ -307,6 +307,17 @@ def test_what_waits_in_a_pause_can_be_cancelled(bench: Any) -> None:
     assert len(bench.sent) == 1
 
 
+def test_the_timer_of_a_pause_ends_with_its_queue(bench: Any) -> None:
+    key = bench.running(throttle=Throttle())
+    bench.reply(key, bench.submit(key), busy(60.0))
+    assert bench.machine.next_due() == bench.now + 60
+    bench.step(ev.Cancel(key))
+    bench.live[key].clear()
+    bench.step(ev.Exited(key, 1, ev.Exit(code=0)))
+    assert bench.finished
+    assert bench.machine.next_due() is None
+
+
 @pytest.mark.parametrize("prefetch", [1, 4])
 def test_a_drain_waits_for_the_pause(bench: Any, prefetch: int) -> None:
     keys = pool(bench, 2, prefetch=prefetch)

@@ -88,6 +88,6 @@ MUTANTS: tuple[Mutant, ...] = (
         "leave",
         "core.timers.disarm((Due.FLOW, a.mailbox))",
         "",
-        (SIMULATE,),
+        (THROTTLE + "the_timer_of_a_pause_ends_with_its_queue",),
     ),
 )

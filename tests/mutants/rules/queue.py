@@ -69,6 +69,17 @@ MUTANTS: tuple[Mutant, ...] = (
         ),
     ),
     Mutant(
+        "no request is handed over after its deadline",
+        "supervision/dispatch.py",
+        "hand_next",
+        "request.deadline is not None and request.deadline <= core.now",
+        "False",
+        (
+            GUARDS
+            + "a_request_whose_deadline_has_passed_is_not_sent_even_before_anybody_has_looked",
+        ),
+    ),
+    Mutant(
         "no request for a replica that leaves",
         "supervision/dispatch.py",
         "wake",

@@ -63,7 +63,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "ready",
         "a.process.stage is not None",
         "False",
-        (MACHINE + "readiness_that_comes_after_the_start_was_given_up_is_too_late", SIMULATE),
+        (MACHINE + "readiness_that_comes_after_the_start_was_given_up_is_too_late",),
     ),
     # ---- N1, N2: what counts, and the three limits
     Mutant(
