@@ -169,7 +169,8 @@ def test_row_21_a_program_without_descriptors_gets_typed_errors_and_loses_nothin
                 assert psutil.Process().children() == [], (free, outcomes)
             print(" ".join(outcomes))
             outcomes.clear()
-        """)
+        """),
+        timeout=50,  # there are about 60 starts
     )
     assert "Traceback" not in done.stderr, done.stderr
     assert done.returncode == 0

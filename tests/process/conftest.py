@@ -184,7 +184,7 @@ def run_python(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]
         else:
             options["input"] = source
             command += ["-", *args]
-        options |= {"env": host_environment(), "cwd": tmp_path, "timeout": PATIENCE}
+        options = {"env": host_environment(), "cwd": tmp_path, "timeout": PATIENCE} | options
         return subprocess.run(command, capture_output=True, text=True, check=False, **options)
 
     return run
