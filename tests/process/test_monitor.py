@@ -151,7 +151,7 @@ def test_a_poster_that_is_interrupted_leaves_the_waking_to_the_next(
     with pytest.raises(KeyboardInterrupt):
         loop.post("first")
     loop.post("second")
-    assert select.select([loop._wake], [], [], 0)[0] == [loop._wake]
+    assert select.select([loop._wake_fd], [], [], 0)[0] == [loop._wake_fd]
 
 
 def test_a_request_sent_in_the_very_last_moment_gets_an_outcome(
