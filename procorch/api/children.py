@@ -1,4 +1,4 @@
-"""The children of an agent, as `AgentOrchestrator.which_children` tells of them (OTP)."""
+"""The children of an agent, as `AgentOrchestrator.which_children` describes them (OTP)."""
 
 from __future__ import annotations
 
@@ -13,8 +13,10 @@ class ChildInfo:
     """One registered child.
 
     Args:
-        handle: its live instance, None while it does not run.
+        name: its name.
+        handle: its running instance; None while it does not run.
         state: "running", "restarting" or "stopped".
+        restart: its restart type.
     """
 
     name: str
@@ -25,7 +27,14 @@ class ChildInfo:
 
 @dataclass(frozen=True, slots=True)
 class ChildCounts:
-    """How many children are registered, run, have children of their own, and have none (OTP)."""
+    """Numbers of children (OTP).
+
+    Args:
+        specs: registered children.
+        active: children that run.
+        supervisors: children that have children themselves.
+        workers: children that have none.
+    """
 
     specs: int
     active: int
@@ -34,5 +43,5 @@ class ChildCounts:
 
 
 def running_state(state: str) -> str:
-    """The one word of OTP for the state of an agent that runs."""
+    """OTP's word for the state of an agent that runs: "running" or "restarting"."""
     return "running" if state in ("READY", "BUSY", "PAUSED", "DRAINING") else "restarting"

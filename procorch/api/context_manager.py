@@ -1,4 +1,4 @@
-"""What orchestrators and pools share: ``with`` and ``async with`` close them."""
+"""The base of orchestrators and pools: ``with`` and ``async with`` close them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from procorch.runtime.lifetime import close_from_task
 class ClosedOnExit(ABC):
     """A context manager, synchronous and asynchronous.
 
-    Leaving the block closes it: what was accepted is finished after a normal end of the block, and
+    Leaving the block closes it. Accepted requests are finished after a normal end of the block, and
     aborted after an exception.
     """
 
@@ -22,10 +22,10 @@ class ClosedOnExit(ABC):
 
     @abstractmethod
     def leave(self, kind: type[BaseException] | None) -> bool:
-        """At the end of a ``with`` block: whether there is anything to close.
+        """At the end of a ``with`` block: return whether there is anything to close.
 
         Args:
-            kind: class of the exception that ends the block; None: nothing was raised.
+            kind: class of the exception that ends the block; None: a normal end.
         """
 
     @abstractmethod
@@ -33,7 +33,7 @@ class ClosedOnExit(ABC):
         """End all agents and wait until no process is left."""
 
     async def aclose(self, *, drain: bool = True, timeout: float = 30.0) -> None:
-        """Like `close`, without blocking the event loop; cancelling it aborts what is left."""
+        """Like `close`, without blocking the event loop; a cancellation aborts the requests."""
         self.must_be_ours()
         await close_from_task(self.close, drain=drain, timeout=timeout)
 

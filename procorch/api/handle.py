@@ -1,4 +1,4 @@
-"""What a caller holds of a running agent."""
+"""The handle of a running agent: sends requests and ends the agent."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ from procorch.units import seconds, whole
 class OrchestratedHandle:
     """One instance of an agent; safe to use from any thread and any asyncio task.
 
-    A handle stays valid over restarts: the process behind it changes, requests in the queue wait
-    for the next one. Made by `AgentOrchestrator.spawn`.
+    A handle stays valid over restarts: the process changes, and the requests in the queue wait for
+    the next process. `AgentOrchestrator.spawn` makes handles.
     """
 
     def __init__(self, instance: InstanceRuntime, monitor: Monitor, max_message: int) -> None:
@@ -34,17 +34,17 @@ class OrchestratedHandle:
 
     @property
     def name(self) -> str:
-        """The name it was registered under."""
+        """The name of the agent."""
         return self._instance.name
 
     @property
     def instance(self) -> int:
-        """Tells two spawns of one name apart."""
+        """A number that differs between all instances, also of one name."""
         return self._instance.key
 
     @property
     def pid(self) -> int | None:
-        """Process id of the present generation; None before the first start."""
+        """Process id of the current generation; None before the first start."""
         return self._instance.pid
 
     @property
@@ -56,10 +56,15 @@ class OrchestratedHandle:
         """Send ``text`` as a user message and wait for the answer.
 
         Args:
-            timeout: seconds for the request, waiting in the queue included.
+            timeout: seconds for the request, including its wait in the queue; default: the agent's
+                ``request_timeout``.
+
+        Returns:
+            The agent's answer.
 
         Raises:
-            AgentError: what the request failed with; the tree is in `procorch.errors`.
+            AgentError: the request failed; `procorch.errors` has the classes.
+            TypeError: ``text`` is not a string.
         """
         if not isinstance(text, str):
             raise TypeError(f"send_message() takes text, not {type(text).__name__}")
@@ -68,7 +73,7 @@ class OrchestratedHandle:
     def send_messages(
         self, messages: Sequence[AgentMessage], *, timeout: float | str | None = None
     ) -> AgentResult:
-        """Send a list of messages as it is and wait for the answer; else like `send_message`."""
+        """Send a list of messages unchanged and wait for the answer; else like `send_message`."""
         if isinstance(messages, str | bytes) or not isinstance(messages, Iterable):
             raise TypeError(
                 f"send_messages() takes a list of messages, not {type(messages).__name__}; "
@@ -92,22 +97,23 @@ class OrchestratedHandle:
     ) -> ReplyFuture:
         """Send a request without waiting for the answer.
 
-        Text is delivered as ``[UserMessage]``, anything else unchanged. A full channel makes the
-        sender wait (seed): a thread waits here, an asyncio task where it awaits the future.
+        Text is delivered as ``[UserMessage]``, anything else unchanged. While the agent's queue is
+        full the sender waits: a thread waits here, an asyncio task when it awaits the future.
 
         Args:
-            timeout: seconds for the request, waiting in the queue included; default: the agent's
+            timeout: seconds for the request, including its wait in the queue; default: the agent's
                 ``request_timeout``.
-            retries: how often it is tried again after its worker died; default: the agent's.
-            wait: False raises `MailboxFull` where the sender would have to wait.
+            retries: how often it is tried again after its worker died; default: the agent's
+                ``retries``.
+            wait: False raises `MailboxFull` if the sender would have to wait.
 
         Returns:
-            A future that can be awaited, too. An agent that has ended fails it (`AgentStopped`).
+            A future, which can also be awaited. If the agent has ended, it fails (`AgentStopped`).
 
         Raises:
-            SerializationError: the request cannot be serialised, with the path inside it.
+            SerializationError: the request cannot be serialised; the error has the path inside it.
             MessageTooLarge: it is larger than ``max_message``.
-            MailboxFull: the channel is full, and ``wait`` is False.
+            MailboxFull: the queue is full, and ``wait`` is False.
         """
         self._monitor.must_be_ours()
         limit = None if timeout is None else seconds(timeout, "timeout")
@@ -122,20 +128,21 @@ class OrchestratedHandle:
     ) -> StreamReply:
         """Send a request and read the answer while it comes.
 
-        What comes is what the agent gives as text before it is done: the pieces of a model's turns,
-        or what a handler hands to ``current().emit``. A reader that is slow slows the agent down.
-        The request is never tried again: pieces of it have been read.
+        The pieces are the text that the agent produces before the answer is complete: the turns of
+        a model, or the arguments of ``current().emit`` in a handler. A slow reader slows the agent
+        down. The request is never tried again, because pieces of it have been read.
 
         Args:
             request: as for `submit`.
-            timeout: seconds for the whole request; ``wait`` as for `submit`.
+            timeout: seconds for the whole request.
+            wait: as for `submit`.
 
         Returns:
-            An iterator of text, sync and async, and a future of the whole answer. Leaving it as a
-            context manager in the middle cancels the request.
+            An iterator of text, sync and async, which is also a future of the whole answer. Leaving
+            it as a context manager before its end cancels the request.
 
         Raises:
-            as `submit` does.
+            AgentError: as for `submit`.
         """
         self._monitor.must_be_ours()
         limit = None if timeout is None else seconds(timeout, "timeout")
@@ -153,40 +160,40 @@ class OrchestratedHandle:
     ) -> ReplyFuture:
         """Like `submit` for work that is queued in bulk (pools, executors, batches).
 
-        Text arrives as text, and the timeout counts from the moment the agent gets the request:
-        how long it had to wait behind others is no fault of its own.
+        Text arrives as text. The timeout counts from the time at which the agent gets the request,
+        so that the wait behind other requests does not count.
 
         Args:
-            priority: of the requests that wait the highest goes first; equals in their order.
+            priority: of the waiting requests the highest goes first; equal ones in their order.
         """
         self._monitor.must_be_ours()
         return self._submitter.send(request, ReplyFuture, bulk(timeout, retries, priority))
 
     def await_result(self) -> AgentResult:
-        """Close the channel, let the queue drain, and wait for the agent's end (seed).
+        """Accept no further requests, finish the queue, and wait for the agent's end.
 
         Returns:
-            The final empty result.
+            An empty result.
 
         Raises:
-            AgentError: what ended the agent: `Aborted` after a cancel, `PluginError` when its
-                supervisor stopped it, its last error where it had none.
+            AgentError: the error that ended the agent: `Aborted` after a cancel, `PluginError` if
+                its supervisor stopped it, its last error if it has no supervisor.
         """
         self._monitor.must_be_ours()
         self._monitor.post(ev.Drain(self._instance.key))
         return self._instance.ended.result()
 
     def drain(self) -> None:
-        """Have the instance finish what it works on, and what waits if nobody else takes from its
-        queue, and end. Returns at once."""
+        """Let the instance finish its current request, and the waiting ones if no other instance
+        takes from its queue, and then end. Returns at once."""
         self._monitor.must_be_ours()
         self._monitor.post(ev.Drain(self._instance.key))
 
     def stop(self, *, grace: float | str | None = None) -> None:
-        """Stop the agent: finish what was accepted, then up the ladder; wait for the end (N8).
+        """Finish the accepted requests, then end the agent, by force if needed; wait for it (N8).
 
         Args:
-            grace: seconds to finish in; default: the agent's ``shutdown.grace``.
+            grace: seconds for these requests; default: the agent's ``shutdown.grace``.
         """
         self._monitor.must_be_ours()
         wait = self._instance.settings.shutdown.grace if grace is None else seconds(grace, "grace")
@@ -194,7 +201,7 @@ class OrchestratedHandle:
         self.wait()
 
     def restart(self) -> None:
-        """Give the agent a fresh process and wait until it is ready; not counted (N1).
+        """Replace the agent's process and wait until the new one is ready; not counted (N1).
 
         Raises:
             AgentError: it ended instead.
@@ -203,12 +210,12 @@ class OrchestratedHandle:
         self._monitor.restart(self._instance).result()
 
     def wait(self) -> None:
-        """Wait until the agent has ended, however it ends."""
+        """Wait until the agent has ended, with any status."""
         self._monitor.must_be_ours()
         self._instance.ended.exception()
 
     def info(self) -> AgentInfo:
-        """The agent as it is now; its process is looked up by psutil."""
+        """The current state of the agent, with figures of its process from psutil."""
         self._monitor.must_be_ours()
         instance = self._instance
         state, restarts, last_exit, request = self._monitor.look(instance)
@@ -225,13 +232,16 @@ class OrchestratedHandle:
         )
 
     def output(self, stream: Stream = "stderr") -> str:
-        """The last 64 KiB that its processes have written on a stream, whatever wrote it.
+        """The last 64 KiB that its processes, and their child processes, have written on a stream.
 
-        What was written before an answer is there when you have the answer.
+        It includes all output that was written before an answer, once you have that answer.
+
+        Args:
+            stream: "stdout" or "stderr".
 
         Raises:
-            ValueError: no such stream, or one that is not captured (``output="inherit"`` leaves
-                standard output to your program's own).
+            ValueError: no such stream, or one that is not captured (with ``output="inherit"``
+                standard output is that of your program).
         """
         self._monitor.must_be_ours()
         if stream not in get_args(Stream):
@@ -247,14 +257,14 @@ class OrchestratedHandle:
     def cancel(self) -> None:
         """End the agent now (N14): its request in flight gets `Aborted`, it ends CANCELLED.
 
-        Returns at once; `await_result` waits for the end. Calling it again changes nothing.
+        Returns at once; `await_result` waits for the end. A second call has no effect.
         """
         self._monitor.must_be_ours()
         self._monitor.post(ev.Cancel(self._instance.key))
 
     def status(self) -> AgentStatus:
-        """RUNNING until it is fixed how the agent ends; its process may still be leaving then, see
-        `is_done` and `wait`."""
+        """RUNNING until the final status is fixed. The process may still be ending then: see `is_done`
+        and `wait`."""
         self._monitor.must_be_ours()
         return self._monitor.status(self._instance)
 
@@ -264,7 +274,7 @@ class OrchestratedHandle:
         return self._instance.status is not AgentStatus.RUNNING
 
     def failure(self) -> BaseException | None:
-        """What it has ended with; None while it runs, and where nothing was wrong."""
+        """The error that it ended with; None while it runs, and after an end without an error."""
         self._monitor.must_be_ours()
         ended = self._instance.ended
         return ended.exception() if ended.done() else None
@@ -277,7 +287,7 @@ def bulk(timeout: float | str | None, retries: int | None, priority: int) -> Del
     """How a request of `OrchestratedHandle.deliver` is delivered.
 
     Raises:
-        TypeError, ValueError: one of them is wrong.
+        TypeError, ValueError: one of the arguments is invalid.
     """
     if isinstance(priority, bool) or not isinstance(priority, int):
         raise TypeError(f"priority must be a whole number, not {type(priority).__name__}")

@@ -1,4 +1,4 @@
-"""One running agent at one moment."""
+"""The state of one running agent at one moment."""
 
 from __future__ import annotations
 
@@ -11,18 +11,23 @@ from procorch.memory import peak_rss
 
 @dataclass(frozen=True, slots=True)
 class AgentInfo:
-    """One instance at one moment.
+    """The state of one instance at one moment.
 
     Args:
-        state: STARTING, READY, BUSY, PAUSED (idle, because a throttled service wants to be left
-            alone), BACKOFF, DRAINING, HUNG, STOPPING, or its final status.
-        queue: requests that wait.
+        name: the name of the agent.
+        instance: the number of this instance.
+        pid: process id; None: it has no process.
+        generation: number of its process, from 1; 0: none was started yet.
+        state: STARTING, READY, BUSY, PAUSED (idle, because a throttled service asked for a pause),
+            BACKOFF, DRAINING, HUNG, STOPPING, or its final status.
+        queue: how many requests wait.
         restarts: counted restarts since it was spawned.
-        last_exit: how the previous process ended, in words; None before the first end.
-        request: number of the request that its process has (`ReplyFuture.request`); None: it is
+        last_exit: how the previous process ended, as text; None before the first end.
+        request: number of the request that its process runs (`ReplyFuture.request`); None: it is
             idle, or the process has ended.
-        cpu: user and system seconds of the present process.
-        rss: its resident bytes now, ``peak_rss`` at most so far.
+        cpu: user and system time of the current process, in seconds.
+        rss: resident memory of the process now, in bytes.
+        peak_rss: the most resident memory it has had, in bytes.
     """
 
     name: str
@@ -40,8 +45,8 @@ class AgentInfo:
 
 
 def inspect(pid: int | None, **known: Any) -> AgentInfo:
-    """An `AgentInfo` with the figures of the process ``pid``, zeros where there is none."""
-    import psutil  # heavy, and only needed here
+    """An `AgentInfo` with the figures of the process ``pid``; None: the figures are zero."""
+    import psutil  # slow to import, and only needed here
 
     cpu, rss, peak = 0.0, 0, 0
     if pid is not None:

@@ -1,4 +1,4 @@
-"""The life of an orchestrator: its monitor, the process it belongs to, its end."""
+"""The lifecycle of an orchestrator: start of its monitor, forks, close."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from procorch.runtime.monitor import Monitor
 from procorch.units import size_in_bytes, whole
 
 _FRAME_EXTRA = 1 << 20
-"""Bytes that a frame may have beside its message (``worker.main`` keeps its heads below)."""
+"""Bytes that a frame may have beside its message (``worker.main`` keeps its headers below)."""
 
 
 class Lifecycle(ClosedOnExit):
-    """What an orchestrator is without its agents; for its arguments see `AgentOrchestrator`."""
+    """The base of `AgentOrchestrator`, which has the arguments: it starts and ends the monitor."""
 
     def __init__(
         self,
@@ -45,17 +45,17 @@ class Lifecycle(ClosedOnExit):
         self._monitor: Monitor | None = None
         self._closed = False
         keep_definitions(self)
-        # Re-entrant: a signal handler or a finalizer may come in between and use this, too.
+        # Re-entrant: a signal handler or a finalizer may interrupt a call and make another one.
         self._lock = threading.RLock()
 
     def hub(self) -> EventHub:
-        """What gives out the events."""
-        # One that is closed still tells of the ends that it has seen.
+        """The hub that publishes events."""
+        # A closed monitor still has the events of ended agents.
         monitor = self._monitor or self.running_monitor()
         return monitor.hub
 
     def running_monitor(self) -> Monitor:
-        """The monitor, started when it is first needed.
+        """The monitor, started on first use.
 
         Raises:
             AgentStopped: the orchestrator is closed.
@@ -71,7 +71,7 @@ class Lifecycle(ClosedOnExit):
                     self._monitor = monitor
                     try:
                         monitor.start()
-                    except BaseException:  # no memory for a thread: the next call may have some
+                    except BaseException:  # no memory for a thread: the next call tries again
                         self._monitor = None
                         raise
                     close_at_exit(monitor)
@@ -82,15 +82,15 @@ class Lifecycle(ClosedOnExit):
         launcher = launchers.launcher(self._start_method, max_frame, self._preload, _sys_path())
         return Monitor(launcher, self._max_message, _sys_path, seed=self._seed)
 
-    # ---- whose it is
+    # ---- forks
 
     def must_be_ours(self) -> None:
-        """Refuse callers in the child of a fork, where the agents are somebody else's (N21).
+        """Refuse callers in the child of a fork: the agents belong to its parent (N21).
 
-        What needs agents does so by itself. Nothing waits there, and nothing touches the agents.
+        All methods that need agents call it, so nothing waits there or affects the agents.
 
         Raises:
-            AgentStopped: they were started by another process.
+            AgentStopped: this process is a fork of the one that started the agents.
         """
         if self._monitor is not None:
             self._monitor.must_be_ours()
@@ -98,11 +98,11 @@ class Lifecycle(ClosedOnExit):
     def leave(self, kind: type[BaseException] | None) -> bool:
         """See `ClosedOnExit.leave`.
 
-        In the child of a fork that leaves by an exception, `SystemExit` as a rule, there is not:
-        that goes on undisturbed.
+        In the child of a fork there is nothing to close. An exception there, usually `SystemExit`,
+        goes on.
 
         Raises:
-            AgentStopped: such a child comes out at the end of the block.
+            AgentStopped: the child of a fork has reached the end of the block without an exception.
         """
         if kind is None or self._monitor is None:
             self.must_be_ours()
@@ -112,11 +112,15 @@ class Lifecycle(ClosedOnExit):
     # ---- closing
 
     def close(self, *, drain: bool = True, timeout: float = 30.0) -> None:
-        """End all agents and wait until no process is left (N7, N15). Closing twice is one close.
+        """End all agents and wait until no process is left (N7, N15). A second call has no effect.
 
         Args:
-            drain: finish what was accepted; False: abort it (`Aborted`).
-            timeout: seconds for all of it; at the deadline what is left is aborted and killed.
+            drain: finish the accepted requests; False: abort them (`Aborted`).
+            timeout: seconds in all; after them the remaining requests are aborted and their
+                processes killed.
+
+        Raises:
+            AgentStopped: this process is a fork of the one that started the agents.
         """
         self.must_be_ours()
         with self._lock:
@@ -140,11 +144,11 @@ def _any_seed() -> int:
 
 
 def _sys_path() -> list[str]:
-    """The parent's ``sys.path`` as it means the same elsewhere: the empty entry is the cwd, and
-    nothing where that has been deleted.
+    """The parent's ``sys.path`` for other processes. The working directory replaces the empty
+    entry, which is left out if that directory was deleted.
 
-    Entries that are no text (a ``Path``) mean nothing to Python's import either. Those that UTF-8
-    cannot carry stay behind: `heads` are text.
+    Entries that are not text (a ``Path``) are left out, because Python's import ignores them.
+    Entries that UTF-8 cannot encode are left out as well, because headers are UTF-8.
     """
     try:
         here = os.getcwd()

@@ -1,4 +1,4 @@
-"""Register agents, start them, and look at the running tree."""
+"""The orchestrator: registers agents, starts them, and manages the running tree."""
 
 from __future__ import annotations
 
@@ -32,16 +32,17 @@ class AgentOrchestrator(Registration):
 
     Args:
         supervisor: decides what happens after an error: an object with
-            ``on_agent_error(name, error)`` or a function of that signature. None: a failed agent is
-            kept and a dead one ends FAILED.
-        channel_buffer: requests that may wait in an agent's queue before senders have to.
+            ``on_agent_error(name, error)`` or a function with that signature. None: an agent whose
+            request fails is kept, and one whose process dies ends FAILED.
+        channel_buffer: requests that may wait in an agent's queue; further senders wait until there
+            is room.
         max_restarts: consecutive restarts of an agent; None: the policy's ``max_restarts``, or 3.
         max_message: the largest request or reply, in bytes or as text such as ``"1G"``.
-        preload: modules that the process which workers are forked from imports beforehand, so that
-            a start does not pay for them.
-        start_method: "zygote" forks workers from a warm process (Linux, the default there), "spawn"
-            starts a fresh interpreter for each. Also by the variable ``PROCORCH_START_METHOD``.
-        seed: what ``current().seed`` is derived from; None: a new one for each orchestrator.
+        preload: names of modules that the zygote imports once, so that workers start faster.
+        start_method: "zygote" forks workers from a process that has everything loaded (only on
+            Linux, and the default there); "spawn" starts a new interpreter for each. None: the
+            environment variable ``PROCORCH_START_METHOD``, or the default.
+        seed: ``current().seed`` is derived from it; None: a new one for each orchestrator.
     """
 
     def __init__(
@@ -69,7 +70,7 @@ class AgentOrchestrator(Registration):
         return self
 
     def with_channel_buffer(self, size: int) -> Self:
-        """Set the length of the queues of agents spawned from now on."""
+        """Set ``channel_buffer`` for agents spawned from now on."""
         self._channel_buffer = whole(size, "channel_buffer", least=1)
         return self
 
@@ -89,7 +90,7 @@ class AgentOrchestrator(Registration):
 
         Raises:
             PluginError: no such agent, or the orchestrator is closed.
-            StartError: the agent could not be started (N9); nothing stays behind.
+            StartError: the agent could not be started (N9); no process is left.
             OSError: the file for its ``output`` cannot be written.
         """
         self.must_be_ours()
@@ -106,10 +107,10 @@ class AgentOrchestrator(Registration):
     ) -> tuple[ReplicaHandle, ...]:
         """Start ``count`` instances of one agent behind one queue; otherwise like `spawn`.
 
-        A request sent to any of the handles goes to whichever instance is free first.
+        A request sent to any of the handles goes to the first free instance.
 
         Args:
-            beside: a running instance whose queue they share; None: they get one of their own.
+            beside: a running instance whose queue they share; None: they get a new one.
         """
         self.must_be_ours()
         mailbox = None if beside is None else beside.mailbox
@@ -148,7 +149,7 @@ class AgentOrchestrator(Registration):
         return handles
 
     def spawn_all(self) -> dict[str, OrchestratedHandle]:
-        """Start every top-level agent with its subtree; else like `spawn_tree`."""
+        """Start all top-level agents with their subtrees; otherwise like `spawn_tree`."""
         self.must_be_ours()
         handles: dict[str, OrchestratedHandle] = {}
         try:
@@ -165,7 +166,7 @@ class AgentOrchestrator(Registration):
     def start_child(
         self, parent: str, name: str, factory: Callable[[], Any], **settings: Unpack[Settings]
     ) -> OrchestratedHandle:
-        """Register an agent under ``parent`` and start it under the parent's live instance.
+        """Register an agent under ``parent`` and start it under the parent's running instance.
 
         Raises:
             PluginError: ``parent`` does not run.
@@ -188,7 +189,7 @@ class AgentOrchestrator(Registration):
         return self._handle_of(instance, self._start([instance], wait=True))
 
     def _new_instance(self, entry: Entry, mailbox: Mailbox | None) -> InstanceRuntime:
-        """A new instance; without a mailbox to share it gets one of its own."""
+        """A new instance. ``mailbox``: the one that it shares; None: a new one."""
         settings = entry.settings(self._channel_buffer, self._supervisor)
         if mailbox is None:
             mailbox = Mailbox(next(self._keys), settings.channel_buffer)
@@ -209,7 +210,9 @@ class AgentOrchestrator(Registration):
             try:
                 for instance in instances:
                     instance.started.result()
-            except BaseException:  # KeyboardInterrupt, too: who does not get a handle cannot cancel
+            except (
+                BaseException
+            ):  # also KeyboardInterrupt: without a handle the caller could not cancel
                 for instance in instances:
                     monitor.post(ev.Cancel(instance.key))
                 for instance in instances:
@@ -223,7 +226,7 @@ class AgentOrchestrator(Registration):
     # ---- the running tree
 
     def handle(self, name: str) -> OrchestratedHandle | None:
-        """The live instance of a name (the latest, if there are several); None without one."""
+        """The handle of the running instance of a name, the latest of several; None: none runs."""
         self.must_be_ours()
         self._registry[name]
         monitor = self._monitor
@@ -231,13 +234,13 @@ class AgentOrchestrator(Registration):
         return None if monitor is None or instance is None else self._handle_of(instance, monitor)
 
     def stop(self, name: str, *, grace: float | str | None = None) -> None:
-        """Stop the live instance of a name, the agents linked to it first, and wait for the end.
+        """Stop the running instance of a name, the agents linked to it first, and wait for the end.
 
         Args:
-            grace: seconds to finish what was accepted; default: the agent's ``shutdown.grace``.
+            grace: seconds for the accepted requests; default: the agent's ``shutdown.grace``.
 
         Raises:
-            PluginError: no such agent. One that does not run is left alone.
+            PluginError: no such agent. (One that does not run is not an error.)
         """
         self.must_be_ours()
         handle = self.handle(name)
@@ -245,7 +248,7 @@ class AgentOrchestrator(Registration):
             handle.stop(grace=grace)
 
     def restart(self, name: str) -> None:
-        """Give an agent a fresh process and wait until it is ready; not counted (N1).
+        """Replace an agent's process and wait until the new one is ready; not counted (N1).
 
         Raises:
             PluginError: no such agent, or it does not run.
@@ -258,7 +261,7 @@ class AgentOrchestrator(Registration):
         handle.restart()
 
     def remove(self, name: str) -> None:
-        """Stop an agent and forget it.
+        """Stop an agent and remove its registration.
 
         Raises:
             PluginError: no such agent.
@@ -270,7 +273,7 @@ class AgentOrchestrator(Registration):
         self._registry.remove(name)
 
     def which_children(self, name: str) -> tuple[ChildInfo, ...]:
-        """The registered children and how they are, in order of registration (OTP)."""
+        """The registered children and their states, in order of registration (OTP)."""
         self.must_be_ours()
         found = []
         for child in self._registry[name].children:

@@ -1,4 +1,4 @@
-"""The registration of agents: names, factories, settings, who is whose child."""
+"""The registration of agents: names, factories, settings, parents and children."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from procorch.units import whole
 
 
 class Registration(Lifecycle):
-    """What an orchestrator is before its agents run; see `AgentOrchestrator`."""
+    """The part of `AgentOrchestrator` that registers agents."""
 
     def __init__(self, max_restarts: int | None, **settings: Any) -> None:
         super().__init__(**settings)
@@ -20,7 +20,7 @@ class Registration(Lifecycle):
         self._max_restarts = None if max_restarts is None else whole(max_restarts, "max_restarts")
 
     def with_max_restarts(self, limit: int) -> Self:
-        """Set the budget of agents registered from now on (seed: captured at registration)."""
+        """Set ``max_restarts`` for agents that are registered from now on."""
         self._max_restarts = whole(limit, "max_restarts")
         return self
 
@@ -30,16 +30,16 @@ class Registration(Lifecycle):
         """Register an agent.
 
         Args:
-            name: how it is called from now on.
-            factory: called without arguments in the worker at every start; returns what
-                `procorch.Agent` is made of (`AgentOptions`, a callable, an object with ``prompt``
-                or ``handle``). Serialised here and now.
+            name: the name of the agent.
+            factory: called without arguments in the worker at each start. It returns the agent:
+                `AgentOptions`, a callable, or an object with ``prompt`` or ``handle``. It is
+                serialised by this call.
             settings: see `procorch.supervision.keywords.Settings` and docs/settings.md.
 
         Raises:
-            ValueError: the name is taken, or a setting is out of range; nothing is changed.
-            TypeError: an unknown setting, or one of a wrong type; nothing is changed.
-            SerializationError: the factory cannot be serialised, with the path to the culprit.
+            ValueError: the name is taken, or a setting is out of range; nothing is registered.
+            TypeError: an unknown setting, or one of a wrong type; nothing is registered.
+            SerializationError: the factory cannot be serialised; the error has the path inside it.
         """
         self._add(name, None, factory, settings)
 

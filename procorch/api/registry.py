@@ -1,4 +1,4 @@
-"""What is registered: names, factories, settings, and who is whose child. Nothing runs here."""
+"""The registered agents: names, factories, settings, parents and children. Nothing runs here."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ class Entry:
     """One registered agent.
 
     Args:
-        factory: sealed at registration.
-        given: the settings as they were given; what was left out is filled in when it is spawned.
-        max_restarts: the orchestrator's budget at the time of registration (seed).
+        factory: serialised at registration.
+        given: the settings as they were given; `settings` adds the others at each spawn.
+        max_restarts: the orchestrator's ``max_restarts`` at the time of registration.
     """
 
     name: str
@@ -30,7 +30,7 @@ class Entry:
     children: list[str] = field(default_factory=list)
 
     def settings(self, channel_buffer: int, policy: object) -> AgentSettings:
-        """The settings in force: its own, then the orchestrator's, then the policy's, then 3."""
+        """All settings. ``max_restarts``: its own, else the orchestrator's, the policy's, or 3."""
         given = {"channel_buffer": channel_buffer, **self.given}
         if "max_restarts" not in given and given.get("restart") != "temporary":
             budget = self.max_restarts
@@ -44,7 +44,7 @@ class Entry:
 
 
 class Registry:
-    """Agents by name, in order of registration. A call that is refused changes nothing."""
+    """Agents by name, in order of registration. A call that raises changes nothing."""
 
     def __init__(self) -> None:
         self._entries: dict[str, Entry] = {}
@@ -62,7 +62,7 @@ class Registry:
         if not isinstance(name, str) or not name:
             raise TypeError(f"an agent's name must be a non-empty string, not {name!r}")
         if name != name.encode(errors="ignore").decode():
-            raise ValueError(f"an agent's name must be text that UTF-8 can carry, not {name!r}")
+            raise ValueError(f"an agent's name must be text that UTF-8 can encode, not {name!r}")
         settings = AgentSettings.of(given)
         if parent is None and given.get("link", "record") != "record":
             raise ValueError(f"link={given['link']!r}: agent {name!r} has no parent to link to")
@@ -75,7 +75,7 @@ class Registry:
             error.agent = name
             raise
         with self._lock:
-            self._check(name, parent)  # again: another thread may have been faster
+            self._check(name, parent)  # again: another thread may have registered it meanwhile
             if parent is not None:
                 self._entries[parent].children.append(name)
             self._entries[name] = Entry(name, data, parent, dict(given), max_restarts)
@@ -87,7 +87,7 @@ class Registry:
             raise ValueError(f"agent '{name}' already registered")
 
     def remove(self, name: str) -> None:
-        """Forget an agent.
+        """Remove an agent.
 
         Raises:
             PluginError: no such agent.
@@ -126,7 +126,7 @@ class Registry:
         return list(self._entries)
 
     def subtree(self, root: str) -> Iterator[Entry]:
-        """``root`` and everything below it: parents first, siblings in order of registration."""
+        """``root`` and all agents below it: parents first, siblings in order of registration."""
         stack = [root]
         while stack:
             entry = self[stack.pop()]
@@ -139,7 +139,11 @@ class Registry:
 
 
 def _check_group(parent: Entry, name: str, settings: AgentSettings) -> None:
-    """The parent's intensity must be one that the child's backoff can exceed (N2)."""
+    """Refuse a child whose backoff is too long for the parent's intensity (N2).
+
+    Raises:
+        ValueError: the restarts could never exceed the intensity.
+    """
     intensity = parent.given.get("intensity")
     if intensity is not None:
         try:

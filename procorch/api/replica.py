@@ -1,4 +1,4 @@
-"""What pools, executors and batches hold of the instances behind one queue; not for users."""
+"""The handles that pools, executors and batches use for instances behind one queue."""
 
 from __future__ import annotations
 
@@ -16,26 +16,26 @@ _Reply = TypeVar("_Reply", bound=Reply[Any])
 
 
 class ReplicaHandle(OrchestratedHandle):
-    """A handle that also stands for the queue which its instance shares with others.
+    """A handle that also controls the queue which its instance shares with others.
 
     Made by `AgentOrchestrator.spawn_replicas`.
     """
 
     @property
     def mailbox(self) -> Mailbox:
-        """The door of its queue, which replicas share."""
+        """The places in its queue, which replicas share."""
         return self._instance.mailbox
 
     def must_be_ours(self) -> None:
-        """Refuse callers in the child of a fork; every other method does so by itself.
+        """Refuse callers in the child of a fork; all other methods call it.
 
         Raises:
-            AgentStopped: the agents belong to another process.
+            AgentStopped: this process is a fork of the one that started the agents.
         """
         self._monitor.must_be_ours()
 
     def may_wait(self) -> bool:
-        """Whether its outcomes can come while this thread waits (executors)."""
+        """Whether this thread may wait for outcomes (executors)."""
         self._monitor.must_be_ours()
         return self._monitor.may_wait()
 
@@ -62,8 +62,8 @@ class ReplicaHandle(OrchestratedHandle):
         """Send many small items as one request, without timeout and retries (pools, executors).
 
         Args:
-            whole: have the agent do all of them, however long that takes; else it may give those
-                that it has not begun back, for others to do.
+            whole: the agent does all of them, however long that takes; else it may give back those
+                that it has not begun, for other agents.
 
         Raises:
             SerializationError: one of them cannot be serialised.
@@ -78,23 +78,23 @@ class ReplicaHandle(OrchestratedHandle):
         return self._submitter.failed(kind, error)
 
     def withdraw_waiting(self) -> None:
-        """Cancel the futures of all requests that no agent has got; of all its orchestrator's."""
+        """Cancel the futures of all requests of its orchestrator that no worker has."""
         self._monitor.must_be_ours()
         self._monitor.withdraw_waiting()
 
     def set_width(self, width: int) -> None:
-        """Have at most so many of the instances behind its queue busy at once; those beyond are
-        warm spares, which take over at once from one that dies or is recycled."""
+        """Let at most ``width`` instances behind its queue be busy at once. The others are warm
+        spares, which take over at once from an instance that dies or is recycled."""
         self._monitor.must_be_ours()
         self._monitor.post(ev.SetWidth(self._instance.mailbox.key, width))
 
     def pause(self) -> Pause | None:
-        """What a throttled service holds its queue back for now (N23); None: nothing."""
+        """The current pause of its queue, for a throttled service (N23); None: there is none."""
         self._monitor.must_be_ours()
         return self._monitor.pause(self._instance)
 
     def allowed(self) -> int | None:
-        """How many requests of its queue may be under way while load comes back after a pause;
-        None: as many as there are instances."""
+        """How many requests of its queue may be under way after a pause; None: as many as there are
+        instances."""
         self._monitor.must_be_ours()
         return self._monitor.allowed(self._instance)

@@ -1,1 +1,1 @@
-"""Doing, part two: the monitor thread of an orchestrator and what callers share with it."""
+"""The monitor thread of an orchestrator, and the objects that callers share with it."""

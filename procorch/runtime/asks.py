@@ -1,8 +1,8 @@
-"""Questions from agents to agents, on their way through the parent (N16).
+"""Questions from agents to agents, which pass through the parent (N16).
 
-The asker's worker waits; its question stands in the asked agent's queue like any request, under
-what is left of the asker's time. Bodies pass through sealed. If the asker dies, its questions are
-dropped.
+The worker of the asker waits. Its question is queued for the other agent like any request, with the
+asker's remaining time as its timeout. The parent does not open the bodies. If the asker dies, its
+questions are cancelled.
 """
 
 from __future__ import annotations
@@ -26,26 +26,26 @@ if TYPE_CHECKING:
 
 
 class _Relay:
-    """Stands where a caller's future stands, and sends the outcome on to the asker."""
+    """Takes the place of a caller's future, and sends the outcome to the asker."""
 
     def __init__(self, settled: Callable[[Outcome], None]) -> None:
         self.settle = settled
 
-        self.started = False  # which nobody asks of a question
+        self.started = False  # required by `Receiver`; not used for questions
 
 
 class _Question(NamedTuple):
-    """``request``: what it is to the asked; ``during``: what the asker was busy with."""
+    """``request``: its number for the agent that is asked; ``during``: the asker's own request."""
 
     request: int
     during: int
 
 
 class QuestionRelay:
-    """Puts questions through.
+    """Passes questions and answers on.
 
     Args:
-        agents: finds the agent that is asked, and takes the request.
+        agents: finds the agent that is asked, and accepts the request.
     """
 
     def __init__(self, agents: AgentPort) -> None:
@@ -54,7 +54,7 @@ class QuestionRelay:
         self._open: dict[int, dict[int, _Question]] = {}
 
     def ask(self, process: WorkerProcess, frame: Frame, during: int) -> None:
-        """A worker asks another agent while it is busy with request ``during``."""
+        """A worker asks another agent while it works on request ``during``."""
         head = headers.decode_ask(frame.head)
         asker, number = process.spec.key, frame.request
         instance = self._agents.find(head.name)
@@ -83,7 +83,7 @@ class QuestionRelay:
             instance.settings.allowed_failures,
             cargo=Cargo(instance.name, instance.mailbox, relay, head.text, body, size, now),
         )
-        # The asker waits in any case; the monitor, on whose thread this runs, never does.
+        # The asker waits for the answer. This thread, the monitor's, must not wait for a place.
         instance.mailbox.enter_beyond()
         self._waits.add(asker, instance.key)
         self._open.setdefault(asker, {})[number] = _Question(request_id, during)
@@ -95,7 +95,7 @@ class QuestionRelay:
         asker = process.spec.key
         question = self._open.get(asker, {}).get(number)
         if question is None or question.request != request:
-            return  # The asker died meanwhile; its successor counts its questions anew.
+            return  # The asker died meanwhile; its next process numbers its questions from 1 again.
         del self._open[asker][number]
         self._waits.remove(asker, asked)
         if outcome.error is None:
@@ -106,19 +106,19 @@ class QuestionRelay:
             process.send(Kind.ANSWER_ERROR, number, headers.encode(head), body)
 
     def forget(self, process: WorkerProcess, number: int) -> None:
-        """The asker does not wait any more: the question is cancelled, and that answered."""
+        """The asker does not wait any more: cancel the question; the cancellation is its answer."""
         question = self._open.get(process.spec.key, {}).get(number)
         if question is not None:
             self._agents.drop(question.request)
 
     def cancel(self, asker: int, request: int) -> None:
-        """A request of the asker is to end: so are its questions, whichever thread has put them."""
+        """A request of the asker is cancelled: cancel all questions asked during it."""
         for question in self._open.get(asker, {}).values():
             if question.during == request:
                 self._agents.drop(question.request)
 
     def process_ended(self, asker: int) -> None:
-        """A worker has ended: nobody waits for its questions any more."""
+        """A worker has ended: cancel its questions."""
         for question in self._open.pop(asker, {}).values():
             self._agents.drop(question.request)
         self._waits.forget(asker)

@@ -1,6 +1,6 @@
-"""What the runtime keeps with a request: what is to be written, and who waits for the answer.
+"""What the runtime keeps with a request, such as its payload and the future of its caller.
 
-It travels as `supervision.request.Request.cargo`. The machine never looks into it.
+It is `supervision.request.Request.cargo`; the machine never reads it.
 """
 
 from __future__ import annotations
@@ -18,29 +18,30 @@ from procorch.wire.payload import Parts
 
 
 class Receiver(Protocol):
-    """Who waits for an outcome."""
+    """Receives an outcome: a future of a caller, or a relay for an agent that asks."""
 
     started: bool
-    """A worker has the request, or has had it; written on the monitor thread."""
+    """Whether a worker has begun the request; written by the owner of the loop."""
 
     def settle(self, outcome: Outcome) -> None:
-        """Here it is; called once, on the monitor thread."""
+        """Take the outcome; called once, by the owner of the loop."""
         ...
 
 
 class Cargo(Struct, eq=False):
-    """What belongs to one request outside of the machine.
+    """Data of one request that the machine does not need.
 
     Args:
-        agent: name of the agent it is for.
-        mailbox: where it holds a place until it is sent for the first time.
+        agent: name of the agent that it is for.
+        mailbox: holds a place for it until it is sent for the first time.
+        reply: receives the outcome.
         text: the body is a string to be delivered as a user message.
-        submitted: when, monotonic seconds.
-        stream: pieces of the answer are wanted as they come.
-        items: of a chunk, what the monitor sees of it besides its end.
-        sent: when ``process`` began it, on the machine's clock; ``generation`` is that of the
-            process (0: none yet).
-        output: what that worker's agent writes; ``mark``: how much of it was there before.
+        submitted: time of the submission, in monotonic seconds.
+        stream: the caller reads the answer piece by piece.
+        items: the progress of a chunk; None: it is not a chunk.
+        sent: the time at which ``process`` began it, on the machine's clock.
+        generation: that of ``process``; 0: none has it yet.
+        output: the output of that worker's agent; ``mark``: its length before the request.
         placed: it holds a place in its mailbox.
     """
 

@@ -1,22 +1,24 @@
 """A caller that waits writes its request and reads its reply itself (docs/decisions/007).
 
 Through the monitor a request costs two changes of threads, which is most of its time. A caller that
-is going to wait anyway takes the ownership of the loop (`Loop.ownership`, the right to act as the
-monitor), hands its request to the machine and has performed what that decides: for an idle agent,
-to write it. Then it detaches the worker's socket from the loop and reads that itself, as the owner
-each time, until its outcome is there. Nothing is decided differently for it: the machine sees the
-same events.
+waits for the outcome anyway saves them in these steps:
 
-What endangers the ownership of a thread of the user's, and what is done about it:
+1. It takes the lock `Loop.ownership`. The thread that holds this lock may act as the monitor.
+2. It hands its request to the machine and performs the actions: an idle agent gets the request.
+3. It detaches the worker's socket from the loop and reads the socket itself, until the outcome is
+   there. It takes the lock again for each read.
 
-* *A signal handler that raises* (Ctrl-C) in the main thread, in the middle of a step, would leave
-  the machine in pieces. Handlers wait until this thread gives the ownership up, some
-  microseconds: `_SignalDeferral`.
-* *A stack that is nearly full* would end a step by `RecursionError`: `_has_room` looks first.
-* *A signal handler that waits for the same worker* while this thread waits for its socket: it gives
-  the socket back to the monitor first (`socket_readers`).
-* *An outcome fixed by another thread* (a death, a deadline): it wakes the caller, which waits for
-  an eventfd of its own as well.
+The machine sees the same events in both cases, so it decides the same.
+
+Dangers for a user's thread that owns the loop, and what is done about each:
+
+* *A signal handler that raises* (Ctrl-C) in the main thread could stop a step halfway and leave the
+  machine inconsistent. `_SignalDeferral` runs handlers after the step, some microseconds later.
+* *A stack that is nearly full* would end a step by `RecursionError`. `_has_room` checks it first.
+* *A signal handler waits for the same worker* while this thread waits for its socket. The handler's
+  call gives the socket back to the monitor first (`socket_readers`).
+* *Another thread fixes the outcome* (a death, a deadline). It wakes the caller, which also waits
+  for an eventfd of its own.
 """
 
 from __future__ import annotations
@@ -49,18 +51,18 @@ Handler: TypeAlias = Callable[[int, FrameType | None], Any]
 _SIGNALS = range(1, NSIG)
 _MAIN = threading.main_thread().ident
 _FRAMES = 80
-"""What a turn may need of the stack."""
+"""Stack frames that a step may need."""
 
 
 class Direct:
     """Serves callers that wait.
 
     Args:
-        loop: its ``ownership`` is the right to act as the monitor.
-        monitor: gets the events.
+        loop: the loop of the monitor.
+        monitor: handles the events.
 
     Attributes:
-        allowed: there is a monitor, and workers whose sockets can be read.
+        allowed: whether the monitor runs, and the launcher's workers have sockets to read.
     """
 
     def __init__(self, loop: Loop[Any], monitor: StepPort) -> None:
@@ -72,9 +74,9 @@ class Direct:
         self.allowed: bool = False
 
     def call(self, request: Request, reply: Reply[Any]) -> None:
-        """Submit ``request`` and read until it has its outcome, or the monitor has to go on.
+        """Submit ``request`` and read until it has its outcome, or until the monitor takes over.
 
-        Where that cannot be, it is not submitted.
+        If another thread owns the loop, or this one has no stack left, it is not submitted.
         """
         if not self.allowed or not _has_room(_FRAMES):
             return
@@ -91,7 +93,7 @@ class Direct:
                 if process is not None and not waker.rung:
                     waker.wait(fd)
                 with deferral:
-                    # Only the first time somebody else may act in place of this thread.
+                    # Before the submission another owner may act instead of this thread.
                     if not self._ownership.acquire(blocking=submitted):
                         return
                     try:
@@ -111,11 +113,11 @@ class Direct:
                         self._monitor.fail(error)
                         raise
                     finally:
-                        self._loop.end_turn()
+                        self._loop.release_ownership()
         finally:
             reply.on_end = None
             socket_readers.holders.pop(me, None)
-            if process is not None:  # It is left by an interrupt (Ctrl-C).
+            if process is not None:  # An exception, such as Ctrl-C, has ended the loop above.
                 self._return(process, waker)
             self._wakers.append(waker)
             if self._closed:
@@ -123,7 +125,7 @@ class Direct:
 
     @staticmethod
     def _read(process: WorkerProcess, waker: _Waker) -> bool:
-        """Read what has come; whether this thread has to go on reading."""
+        """Read the socket once; returns whether this thread has to go on reading."""
         detached = process.read()
         if waker.rung:
             process.attach_reader()
@@ -131,8 +133,7 @@ class Direct:
         return detached
 
     def _return(self, process: WorkerProcess, waker: _Waker) -> None:
-        """Have the monitor read again what this thread has read, and wake the thread by the end of
-        its future."""
+        """Attach the socket to the loop again. The end of the future wakes the thread then."""
         waker.thread = 0
         with _SignalDeferral():
             self._ownership.acquire()
@@ -143,24 +144,24 @@ class Direct:
                 self._monitor.fail(error)
                 raise
             finally:
-                self._loop.end_turn()
+                self._loop.release_ownership()
 
     def close(self) -> None:
-        """All outcomes are fixed; for the thread that owns the loop."""
+        """Close the wakers: all outcomes are fixed. Only the owner of the loop calls it."""
         self.allowed, self._closed = False, True
         while self._wakers:
             self._wakers.pop().close()
 
 
 class _Waker:
-    """Wakes the thread that has it out of its waiting.
+    """Wakes a thread that waits for a socket.
 
-    Its descriptor is closed with the last reference to it at the latest: the thread that takes one
-    may be interrupted anywhere. One call of C makes and keeps it, one closes it.
+    The last reference to it closes its descriptor at the latest, because an exception may interrupt
+    its user anywhere. One call of C opens and stores the descriptor, one closes it.
 
     Attributes:
-        thread: which one that is.
-        rung: it was woken, by itself too.
+        thread: the identifier of that thread; 0: none.
+        rung: `wake` was called since the last request began, perhaps by the thread itself.
     """
 
     def __init__(self) -> None:
@@ -173,13 +174,13 @@ class _Waker:
         self.rung = False
 
     def wake(self) -> None:
-        """Wake it; it does not wake itself."""
+        """Wake the thread; a call by the thread itself only sets ``rung``."""
         self.rung = True
         if threading.get_ident() != self.thread:
             os.eventfd_write(self._fd, 1)
 
     def wait(self, fd: int) -> None:
-        """Wait for something to read in ``fd``, or to be woken, perhaps by an earlier request."""
+        """Wait until ``fd`` is readable or `wake` was called, perhaps for an earlier request."""
         self._poll.register(fd, select.POLLIN)
         try:
             for ready, _ in self._poll.poll():
@@ -189,7 +190,7 @@ class _Waker:
             self._poll.unregister(fd)
 
     def close(self) -> None:
-        """Nobody will be woken any more."""
+        """Close the descriptor; idempotent."""
         fds, self._fds = self._fds, []
         deque(map(os.close, fds), maxlen=0)
 
@@ -198,9 +199,9 @@ class _Waker:
 
 
 class _SignalDeferral:
-    """While it is entered, handlers of signals are put off; they are called when it is left.
+    """A block in which handlers of signals are deferred; they are called at its end.
 
-    Python calls handlers in the main thread only.
+    Python calls handlers in the main thread only, so it does nothing in other threads.
     """
 
     def __init__(self) -> None:
@@ -213,7 +214,7 @@ class _SignalDeferral:
         try:
             for signum in self._handlers:
                 signal(signum, self._note)
-        except BaseException:  # of a handler that was not yet put off
+        except BaseException:  # by a handler that was not deferred yet
             self.__exit__()
             raise
         return self
@@ -236,7 +237,7 @@ class _SignalDeferral:
     def _note(self, signum: int, frame: FrameType | None) -> None:
         if self._entered:
             self._came.append((signum, frame))
-        else:  # Some handler has raised while this one was being put back.
+        else:  # `__exit__` did not restore this handler, because another one raised there.
             self._handlers[signum](signum, frame)
 
 
@@ -247,15 +248,15 @@ def _handlers() -> dict[int, Handler]:
     """The handlers that are written in Python, by signal."""
     global _known
     now = tuple(map(getsignal, _SIGNALS))
-    if now != _known[0]:  # as a rule it is what it was
+    if now != _known[0]:  # handlers change rarely
         _known = now, {n: each for n, each in zip(_SIGNALS, now, strict=True) if callable(each)}
     return _known[1]
 
 
 def _has_room(frames: int) -> bool:
-    """Whether the stack takes that many more frames."""
+    """Whether the stack has room for that many more frames."""
     try:
         sys._getframe(sys.getrecursionlimit() - frames)
-    except ValueError:  # It is not that deep.
+    except ValueError:  # The stack is not that deep.
         return True
     return False

@@ -1,8 +1,7 @@
-"""What the machine has decided is done here; the monitor and `direct` have it done, in turns.
+"""Performs the actions of the machine, on the thread that owns the loop (`monitor`, `direct`).
 
-Nothing here blocks, opens a payload or runs code of the user: policies are asked on a thread of
-their own, callbacks and log handlers run on another, and what workers print is passed on by a
-third.
+Nothing here blocks, opens a payload or runs code of the user. Other threads do that: one calls the
+policies, one runs callbacks and log handlers, and one writes the output of workers.
 """
 
 from __future__ import annotations
@@ -40,17 +39,18 @@ class ActionRunner:
     Args:
         launcher: starts the processes.
         max_message: the largest reply, in bytes.
-        sys_path: what workers get as ``sys.path``, asked for at each start.
-        seed: what the seeds of requests are derived from.
-        clock: the time of all that is timed.
-        events: takes events for the machine.
-        asks: told of requests that are cancelled.
+        sys_path: returns the ``sys.path`` of a worker; called at each start.
+        clock: tells the time, and is told of calls that are pending.
+        events: accepts events for the machine.
+        asks: cancels the questions of requests that are cancelled.
+        hub: publishes the machine's notices.
         instances: the instances that have not ended, by key.
-        requests: those without an outcome.
+        requests: the requests without an outcome.
+        seed: the seeds of requests are derived from it.
 
     Attributes:
-        actions: what performs each kind of action.
-        verdicts: for the machine, when what it has decided is done.
+        actions: the method that performs each kind of action.
+        verdicts: answers of policies for the machine, after the current actions.
     """
 
     def __init__(
@@ -94,21 +94,21 @@ class ActionRunner:
         }
 
     def start(self) -> None:
-        """Start the threads for the user's code."""
+        """Start the threads that run the user's code."""
         self._policy_thread.start()
         self._callbacks.start()
 
     def close(self) -> None:
-        """End them, after what they have begun."""
+        """End these threads after the calls they have begun."""
         self._policy_thread.close(timeout=1.0)
         self._callbacks.close(timeout=1.0)
 
     def run_callback(self, call: Callable[[], None]) -> None:
-        """Run the user's code away from the monitor."""
+        """Run code of the user on the callback thread."""
         self._callbacks.call(call)
 
     def abandon(self) -> None:
-        """Answer whoever still waits: after a regular end nobody does."""
+        """Abort all requests and instances that are left; after a regular end there are none."""
         self._requests.abandon()
         for instance in list(self._instances.values()):
             self._finish(
@@ -116,7 +116,7 @@ class ActionRunner:
             )
 
     def refuse(self, event: ev.Event) -> None:
-        """Answer whoever waits for what an event will not bring about any more."""
+        """Answer an event that came too late, because the monitor has ended."""
         if isinstance(event, ev.Submit):
             stopped = AgentStopped("agent channel closed")
             self._requests.resolve(actions.Resolve(event.request, stopped))
@@ -133,7 +133,7 @@ class ActionRunner:
         instance.output.begin()
         try:
             instance.process = self._launcher.start(self._spec(instance))
-        except Exception as error:  # of the system (descriptors, memory), or of what goes into it
+        except Exception as error:  # of the system (descriptors, memory), or of the settings
             failed = no_process(instance.name, error)
             failed.__cause__ = error
             self._events.post(ev.StartFailed(instance.key, action.generation, failed))
@@ -169,8 +169,8 @@ class ActionRunner:
             process.send(Kind.PROCEED, 0, b"", [])
 
     def read_detached(self) -> None:
-        """Read what callers that read for themselves have not come to read yet, because something
-        is about to expire; what the loop reads it has read."""
+        """Read the sockets that callers read themselves, before a timer expires: a reply that has
+        come already must count first. The loop has read all other sockets."""
         for instance in list(self._instances.values()):
             if instance.process is not None:
                 instance.process.read()
@@ -178,7 +178,7 @@ class ActionRunner:
     def _ask(self, action: actions.AskPolicy) -> None:
         policy = self._instances[action.key].policy
         assert policy is not None
-        if policy_call.is_ours(policy, action.error):  # the caller waits for the verdict
+        if policy_call.is_ours(policy, action.error):  # the caller waits for it
             self.verdicts.append(policy_call.ask(policy, action))
         else:
             self._policy_thread.call(lambda: self._events.post(policy_call.ask(policy, action)))
@@ -254,9 +254,9 @@ class ActionRunner:
 
 
 def release(instance: InstanceRuntime) -> None:
-    """Whoever waits for a fresh process of an instance that has ended gets what ended it.
+    """Fail the futures that wait for a new process of an instance which has ended.
 
-    Two threads may do this at once; a deque hands out each item to one of them.
+    Two threads may do this at once: the deque gives each item to one of them.
     """
     with contextlib.suppress(IndexError):
         while True:

@@ -1,4 +1,4 @@
-"""What belongs to one instance at run time: its mailbox, its process, and who waits for it."""
+"""The state of one instance at run time: its mailbox, its process, and its futures."""
 
 from __future__ import annotations
 
@@ -21,15 +21,16 @@ from procorch.supervision.states import AgentStatus
 
 @dataclass(slots=True, eq=False)
 class InstanceRuntime:
-    """One instance. Written on the monitor thread alone; others read single attributes.
+    """One instance. Only the owner of the loop writes to it; other threads read attributes.
 
     Args:
         parent: key of the instance it was started under.
         checkpoint: the last state it stored, for its next generation (N17).
         ready: the last generation that became ready.
-        fresh: who waits for one after that which was ready when they came.
+        fresh: futures of callers that wait for a new process, each with the value of ``ready`` when
+            the call began; a later generation completes it.
         output: what its workers have written.
-        last: what remains to be told of it after its end: counted restarts, the last exit.
+        last: counted restarts and the last exit, kept for after its end.
         started: done when the first start has succeeded or failed.
         ended: done when the instance has ended, with what `await_result` gives.
     """
@@ -54,7 +55,7 @@ class InstanceRuntime:
     ended: Future[AgentResult] = field(default_factory=Future)
 
     def spawned(self) -> ev.Spawn:
-        """What tells the machine of it."""
+        """The event that adds it to the machine."""
         return ev.Spawn(
             key=self.key,
             mailbox=self.mailbox.key,

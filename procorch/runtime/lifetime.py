@@ -1,8 +1,8 @@
-"""No process outlives the interpreter because somebody forgot to close (fault matrix 16).
+"""Closes what is still open when the interpreter exits, so that no worker outlives it.
 
-The hook runs when the interpreter exits, after the program's own threads have ended. Workers of a
-process that is killed need no hook: the kernel ends them (``worker.limits.die_with``). The child of
-a fork has no threads of ours and no right to the parent's workers: it lets go of them.
+The hook runs after the program's own threads have ended. If the process is killed, the kernel ends
+its workers (``worker.limits.die_with``). The child of a fork has no threads of procorch and must
+not use the parent's workers: it gives them up.
 """
 
 from __future__ import annotations
@@ -16,32 +16,32 @@ from typing import Protocol
 from procorch.wire.byvalue import changes
 
 EXIT_TIMEOUT = 5.0
-"""Seconds that leftover agents get at interpreter exit before they are killed."""
+"""Seconds that open agents get at the exit of the interpreter before they are killed."""
 
 
 class Closable(Protocol):
-    """What can be closed in a hurry."""
+    """An object that can be closed quickly."""
 
     def begin_close(self, *, drain: bool, timeout: float) -> None:
-        """Begin to end everything, to be done within about ``timeout`` seconds; returns at once."""
+        """Begin to end everything within about ``timeout`` seconds; returns at once."""
         ...
 
     def close(self, *, drain: bool, timeout: float) -> None:
-        """The same, and wait until it is done."""
+        """Do so, and wait for the end."""
         ...
 
     def disown(self) -> None:
-        """In the child of a fork: what it has belongs to the parent process."""
+        """In the child of a fork: give up what belongs to the parent process."""
         ...
 
 
 def keep_definitions(user: object) -> None:
-    """Remember which definitions have been sent, until ``user`` calls `forget_definitions`."""
+    """Keep the record of sent definitions until ``user`` calls `forget_definitions`."""
     changes.use(user)
 
 
 def forget_definitions(user: object) -> None:
-    """``user`` sends nothing any more; the last one takes along what was remembered."""
+    """``user`` sends nothing more; after the last user the record is dropped."""
     changes.leave(user)
 
 
@@ -52,8 +52,8 @@ _hooked = False
 async def close_from_task(close: Callable[..., None], *, drain: bool, timeout: float) -> None:
     """Call ``close`` without blocking the event loop.
 
-    A task that is cancelled while it waits, as by Ctrl-C, aborts what is left and waits for that.
-    The thread that waits would go on otherwise, and `asyncio.run` waits for it.
+    If the task is cancelled while it waits, for instance by Ctrl-C, it aborts the remaining work
+    and waits for that. Otherwise the thread would go on, and `asyncio.run` would wait for it.
     """
     import asyncio
 
@@ -81,7 +81,7 @@ def close_at_exit(thing: Closable) -> None:
 
 def _close_all() -> None:
     left = list(_open)
-    for thing in left:  # all of them first, so that the time they take does not add up
+    for thing in left:  # all of them first, so that they end at the same time
         thing.begin_close(drain=False, timeout=EXIT_TIMEOUT)
     for thing in left:
         thing.close(drain=False, timeout=EXIT_TIMEOUT)

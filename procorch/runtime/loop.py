@@ -1,23 +1,25 @@
 """The monitor's event loop: descriptors, an inbox for other threads, timers.
 
-Only `Loop.post` may be called by any thread at any time, the rest by the thread that owns the loop:
-its own where it does not wait, or one that has taken `Loop.ownership`. The wake-up costs a system
-call only when the loop sleeps or is about to: the poster appends first and looks at `_asleep`
-second, the loop sets `_asleep` first and looks at the inbox second, so one of the two always sees
-the other.
+Any thread may call `Loop.post` at any time. All other methods need the lock `Loop.ownership`: the
+loop's own thread holds it while it does not wait, and other threads may take it in between.
 
-Two races over descriptor numbers, which the system gives out again as soon as they are free:
+A wake-up costs a system call only when the loop sleeps or is about to. The poster appends first and
+reads `_asleep` second. The loop sets `_asleep` first and reads the inbox second. So at least one of
+the two sees what the other did.
 
-* *Within one round of the loop* (its wait included: others may own it meanwhile) a worker may
-  end and the next start, which gets the numbers of the old one. What was ready in that round was
-  the old one's: hence `_Watch.since`. If it is ready itself, the next round finds it so.
-* *A poster that is late* may find the loop closed after it saw it asleep. It must not write its
-  eight bytes into whatever has the number now: hence `_WakeDescriptor`, which is closed when
-  nobody has it.
+Two races over descriptor numbers, which the system reuses as soon as they are free:
 
-A poster may be interrupted by a signal handler or a finalizer that posts, too, and waits for what
-comes of it. So it takes no lock; and while it is between "I shall wake the loop" and having done
-so, nobody relies on it: hence `_waking`.
+* *Within one round of the loop* a worker may end and the next one start with the same numbers. (The
+  round includes the wait, during which other threads may own the loop.) Readiness reported in that
+  round belongs to the old descriptor, so `_Watch.since` excludes the new one. If the new one is
+  ready as well, the next round reports it.
+* *A late poster* may see the loop asleep and then find it closed. It must not write its eight bytes
+  to another file that has got the number meanwhile. So the last reference to a `_WakeDescriptor`
+  closes it, and the poster holds one.
+
+A signal handler or a finalizer may interrupt a poster, post an item of its own and wait for the
+result. So posting takes no lock. `_waking` holds an entry for each thread between its decision to
+wake the loop and the wake-up: until then no other thread relies on it.
 """
 
 from __future__ import annotations
@@ -36,12 +38,11 @@ from procorch.supervision.timers import Timers
 T = TypeVar("T")
 
 _CATCH_UP = 64
-"""Rounds of reading before something expires: a worker that never stops writing is not waited
-for."""
+"""The most rounds of reading before timers expire: a worker may never stop writing."""
 
 
 class _Watch:
-    """Who waits for a descriptor, ``since`` which round."""
+    """The callbacks of a descriptor, and the round since which it is watched."""
 
     __slots__ = ("readable", "since", "writable")
 
@@ -52,7 +53,7 @@ class _Watch:
 
 
 class _WakeDescriptor:
-    """An eventfd that is closed with the last reference to it."""
+    """An eventfd that the last reference to it closes."""
 
     __slots__ = ("fd",)
 
@@ -67,12 +68,12 @@ class Loop(Generic[T]):
     """Waits for descriptors, posted items and times.
 
     Args:
-        clock: tells the time, and waits for it.
-        timers: what else is timed; `wait` looks when that is due.
+        clock: tells the time, and waits for descriptors and times.
+        timers: further timers; `wait` returns when one is due.
 
     Attributes:
         posted: the items that `take` has not taken.
-        ownership: the right to act as the loop's thread.
+        ownership: the thread that holds this lock may act as the loop's thread.
     """
 
     def __init__(self, clock: Clock, timers: Timers[Any] | None = None) -> None:
@@ -97,7 +98,7 @@ class Loop(Generic[T]):
         self.wake()
 
     def post_quietly(self, item: T) -> None:
-        """The same, for the loop to find when it wakes for something else."""
+        """The same without waking the loop."""
         self.posted.append(item)
 
     def wake(self) -> None:
@@ -107,7 +108,7 @@ class Loop(Generic[T]):
             try:
                 self._asleep = False
                 self._write_wake()
-            except BaseException:  # Ctrl-C, or no stack for one more call: the next one wakes it.
+            except BaseException:  # Ctrl-C, or no stack left: the next poster wakes it.
                 self._asleep = True
                 raise
             finally:
@@ -119,7 +120,7 @@ class Loop(Generic[T]):
             os.eventfd_write(descriptor.fd, 1)
 
     def take(self) -> T | None:
-        """The next posted item."""
+        """Take the next posted item; None: there is none."""
         return self.posted.popleft() if self.posted else None
 
     def watch(self, fd: int, callback: Callable[[], None]) -> None:
@@ -148,11 +149,11 @@ class Loop(Generic[T]):
         """See `launch.base.Watcher`."""
         self._later.arm(callback, self._clock.now() + delay)
 
-    def end_turn(self) -> None:
-        """Give up the ownership that another thread has taken.
+    def release_ownership(self) -> None:
+        """Release the ownership of a thread that is not the loop's own.
 
-        While the loop's thread is asleep it may sleep for longer than what is timed by now. If it
-        is not, it looks at the times itself, as soon as it owns the loop.
+        If the loop's thread is asleep, it may sleep past a timer that was armed meanwhile: it is
+        woken then. If it is awake, it reads the timers as soon as it owns the loop.
         """
         asleep = self._asleep
         late = asleep and self._is_due_before(self._until)
@@ -172,13 +173,12 @@ class Loop(Generic[T]):
         return earliest
 
     def wait(self, first: Callable[[], None], last: Callable[[], None]) -> None:
-        """Wait for something to happen, and call who waits for it.
+        """Wait for descriptors, posted items and timers, and call their callbacks.
 
         Args:
-            first: called before all others, if something was posted, to `take` it. A cancel that
-                was posted before a worker wrote its reply is known before that reply is read (seed:
-                biased).
-            last: called after them.
+            first: called before all callbacks if items were posted, to `take` them. So a cancel
+                that was posted before a worker wrote its reply counts before that reply is read.
+            last: called after all callbacks.
         """
         with self.ownership:
             self._round += 1
@@ -199,10 +199,10 @@ class Loop(Generic[T]):
             last()
 
     def _expire(self) -> None:
-        """Call what was to be called later, if its time has come."""
+        """Call the functions of `call_later` whose time has come."""
         for _ in range(_CATCH_UP):
-            # The sleep may have ended long after its time (a stopped process): what has come
-            # meanwhile is older than what expires now.
+            # The sleep may have ended late (this process was stopped). Data that came meanwhile
+            # counts before the timers that expire now.
             if self._next() > self._clock.now():
                 break
             self._round += 1
@@ -227,11 +227,11 @@ class Loop(Generic[T]):
         return None if watch is None or watch.since == self._round else watch
 
     def close(self) -> None:
-        """Release the loop's descriptors; what is posted from now on waits for `take`."""
+        """Close the loop's descriptors; items posted from now on stay until `take`."""
         self._descriptor = None
         self._epoll.close()
 
     def disown(self) -> None:
-        """In the child of a fork: the loop, its descriptors and its inbox are the parent's."""
+        """In the child of a fork: clear the inbox; the descriptors belong to the parent."""
         self._asleep = False
         self.posted.clear()

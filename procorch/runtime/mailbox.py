@@ -1,4 +1,4 @@
-"""What callers share with the monitor: the bounded entrance to an agent's queue."""
+"""The places in an agent's queue: shared by the callers and the monitor."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from procorch.futures.latch import Latch
 
 
 class Mailbox:
-    """Counts the requests that wait, and makes senders wait while there are too many (seed).
+    """Counts the waiting requests, and makes senders wait while there are too many.
 
-    The order of the requests is the machine's (``supervision.ledger``); this is only the door.
+    It does not hold the requests: `supervision.ledger` has their order.
 
-    No lock is taken. A signal handler or a finalizer may interrupt a sender at any point and send,
-    too, and the monitor must not wait for a sender who is interrupted. The count is a deque, whose
-    steps are atomic. A sender who has to wait leaves a latch first and looks for a place second;
-    whoever leaves a place gives it back first and looks for a latch second.
+    It takes no lock. A signal handler or a finalizer may interrupt a sender at any point and send a
+    request itself, and the monitor must not wait for an interrupted sender. The count is a deque,
+    whose operations are atomic. A sender that has to wait appends a latch first and checks for a
+    place second. A request that leaves gives its place back first and checks for a latch second.
 
     Args:
         key: the mailbox's number.
@@ -36,13 +36,13 @@ class Mailbox:
         return len(self._taken)
 
     def has_place(self) -> bool:
-        """Whether a sender would not have to wait."""
+        """Whether a sender can enter without waiting."""
         return len(self._taken) < self.capacity or self._closed
 
     def enter_at_once(self) -> bool:
         """Take a place if there is one.
 
-        A closed mailbox has no limit: what enters is refused by the machine, in order.
+        A closed mailbox has no limit: the machine refuses requests that enter it, in order.
         """
         self._taken.append(None)
         if len(self._taken) <= self.capacity or self._closed:
@@ -51,7 +51,7 @@ class Mailbox:
         return False
 
     def enter_beyond(self) -> None:
-        """Take a place whatever the number."""
+        """Take a place beyond the capacity."""
         self._taken.append(None)
 
     def enter(self, timeout: float | None) -> bool:
@@ -66,7 +66,7 @@ class Mailbox:
                 if not self.has_place():
                     left = None if end is None else end - time.monotonic()
                     latch.wait(left)
-            except BaseException:  # Ctrl-C: a place that this sender was woken for is the next's
+            except BaseException:  # Ctrl-C: the next sender gets the place of this one
                 if not self._withdraw(latch):
                     self._wake()
                 raise
@@ -77,7 +77,7 @@ class Mailbox:
                 return False
 
     def _withdraw(self, latch: Latch) -> bool:
-        """Take a sender's latch back; False: it has been opened."""
+        """Remove a sender's latch; False: it was opened already."""
         try:
             self._senders.remove(latch)
         except ValueError:
@@ -85,28 +85,28 @@ class Mailbox:
         return True
 
     def _wake(self) -> None:
-        """Let the sender who has waited longest look again, if there is a place."""
+        """Wake the sender that has waited longest, if there is a place."""
         if self._senders and self.has_place():
             with contextlib.suppress(IndexError):
                 self._senders.popleft().open()
 
     def widen(self, capacity: int) -> None:
-        """Let at least so many requests wait."""
+        """Raise the capacity to at least ``capacity`` requests."""
         self.capacity = max(self.capacity, capacity)
         self._wake_all()
 
     def leave(self) -> None:
-        """A request has left the queue, to a worker or with its outcome."""
+        """Give back the place of a request that was sent or has its outcome."""
         self._taken.pop()
         if self._senders:
             self._wake()
 
     def join(self) -> None:
-        """One more instance takes from it."""
+        """Add an instance that takes requests from it."""
         self._members += 1
 
     def release(self) -> None:
-        """An instance takes no more; after the last one, waiting senders go on to their error."""
+        """Remove an instance; after the last one the waiting senders enter, and get their error."""
         self._members -= 1
         if self._members == 0:
             self._closed = True

@@ -1,14 +1,14 @@
-"""The monitor thread: waits, feeds the machine, has performed what it answers.
+"""The monitor thread: waits for events, steps the machine and performs its actions.
 
-One thread for any number of agents. Other threads reach it through `Monitor.post`, or take its part
-for a moment (`direct`); who acts holds the loop's turn.
+One thread serves any number of agents. Other threads post events with `Monitor.post`, or act in its
+place for a moment (`direct`). The acting thread holds the lock `Loop.ownership`.
 
-Races closed here:
+A race that is closed here:
 
-* *A request posted while the monitor ends.* The poster appends first and looks at ``_over`` second;
-  the monitor sets ``_over`` first and empties the inbox second. Each item left is taken by exactly
-  one of them (a deque pops atomically) and refused. Its request may have been answered before, by
-  the monitor's last look at all open ones: an outcome is fixed by whoever takes the request out.
+* *A request is posted while the monitor ends.* The poster appends first and reads ``_over`` second.
+  The monitor sets ``_over`` first and empties the inbox second. Exactly one of them takes each item
+  that is left (a deque pops atomically), and refuses it. The monitor may have aborted the same
+  request with all open ones before: the thread that takes a request out fixes its outcome.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ _log = logging.getLogger("procorch")
 
 
 class _Confirm(NamedTuple):
-    """What a worker waits for; it goes through the inbox, but the machine has no say in it."""
+    """A confirmation for a worker. It is posted like an event, but the machine does not see it."""
 
     process: WorkerProcess
     number: int
@@ -60,12 +60,12 @@ class Monitor:
     Args:
         launcher: starts the processes.
         max_message: the largest reply, in bytes.
-        sys_path: what workers get as ``sys.path``, asked for at each start.
-        seed: what the seeds of requests are derived from.
-        clock: the time of all that is timed; None: real time.
+        sys_path: returns the ``sys.path`` of a worker; called at each start.
+        clock: the time for all timers; None: real time.
         chance: draws a number in [0, 1] for the jitter of a backoff.
-        start_limit: how many processes may be starting at once (N10); None: one a core.
-        hub: where events go to; None: one of its own.
+        start_limit: how many processes may be starting at once (N10); None: one for each core.
+        hub: publishes events; None: a new one.
+        seed: the seeds of requests are derived from it.
     """
 
     def __init__(
@@ -113,7 +113,7 @@ class Monitor:
         """Start the threads.
 
         Raises:
-            RuntimeError: the system grants no more; none is left behind.
+            RuntimeError: the system has no thread left; those that started are ended again.
         """
         try:
             self._runner.start()
@@ -131,10 +131,10 @@ class Monitor:
             self._refuse()
 
     def spawn(self, instances: Sequence[InstanceRuntime]) -> None:
-        """Begin to start instances."""
+        """Begin to start instances; returns at once."""
         self.must_be_ours()
         for instance in instances:
-            # All of them before the first starts: its failure must not close the door on the rest.
+            # All of them join before the first starts: its failure must not close the mailbox.
             instance.mailbox.join()
         for instance in instances:
             self._instances[instance.key] = instance
@@ -145,13 +145,13 @@ class Monitor:
         """Replace the process of an instance on request.
 
         Returns:
-            Done when the new one is ready, or with what ended the instance instead.
+            A future that is done when the new process is ready, or fails if the instance ends.
         """
         fresh: Future[None] = Future()
         instance.fresh.append((instance.ready, fresh))
         self.post(ev.Restart(instance.key))
         if instance.ended.done():
-            release(instance)  # Its end may have come before anybody was seen to wait here.
+            release(instance)  # It may have ended before the future was appended.
         return fresh
 
     def find(self, name: str) -> InstanceRuntime | None:
@@ -162,14 +162,14 @@ class Monitor:
         return None
 
     def look(self, instance: InstanceRuntime) -> tuple[str, int, str | None, int | None]:
-        """State in the users' words, counted restarts, last exit, request under way; any thread.
+        """The public state, counted restarts, last exit and running request; from any thread.
 
-        Single attributes of the machine's record are read, never written, so no lock is needed.
+        This reads single attributes of the machine's record, so it needs no lock.
         """
         a = self._machine.instance(instance.key)
         if a is None:
             return instance.status.name, *instance.last, None
-        inflight = a.process.inflight[:1]  # in one step: the list may become empty meanwhile
+        inflight = a.process.inflight[:1]  # a slice is atomic: the list may become empty meanwhile
         state = a.state
         if state == "READY" and self.pause(instance) is not None:
             state = "PAUSED"
@@ -180,7 +180,7 @@ class Monitor:
         return status_of(instance, self._machine.instance, wait=self.may_wait())
 
     def pause(self, instance: InstanceRuntime) -> Pause | None:
-        """What a throttled service holds the queue of an instance back for; any thread."""
+        """The current pause of the queue of an instance; None: there is none. From any thread."""
         flow = self._machine.flow(instance.mailbox.key)
         left = 0.0 if flow is None else flow.until - self.clock.now()
         if flow is None or left <= 0 or flow.why is None:
@@ -188,7 +188,7 @@ class Monitor:
         return Pause(left, flow.why)
 
     def allowed(self, instance: InstanceRuntime) -> int | None:
-        """How many requests of its queue may be under way while load comes back; None: any."""
+        """How many requests of its queue may be under way after a pause; None: no limit."""
         flow = self._machine.flow(instance.mailbox.key)
         return None if flow is None else flow.allowed
 
@@ -201,18 +201,18 @@ class Monitor:
         must_be_ours(self.owner)
 
     def disown(self) -> None:
-        """See `lifetime.Closable`; nothing of the parent's may be touched."""
+        """See `lifetime.Closable`; the child must not use anything of the parent."""
         self._disowned = self._over = True
         self._loop.disown()
         self._requests.disown()
 
     def submit(self, request: Request) -> None:
-        """Hand in a request that has entered its mailbox.
+        """Submit a request that has entered its mailbox.
 
-        Where others wait before it nobody needs to wake for it: the turn in which one of those gets
-        its worker finds it. It is posted first, and the number of those that wait is looked at
-        second; that turn makes the number smaller first, and looks at the inbox when it ends. A
-        deadline has to be known at once.
+        If other requests wait before it, the loop need not wake: the step that sends one of those
+        finds it. The order makes this safe. This thread posts the request first and reads the
+        number of waiting requests second; that step lowers the number first and reads the inbox at
+        its end. A deadline has to be armed at once, so it wakes the loop.
         """
         self._requests.by_number[request.id] = request
         self._loop.post_quietly(ev.Submit(request))
@@ -222,8 +222,8 @@ class Monitor:
             self._refuse()
 
     def call(self, request: Request, reply: Reply[Any]) -> None:
-        """Hand in a request whose caller is going to wait for its outcome, and wait here as long as
-        it saves a change of threads."""
+        """Submit a request whose caller waits for the outcome next, and wait here as long as that
+        saves a change of threads."""
         self._requests.by_number[request.id] = request
         try:
             if not self._over:
@@ -233,11 +233,11 @@ class Monitor:
                 self.post(ev.Submit(request))
 
     def drop(self, request: int) -> None:
-        """The caller does not want the request any more."""
+        """Cancel the request of that number."""
         self.post(ev.CancelRequest(request))
 
     def withdraw_waiting(self) -> None:
-        """Cancel the futures of all requests that no worker has got."""
+        """Cancel the futures of all requests that no worker has."""
         for number in list(self._requests.by_number):
             self._loop.post_quietly(ev.CancelRequest(number, waiting=True))
         self._loop.wake()
@@ -248,16 +248,16 @@ class Monitor:
             self._requests.await_none(timeout, lambda: self._over)
 
     def may_wait(self) -> bool:
-        """Whether the monitor can work while this thread waits: not if it is this thread, on which
-        a finalizer of the user's may happen to run."""
+        """Whether this thread may wait for the monitor. It may not if it is the monitor thread: a
+        finalizer of the user may run on any thread."""
         return threading.current_thread() is not self._thread
 
     def confirm(self, process: WorkerProcess, number: int) -> None:
-        """Tell a worker that a piece of its answer was read."""
+        """Tell a worker that the caller has read a piece of its answer."""
         self.post(_Confirm(process, number))
 
     def run_callback(self, call: Callable[[], None]) -> None:
-        """Run the user's code away from the monitor."""
+        """See `ports.RequestPort`."""
         self._runner.run_callback(call)
 
     def begin_close(self, *, drain: bool, timeout: float) -> None:
@@ -274,7 +274,7 @@ class Monitor:
             return
         try:
             self._thread.join()
-        except BaseException:  # Ctrl-C: nobody is going to wait for the rest of the work
+        except BaseException:  # Ctrl-C: abort the rest of the work
             self.begin_close(drain=False, timeout=timeout)
             self._thread.join()
             raise
@@ -282,7 +282,7 @@ class Monitor:
         self._runner.close()
         self._echo.close(timeout=1.0)
 
-    # ---- whose turn it is
+    # ---- for the owner of the loop
 
     def _run(self) -> None:
         try:
@@ -291,7 +291,7 @@ class Monitor:
             while not (self._closing and self._machine.idle):
                 self._loop.wait(self.take_posted, self._tick)
         except BaseException:
-            # A fault of ours: nobody may wait for ever because of it.
+            # A defect of procorch: no caller may wait for ever because of it.
             _log.critical("the monitor failed; its agents are killed", exc_info=True)
             for instance in self._instances.values():
                 if instance.process is not None:

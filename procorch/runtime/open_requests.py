@@ -1,7 +1,7 @@
-"""The requests without an outcome: sent to processes, and resolved.
+"""The requests without an outcome: sends them to processes, and resolves them.
 
-Performed here is what the machine decides about requests (`effects` has the rest). Nothing blocks,
-and no payload is opened.
+This module performs the machine's actions on requests (`effects` has the others). Nothing here
+blocks or opens a payload.
 """
 
 from __future__ import annotations
@@ -29,12 +29,13 @@ class OpenRequests:
 
     Args:
         instances: the instances that have not ended, by key.
-        hub: is told when one begins and ends.
-        clock: of whoever waits for all of them.
+        hub: publishes when one begins and ends.
+        clock: for `await_none`.
 
     Attributes:
-        by_number: the requests; any thread may add one, who fixes its outcome takes it out.
-        now: the time of the present step of the machine.
+        by_number: the requests. Any thread may add one; the thread that takes one out fixes its
+            outcome.
+        now: the time of the current step of the machine.
     """
 
     def __init__(self, instances: dict[int, InstanceRuntime], hub: EventHub, clock: Clock) -> None:
@@ -69,7 +70,7 @@ class OpenRequests:
             process.send(Kind.REQUEST, request.id, head, cargo.body)
 
     def begin(self, action: actions.BeginAhead) -> None:
-        """The process goes on with a request that was sent ahead."""
+        """The process has begun a request that was sent ahead."""
         self._note_begin(action.request, self._instances[action.key])
 
     def _note_begin(self, request: Request, instance: InstanceRuntime) -> None:
@@ -88,7 +89,7 @@ class OpenRequests:
             )
 
     def resolve(self, action: actions.Resolve) -> None:
-        """Give a request its outcome, if it has none."""
+        """Give a request its outcome, unless it has one."""
         request = self.by_number.pop(action.request.id, None)
         if request is None:
             return
@@ -110,7 +111,7 @@ class OpenRequests:
         if error is not None and error.agent is None:
             error.agent = cargo.agent
         if self._hub.streams:
-            # Before the caller knows: who has the answer finds the event in the stream.
+            # Before `settle`: a caller that has the answer finds the event in the stream.
             self._hub.publish(
                 notices.RequestDone(
                     agent=cargo.agent,
@@ -121,20 +122,21 @@ class OpenRequests:
                 )
             )
         cargo.reply.settle(outcome)
-        request.cargo = None  # The machine may keep the request for long; its memory is free now.
+        request.cargo = None  # Free its memory: the machine may keep the request for long.
         while not self.by_number and self._quiet:
             self._quiet.popleft().open()
 
     @staticmethod
     def _look_whether_begun(request: Request, sent: tuple[int, ...], error: AgentError) -> None:
-        """Complete the account of a request that is taken from a living worker.
+        """Find out whether a living worker has begun a request that is taken from it.
 
-        The worker is told first and looked at second. It marks a request as begun first and looks
-        second whether it was told: what is not seen to have begun here will not begin.
+        This thread revokes the request first and reads the worker's mark second. The worker marks a
+        request as begun first and checks for a revocation second. So a request without a mark here
+        will not begin.
         """
         cargo: Cargo = request.cargo
         process = cargo.process
-        if process is None:  # It could not be started.
+        if process is None:  # The process could not be started.
             return
         process.revoke(request.id)
         started, item = process.started, process.item
@@ -144,15 +146,15 @@ class OpenRequests:
                 cargo.items.begun = item if started == request.id else sys.maxsize
 
     def abandon(self) -> None:
-        """End all of them: their orchestrator is closed."""
+        """Abort all of them: their orchestrator is closed."""
         for request in list(self.by_number.values()):
             aborted = Aborted("the orchestrator is closed")
-            # After a fault of the monitor nobody can say more.
+            # After a defect of the monitor this is all that is known.
             aborted.may_have_executed = request.cargo.process is not None
             self.resolve(actions.Resolve(request, aborted))
 
     def disown(self) -> None:
-        """In the child of a fork: nothing of the parent's is touched, and nobody waits here."""
+        """In the child of a fork: fail the futures, and use nothing of the parent."""
         for request in self.by_number.values():
             if isinstance(request.cargo.reply, Reply):
                 request.cargo.reply.disown()
@@ -160,11 +162,11 @@ class OpenRequests:
     def await_none(self, timeout: float, is_over: Callable[[], bool]) -> None:
         """Wait until each of them has its outcome, at most ``timeout`` seconds.
 
-        The latch is left first and the requests are looked at second; who takes the last request
-        out looks for a latch afterwards.
+        This thread appends its latch first and reads the requests second. The thread that takes the
+        last request out looks for a latch afterwards.
 
         Args:
-            is_over: nobody will resolve any more.
+            is_over: whether the monitor has ended, so that no request will be resolved.
         """
         left = self._clock.attend(lambda: not self.by_number, timeout)
         latch = Latch()

@@ -1,14 +1,14 @@
-"""What workers write on their standard output and error: remembered, and passed on.
+"""The standard output and error of workers: kept in memory, and written on.
 
-Remembered on the monitor thread, in a ring for each stream of each agent. Passed on (to this
-program's own standard error, or to a file) by a thread of its own, because a terminal, a pipe or a
-disk may block and the monitor may not. The two meet in `Echo`:
+The monitor thread keeps the last bytes of each stream of each agent in a ring. Another thread
+writes them to this program's standard error or to a file, because a terminal, a pipe or a disk may
+block and the monitor must not. `Echo` is between the two threads:
 
-* *A reader that is merely slow gets everything.* While `BACKLOG` bytes wait, the monitor leaves the
-  pipes alone (it asks again every `PAUSE` seconds), and the workers wait like any program that
-  writes faster than it is read.
-* *A reader that has stopped holds nobody up for long.* If nothing could be written for `PATIENCE`
-  seconds, the oldest bytes are dropped, and the place is marked for when the reader goes on.
+* *A slow reader gets everything.* While `BACKLOG` bytes wait, the monitor does not read the pipes
+  (it checks again every `PAUSE` seconds). The workers wait, like any program that writes faster
+  than it is read.
+* *A reader that has stopped delays the workers for `PATIENCE` seconds only.* If no byte could be
+  written for so long, the oldest bytes are dropped. A mark tells the reader later.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from procorch.runtime.serial_executor import SerialExecutor
 _log = logging.getLogger("procorch")
 
 RING = 65536
-"""Bytes remembered of each stream of an agent."""
+"""Bytes kept of each stream of an agent."""
 TAIL = 4096
 """Bytes of standard error that an `AgentCrashed` carries."""
 BACKLOG = 1 << 20
@@ -37,19 +37,19 @@ PAUSE = 0.002
 PATIENCE = 1.0
 
 Target: TypeAlias = int | str
-"""Where output is passed on to: a descriptor, or the path of a file."""
+"""Where output is written: a descriptor, or the path of a file."""
 
 STANDARD_ERROR = 2
 
 
 class Output:
-    """What one agent has written, over all its generations. Written by the monitor thread alone.
+    """The output of one agent, over all its generations. Only the owner of the loop writes to it.
 
     Args:
         setting: see `AgentSettings.output`.
 
     Attributes:
-        written: how many bytes there were so far of standard output and error.
+        written: how many bytes were written so far on standard output and error.
 
     Raises:
         OSError: the file cannot be written.
@@ -62,14 +62,14 @@ class Output:
             self.target = STANDARD_ERROR
         elif setting != "capture":
             self.target = os.path.abspath(setting)
-            os.close(_open(self.target))  # better refused now than missed later
+            os.close(_open(self.target))  # fail now if the file cannot be written
         self._rings: dict[Stream, bytearray] = {name: bytearray() for name in get_args(Stream)}
         self._since = 0
         self._kept: dict[Stream, int] = dict.fromkeys(self._rings, 0)
         self.written: tuple[int, int] = (0, 0)
 
     def begin(self) -> None:
-        """A new generation: what the last one wrote is not its tail."""
+        """A new generation begins: `tail` does not include earlier output."""
         self._since = 0
 
     def keep(self, stream: Stream, data: bytes) -> None:
@@ -84,16 +84,16 @@ class Output:
             del ring[:-RING]
 
     def text(self, stream: Stream) -> str:
-        """What is remembered of a stream; from any thread (the copy is one step of Python's)."""
+        """The bytes kept of a stream, as text; from any thread, because the copy is atomic."""
         return _text(bytes(self._rings[stream]))
 
     def since(self, mark: tuple[int, int]) -> tuple[str, str]:
-        """What was written on standard output and error, as far as it is remembered.
+        """The text written on standard output and error since ``mark``, as far as it is kept.
 
-        A stream that is not captured has nothing.
+        It is empty for a stream that is not captured.
 
         Args:
-            mark: what `written` was then.
+            mark: an earlier value of `written`.
         """
         names: tuple[Stream, Stream] = ("stdout", "stderr")
         sizes = [
@@ -106,13 +106,13 @@ class Output:
         return out, err
 
     def tail(self) -> str:
-        """The end of what the present generation wrote on standard error."""
+        """The end of the standard error of the current generation."""
         size = min(self._since, TAIL)
         return _text(bytes(self._rings["stderr"][-size:])) if size else ""
 
 
 def _text(data: bytes) -> str:
-    """As text, without the rest of a character that the ring has cut."""
+    """Decode ``data``, without the rest of a character that the ring has cut."""
     start = 0
     while start < min(3, len(data)) and data[start] & 0xC0 == 0x80:
         start += 1
@@ -120,11 +120,11 @@ def _text(data: bytes) -> str:
 
 
 class Echo:
-    """Passes output on, on a thread of its own. See the head of this module.
+    """Writes output on a thread of its own; see the top of this module.
 
     Args:
-        clock: is told while the thread has something to do. The times of this module are those of
-            real terminals and disks, whatever the clock says.
+        clock: is told of pending calls. The times in this module are real time in any case, because
+            terminals and disks are real.
     """
 
     def __init__(self, clock: Clock) -> None:
@@ -142,10 +142,10 @@ class Echo:
         self._thread.start()
 
     def put(self, target: Target, data: bytes) -> float:
-        """Pass ``data`` on; from the monitor thread.
+        """Have ``data`` written; from the monitor thread.
 
         Returns:
-            Seconds to wait before more is brought (asked again with ``b""``).
+            Seconds to pause before more is read; after a pause it is called with ``b""`` again.
         """
         now = time.monotonic()
         idle = False
@@ -178,17 +178,17 @@ class Echo:
             try:
                 _write(target, mark + data)
             except OSError as error:
-                # Nobody reads our standard error any more, or a disk is full: not the workers'
-                # problem. A file is named once, and tried again with what comes next.
+                # Our standard error has no reader any more, or a disk is full: workers go on. A
+                # warning names each file once; the next output is tried again.
                 if target != STANDARD_ERROR and target not in self._complained:
                     self._complained.add(target)
-                    _log.warning("output of an agent cannot be written to %s: %s", target, error)
+                    _log.warning("cannot write the output of an agent to %s: %s", target, error)
             with self._lock:
                 self._size -= len(data)
                 self._moved = time.monotonic()
 
     def close(self, timeout: float) -> None:
-        """Write what waits, for at most ``timeout`` seconds."""
+        """Write the output that waits, for at most ``timeout`` seconds."""
         self._thread.close(timeout)
 
 
@@ -206,8 +206,8 @@ def _write(target: Target, data: bytes) -> None:
             _write_to(fd, data)
         finally:
             os.close(fd)
-    # A program may have closed its standard error, and the number is then something else's: as a
-    # rule a descriptor that its children do not inherit.
+    # A program may have closed its standard error. Another file then has the number, usually one
+    # that child processes do not inherit.
     elif sys.__stderr__ is not None and os.get_inheritable(target):
         _write_to(target, data)
 
@@ -217,7 +217,7 @@ def _write_to(fd: int, data: bytes) -> None:
     while len(view):
         try:
             view = view[os.write(fd, view) :]
-        except BlockingIOError:  # somebody has made our standard error non-blocking
+        except BlockingIOError:  # other code has made our standard error non-blocking
             poll = select.poll()
             poll.register(fd, select.POLLOUT)
             poll.poll()

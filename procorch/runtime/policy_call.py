@@ -1,4 +1,4 @@
-"""Asks the policy, whatever the policy does (N13)."""
+"""Calls the policy, and turns every failure of it into an answer (N13)."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ _log = logging.getLogger("procorch")
 _OURS = (DefaultSupervisor, PoolSupervisor, ServiceSupervisor)
 
 SLOW = 1.0
-"""Seconds after which a policy is called slow in the log."""
+"""Seconds after which the log has a warning about a slow policy."""
 
 
 def is_ours(policy: Policy, error: AgentError) -> bool:
-    """Whether to ask is to run nothing of the user's: then it may be done on the spot. An error of
-    a class of the user's has a say in it (`is_retryable`)."""
+    """Whether the call runs no code of the user, so that the monitor thread may make it. The
+    policies of procorch call `is_retryable`, which is the user's code for a class of the user."""
     return type(policy) in _OURS and type(error).__module__ == AgentError.__module__
 
 
 def ask(policy: Policy, question: actions.AskPolicy) -> ev.PolicyAnswered:
-    """What becomes of an agent after an error."""
+    """Ask what happens to an agent after an error."""
     asked: Any = policy
     decide = getattr(asked, "on_agent_error", asked)
     action, fault = _answer(decide, question.name, question.name, question.error)
@@ -42,7 +42,7 @@ def ask(policy: Policy, question: actions.AskPolicy) -> ev.PolicyAnswered:
 
 
 def reconsider(policy: Policy, question: actions.Reconsider) -> ev.Reconsidered:
-    """What becomes of an agent whose child escalated (N6)."""
+    """Ask what happens to an agent whose child escalated (N6)."""
     asked: Any = policy
     decide = asked.on_child_escalation
     action, fault = _answer(decide, question.name, question.name, question.child, question.error)
@@ -54,7 +54,7 @@ def reconsider(policy: Policy, question: actions.Reconsider) -> ev.Reconsidered:
 def _answer(
     decide: Callable[..., Any], agent: str, *question: Any
 ) -> tuple[SupervisorAction | None, BaseException | None]:
-    """The action, or the fault that stands in its place: an exception, or junk."""
+    """The action, or the fault in its place: an exception, or an invalid answer."""
     began = time.monotonic()
     try:
         action = decide(*question)
@@ -64,7 +64,7 @@ def _answer(
             f"the policy answered {action!r} about agent {agent!r}, "
             "not a SupervisorAction (RESTART, STOP or ESCALATE)"
         )
-    except BaseException as raised:  # user code: even SystemExit stops one agent only
+    except BaseException as raised:  # code of the user: even SystemExit stops one agent only
         fault = raised
     finally:
         took = time.monotonic() - began

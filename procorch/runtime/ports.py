@@ -1,7 +1,7 @@
-"""What the parts of the runtime need of the monitor, each as one Protocol.
+"""The interfaces of the monitor that the parts of the runtime use, each as one Protocol.
 
-`Monitor` is all of them. A part names the one that it uses, so a reader can follow a call from
-there to `Monitor`, and a test can give it something else.
+`Monitor` implements all of them. A part names the one that it uses, so a reader can follow a call
+from there to `Monitor`, and a test can replace it.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from procorch.supervision.request import Request
 
 
 class RequestPort(Protocol):
-    """Takes requests. Any thread may use it."""
+    """Accepts requests. Any thread may use it."""
 
     @property
     def clock(self) -> Clock:
@@ -25,11 +25,11 @@ class RequestPort(Protocol):
         ...
 
     def submit(self, request: Request) -> None:
-        """Take a request that has entered its mailbox."""
+        """Submit a request that has entered its mailbox."""
         ...
 
     def call(self, request: Request, reply: Reply[Any]) -> None:
-        """The same for a caller that is going to wait for the outcome: it may wait here."""
+        """The same for a caller that waits for the outcome next: it may wait here."""
         ...
 
     def drop(self, request: int) -> None:
@@ -42,7 +42,7 @@ class RequestPort(Protocol):
 
 
 class AgentPort(RequestPort, Protocol):
-    """Also finds agents: for questions from one agent to another."""
+    """Finds agents as well, for questions from one agent to another."""
 
     def find(self, name: str) -> InstanceRuntime | None:
         """The latest running instance of a name."""
@@ -54,7 +54,7 @@ class AgentPort(RequestPort, Protocol):
 
 
 class EventPort(Protocol):
-    """Takes events for the machine. Any thread may use it; they are handled later."""
+    """Accepts events for the machine, which handles them later. Any thread may use it."""
 
     def post(self, event: ev.Event) -> None:
         """Hand an event to the machine."""
@@ -62,16 +62,16 @@ class EventPort(Protocol):
 
 
 class StepPort(Protocol):
-    """Steps the machine at once. Only for the thread that owns the loop."""
+    """Steps the machine at once. Only the thread that owns the loop may use it."""
 
     def step(self, event: ev.Event) -> None:
-        """Hand an event to the machine, and perform what it answers with."""
+        """Step the machine with an event, and perform the actions it returns."""
         ...
 
     def take_posted(self) -> None:
-        """Do so with all events that were posted."""
+        """Step the machine with all posted events."""
         ...
 
     def fail(self, fault: BaseException) -> None:
-        """Note that an owner of the loop could not finish: the machine cannot go on."""
+        """Record that an owner of the loop failed in a step: the machine cannot go on."""
         ...

@@ -1,4 +1,4 @@
-"""What workers do, as events: the sink of the launcher, on the thread that owns the loop.
+"""The sink of the launcher: turns what workers do into events, as the owner of the loop.
 
 Payloads are not opened here.
 """
@@ -27,11 +27,11 @@ from procorch.wire.payload import unpack
 class Reports:
     """See `launch.base.Sink`.
 
-    A frame of an old generation is no danger: a process hands in its own spec's generation with
-    each, and the machine drops what is not current.
+    Frames of an old generation do no harm: each event has the generation of its process, and the
+    machine drops those that are not current.
 
     Args:
-        machine: takes the events.
+        machine: handles the events.
     """
 
     def __init__(
@@ -72,11 +72,11 @@ class Reports:
             self._machine.step(event)
 
     def _event_of(self, process: WorkerProcess, frame: Frame) -> ev.Event | None:
-        """What the machine is told of a frame; None: it has no say in it.
+        """Handle a frame; returns the event for the machine, None if it needs none.
 
         Raises:
-            ValueError: not a frame of a worker, or with a head that says nothing (msgspec's errors
-                are of this kind).
+            ValueError: a worker does not send this kind of frame, or its header is invalid (the
+                errors of msgspec are of this class).
         """
         spec = process.spec
         match frame.kind:
@@ -136,7 +136,7 @@ class Reports:
         return ev.Replied(spec.key, frame.generation, frame.request, error, outcome, used)
 
     def _cargo(self, number: int) -> Cargo | None:
-        """What belongs to a request; None: it has its outcome."""
+        """The runtime data of a request; None: it has its outcome."""
         request = self._requests.get(number)
         return None if request is None else request.cargo
 
@@ -144,11 +144,11 @@ class Reports:
         cargo = self._cargo(frame.request)
         if cargo is not None:  # else it was cancelled
             if cargo.items is None:
-                raise ValueError(f"a part of request {frame.request}, which is no chunk")
+                raise ValueError(f"a part of request {frame.request}, which is not a chunk")
             cargo.items.add(frame.body)
 
     def _piece(self, process: WorkerProcess, frame: Frame) -> None:
-        """A piece of an answer goes to who reads it; it decides nothing."""
+        """Pass a piece of an answer to its reader."""
         number = headers.decode_delta(frame.head).confirm
         cargo = self._cargo(frame.request)
         reply = None if cargo is None or cargo.process is not process else cargo.reply
@@ -160,7 +160,7 @@ class Reports:
     def on_output(self, process: WorkerProcess, stream: Stream, data: bytes) -> float:
         """See `launch.base.Sink`."""
         instance = self._instances.get(process.spec.key)
-        if instance is None:  # It has been given up.
+        if instance is None:  # The machine has given it up.
             return 0.0
         instance.output.keep(stream, data)
         target = instance.output.target

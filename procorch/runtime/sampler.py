@@ -1,8 +1,8 @@
-"""Looks at the memory of workers that have a limit. Never how a worker's death is noticed.
+"""Measures the memory of workers that have a limit. It does not detect deaths.
 
-A thread of its own does it: the kernel may take its time with a process that is large or is just
-mapping memory, and a worker may have thousands of descendants. The thread uses at most a tenth of
-one core, so that it looks less often where a look takes long.
+It runs on a thread of its own: the kernel may be slow to measure a process that is large or maps
+memory at the moment, and a worker may have thousands of descendants. The thread uses at most a
+tenth of one core, so it measures less often where that takes long.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from procorch import memory
 _log = logging.getLogger("procorch")
 
 INTERVAL = 0.05
-"""Seconds between two looks at the workers, at least."""
+"""The shortest time in seconds between two measurements of the workers."""
 _SHARE = 10
-"""One part in so many of a core's time is used."""
+"""The thread uses one part in this many of the time of a core."""
 
 
 class _Watched(NamedTuple):
@@ -30,12 +30,12 @@ class _Watched(NamedTuple):
 
 
 class Sampler:
-    """Watches the memory of workers that have a limit; costs nothing while there are none.
+    """Watches the memory of workers that have a limit; without any it has no thread.
 
-    A sample is advisory: a worker may grow and shrink again between two of them.
+    A worker may grow and shrink again between two samples, unnoticed.
 
     Args:
-        exceeded: called on the sampler's thread with a worker's key, generation and the bytes seen.
+        exceeded: called on the sampler's thread with a worker's key, generation and bytes.
     """
 
     def __init__(self, exceeded: Callable[[int, int, int], None]) -> None:
@@ -55,12 +55,15 @@ class Sampler:
             try:
                 thread.start()
             except RuntimeError as error:
-                _log.error("no thread to watch memory limits with (tried again later): %s", error)
+                _log.error(
+                    "cannot start the thread for memory limits; the next worker tries again: %s",
+                    error,
+                )
             else:
                 self._thread = thread
 
     def forget(self, key: int) -> None:
-        """The worker has ended."""
+        """Stop watching a worker that has ended."""
         with self._changed:
             self._watched.pop(key, None)
 
@@ -78,13 +81,13 @@ class Sampler:
             began = time.thread_time()
             for key, each in watched.items():
                 seen = memory.held(each.pid, each.limit)
-                # Its number may be another process's by now.
+                # The worker may have ended, and another process may have its pid.
                 if seen > each.limit and self._watched.get(key) == each:
                     self._exceeded(key, each.generation, seen)
             wait = max(INTERVAL, (time.thread_time() - began) * (_SHARE - 1))
 
     def _next(self, wait: float) -> dict[int, _Watched] | None:
-        """The workers to look at, when there are any and their time has come; None: it is over."""
+        """Wait for the next measurement; returns the workers, None after `close`."""
         with self._changed:
             self._changed.wait_for(lambda: self._watched or self._closed)
             self._changed.wait_for(lambda: self._closed, wait)

@@ -1,4 +1,4 @@
-"""A thread for the user's code: policies and callbacks never run on the monitor thread (N13)."""
+"""A thread for code of the user: policies and callbacks do not run on the monitor thread (N13)."""
 
 from __future__ import annotations
 
@@ -15,12 +15,11 @@ _log = logging.getLogger("procorch")
 class SerialExecutor:
     """Runs calls one after another on one daemon thread.
 
-    A call that never returns holds up the later ones and nothing else: `close` does not wait for
-    it.
+    A call that never returns delays the later calls and nothing else: `close` does not wait for it.
 
-    No lock is taken: a signal handler or a finalizer may interrupt `call` and make another one. The
-    caller appends first and looks at ``_over`` second; the thread sets ``_over`` first and empties
-    the queue second. So each call is made by exactly one of them.
+    It takes no lock: a signal handler or a finalizer may interrupt `call` and call it again. The
+    caller appends first and reads ``_over`` second. The thread sets ``_over`` first and empties the
+    queue second. So exactly one of them makes each call.
     """
 
     def __init__(self, name: str, clock: Clock = REAL) -> None:
@@ -31,26 +30,26 @@ class SerialExecutor:
         self._closed = self._over = False
 
     def start(self) -> None:
-        """Start the thread: not only with the first call, because the first call may be made while
-        the interpreter exits, and then (Python 3.12) no thread can be started any more."""
+        """Start the thread. The first call would be too late: it may come while the interpreter
+        exits, when no thread can be started any more (Python 3.12)."""
         self._thread.start()
 
     def call(self, function: Callable[[], None]) -> None:
-        """Have ``function`` called; from any thread. After `close` it runs on the caller's."""
+        """Call ``function`` on the thread; from any thread. After `close` the caller runs it."""
         if self._closed:
             function()
             return
         self._calls.put(self._clock.promise(function, self._name))
         if self._over:
-            self._call_what_is_left()
+            self._call_remaining()
 
     def _run(self) -> None:
         while (function := self._calls.get()) is not None:
             self._call(function)
         self._over = True
-        self._call_what_is_left()
+        self._call_remaining()
 
-    def _call_what_is_left(self) -> None:
+    def _call_remaining(self) -> None:
         while True:
             try:
                 function = self._calls.get_nowait()
@@ -62,14 +61,14 @@ class SerialExecutor:
     def _call(self, function: Callable[[], None]) -> None:
         try:
             function()
-        except BaseException:  # it is the user's, and there is nobody to hand it to
-            _log.exception("a callback failed on thread %s", self._name)
+        except BaseException:  # code of the user, whose error has no other receiver
+            _log.exception("a callback raised an exception on thread %s", self._name)
 
     def close(self, timeout: float) -> None:
-        """Let the calls that were made run, and end; wait for it at most ``timeout`` seconds."""
+        """End the thread after the calls made so far; wait at most ``timeout`` seconds for it."""
         self._closed = True
         self._calls.put(None)
-        if self._thread.ident is None:  # it could not be started
+        if self._thread.ident is None:  # it was not started
             return
         if self._thread is not threading.current_thread():
             self._thread.join(timeout)

@@ -1,4 +1,4 @@
-"""Where what callers hand in becomes bytes: requests and factories, on the caller's thread."""
+"""Serialises requests and factories, and submits requests, on the caller's thread."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _own_numbers = itertools.count(1 << 62)
 
 @contextlib.contextmanager
 def numbered_apart() -> Iterator[None]:
-    """Number requests of our own apart until the block is left, so that users see theirs from 1."""
+    """Number the requests of this block separately, so that users see theirs from 1 on."""
     global _numbers
     before, _numbers = _numbers, _own_numbers
     try:
@@ -41,7 +41,7 @@ def numbered_apart() -> Iterator[None]:
 
 
 def next_number() -> int:
-    """A request's number; no two requests of a process share one."""
+    """The number of a new request; no two requests of this process have the same."""
     return next(_numbers)
 
 
@@ -51,10 +51,11 @@ class Delivery(NamedTuple):
     Args:
         text: the payload is a string to be delivered as a user message.
         timeout: seconds; None: the agent's ``request_timeout``.
-        from_dispatch: they count from the moment the agent gets it, and not from now.
-        retries: how often it is tried again after its worker died; None: the agent's.
-        wait: wait for a place in the mailbox; False: refuse a request for which there is none.
-        priority: of the requests that wait the highest goes first.
+        from_dispatch: the timeout counts from the time at which the agent gets the request; else
+            from the submission.
+        retries: how often it is tried again after its worker died; None: the agent's setting.
+        wait: wait for a place in the mailbox; False: refuse the request if there is none.
+        priority: of the waiting requests the highest goes first.
     """
 
     text: bool = False
@@ -69,12 +70,12 @@ _CHUNK = Delivery(from_dispatch=True, retries=0)
 
 
 class Submitter:
-    """Makes requests for one agent, waits for their places in its mailbox, and submits them.
+    """Makes requests for one agent, waits for a place in its mailbox, and submits them.
 
     Args:
         instance: the agent.
         limit: the largest request, in bytes.
-        requests: takes them.
+        requests: accepts them.
     """
 
     def __init__(self, instance: InstanceRuntime, limit: int, requests: RequestPort) -> None:
@@ -84,7 +85,7 @@ class Submitter:
         self._about_reply = instance.name, requests.drop, requests.run_callback, requests.clock
 
     def call(self, payload: Any, delivery: Delivery) -> ReplyFuture[Any]:
-        """Submit a request whose outcome will be waited for at once; else like `send`."""
+        """Submit a request whose caller waits for the outcome next; otherwise like `send`."""
         body = self._encode(payload)
         reply: ReplyFuture[Any] = ReplyFuture(next(_numbers), *self._about_reply)
         request = self._request(body, reply, delivery)
@@ -100,8 +101,8 @@ class Submitter:
 
         Raises:
             MailboxFull: there is no place, and ``delivery.wait`` is False.
-            SerializationError: with the path to what cannot be serialised.
-            MessageTooLarge: with both sizes.
+            SerializationError: it cannot be serialised; the error has the path inside it.
+            MessageTooLarge: it is larger than the limit; the error has both sizes.
         """
         return self._submit(self._encode(payload), kind, delivery)
 
@@ -109,7 +110,7 @@ class Submitter:
         """Submit items as one request that has no deadline and no retries.
 
         Args:
-            items: those that are sealed already go as they are.
+            items: the items, or an `ItemList` of serialised ones.
             whole: see `Items`.
 
         Raises:
@@ -149,7 +150,7 @@ class Submitter:
         return reply
 
     def _request(self, body: list[Buffer], reply: Reply[Any], delivery: Delivery) -> Request | None:
-        """The request, which has its place; None: there was none in time, and it has failed."""
+        """The request, which holds a place; None: it got no place in time, and has failed."""
         instance, settings = self._instance, self._instance.settings
         size = len(body[0]) if len(body) == 1 else sum(map(len, body))
         if size > self._limit:
@@ -195,7 +196,7 @@ class Submitter:
         if not wait:
             raise MailboxFull(agent=self._instance.name, capacity=mailbox.capacity)
         if _on_event_loop():
-            # The task waits where it awaits the future; its thread must not.
+            # The task waits when it awaits the future. Its thread must not wait here.
             mailbox.enter_beyond()
             return True
         socket_readers.give_back()
@@ -203,11 +204,11 @@ class Submitter:
 
 
 def seal(factory: Callable[[], Any]) -> bytes:
-    """A factory as bytes for any worker to load.
+    """Serialise a factory, for any worker to load.
 
     Raises:
-        SerializationError: with the path to what cannot be serialised.
-        TypeError: it is no callable.
+        SerializationError: it cannot be serialised; the error has the path inside it.
+        TypeError: it is not callable.
     """
     return codec.dump_factory(factory)
 
