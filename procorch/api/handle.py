@@ -263,8 +263,8 @@ class OrchestratedHandle:
         self._monitor.post(ev.Cancel(self._instance.key))
 
     def status(self) -> AgentStatus:
-        """RUNNING until the final status is fixed. The process may still be ending then: see `is_done`
-        and `wait`."""
+        """RUNNING until the final status is fixed; the process may still be ending then (`is_done`,
+        `wait`)."""
         self._monitor.must_be_ours()
         return self._monitor.status(self._instance)
 

@@ -67,27 +67,27 @@ class InstanceRuntime:
         )
 
 
-_A_TURN = 1.0
-"""Seconds that the actions of one turn of the machine are waited for."""
+_STEP_TIME = 1.0
+"""Seconds to wait for the actions of one step of the machine."""
 
 
 def status_of(
     instance: InstanceRuntime, find: Callable[[int], Instance | None], *, wait: bool
 ) -> AgentStatus:
-    """How an instance ends, from the moment that this is fixed.
+    """The final status of an instance as soon as it is fixed, RUNNING before.
 
-    Its requests may have been answered by then while its process is still leaving.
+    Its requests may have their outcomes by then while its process is still ending.
 
     Args:
-        find: the machine's record of a key, for reading.
-        wait: this thread may wait for the one that performs what the machine decides.
+        find: returns the machine's record of a key, only for reading.
+        wait: this thread may wait for the one that performs the machine's actions.
     """
     if instance.status is not AgentStatus.RUNNING or instance.generation == 0:
         return instance.status
     a = find(instance.key)
     if a is not None:
         return instance.status if a.final is None else a.final[0]
-    if wait:  # it has ended in the turn that is just being performed
+    if wait:  # it has ended in the step whose actions another thread performs now
         with suppress(Exception):
-            instance.ended.exception(_A_TURN)
+            instance.ended.exception(_STEP_TIME)
     return instance.status

@@ -176,7 +176,7 @@ class Monitor:
         return state, a.limits.total, a.last_exit, inflight[0].id if inflight else None
 
     def status(self, instance: InstanceRuntime) -> AgentStatus:
-        """How an instance ends, once that is fixed; any thread."""
+        """The final status of an instance once it is fixed, RUNNING before; from any thread."""
         return status_of(instance, self._machine.instance, wait=self.may_wait())
 
     def pause(self, instance: InstanceRuntime) -> Pause | None:
@@ -248,8 +248,7 @@ class Monitor:
             self._requests.await_none(timeout, lambda: self._over)
 
     def may_wait(self) -> bool:
-        """Whether this thread may wait for the monitor. It may not if it is the monitor thread: a
-        finalizer of the user may run on any thread."""
+        """Whether this thread may wait for the monitor; the monitor thread itself may not."""
         return threading.current_thread() is not self._thread
 
     def confirm(self, process: WorkerProcess, number: int) -> None:
