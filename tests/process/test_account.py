@@ -179,6 +179,7 @@ def test_ahead_and_begun_before_the_reply_to_the_one_before_it_was_read(agent: A
     go.open()
 
 
+@pytest.mark.queue
 @pytest.mark.parametrize("how", ["close", "cancel"])
 def test_aborted_where_it_waits_and_where_it_runs(agent: Any, how: str) -> None:
     orch, handle, begun, _ = agent()

@@ -166,6 +166,7 @@ def test_a_worker_that_maps_a_file_is_not_recycled_for_it(tmp_path: Path) -> Non
         assert len(set(pool.map(range(5), timeout=30))) == 1
 
 
+@pytest.mark.queue  # what was sent ahead goes on in the same worker
 def test_a_worker_whose_child_has_grown_is_recycled() -> None:
     def factory():
         import os

@@ -99,7 +99,7 @@ def test_a_request_is_not_charged_with_the_memory_of_the_one_just_before() -> No
         block = bytearray(size)
         block[::4096] = b"x" * len(block[::4096])
         del block
-        peaks.append(meter.cost().peak_rss)
+        peaks.append(meter.resources().peak_rss)
     assert peaks[0] + 49 * MiB < peaks[1]
     assert peaks[2] < peaks[0] + 10 * MiB
 
