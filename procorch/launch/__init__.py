@@ -1,1 +1,1 @@
-"""Doing, part one: starting processes, signalling them, seeing them end."""
+"""Starts worker processes, signals them, and reports how they end."""

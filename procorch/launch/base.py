@@ -1,7 +1,7 @@
-"""The launcher seam: the orchestrator never knows where a worker lives.
+"""The interface of launchers: the orchestrator does not know where a worker runs.
 
-A `Launcher` starts processes and reports about them to a `Sink`; everything happens on the monitor
-thread. One contract test suite runs over every launcher (``tests/process/test_launchers.py``).
+A `Launcher` starts processes and reports about them to a `Sink`, always on the thread that owns the
+monitor's loop. One test suite runs with each launcher (``tests/process/test_launchers.py``).
 """
 
 from __future__ import annotations
@@ -17,14 +17,19 @@ from procorch.wire.frame import Frame, Kind
 from procorch.wire.payload import Parts
 
 Stream: TypeAlias = Literal["stdout", "stderr"]
-"""What a worker writes by descriptor: 1 and 2."""
+"""The output streams of a worker: descriptors 1 and 2."""
 
 
 @dataclass(frozen=True, slots=True)
 class Caps:
-    """What a launcher's processes can do; what they cannot is said, never hidden.
+    """What a launcher's processes support.
 
-    ``direct``: a caller may read what its worker sends (`WorkerProcess.detach_reader`).
+    Args:
+        signals: they can be signalled.
+        exit_status: their exit status is known.
+        fd_passing: descriptors can be sent to them.
+        remote: they may run on another machine.
+        direct: a caller may read a worker's socket itself (`WorkerProcess.detach_reader`).
     """
 
     signals: bool
@@ -36,7 +41,7 @@ class Caps:
 
 @dataclass(frozen=True, slots=True)
 class Where:
-    """Where a worker lives."""
+    """Where a worker runs."""
 
     pid: int
     host: str = "localhost"
@@ -47,8 +52,8 @@ class Where:
 class Spec:
     """What to start: instance ``key`` in its ``generation``, and the first frame for it.
 
-    ``capture``: its standard output is to be captured as its standard error always is, and is not
-    this program's own.
+    ``capture``: capture its standard output, as its standard error is in any case. Otherwise it
+    inherits the standard output of this program.
     """
 
     key: int
@@ -60,7 +65,7 @@ class Spec:
 
 
 class Cause(Enum):
-    """Why a worker is gone."""
+    """How a worker ended."""
 
     EXIT = "exit"
     SIGNAL = "signal"
@@ -74,12 +79,15 @@ class ExitInfo:
     """How a worker ended.
 
     Args:
+        code: its exit code; None: a signal ended it, or the code is unknown.
+        signal: name of the signal that ended it.
+        maybe_alive: contact to it was lost, and it may still run.
         started: the last request it began; 0: none.
         item: if that was a chunk, how many of its items it had begun.
-        last_stack: what its fault handler wrote.
-        detail: what is known beyond that; for START_FAILED the reason.
-        peak_rss: the most memory in bytes that it held at a time during its last request, or in
-            the last 0.1 s before that began; None: nobody knows.
+        last_stack: the stacks that its fault handler wrote.
+        detail: further facts, as text; for START_FAILED the reason.
+        peak_rss: the most memory in bytes that it held during its last request, or in the last
+            0.1 s before that began; None: unknown.
     """
 
     cause: Cause
@@ -109,7 +117,7 @@ class Watcher(Protocol):
         ...
 
     def unwatch(self, fd: int) -> None:
-        """Forget ``fd``; unknown ones are fine."""
+        """Stop watching ``fd``; no effect if it is not watched."""
         ...
 
     def call_later(self, delay: float, callback: Callable[[], None]) -> None:
@@ -122,18 +130,18 @@ class WorkerProcess(Protocol):
 
     @property
     def spec(self) -> Spec:
-        """What was started."""
+        """What it was started with."""
         ...
 
     @property
     def where(self) -> Where | None:
-        """Where it lives; None until that is known."""
+        """Where it runs; None until that is known."""
         ...
 
     def send(self, kind: Kind, request: int, head: bytes, body: Parts) -> None:
-        """Send a frame; never blocks, and never raises because the worker is gone.
+        """Send a frame. This never blocks, and does not raise if the worker has ended.
 
-        Where no descriptor can be passed a large body goes as `payload.spread` has it.
+        If no descriptor can be passed, a large body is sent as bytes (`payload.spread`).
         """
         ...
 
@@ -146,7 +154,7 @@ class WorkerProcess(Protocol):
         ...
 
     def read(self) -> bool:
-        """Read what it has sent, in place of the monitor; False: not the caller's any more."""
+        """Read its frames in place of the monitor; False: the monitor reads it again."""
         ...
 
     def attach_reader(self) -> None:
@@ -155,29 +163,29 @@ class WorkerProcess(Protocol):
 
     @property
     def progress(self) -> int:
-        """A count that moves whenever the worker does (N12)."""
+        """A count that changes when the worker makes progress (N12)."""
         ...
 
     def cancel(self, request: int, *, force: bool) -> None:
-        """Have ``request`` end and the worker live: by a flag, or by an exception in its code."""
+        """End ``request`` but not the worker: by a flag, or with ``force`` by an exception."""
         ...
 
     def revoke(self, request: int) -> None:
-        """``request`` need not be begun; if it was, nothing happens."""
+        """Tell the worker not to begin ``request``; no effect if it has begun."""
         ...
 
     @property
     def started(self) -> int:
-        """The last request that the worker has begun; 0: none, or it is gone."""
+        """The last request that the worker has begun; 0: none, or it has ended."""
         ...
 
     @property
     def item(self) -> int:
-        """If that is a chunk, how many of its items it has begun."""
+        """If that request is a chunk, how many of its items the worker has begun."""
         ...
 
     def dump_stacks(self) -> None:
-        """Have the worker write down where its threads are, for the exit that is to follow."""
+        """Have the worker write the stacks of its threads, for the report of its exit."""
         ...
 
     def kill(self, signum: signal.Signals) -> None:
@@ -186,7 +194,7 @@ class WorkerProcess(Protocol):
 
 
 class Sink(Protocol):
-    """Who is told; on the monitor thread only."""
+    """Receives the reports of a launcher, on the thread that owns the loop."""
 
     def on_started(self, process: WorkerProcess, where: Where) -> None:
         """The worker exists."""
@@ -197,21 +205,21 @@ class Sink(Protocol):
         ...
 
     def on_output(self, process: WorkerProcess, stream: Stream, data: bytes) -> float:
-        """The worker, or what it has started, wrote ``data``; all it wrote before a frame comes
-        before that frame.
+        """The worker or a child process of it wrote ``data``. Output that was written before a
+        frame is reported before that frame.
 
         Returns:
-            Seconds to pause before more of this stream is read; 0: none. After a pause this is
-            called without data, and asked again.
+            Seconds to pause before the stream is read again; 0: no pause. After a pause this is
+            called again with ``b""``.
         """
         ...
 
     def on_broken(self, process: WorkerProcess, error: AgentError) -> None:
-        """The worker's stream is unusable while it may live on."""
+        """The worker's socket is unusable, and the worker may still run."""
         ...
 
     def on_exit(self, process: WorkerProcess, exit: ExitInfo) -> None:
-        """The worker is gone: exactly once, last, after everything it wrote."""
+        """The worker has ended: reported exactly once, after everything it wrote."""
         ...
 
 
@@ -220,11 +228,11 @@ class Launcher(Protocol):
 
     @property
     def caps(self) -> Caps:
-        """What its workers can do."""
+        """What its workers support."""
         ...
 
     def open(self, loop: Watcher, sink: Sink) -> None:
-        """Called once on the monitor thread, before everything else."""
+        """Called once, before all other methods, on the monitor thread."""
         ...
 
     def start(self, spec: Spec) -> WorkerProcess:
@@ -236,5 +244,5 @@ class Launcher(Protocol):
         ...
 
     def close(self) -> None:
-        """No worker is left; release what the launcher itself holds."""
+        """Release the launcher's own resources; no worker is left."""
         ...

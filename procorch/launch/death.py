@@ -1,11 +1,11 @@
 """A process on this machine and what happens when it dies, in this order.
 
-1. Its pidfd becomes readable. Nothing else counts as a death, the end of its stream neither.
-2. Its parent kills the rest of its process group, while its pid is still taken: the process is a
-   zombie until it is reaped, so no other group can have that number. Then its parent reaps it. The
-   parent is this process or the zygote, which then tells the exit status (`ended`).
-3. What it wrote in life is read from its pipes and its socket.
-4. Its exit is reported, once; everything that it had here is closed.
+1. Its pidfd becomes readable. Nothing else counts as a death, also not the end of its stream.
+2. Its parent kills the rest of its process group while it is a zombie, so that no other group can
+   have that number. Then its parent reaps it. The parent is this process or the zygote, which then
+   reports the exit status (`ended`).
+3. This process reads the rest of its output from the pipes and the socket.
+4. This process reports its exit, once, and closes everything that belongs to it.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from procorch.errors.texts import signal_name
 from procorch.launch.base import Cause, ExitInfo, Watcher, Where
 
 _STATUS_TIMEOUT = 2.0
-"""Seconds from a worker's death until its exit status counts as unknown: the zygote has not told
-it, because somebody has stopped the zygote. Callers do not wait longer for an error."""
+"""Seconds to wait for the exit status of a dead worker. The zygote does not report it if it was
+stopped by a signal; callers must not wait for ever."""
 
 _KILLED_TIMEOUT = 0.2
-"""The same after a SIGKILL of ours, which tells the status as well."""
+"""The same after procorch has sent SIGKILL, from which the status is known as well."""
 
 
 def has_ended(pidfd: int, timeout: float = 0.0) -> bool:
@@ -38,9 +38,9 @@ def has_ended(pidfd: int, timeout: float = 0.0) -> bool:
 
 
 class WatchedProcess(ABC):
-    """A process that is watched through its pidfd, signalled through it, and reported when it ends.
+    """A process that is watched and signalled through its pidfd, and reported when it ends.
 
-    It exists before its process does; a signal is then delivered at birth.
+    The object exists before the process: a signal sent meanwhile is delivered at the launch.
     """
 
     def __init__(self, loop: Watcher) -> None:
@@ -48,7 +48,7 @@ class WatchedProcess(ABC):
         self._loop = loop
         self._pidfd = -1
         self._reap: Callable[[], int | None] | None = None
-        self._owed: signal.Signals | None = None
+        self._pending_signal: signal.Signals | None = None
         self._detail: str | None = None
         self._killed = False
         self._dead = False
@@ -56,36 +56,36 @@ class WatchedProcess(ABC):
 
     @abstractmethod
     def _begin(self, where: Where) -> None:
-        """It lives: begin to read what it writes."""
+        """The process runs: begin to read its output."""
 
     @abstractmethod
     def _stop_reading(self) -> None:
-        """Do not watch what it writes any more."""
+        """Stop watching its output."""
 
     @abstractmethod
     def _drain(self) -> None:
-        """Hand in all that it wrote in life."""
+        """Read and report the rest of its output."""
 
     @abstractmethod
     def _complete(self, info: ExitInfo) -> ExitInfo:
-        """Its exit, with what its status page says about it."""
+        """Add the facts from its status page to ``info``."""
 
     @abstractmethod
     def _close(self) -> None:
-        """Close what this process has in common with it."""
+        """Close the endpoints shared with the process."""
 
     @abstractmethod
     def _report(self, info: ExitInfo) -> None:
-        """Tell that it is gone."""
+        """Report that it has ended."""
 
-    def born(self, pid: int, pidfd: int, reap: Callable[[], int | None] | None = None) -> None:
-        """Its process exists.
+    def launched(self, pid: int, pidfd: int, reap: Callable[[], int | None] | None = None) -> None:
+        """The process exists.
 
         Args:
-            pidfd: now owned by this object.
-            reap: gives the exit status once it has ended; None: `ended` will be called with it.
+            pidfd: owned by this object from now on.
+            reap: returns the exit status after the end; None: `ended` will be called with it.
         """
-        if self._gone:  # killed before it was born, and reported so
+        if self._gone:  # killed before the launch, and reported as such
             with contextlib.suppress(ProcessLookupError):
                 signal.pidfd_send_signal(pidfd, signal.SIGKILL)
             os.close(pidfd)
@@ -95,16 +95,16 @@ class WatchedProcess(ABC):
         self._reap = reap
         self._loop.watch(pidfd, self._died)
         self._begin(self.where)
-        if self._owed is not None:
-            self.kill(self._owed)
+        if self._pending_signal is not None:
+            self.kill(self._pending_signal)
 
     def kill(self, signum: signal.Signals) -> None:
-        """See `WorkerProcess.kill`: the process, its group, and what has left the group (N8)."""
+        """See `WorkerProcess.kill`: the process, its group, and descendants outside it (N8)."""
         if self.where is None:
-            self._owed = signum
+            self._pending_signal = signum
             if signum == signal.SIGKILL:
-                # Not from here: whoever kills is in the middle of something.
-                self._loop.call_later(0, self._killed_unborn)
+                # Not at once: the caller is in the middle of a step.
+                self._loop.call_later(0, self._killed_before_launch)
         elif self._alive():
             self._killed = self._killed or signum == signal.SIGKILL
             pid = self.where.pid
@@ -115,7 +115,7 @@ class WatchedProcess(ABC):
             self._signal(signum)
             if signum == signal.SIGTERM:
                 self._signal(signal.SIGCONT)
-            # Not yet a group of its own if it is only just starting.
+            # It has no group of its own yet if it is only just starting.
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(pid, signum)
             for stray in strays:
@@ -123,7 +123,7 @@ class WatchedProcess(ABC):
                     stray.send_signal(signum)
 
     def _alive(self) -> bool:
-        """Whether its pid is still its own: the zygote may have reaped it before we were told."""
+        """Whether its pid is still its own: the zygote may have reaped it already."""
         return not self._gone and self._pidfd >= 0 and not has_ended(self._pidfd)
 
     def _signal(self, signum: int) -> None:
@@ -138,23 +138,23 @@ class WatchedProcess(ABC):
             timeout = _KILLED_TIMEOUT if self._killed else _STATUS_TIMEOUT
             self._loop.call_later(timeout, self._status_unknown)
         elif self.where is not None:
-            if self._detail is None:  # a zombie of ours
+            if self._detail is None:  # a zombie of this process
                 with contextlib.suppress(ProcessLookupError, PermissionError):
                     os.killpg(self.where.pid, signal.SIGKILL)
             self.ended(self._reap(), detail=self._detail)
 
     def _status_unknown(self) -> None:
         known = -signal.SIGKILL if self._killed else None
-        self.ended(known, detail="its zygote does not tell how")
+        self.ended(known, detail="the zygote did not report its exit status")
 
     def ended(
         self, code: int | None, *, detail: str | None = None, peak_rss: int | None = None
     ) -> None:
-        """It has ended and is reaped: hand in what it wrote, then report.
+        """It has ended and is reaped: report the rest of its output, then its exit.
 
         Args:
-            code: like ``Popen.returncode``; None: nobody knows.
-            detail: what its parent has to say about it.
+            code: like ``Popen.returncode``; None: unknown.
+            detail: further facts from its parent.
             peak_rss: the most memory it held at a time, in bytes.
         """
         if self._gone:
@@ -173,37 +173,43 @@ class WatchedProcess(ABC):
         self._report(info)
 
     def refused(self, why: str) -> None:
-        """There will be no process."""
-        self._never_born(ExitInfo(Cause.START_FAILED, detail=why))
+        """The process could not be started."""
+        self._end_without_process(ExitInfo(Cause.START_FAILED, detail=why))
 
-    def _killed_unborn(self) -> None:
-        """It was killed before there was a process to kill, and must not wait for a zygote that
-        may be stuck. If one does come, it finds its socket closed and is killed (`born`)."""
+    def _killed_before_launch(self) -> None:
+        """It was killed before its launch: report the end now, because the zygote may be stuck. A
+        process that is launched later finds its socket closed and is killed (`launched`)."""
         if self.where is None:
-            self._never_born(ExitInfo(Cause.SIGNAL, signal="SIGKILL", detail="before it was born"))
+            self._end_without_process(
+                ExitInfo(
+                    Cause.SIGNAL,
+                    signal="SIGKILL",
+                    detail="it was killed before its process started",
+                )
+            )
 
-    def _never_born(self, info: ExitInfo) -> None:
+    def _end_without_process(self, info: ExitInfo) -> None:
         if not self._gone:
             self._forget()
             self._release()
             self._report(info)
 
     def orphaned(self, detail: str) -> None:
-        """Its parent is gone, so nobody will tell its exit status; the kernel has killed it."""
+        """Its parent has died: the kernel kills it, and its exit status stays unknown."""
         if self._dead or self._pidfd < 0:
             self.ended(None, detail=detail)
         else:
             self._reap = lambda: None
             self._detail = detail
 
-    def let_go(self) -> None:
-        """Nobody waits for its end any more."""
+    def abandon(self) -> None:
+        """Stop watching it, and do not report its end."""
         if not self._gone:
             self._forget()
             self._release()
 
     def _forget(self) -> None:
-        """From now on nothing that it does counts."""
+        """Ignore it from now on."""
         self._gone = True
         self._loop.unwatch(self._pidfd)
         self._stop_reading()

@@ -1,4 +1,4 @@
-"""What a worker and its parent have in common, before either of them uses it."""
+"""The descriptors and memory that a worker and its parent share."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from procorch.launch.output_pipes import standard_output
 from procorch.wire.status import StatusPage
 
 
-class Ends:
+class Endpoints:
     """What a worker and its parent share: a socket pair, a status page, pipes for its output.
 
-    A context manager: the worker's ends are closed when the block is left, the parent's as well if
-    that was by an exception.
+    A context manager: the end of the block closes the worker's ends, and an exception the parent's
+    as well.
 
     Args:
-        capture: its standard output gets a pipe, too, and is not this process's own.
+        capture: the standard output gets a pipe as well; else it is that of this process.
 
     Attributes:
         passed: the worker's descriptors: socket, status page, standard output, standard error.

@@ -1,8 +1,8 @@
-"""What a fresh interpreter of ours calls first, and how it is told so.
+"""The first call of a new interpreter, and how the parent passes it.
 
-It is told in memory, under a descriptor that it inherits. `multiprocess` would do it by code of its
-own in the child, which loads dill: about a third of the time until a process of ours is ready, and
-few workers ever need it.
+The child inherits a descriptor of memory that has the call. The code of `multiprocess` for this
+would load dill in the child. That takes about a third of the time until a process is ready, and few
+workers need it.
 """
 
 from __future__ import annotations
@@ -29,22 +29,22 @@ getattr(module, function)(*args)
 """
 """For ``python -c``, with the descriptor of `written` as the argument.
 
-A program that is killed while the first modules are loaded takes the child along; the collector of
-garbage would need a tenth of that time, and find none."""
+If the program is killed while the first modules load, the kernel kills the child. The garbage
+collector is off meanwhile: it would take a tenth of that time and find nothing."""
 
 
 def written(parent: int, path: Sequence[str], target: str, args: Sequence[Any]) -> int:
-    """Write down a call.
+    """Write a call into memory.
 
     Args:
-        parent: pid of the process with which the child is to end.
-        path: the new ``sys.path``; what procorch needs is found first, before files of the user
-            that are called the same.
+        parent: pid of the process; the child ends when it ends.
+        path: the new ``sys.path``. Modules that procorch needs come before files of the user with
+            the same names.
         target: the function, as ``"module:name"``.
         args: its arguments.
 
     Returns:
-        A descriptor of what is written, at its beginning; it is not inherited.
+        A descriptor of that memory, positioned at its start; child processes do not inherit it.
     """
     module, _, function = target.partition(":")
     memory = os.memfd_create("procorch-start", os.MFD_CLOEXEC)

@@ -1,20 +1,20 @@
-"""A process through `multiprocess`, a fresh interpreter (start method "spawn"), and no more.
+"""Starts a new interpreter with helpers of `multiprocess` (start method "spawn").
 
-Differences from a plain ``multiprocess.Process``, each for a reason:
+Differences from ``multiprocess.Process``, each for a reason:
 
-* The user's main script is not run again in the child: what a factory needs of it travels with
-  the factory. So scripts need no ``__main__`` guard.
-* The child does not load `multiprocess`, and with it dill, before it needs them (`first_call`).
-* No resource tracker is started: our processes share nothing it would track, and it would stay
-  behind as a process of ours.
-* No sentinel pipes: a pidfd tells of the death, and two descriptors a process are saved.
-* What the child is to read lies in memory, not in a pipe: a long command line (it is sent along)
-  would fill a pipe, and the monitor would wait for the child to read it.
-* What procorch needs is found before files of the user that are called the same, in the working
+* The child does not run the user's main script again: the factory includes what it needs of it. So
+  scripts need no ``__main__`` guard.
+* The child does not load `multiprocess` and dill before it needs them (`first_call`).
+* There is no resource tracker: the processes share nothing that it would track, and it would stay
+  as a further process.
+* There are no sentinel pipes: the pidfd reports the death, which saves two descriptors.
+* The child reads its call from memory, not from a pipe: a long command line, which is part of it,
+  could fill a pipe, and the monitor would wait for the child.
+* Modules that procorch needs are found before files of the user with the same names, in the working
   directory (``-P``) and elsewhere.
-* The parent's standard streams are not flushed: they may be blocked, the monitor may not.
-* `multiprocess` is not told of its child: it would reap it behind our back with the next start,
-  lose the exit status to a race with us, and wait for it without limit at interpreter exit.
+* The parent's standard streams are not flushed: they may block, and the monitor must not.
+* `multiprocess` does not know the child. Otherwise it would reap it at the next start, which loses
+  the exit status, and wait for it without limit at the exit of the interpreter.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ from procorch.launch import first_call
 
 
 class Child:
-    """A fresh interpreter that calls one function.
+    """A new interpreter that calls one function.
 
     Args:
         name: shown at the end of its command line.
-        target: the function, as ``"module:name"``: the parent need not import it.
+        target: the function, as ``"module:name"``; the parent does not import it.
         args: its arguments.
         passed: descriptors that the child gets, under the same numbers.
     """
@@ -49,12 +49,12 @@ class Child:
         self._code: int | None = None
 
     def launch(self) -> int:
-        """Start it; see the head of this module.
+        """Start it; see the top of this module.
 
         Returns:
             Its process id.
         """
-        # Not the working folder, which the child inherits, and which may be deleted.
+        # Not the working directory: the child inherits it, and it may have been deleted.
         path = [each or process.ORIGINAL_DIR or "" for each in sys.path]
         told = first_call.written(os.getpid(), path, *self._call)
         try:
@@ -81,7 +81,7 @@ class Child:
         self._wait(0)
 
     def reap(self) -> int | None:
-        """Exit status of one that has ended; None when somebody else took it (``waitpid(-1)``)."""
+        """The exit status after its end; None if other code took it (``waitpid(-1)``)."""
         return self._wait(os.WNOHANG)
 
     def _wait(self, how: int) -> int | None:

@@ -1,4 +1,4 @@
-"""Which launcher a start method means."""
+"""The launchers by start method."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ METHODS = ("zygote", "spawn")
 
 
 def start_method(given: str | None) -> str:
-    """The start method in force: the given one, ``PROCORCH_START_METHOD``, or the best there is.
+    """The start method: the given one, else ``PROCORCH_START_METHOD``, else the fastest.
 
     Raises:
         ValueError: there is no such method, or not on this system.
@@ -30,7 +30,7 @@ def start_method(given: str | None) -> str:
 def launcher(
     method: str, max_frame: int, preload: Sequence[str], sys_path: Sequence[str]
 ) -> Launcher:
-    """A launcher for ``method``; what it does not need is not imported."""
+    """Make a launcher for ``method``. Modules of the other launcher are not imported."""
     if os.getpid() == 1:
         from procorch.worker.orphans import reap_as_first
 

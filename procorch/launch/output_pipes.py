@@ -1,15 +1,15 @@
 """The parent's ends of a worker's standard output and error.
 
-Pipes, one a stream: a pipe is what programs expect there (a socket cannot be opened as
-``/dev/stdout``, a datagram one refuses long writes), and two keep the streams apart whatever
-writes.
+Each stream has a pipe, because programs expect one there: a socket cannot be opened as
+``/dev/stdout``, and a datagram socket refuses long writes. Two pipes keep the streams apart.
 
-* *A worker is never held up by us.* The monitor reads whenever there is something, a bounded piece
-  at a time, so that one worker that floods its pipe has no more than its turn.
-* *Nothing written before a death is lost.* When the worker is dead all it wrote is in the pipe: the
-  kernel is asked how much that is, and exactly that much is read. The end of file is not waited
-  for: a grandchild may hold the pipe, and even go on writing.
-* *The same before a reply is handed on*: whoever has the answer finds what was written before it.
+* *The monitor never delays a worker.* It reads whenever there is data, a limited piece at a time,
+  so that a worker that floods its pipe does not delay the others.
+* *No output written before a death is lost.* When the worker is dead, all of it is in the pipe. The
+  monitor asks the kernel how much that is, and reads exactly that much. It does not wait for the
+  end of file: a grandchild may hold the pipe and go on writing.
+* *No output written before a reply is late.* The monitor reads the pipes in the same way before it
+  passes a reply on.
 """
 
 from __future__ import annotations
@@ -24,13 +24,14 @@ from collections.abc import Callable
 from procorch.launch.base import Watcher
 
 PIECE = 65536
-"""Bytes read in one turn: what a pipe holds by default."""
+"""Bytes read at a time: the default capacity of a pipe."""
 
 
 def standard_output() -> int:
-    """A descriptor of this process's standard output for a worker; nowhere if there is none.
+    """A descriptor of this process's standard output for a worker; ``/dev/null`` if it has none.
 
-    One that no child of ours would inherit is none: the number was free, and something else has it.
+    A descriptor 1 that child processes do not inherit is not standard output: that was closed, and
+    another file has got the number.
     """
     try:
         if os.get_inheritable(1):
@@ -46,8 +47,8 @@ class OutputPipe:
 
     Args:
         fd: the pipe, owned by this object.
-        take: gets what is read; its answer is the seconds to pause before more is read. After a
-            pause it gets nothing (``b""``) and is asked again.
+        take: called with the data; returns the seconds to pause before the next read. After a
+            pause it is called again with ``b""``.
     """
 
     def __init__(self, fd: int, loop: Watcher, take: Callable[[bytes], float]) -> None:
@@ -63,13 +64,13 @@ class OutputPipe:
         self._read(PIECE)
 
     def _read(self, most: int) -> int:
-        """Read once; 0 when there is nothing, now or ever."""
+        """Read once; returns the number of bytes, 0 if there are none now or at the end."""
         try:
             data = os.read(self._fd, most)
         except BlockingIOError:
             return 0
         if not data:
-            self.close()  # Nobody can write any more.
+            self.close()  # No process can write to it any more.
             return 0
         pause = self._take(data)
         if pause and not self._paused:
@@ -89,7 +90,7 @@ class OutputPipe:
             self._loop.watch(self._fd, self._readable)
 
     def read_available(self) -> None:
-        """Read what the pipe holds at this moment, and not what is written meanwhile."""
+        """Read what the pipe holds now, and not what is written meanwhile."""
         if self._fd < 0:
             return
         fcntl.ioctl(self._fd, termios.FIONREAD, self._waiting, True)

@@ -1,6 +1,6 @@
-"""A worker process on this machine, whoever forked it: its socket, its output, its status page.
+"""A worker process on this machine: its socket, its output, its status page.
 
-Its death is known from its pidfd and from nothing else; `death` has what follows.
+Only its pidfd reports its death; `death` has the steps that follow.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import replace
 from procorch.errors import ProtocolError
 from procorch.launch.base import ExitInfo, Sink, Spec, Stream, Watcher, Where
 from procorch.launch.death import WatchedProcess
-from procorch.launch.endpoints import Ends
+from procorch.launch.endpoints import Endpoints
 from procorch.launch.output_pipes import OutputPipe
 from procorch.wire.channel import Channel
 from procorch.wire.frame import Frame, Kind
@@ -22,20 +22,22 @@ from procorch.wire.status import FLAG, RAISE
 from procorch.worker.interrupts import CANCEL, STACK
 
 _EOF_PATIENCE = 1.0
-"""Seconds from the end of a worker's stream to the conclusion that it lives on without one. A
-dying process closes its socket a moment before its pidfd tells."""
+"""Seconds after the end of a worker's stream until it counts as alive without one. The socket of a
+dying process closes a moment before its pidfd becomes readable."""
 
 _SIGNAL_INTERVAL = 0.05
-"""Seconds between two signals to a worker whose request is to end."""
+"""Seconds between two signals to a worker whose request is cancelled."""
 
 
 class LocalProcess(WatchedProcess):
     """One worker.
 
-    It exists before its process does: what is sent meanwhile waits in the socket.
+    The object exists before the process: frames sent meanwhile wait in the socket.
     """
 
-    def __init__(self, spec: Spec, ends: Ends, max_frame: int, loop: Watcher, sink: Sink) -> None:
+    def __init__(
+        self, spec: Spec, ends: Endpoints, max_frame: int, loop: Watcher, sink: Sink
+    ) -> None:
         super().__init__(loop)
         self.spec = spec
         self._page = ends.page
@@ -55,7 +57,7 @@ class LocalProcess(WatchedProcess):
 
     @property
     def progress(self) -> int:
-        """The progress count of its status page; of a dead worker 0: it makes none."""
+        """The progress count of its status page; 0 after its end."""
         return 0 if self._gone else self._page.progress
 
     @property
@@ -75,7 +77,7 @@ class LocalProcess(WatchedProcess):
         try:
             self._channel.send(kind, self.spec.generation, request, head, body)
         except OSError:
-            return  # Its death is on the way through the pidfd.
+            return  # It has died; the pidfd will report it.
         if self._channel.unsent and self.where is not None:
             self._want_to_write()
 
@@ -127,8 +129,8 @@ class LocalProcess(WatchedProcess):
             self._page.aim(request, FLAG)
 
     def _signal_until_done(self, request: int) -> None:
-        """Signal the worker, and again until its request has ended: an interrupt is put off while
-        the worker is importing, and a signal may come before it has begun the request."""
+        """Signal the worker repeatedly until its request has ended: the worker defers an interrupt
+        during an import, and a signal may come before it has begun the request."""
         if self._gone or self._page.done == request or self._signalled != request:
             return
         self._signal(CANCEL)
@@ -173,25 +175,28 @@ class LocalProcess(WatchedProcess):
             for frame in frames:
                 self._sink.on_frame(self, frame)
         finally:
-            with contextlib.suppress(OSError):  # Its death is on the way through the pidfd.
-                self._channel.let_go()
+            with contextlib.suppress(OSError):  # It has died; the pidfd reports it.
+                self._channel.release()
             if self.where is not None and not self._gone and not self._disconnected:
                 self._want_to_write()
 
     def _stop_listening(self) -> None:
-        """Nothing can be said to it any more, either: the socket is not watched."""
+        """Stop reading the socket and sending to it."""
         self._disconnected = True
         self._stop_reading()
 
     def _still_there(self) -> None:
         if not self._dead:
             self._sink.on_broken(
-                self, ProtocolError("it closed its channel and lived on", agent=self.spec.name)
+                self,
+                ProtocolError(
+                    "the worker closed its socket but did not exit", agent=self.spec.name
+                ),
             )
 
     def _begin(self, where: Where) -> None:
-        # Not before: its first frame may overtake the word of its birth, and where it lives is
-        # known by the time that it is ready.
+        # Not earlier: its first frame may come before the report of its start, and its pid must be
+        # known when it is ready.
         self._loop.watch(self._fd, self._readable)
         self._want_to_write()
         self._sink.on_started(self, where)
@@ -207,7 +212,7 @@ class LocalProcess(WatchedProcess):
             for frame in self._channel.drain():
                 self._sink.on_frame(self, frame)
         except ProtocolError:
-            pass  # A torn frame is a crash, and a crash is what is reported next (N3).
+            pass  # An incomplete frame means a crash, which is reported next (N3).
 
     def _complete(self, info: ExitInfo) -> ExitInfo:
         page = self._page

@@ -1,4 +1,4 @@
-"""The portable launcher: each worker a fresh interpreter through `multiprocess`."""
+"""The portable launcher: each worker is a new interpreter."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ import os
 import signal
 
 from procorch.launch.base import Caps, Sink, Spec, Watcher
-from procorch.launch.endpoints import Ends
+from procorch.launch.endpoints import Endpoints
 from procorch.launch.interpreter import Child
 from procorch.launch.process import LocalProcess
 from procorch.wire.frame import Kind
 
 
 class SpawnLauncher:
-    """Starts workers in fresh interpreters, about 0.1 s each.
+    """Starts workers as new interpreters, about 0.1 s each.
 
-    What a worker that dies by itself has started and moved out of its process group stays behind:
-    it is init's by then. `ZygoteLauncher` finds it.
+    If a worker dies by itself, its child processes that have left its process group go on running:
+    init has adopted them. `ZygoteLauncher` finds and kills them.
 
     Args:
         max_frame: the largest frame accepted from a worker, in bytes.
@@ -34,7 +34,7 @@ class SpawnLauncher:
 
     def start(self, spec: Spec) -> LocalProcess:
         """See `Launcher.start`."""
-        with Ends(capture=spec.capture) as ends:
+        with Endpoints(capture=spec.capture) as ends:
             args = [*ends.passed, os.getpid()]
             child = Child("procorch-worker", "procorch.worker.main:main", args, ends.passed)
             pid = child.launch()
@@ -45,9 +45,9 @@ class SpawnLauncher:
                 child.join()
                 raise
             worker = LocalProcess(spec, ends, self._max_frame, self._loop, self._sink)
-        worker.born(pid, pidfd, child.reap)
+        worker.launched(pid, pidfd, child.reap)
         worker.send(Kind.INIT, 0, spec.init_head, [spec.factory])
         return worker
 
     def close(self) -> None:
-        """See `Launcher.close`: nothing is held."""
+        """See `Launcher.close`: it has no resources."""

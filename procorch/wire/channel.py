@@ -119,10 +119,10 @@ class Channel:
         self.flush()
 
     def hold(self) -> None:
-        """Keep what is to be sent until `let_go`, which sends it at once."""
+        """Keep what is to be sent until `release`, which sends it at once."""
         self.held = True
 
-    def let_go(self) -> None:
+    def release(self) -> None:
         """See `hold`.
 
         Raises:

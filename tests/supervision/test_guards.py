@@ -24,7 +24,7 @@ from procorch.errors import (
     StartError,
 )
 from procorch.launch.base import Spec
-from procorch.launch.endpoints import Ends
+from procorch.launch.endpoints import Endpoints
 from procorch.launch.process import LocalProcess
 from procorch.runtime.loop import Loop
 from procorch.supervision import actions, notices
@@ -593,12 +593,12 @@ class Paper:
 
 
 def test_what_a_worker_wrote_is_read_before_its_death_is_told():
-    paper, ends = Paper(), Ends(capture=False)
+    paper, ends = Paper(), Endpoints(capture=False)
     with ends:
         process = LocalProcess(Spec(1, 1, "a", b"", b""), ends, 1 << 20, paper, paper)
         child = subprocess.Popen([sys.executable, "-c", ""], start_new_session=True)
         pidfd = os.pidfd_open(child.pid)
-        process.born(child.pid, pidfd, child.wait)
+        process.launched(child.pid, pidfd, child.wait)
         for request in (1, 2):
             os.write(ends.passed[0], header(Kind.REPLY, 1, request, 0, 0))
     child.wait()
@@ -608,14 +608,14 @@ def test_what_a_worker_wrote_is_read_before_its_death_is_told():
 
 def test_a_worker_is_not_heard_before_it_is_known_where_it_lives():
     """Its first frame may overtake the word of its birth: who sees it ready sees its pid."""
-    paper, ends = Paper(), Ends(capture=False)
+    paper, ends = Paper(), Endpoints(capture=False)
     fd = ends.ours.fileno()
     with ends:
         process = LocalProcess(Spec(1, 1, "a", b"", b""), ends, 1 << 20, paper, paper)
         assert fd not in paper.watched
         with subprocess.Popen([sys.executable, "-c", ""], start_new_session=True) as child:
             pidfd = os.pidfd_open(child.pid)
-            process.born(child.pid, pidfd, child.wait)
+            process.launched(child.pid, pidfd, child.wait)
             assert fd in paper.watched
         paper.watched[pidfd]()
 

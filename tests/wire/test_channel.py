@@ -63,7 +63,7 @@ def test_what_is_held_goes_at_once_when_it_is_let_go(ends: Ends) -> None:
         send(sender, number)
     assert sender.unsent
     assert reader.receive() == []
-    sender.let_go()
+    sender.release()
     assert [frame.request for frame in read(reader, 3)] == [0, 1, 2]
 
 

@@ -1,9 +1,8 @@
-"""Workers forked from a zygote (docs/processes.md).
+"""The launcher that forks workers from a zygote (docs/processes.md): the parent's side.
 
-This is the parent's side; what runs in the zygote is `nursery`. A worker costs one fork there, some
-milliseconds, whatever it has preloaded. The zygote is started with the first worker and replaced
-with the next one should it die; the death of a zygote is the death of its workers (they have armed
-the kernel's signal against it), each is reported with that cause, and supervision goes on.
+`server` runs in the zygote. A worker costs one fork there, some milliseconds, whatever is
+preloaded. The first worker starts the zygote. If the zygote dies, the kernel kills its workers,
+each of them is reported with that cause, and the next start of a worker starts a new zygote.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from collections.abc import Sequence
 from procorch.errors.texts import signal_name
 from procorch.launch.base import Caps, Sink, Spec, Watcher
 from procorch.launch.death import has_ended
-from procorch.launch.endpoints import Ends
+from procorch.launch.endpoints import Endpoints
 from procorch.launch.forkserver import server
 from procorch.launch.interpreter import Child
 from procorch.launch.process import LocalProcess
@@ -28,7 +27,7 @@ from procorch.wire.frame import Kind
 _log = logging.getLogger("procorch")
 
 _LAST_WAIT = server.LAST_WAIT + 1.0
-"""Seconds that a zygote gets to end what is below it and itself, once it has no workers."""
+"""Seconds that a zygote without workers gets to end its descendants and itself."""
 
 
 class ZygoteLauncher:
@@ -37,7 +36,7 @@ class ZygoteLauncher:
     Args:
         max_frame: the largest frame accepted from a worker, in bytes.
         preload: modules that the zygote imports before the first fork.
-        sys_path: where it looks for them.
+        sys_path: its ``sys.path``.
     """
 
     caps: Caps = Caps(signals=True, exit_status=True, fd_passing=True, remote=False, direct=True)
@@ -59,9 +58,9 @@ class ZygoteLauncher:
         if self._zygote is None or self._zygote.dead:
             self._zygote = _Zygote(self._preload, self._sys_path, self._loop)
         self._number += 1
-        with Ends(capture=spec.capture) as ends:
+        with Endpoints(capture=spec.capture) as ends:
             worker = LocalProcess(spec, ends, self._max_frame, self._loop, self._sink)
-            # A command may have to wait for room in the socket: these are closed after that.
+            # The command may have to wait for room in the socket; these are closed after it.
             passed, ends.passed = ends.passed, []
         self._zygote.fork(self._number, worker, passed)
         worker.send(Kind.INIT, 0, spec.init_head, [spec.factory])
@@ -107,7 +106,7 @@ class _Zygote:
         loop.watch(self._pidfd, self._died)
 
     def fork(self, number: int, worker: LocalProcess, passed: list[int]) -> None:
-        """Have a worker forked; ``passed``: its descriptors, to be closed here."""
+        """Fork a worker. ``passed``: its descriptors, which this object closes."""
         self._workers[number] = worker
         self._waiting.append((number, passed))
         self._flush()
@@ -121,7 +120,7 @@ class _Zygote:
                 self._loop.watch_writable(self._control.fileno(), self._flush)
                 return
             except OSError:
-                return  # It is dying; `_died` answers for all that waits here.
+                return  # The zygote is dying; `_died` reports all workers that wait here.
             self._waiting.popleft()
             for fd in passed:
                 os.close(fd)
@@ -143,10 +142,10 @@ class _Zygote:
     def _take(self, report: server.Report, fds: list[int]) -> None:
         self._serves = self._serves or not isinstance(report, server.Warned)
         match report:
-            case server.Born(number, pid) if fds:
-                self._workers[number].born(pid, fds[0])
-            case server.Born(number, pid):
-                # Born, but there was no descriptor left here to hold it by.
+            case server.Forked(number, pid) if fds:
+                self._workers[number].launched(pid, fds[0])
+            case server.Forked(number, pid):
+                # Forked, but there was no descriptor left here for its pidfd.
                 self._workers.pop(number).refused("no descriptors left in this process")
                 os.kill(pid, signal.SIGKILL)
             case server.Refused(number, why):
@@ -156,7 +155,7 @@ class _Zygote:
                 if worker is not None:
                     worker.ended(status, peak_rss=peak_rss)
             case server.Warned(module, why):
-                _log.warning("preload: module %r is left out: %s", module, why)
+                _log.warning("preload: module %r is not preloaded: %s", module, why)
 
     def _died(self) -> None:
         if self.dead:
@@ -182,19 +181,19 @@ class _Zygote:
                 os.close(fd)
 
     def close(self) -> None:
-        """End it, and wait for that: it has no workers any more that anybody waits for."""
+        """End it and wait for its end; no caller waits for its workers any more."""
         if self.dead:
             return
         self.dead = True
         for worker in self._workers.values():
-            worker.let_go()
+            worker.abandon()
         self._control.close()
         while self._waiting:
             for fd in self._waiting.popleft()[1]:
                 os.close(fd)
         with contextlib.suppress(ProcessLookupError):
-            # One that still loads modules does not look at its socket; one that somebody has
-            # stopped could not.
+            # A zygote that still loads modules does not read its socket: it is killed. One that
+            # was stopped by a signal is continued, so that it can read it.
             last = signal.SIGCONT if self._serves else signal.SIGKILL
             signal.pidfd_send_signal(self._pidfd, last)
             if not has_ended(self._pidfd, _LAST_WAIT):

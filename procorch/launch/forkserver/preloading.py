@@ -1,10 +1,10 @@
-"""In the zygote, before the first fork: load what the user wants preloaded.
+"""In the zygote, before the first fork: imports the modules of ``preload``.
 
-A process that has threads must never be forked: a lock that one of them holds at that moment
-stays locked in the worker for ever. Neither must one that has a connection: all workers would send
-on it, and receive each other's answers. Neither a thread nor a connection can be taken back. So
-when a module turns out to have begun one, the zygote begins anew in the same process (exec),
-without that module: the workers that need it import it themselves.
+A process with threads must not be forked: a lock that one of them holds at that moment stays locked
+in the worker for ever. A process with a connection must not be forked either: all workers would
+send on it and receive each other's answers. Neither a thread nor a connection can be undone. So if
+a module has started one, the zygote starts anew in the same process (exec), without that module.
+Workers that need it import it themselves.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ from procorch.launch import first_call
 
 _FAMILIES = (socket.AF_INET, socket.AF_INET6, socket.AF_UNIX)
 _LONGEST = 1000
-"""Characters of an error that are passed on."""
+"""The most characters of an error that are reported."""
 
 
 def load(modules: Sequence[str], warn: Callable[[str, str], None]) -> list[str] | None:
     """Import the modules.
 
     Args:
-        warn: called with the name of a module that is left out, and why.
+        warn: called with the name of a module that is not preloaded, and the reason.
 
     Returns:
-        None; or, if one of them has started a thread or a connection, those to try again without
-        it.
+        None; if a module has started a thread or a connection, the other modules, with which the
+        zygote has to start anew.
     """
     own, connected = set(threading.enumerate()), _connections().keys()
     good: list[str] = []
@@ -41,7 +41,7 @@ def load(modules: Sequence[str], warn: Callable[[str, str], None]) -> list[str] 
         try:
             importlib.import_module(module)
             good.append(module)
-        except BaseException as error:  # the user's module: whatever it raises
+        except BaseException as error:  # code of the user may raise anything
             warn(module, _in_words(error))
         why = _cannot_be_forked(own, connected)
         if why is not None:
@@ -53,7 +53,7 @@ def load(modules: Sequence[str], warn: Callable[[str, str], None]) -> list[str] 
 
 
 def _cannot_be_forked(threads: Set[threading.Thread], connected: Set[str]) -> str | None:
-    """What there is beside those that must not be forked, in words."""
+    """The reason why this process cannot be forked, as text: a new thread or connection."""
     new = set(threading.enumerate()) - threads
     if new:
         names = ", ".join(sorted(repr(thread.name) for thread in new))
@@ -65,8 +65,8 @@ def _cannot_be_forked(threads: Set[threading.Thread], connected: Set[str]) -> st
 
 
 def _connections() -> dict[str, str]:
-    """The open stream sockets that lead to somebody, or that somebody may connect to, by their
-    links in ``/proc``, with their addresses in words."""
+    """The addresses of open stream sockets that are connected or listen, by their links in
+    ``/proc``."""
     found = {}
     for fd in os.listdir("/proc/self/fd"):
         try:
@@ -76,7 +76,7 @@ def _connections() -> dict[str, str]:
                 if address is not None:
                     found[link] = address
         except OSError:
-            continue  # the descriptor of the list itself, or a socket that leads nowhere
+            continue  # the descriptor of the list itself, or an unconnected socket
     return found
 
 
@@ -86,25 +86,26 @@ def _address(fd: int) -> str | None:
             return None
         listens = it.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
         peer = it.getsockname() if listens else it.getpeername()
-        # A pair of sockets without names leads to this process itself.
+        # A socket pair has no names and connects this process with itself.
         return ":".join(map(str, peer[:2])) if isinstance(peer, tuple) else peer or None
 
 
 def _in_words(error: BaseException) -> str:
-    """Safe to send, whatever the error's own methods do."""
+    """The text of an error, in a form that can be sent."""
     text = "".join(traceback.format_exception_only(error)).strip()[:_LONGEST]
     return text.encode("utf-8", "replace").decode()
 
 
 def begin_again(control_fd: int, *args: Any) -> NoReturn:
-    """Become a fresh zygote: same process, socket and place below the supervisor, no threads.
+    """Start the zygote anew by exec: the same process, socket and parent, without threads.
 
     Args:
-        control_fd: like the other arguments, for `nursery.main`; stays open.
+        control_fd: the first argument of `server.main`; it stays open.
+        args: the other arguments.
     """
     target, args = "procorch.launch.forkserver.server:main", (control_fd, *args)
     told = first_call.written(os.getppid(), sys.path, target, args)
     for fd in (control_fd, told):
         os.set_inheritable(fd, True)
-    # As the first time, and the descriptor is the last argument but one.
+    # The same command as at the first start; the descriptor is the last argument but one.
     os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:-2], str(told), sys.orig_argv[-1]])

@@ -1,18 +1,19 @@
-"""What runs in the zygote: fork a worker a command, reap it, say so; nothing else, and never fail.
+"""The zygote: forks a worker for each command, reaps it, and reports its end.
 
-The zygote is a process of one thread, started clean, with the modules that workers need already
-loaded, so a worker is one ``fork`` away. It is the parent of all workers, and the *subreaper* of
-whatever they start: what outlives a worker, however often it forked, comes here and not to init.
+The zygote is a process with one thread that has the modules which workers need already loaded, so a
+worker costs one ``fork``. It is the parent of all workers and the *subreaper* of their descendants:
+a process that outlives its worker becomes a child of the zygote and not of init.
 
-What it promises:
+What it guarantees:
 
-* A command that fails (no descriptor left, fork refused) is answered with why, and harms no other.
-* The group of a worker that has died is killed while its zombie still holds the number: after that
-  the number may be somebody else's.
-* It ends when its control socket closes, which the kernel does when the supervisor dies of whatever
-  cause, and takes every descendant with it. A child that the supervisor's program has forked may
-  hold that socket open, so the supervisor's own end counts as well (a pidfd). Workers have armed a
-  death signal against the zygote, so they end as well when it is itself killed.
+* A command that fails (no descriptor left, fork refused) is answered with the reason, and does not
+  affect others.
+* It kills the process group of a dead worker before it reaps the worker. Afterwards another process
+  may get the number.
+* It ends when its control socket closes, and kills all descendants. The kernel closes the socket
+  when the supervisor dies. A process that the supervisor's program has forked may hold the socket
+  open, so the zygote watches the supervisor's pidfd as well. If the zygote itself is killed, the
+  kernel kills its workers: each has armed a death signal.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ from procorch.worker.limits import adopt_orphans, set_death_signal
 
 _ENDING = (signal.SIGTERM, signal.SIGHUP)
 LAST_WAIT = 5.0
-"""Seconds that killed descendants get to go; one in uninterruptible sleep may take for ever."""
+"""Seconds to wait for killed descendants: one in uninterruptible sleep may never end."""
 MESSAGE = 65536
 _PASSED = 4
 """Descriptors of a worker: socket, status page, standard output, standard error."""
@@ -53,7 +54,7 @@ class Start(Struct, frozen=True, tag="start"):
     worker: int
 
 
-class Born(Struct, frozen=True, tag="born"):
+class Forked(Struct, frozen=True, tag="forked"):
     """From the zygote, with a pidfd: the worker exists."""
 
     worker: int
@@ -61,7 +62,7 @@ class Born(Struct, frozen=True, tag="born"):
 
 
 class Refused(Struct, frozen=True, tag="refused"):
-    """From the zygote: there is no worker, and why."""
+    """From the zygote: the worker could not be forked, and why."""
 
     worker: int
     why: str
@@ -77,35 +78,36 @@ class Ended(Struct, frozen=True, tag="ended"):
 
 
 class Warned(Struct, frozen=True, tag="warned"):
-    """From the zygote: a module of ``preload`` is left out, and why; workers start without it."""
+    """From the zygote: a module is not preloaded, and why; workers start without it."""
 
     module: str
     why: str
 
 
-Report = Born | Refused | Ended | Warned
+Report = Forked | Refused | Ended | Warned
 encode: Callable[[Any], bytes] = msgspec.msgpack.Encoder().encode
 decode_start: Callable[[bytes], Start] = msgspec.msgpack.Decoder(Start).decode
 decode_report: msgspec.msgpack.Decoder[Report] = msgspec.msgpack.Decoder(Report)
 
 
 def main(control_fd: int, preload: list[str], sys_path: list[str], supervisor: int) -> None:
-    """Serve until the control socket closes or the supervisor is gone.
+    """Serve until the control socket closes or the supervisor ends.
 
     Args:
         control_fd: a connected SOCK_SEQPACKET socket.
         preload: modules to import before the first fork.
+        sys_path: its ``sys.path``.
         supervisor: pid of the process that made this one.
     """
-    # While it loads modules it looks at nothing else.
+    # It watches nothing while it loads modules, so the kernel has to end it.
     set_death_signal(signal.SIGKILL)
     try:
         supervisor_fd = os.pidfd_open(supervisor)
     except ProcessLookupError:
         return
-    if os.getppid() != supervisor:  # it died before, and the number is somebody else's by now
+    if os.getppid() != supervisor:  # it has died, and another process has its number
         return
-    if os.getsid(0) != os.getpid():  # not if it has begun again
+    if os.getsid(0) != os.getpid():  # not after an exec (`preloading`)
         os.setsid()
     for signum in (signal.SIGINT, *_ENDING):
         signal.signal(signum, signal.SIG_IGN)
@@ -115,8 +117,8 @@ def main(control_fd: int, preload: list[str], sys_path: list[str], supervisor: i
     stdio.close_input()
     control = socket.socket(fileno=control_fd)
     os.set_inheritable(control_fd, False)
-    # Imported here, before the first fork, and not at the head of this module, which the parent
-    # imports for the messages alone.
+    # Imported here, before the first fork, and not at the top of this module, which the parent
+    # imports for the messages.
     gc.disable()
     importlib.import_module("procorch.worker.main")
     gc.enable()
@@ -132,17 +134,17 @@ def main(control_fd: int, preload: list[str], sys_path: list[str], supervisor: i
 
     process_title.show(b"procorch-zygote", f"procorch: zygote of process {supervisor}")
     gc.collect()
-    gc.freeze()  # a collection in a worker need not touch, and so copy, what all share
-    # From here on the loop notices the supervisor's death and takes all descendants along; this
-    # has it go on if somebody has stopped it.
+    gc.freeze()  # a collection in a worker then does not copy the shared pages
+    # From here on the loop detects the supervisor's death and ends all descendants. The signal
+    # continues a zygote that was stopped.
     set_death_signal(signal.SIGCONT)
     with control:
         ForkServer(control, supervisor_fd).serve()
-    _leave(0)  # the supervisor may wait, and to clear all modules takes ten times as long
+    _leave(0)  # the supervisor may wait, and a normal exit takes ten times as long
 
 
 def _warn(control: socket.socket, module: str, why: str) -> None:
-    with contextlib.suppress(OSError):  # nobody listens; the loop will see that
+    with contextlib.suppress(OSError):  # the socket is closed; the loop detects that
         control.send(encode(Warned(module, why)))
 
 
@@ -160,13 +162,13 @@ class ForkServer:
         self._workers: dict[int, int] = {}
         self._pid = os.getpid()
         self._woken, self._wake = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-        # Kept open: reaping must not depend on there being a descriptor left.
+        # Kept open: reaping must work without a free descriptor.
         self._below = os.open(f"/proc/self/task/{self._pid}/children", os.O_RDONLY | os.O_CLOEXEC)
         signal.signal(signal.SIGCHLD, lambda signum, frame: None)
         signal.set_wakeup_fd(self._wake, warn_on_full_buffer=False)
 
     def serve(self) -> None:
-        """Fork and reap until the supervisor is gone; then end everything below."""
+        """Fork and reap until the supervisor ends; then kill all descendants."""
         poll = select.poll()
         poll.register(self._control, select.POLLIN)
         poll.register(self._woken, select.POLLIN)
@@ -183,7 +185,7 @@ class ForkServer:
                 if self._control.fileno() in ready and not self._take_command():
                     break
         except OSError:
-            pass  # The control socket is broken, which is what its end of file means, too.
+            pass  # The control socket is broken, which means the same as its end of file.
         self._end_descendants()
 
     def _take_command(self) -> bool:
@@ -207,14 +209,14 @@ class ForkServer:
         return True
 
     def _fork(self, worker: int, descriptors: Sequence[int]) -> None:
-        # A worker may be told to end as soon as it is born. What the zygote ignores is lost, but
-        # what it blocks waits until the worker has its own signal handling.
+        # A worker may get SIGTERM right after the fork. A signal that is ignored would be lost; one
+        # that is blocked waits until the worker has its own signal handling.
         signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)
         pid = os.fork()
         if pid == 0:
             self._become_worker(*descriptors)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDING)
-        # A worker that dies at once is a zombie until it is reaped below, so this finds it.
+        # A worker that dies at once stays a zombie until `_reap`, so its pid is valid here.
         try:
             pidfd = os.pidfd_open(pid)
         except OSError:
@@ -223,12 +225,12 @@ class ForkServer:
             raise
         self._workers[pid] = worker
         try:
-            socket.send_fds(self._control, [encode(Born(worker, pid))], [pidfd])
+            socket.send_fds(self._control, [encode(Forked(worker, pid))], [pidfd])
         finally:
             os.close(pidfd)
 
     def _become_worker(self, sock: int, page: int, out: int, err: int) -> NoReturn:
-        """In the child: nothing of the zygote's may show."""
+        """In the child: undo the zygote's own set-up, and run the worker."""
         signal.set_wakeup_fd(-1)
         for signum in (signal.SIGCHLD, *_ENDING):
             signal.signal(signum, signal.SIG_DFL)
@@ -260,22 +262,22 @@ class ForkServer:
                 with contextlib.suppress(ProcessLookupError, PermissionError):
                     os.killpg(pid, signal.SIGKILL)
             _, status, usage = os.wait4(pid, 0)
-            if worker is not None:  # first of all: a caller waits for it
+            if worker is not None:  # before the strays, because a caller waits for it
                 code, peak = os.waitstatus_to_exitcode(status), usage.ru_maxrss * 1024
                 self._control.send(encode(Ended(worker, code, peak)))
-            # Workers adopt the orphans below them, so a child here that is no worker was below one
-            # that has died: it has left its group, and goes with it all the same.
+            # Workers adopt their own orphans. So another child of the zygote is a descendant of a
+            # dead worker that has left its process group: it is killed as well.
             for stray in self._children():
                 if stray not in self._workers:
                     os.kill(stray, signal.SIGKILL)
 
     def _end_descendants(self) -> None:
-        """Kill whatever is below this process, level by level: orphans come up here for it."""
+        """Kill all descendants, level by level: orphans of each level become children here."""
         signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGCHLD])  # to wait for it
         until = time.monotonic() + LAST_WAIT
         while (below := self._children()) and time.monotonic() < until:
             for pid in below:
-                os.kill(pid, signal.SIGKILL)  # ours, and not reaped: the number is still its own
+                os.kill(pid, signal.SIGKILL)  # a child that is not reaped keeps its number
             while (ended := _zombie()) is not None:
                 os.waitpid(ended, 0)
             signal.sigtimedwait([signal.SIGCHLD], 0.05)
@@ -287,7 +289,7 @@ class ForkServer:
 
 
 def _leave(code: int) -> NoReturn:
-    """End this process as an interpreter ends: its threads, its exit handlers, its output."""
+    """End this process like an interpreter: join threads, run exit handlers, flush output."""
     try:
         threading._shutdown()  # type: ignore[attr-defined]
         atexit._run_exitfuncs()
@@ -299,7 +301,7 @@ def _leave(code: int) -> NoReturn:
 
 
 def _zombie() -> int | None:
-    """A child that has ended and is not reaped."""
+    """The pid of a child that has ended and is not reaped; None: there is none."""
     try:
         ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
     except ChildProcessError:
