@@ -188,10 +188,7 @@ class LocalProcess(WatchedProcess):
     def _still_there(self) -> None:
         if not self._dead:
             self._sink.on_broken(
-                self,
-                ProtocolError(
-                    "the worker closed its socket but did not exit", agent=self.spec.name
-                ),
+                self, ProtocolError("it closed its socket and did not exit", agent=self.spec.name)
             )
 
     def _begin(self, where: Where) -> None:

@@ -222,7 +222,7 @@ class FakeProcess:
 
         def notice() -> None:
             if not self._over:
-                why = "it closed its channel and did not exit"
+                why = "it closed its socket and did not exit"
                 self._host.sink.on_broken(self, ProtocolError(why, agent=self.spec.name))
 
         self._host.call_later(_EOF_PATIENCE, notice)

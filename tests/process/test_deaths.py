@@ -387,7 +387,7 @@ def test_a_worker_that_closes_all_its_descriptors_and_lives_on_is_replaced(start
     pid = handle.pid
     error = handle.deliver("deaf").exception()
     assert isinstance(error, AgentCrashed)
-    assert "closed its channel" in str(error)
+    assert "closed its socket" in str(error)
     assert error.signal == "SIGKILL"
     assert error.may_have_executed
     assert handle.deliver("go").result().output == handle.pid != pid

@@ -317,7 +317,7 @@ def test_a_dropped_stream_ends_the_worker_that_lives_on(make: Make) -> None:
     reply = handle.deliver("go")
     orch.launcher.drop("a")
     assert not reply.done()
-    with pytest.raises(AgentCrashed, match="closed its channel and did not exit"):
+    with pytest.raises(AgentCrashed, match="closed its socket and did not exit"):
         reply.result()
     assert orch.clock.now() == 1
     assert output(handle) == "again"
