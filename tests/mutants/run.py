@@ -64,10 +64,12 @@ def outdated(mutant: AnyMutant) -> str:
 
 def pytest(copy: Path, tests: tuple[str, ...]) -> subprocess.CompletedProcess[str]:
     """Run tests against the package in ``copy``, in an interpreter that finds no other first."""
-    environment = {**os.environ, "PYTHONPATH": str(copy), "PYTHONDONTWRITEBYTECODE": "1"}
+    # Without SAFEPATH the current directory, with the unbroken package in it, would come first, for
+    # pytest and for the programs that tests start.
+    paths = {"PYTHONPATH": str(copy), "PYTHONSAFEPATH": "1"}
+    environment = {**os.environ, **paths, "PYTHONDONTWRITEBYTECODE": "1"}
     options = ["-q", "-x", "--tb=no", "--no-header", "-p", "no:cacheprovider"]
-    # Without -P the current directory, with the unbroken package in it, would come first.
-    command = [sys.executable, "-P", "-m", "pytest", *options, *tests]
+    command = [sys.executable, "-m", "pytest", *options, *tests]
     return subprocess.run(
         command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=LIMIT
     )
