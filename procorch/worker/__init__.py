@@ -1,1 +1,1 @@
-"""Doing, part three: what runs in a worker process. Free of the parent's code."""
+"""The code of worker processes. It imports none of the parent's code."""

@@ -1,18 +1,19 @@
 """A chunk: many small items in one request, answered one by one.
 
-What makes one of them fail makes that one fail and no other:
+An item that fails does not affect the others:
 
-* before an item is begun its number is on the status page, so a death has a culprit;
-* results leave the process in parts, `HOLD` seconds after the oldest of them at the latest, so
-  what an item that takes longer than that has come to is out before the next one begins;
-* the first failure ends the chunk. The results so far are sent, then the error as for any request,
-  so that a policy sees it; the parent sends the items that follow again.
+* The worker writes the number of each item to the status page before it begins it. So the parent
+  knows which item caused a death.
+* The worker sends results in parts, at the latest `HOLD` seconds after the oldest one. So the
+  result of an item that takes longer is sent before the next item begins.
+* The first failure ends the chunk. The worker sends the results so far and then the error, as for
+  any request, so that the policy is asked. The parent sends the remaining items again.
 
-A slow item holds up those behind it only until it has ended: a chunk that has taken `LONGEST` is
-given back then.
+A slow item delays the items behind it only until it has ended: after `LONGEST` seconds the worker
+gives the rest of the chunk back.
 
-What a death takes along are results that were not sent: of items that together took less than
-`HOLD`. The parent has those items done again. Whoever cannot have that sends items one by one.
+A death loses the results that were not sent, of items that together took less than `HOLD`. The
+parent has those items done again. A caller that does not accept this sends items one by one.
 """
 
 from __future__ import annotations
@@ -29,26 +30,26 @@ from procorch.wire.status import StatusPage
 from procorch.worker.interrupts import Interrupted
 
 HOLD = 0.001
-"""Seconds for which a result may wait for others to be sent with it."""
+"""Seconds for which a result may wait to be sent together with others."""
 
 LONGEST = 0.05
-"""Seconds after which the rest of a chunk is left to whoever is free, where it may be."""
+"""Seconds after which the rest of a chunk is given back for any free worker, if allowed."""
 
 _NONE: frozenset[type] = frozenset()
 
 
 class ChunkRun:
-    """One run through a chunk: its results on their way out.
+    """Runs the items of one chunk and sends their results.
 
     Args:
         send: sends a part.
-        page: where items are marked as begun.
+        page: the status page, on which items are marked as begun.
         limit: the largest part, in bytes.
         agent: its name, for errors.
         clock: monotonic seconds.
 
     Attributes:
-        longest: seconds after which the rest is given back.
+        longest: seconds after which the rest of the chunk is given back.
     """
 
     def __init__(
@@ -75,30 +76,30 @@ class ChunkRun:
         finish: Callable[[Any], Any],
         context: Context,
     ) -> bytes:
-        """Have all items answered, or those up to the first failure.
+        """Answer all items, or those up to the first failure.
 
         Args:
             chunk: the items.
-            respond: what the agent does with one.
-            finish: awaits what it returned.
-            context: says when the agent wants no more.
+            respond: calls the agent with one item.
+            finish: awaits an awaitable result.
+            context: its ``finished`` says that the agent accepts no more items.
 
         Returns:
-            The body of the reply: the results that are still here. There may be fewer results than
-            items: the parent sends the others again.
+            The body of the reply: the results that were not sent yet. If there are fewer results
+            than items, the parent sends the other items again.
 
         Raises:
-            BaseException: what an item raised; all results before it have been sent.
+            BaseException: an item raised it; all results before it have been sent.
         """
         clock, simple, held = self._clock, SIMPLE, self._held
         now = clock()
         due, end = now + HOLD, now + self.longest
         cell, sealed, rows = self._page.item_cell, not chunk.simple, chunk.rows
-        as_they_are = simple  # classes of results that stay what they are
+        as_they_are = simple  # classes of results that need no pickle of their own
         values: set[object] = set(simple)  # classes of results that cannot be awaited
         total = len(chunk.entries)
         try:
-            # Each line of this loop is paid for by every one of very many items.
+            # This loop runs for each of very many items, so each line of it costs time.
             for cell[0], item in enumerate(chunk.entries, 1):
                 if sealed:
                     item = opened(item, what="request")
@@ -132,7 +133,7 @@ class ChunkRun:
         return self._last()
 
     def _flush(self) -> None:
-        """Send what is held, in as many parts as its size asks for."""
+        """Send the held results, in as many parts as the size limit requires."""
         held = self._held
         while held:
             count = len(held)

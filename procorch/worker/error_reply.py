@@ -1,4 +1,4 @@
-"""What a worker says of a request that has failed."""
+"""Makes the reply of a worker to a request that has failed."""
 
 from __future__ import annotations
 
@@ -13,15 +13,19 @@ from procorch.wire import codec, headers
 from procorch.wire.payload import Buffer
 
 HEAD_LIMIT = 1 << 20
-"""Bytes that the parent lets a frame have beside its message."""
+"""Bytes that a frame to the parent may have beside its message."""
 
 
 def describe(error: BaseException, limit: int, agent: str) -> tuple[dict[str, Any], list[Buffer]]:
-    """The error as plain data, and the exception itself where it is proven to load again.
+    """The error as plain data, and the exception itself if it loads again.
 
-    openai's and litellm's exceptions dump well and fail to load: only a round trip tells. What
-    is known to be about a model's service goes as that alone. An exception has methods of the
-    user's, and whatever they raise must not end the worker.
+    Only a round trip shows whether an exception loads: those of openai and litellm dump well and
+    fail to load. A known error of a model's service is sent without the exception. Methods of an
+    exception are code of the user, so an error that they raise must not end the worker.
+
+    Args:
+        limit: the largest reply, in bytes.
+        agent: its name.
     """
     try:
         error = error_of_another(error, agent) or error
@@ -52,10 +56,10 @@ def refuse_too_large(body: list[Buffer], limit: int, agent: str) -> None:
 
 
 def error_head(error: dict[str, Any], resources: headers.ResourceUse | None = None) -> bytes:
-    """The head of an ERROR frame, with what fits of it."""
+    """The header of an ERROR frame, shortened if it is too large."""
     head = headers.encode(headers.ErrorHead(error, resources))
     if len(head) > HEAD_LIMIT:
-        # The main text is bounded by `to_plain`; notes and causes come in any number.
+        # `to_plain` limits the main text, but not the number of notes and causes.
         bare = {**error, "notes": ["its notes and causes were too long to send"]}
         bare.pop("cause", None)
         head = headers.encode(headers.ErrorHead(bare, resources))

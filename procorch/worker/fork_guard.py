@@ -1,11 +1,11 @@
-"""A process that the agent's code forks is not a worker (N21).
+"""Keeps a process that the agent's code forks from acting as the worker (N21).
 
-Python's own way to fork runs the hook of `on_fork` in the child: it gives up the socket and the
-status page. A fork in C code runs no hook, so the pid is compared as well wherever the child could
-act as the worker: before anything is sent or received, and where a call of the agent's code
-returns. There the child ends, as a script that reaches its end.
+A fork by Python runs the hook of `on_fork` in the child, which gives up the socket and the status
+page. A fork in C code runs no hook. So the pid is compared as well wherever the child could act as
+the worker: before it sends or receives, and when a call of the agent's code returns. There the
+child exits, like a script at its end.
 
-Exit handlers do not run in it, nor is the agent closed: both are the worker's.
+The child does not run exit handlers or close the agent: both belong to the worker.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ import os
 import sys
 from collections.abc import Callable
 
-_worker = 0  # pid of the worker that this process is or was forked from; 0: it is none
+_worker = 0  # pid of the worker that this process is or was forked from; 0: none
 
 
 def on_fork(release: Callable[[], None]) -> None:
-    """This process is a worker from now on; ``release`` runs in every process forked from it."""
+    """Mark this process as a worker; ``release`` runs in each process forked from it."""
     global _worker
     _worker = os.getpid()
     os.register_at_fork(after_in_child=release)
@@ -28,8 +28,8 @@ def on_fork(release: Callable[[], None]) -> None:
 def leave_if_forked(why: str = "") -> None:
     """End this process if it was forked from a worker.
 
-    An exception that is being handled is reported as the interpreter does it, and gives the exit
-    status; so does ``why``, unless it is empty.
+    An exception that is being handled is reported as by the interpreter, and determines the exit
+    status. Otherwise a ``why`` that is not empty is printed, and the exit status is 1.
     """
     if _worker in (0, os.getpid()):
         return
@@ -51,7 +51,7 @@ def leave_if_forked(why: str = "") -> None:
 
 
 def exit_code(leaving: SystemExit) -> int:
-    """The status that the interpreter would exit with; a text is printed, as it does."""
+    """The exit status that the interpreter would use; a text in its place is printed."""
     if leaving.code is None:
         return 0
     if isinstance(leaving.code, int):

@@ -1,24 +1,23 @@
-"""Ending one request of a living worker: stages 1 and 2 of the ladder (N8).
+"""Ends one request of a worker that lives on: stages 1 and 2 of the ladder (N8).
 
-The parent writes on the status page which request is to end and how hard, then sends `CANCEL`, a
-signal. Python runs the handler in the main thread, between two of its bytecodes or inside a
-blocking call that a signal interrupts. What keeps it from hitting anything else, the *fence*:
+The parent writes to the status page which request is to end, and by which means, and then sends the
+signal `CANCEL`. Python runs the handler in the main thread, between two bytecodes or inside a
+blocking call that a signal interrupts. The `InterruptGate` keeps it from affecting other code:
 
-* It acts only while the fence is open for the very request that the page names. The fence is shut
-  before the reply is written, so neither that nor the next request can be hit; a signal that
-  arrives late finds it shut.
-* It raises at most once a request, and shuts the fence itself before it does: wherever in the
-  worker's own code the exception comes out, no second one can follow it into the reply.
-* It raises nothing into an import, whose half-made modules would be the next request's problem, nor
-  into the event loop's own code or ours on the wire, where bytes would be lost, nor into itself: a
-  signal may find the handler of the one before at work, which itself interrupted such code. The
-  parent sends the signal again until the request has ended, so what had to be put off comes a
-  moment later, and so does what Python had to drop (in ``__del__`` and the callbacks of weak
-  references no exception gets out).
-* A coroutine that waits gets the exception where it waits (`interruptible`), and what runs in the
-  loop besides it, a background task of the agent, is left alone as long as there is another way.
+* The handler acts only while the gate is open for the request that the page names. The gate is
+  closed before the reply is written. So neither the reply nor the next request is interrupted, and
+  a late signal has no effect.
+* It raises at most once for each request, and closes the gate before it raises. So no second
+  exception can interrupt the reply, wherever the first one arrives in the worker's own code.
+* It does not raise into an import, which would leave half-made modules for the next request. It
+  does not raise into the event loop's own code or procorch's code on the wire, where bytes would be
+  lost, nor into itself: a second signal may interrupt the handler of the first one. The parent
+  sends the signal again until the request has ended, so the exception comes a moment later. The
+  same holds for exceptions that Python drops, in ``__del__`` and callbacks of weak references.
+* A coroutine gets the exception where it waits (`interruptible`). Background tasks of the agent in
+  the same loop are not interrupted, as long as there is another way.
 
-``CANCEL`` and ``STACK`` are real-time signals: the agent's own code may use all the others.
+``CANCEL`` and ``STACK`` are real-time signals, so that the agent's code may use all others.
 """
 
 from __future__ import annotations
@@ -41,9 +40,9 @@ if TYPE_CHECKING:
     import asyncio
 
 CANCEL = signal.SIGRTMIN + 8
-"""Look at the status page: a request is to end."""
+"""Signal: read the status page, because a request is to end."""
 STACK = signal.SIGRTMIN + 9
-"""Write the stacks of all threads onto the status page."""
+"""Signal: write the stacks of all threads to the status page."""
 
 _EVENT_LOOP = ("asyncio.", "selectors", __name__)
 _PROTECTED = (
@@ -53,7 +52,7 @@ _PROTECTED = (
     "procorch.worker.orphans",
 )
 _WAITING = "wait_for_frame"
-"""The function of `worker.parent_link` that merely waits: nothing is lost by leaving it."""
+"""The function of `worker.parent_link` that only waits: an exception there loses nothing."""
 
 
 class Interrupted(BaseException):
@@ -64,26 +63,26 @@ class Interrupted(BaseException):
 
 
 class InterruptGate:
-    """Lets cancellation through to one request at a time, and to nothing else."""
+    """Lets an interrupt reach one request at a time, and no other code."""
 
     def __init__(self, page: StatusPage, context: Context) -> None:
         self._page = page
         self._context = context
         self._request = 0
         self._raised = 0
-        self._told = 0
+        self._last_force = 0
         self._task: asyncio.Task[Any] | None = None
         self._page_file: tuple[int, os.stat_result] | None = None
 
     def install(self, page_fd: int) -> None:
-        """Take the two signals; stacks go to ``page_fd``, which must stay open."""
+        """Handle the two signals; stacks are written to ``page_fd``, which must stay open."""
         self._page_file = page_fd, os.fstat(page_fd)
         signal.signal(CANCEL, self.look)
         unraisable = sys.unraisablehook
 
         def rearm(dropped: sys.UnraisableHookArgs) -> None:
             if dropped.exc_type is Interrupted:
-                self._told = 0  # All of it anew: the task may wait where only the first one helps.
+                self._last_force = 0  # Begin with the first stage again.
                 self._request = self._raised
             else:
                 unraisable(dropped)
@@ -94,7 +93,7 @@ class InterruptGate:
 
     @staticmethod
     def release() -> None:
-        """In a fork of the worker: its stacks go where it prints errors."""
+        """In a fork of the worker: write stacks to its standard error."""
         faulthandler.unregister(STACK)
         faulthandler.enable(file=2, all_threads=True)
 
@@ -102,21 +101,21 @@ class InterruptGate:
         """The agent begins to work on ``request``.
 
         Raises:
-            Interrupted: it was cancelled while it was still on its way here.
+            Interrupted: it was cancelled before it began.
         """
-        self._told = 0
+        self._last_force = 0
         self._request = request
         if self._page.force(request):
             self._request = 0
             raise Interrupted
 
     def close(self) -> None:
-        """The agent is done with it."""
+        """The agent has finished the request."""
         self._request = 0
 
     def forget_stacks(self) -> None:
-        """A request was answered: the stacks that it was asked for, as one that hangs, are not
-        those of a later crash."""
+        """Erase the stacks on the page after an answer: they were written for a suspected hang, and
+        a later crash must not show them."""
         if not self._page.has_text or self._page_file is None:
             return
         fd, file = self._page_file
@@ -125,56 +124,56 @@ class InterruptGate:
                 self._page.forget_text(fd)
 
     def set_task(self, task: asyncio.Task[Any] | None) -> None:
-        """``task`` does the work: cancelling it is the first stage. What was told before there was
-        one, it has not heard."""
+        """Set the task that runs the request: the first stage cancels it. Cancellations before this
+        call did not reach it, so they are repeated."""
         self._task = task
-        self._told = 0
+        self._last_force = 0
 
     def look(self, signum: int, frame: FrameType | None) -> None:
-        """The handler of the signal: see what the page wants, in the thread of the agent.
+        """The handler of `CANCEL`: read the page, in the thread of the agent.
 
         Raises:
-            Interrupted: the agent's code is to be left here.
+            Interrupted: ends the agent's code at this place.
         """
         request = self._request
         force = self._page.force(request) if request else 0
         if not force:
             return
         self._context.cancel(request)
-        first, self._told = force > self._told, force
+        first, self._last_force = force > self._last_force, force
         if force == RAISE and not self._protected(frame, first):
             self._raised, self._request = request, 0
             raise Interrupted
         if first and self._task is not None:
-            # From a signal handler only this is allowed; it also wakes a loop that waits.
+            # A signal handler may call only this; it also wakes a loop that waits.
             self._task.get_loop().call_soon_threadsafe(self._cancel_task, self._task, request)
 
     def _cancel_task(self, task: asyncio.Task[Any], request: int) -> None:
-        """In the loop; not where the exception came in between, which the task may be handling."""
+        """Runs in the loop. No cancellation after the exception: the task may be handling that."""
         if self._request == request:
             task.cancel()
 
     def _protected(self, frame: FrameType | None, first: bool) -> bool:
-        """Whether an exception must not come out of this place, or not on the first try."""
+        """Whether the handler must not raise at this place, or not at the first attempt."""
         if self._task is not None:
             if _in_event_loop(frame):
                 return True
             running = sys.modules["asyncio"].current_task(self._task.get_loop())
             if first and running is not self._task:
                 return True
-        return _vulnerable(frame)
+        return _must_not_raise(frame)
 
-    def spend(self) -> bool:
-        """Whether the task's cancellation, which has just come, is to be the exception (once)."""
-        if not self._request or self._told != RAISE:
+    def consume(self) -> bool:
+        """Whether the task's cancellation, which has just come, becomes `Interrupted` (once)."""
+        if not self._request or self._last_force != RAISE:
             return False
         self._request = 0
         return True
 
 
 async def interruptible(awaitable: Awaitable[Any], gate: InterruptGate) -> Any:
-    """What ``awaitable`` gives; on the second stage it is not cancelled where it waits but
-    `Interrupted`, which code that swallows its cancellation does not swallow."""
+    """Await ``awaitable``. The second stage raises `Interrupted` where it waits and not a
+    cancellation, because its code may suppress cancellations."""
     return await _drive(_awaited(awaitable).__await__(), gate)
 
 
@@ -187,7 +186,7 @@ async def _awaited(awaitable: Awaitable[Any]) -> Any:
 
 @types.coroutine
 def _drive(steps: Generator[Any, Any, Any], gate: InterruptGate) -> Generator[Any, Any, Any]:
-    """``yield from steps``, but for the one exception."""
+    """``yield from steps``, except that `Interrupted` may replace a cancellation."""
     from asyncio import CancelledError
 
     error: BaseException | None = None
@@ -204,12 +203,12 @@ def _drive(steps: Generator[Any, Any, Any], gate: InterruptGate) -> Generator[An
             steps.close()
             raise
         except CancelledError as cancelled:
-            error = Interrupted() if gate.spend() else cancelled
+            error = Interrupted() if gate.consume() else cancelled
         except BaseException as thrown:
             error = thrown
 
 
-def _vulnerable(frame: FrameType | None) -> bool:
+def _must_not_raise(frame: FrameType | None) -> bool:
     if frame is not None and frame.f_code.co_name == _WAITING:
         return False
     while frame is not None:
@@ -220,7 +219,7 @@ def _vulnerable(frame: FrameType | None) -> bool:
 
 
 def _in_event_loop(frame: FrameType | None) -> bool:
-    """Whether the loop's own code runs, ours in it, or what they call of the standard library."""
+    """Whether code of the event loop runs, procorch's in it, or the standard library below them."""
     while frame is not None and not (module := _module(frame)).startswith(_EVENT_LOOP):
         if module.partition(".")[0] not in sys.stdlib_module_names:
             return False

@@ -1,15 +1,15 @@
-"""A worker's life: build the agent, answer one request after the other, leave.
+"""The lifecycle of a worker: build the agent, answer one request after the other, exit.
 
-Everything runs on the main thread. What the agent's code may do to a worker and what becomes of it:
+Everything runs on the main thread. The agent's code may raise:
 
 * an ``Exception``, ``KeyboardInterrupt``, ``GeneratorExit`` or ``asyncio.CancelledError``: the
-  request fails with it, the worker lives;
-* ``SystemExit``: the process exits with that code in the middle of the request, which is a crash
-  (N0) as ``os._exit`` is;
-* a reply that cannot be serialised: that request fails, the worker lives.
+  request fails with it, and the worker goes on;
+* ``SystemExit``: the process exits with that code during the request. This is a crash (N0), like
+  ``os._exit``;
+* an error while a reply is serialised: that request fails, and the worker goes on.
 
-The order of writes is what makes accounts exact after a death: the status page says "started"
-before the agent sees the request, the reply is written whole, then the page says "done".
+The order of writes gives an exact account after a death: the status page says "started" before the
+agent gets the request, the whole reply is written, then the page says "done".
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     import asyncio
 
 _UNWIND = 1.0
-"""Seconds between the cancellations of an asyncio task whose event loop was interrupted."""
+"""Seconds between two cancellations of a task whose event loop was interrupted."""
 
 
 def _same(error: SystemExit) -> BaseException:
@@ -89,24 +89,24 @@ class Worker:
         self._meter = meter
         self._clock = clock
         self._waits = False
-        self._at_once = False  # The next request was there when the last one had been answered.
+        self._at_once = False  # The next request had come before the last one was answered.
         self._ahead: deque[Frame] = deque()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._agent: Agent
 
     def release(self) -> None:
-        """In a fork of the worker: nothing that it does is the worker's doing any more (N21)."""
+        """In a fork of the worker: detach it from everything of the worker (N21)."""
         self._page.detach()
-        self._context.finished = True  # It leaves a chunk after the item that it is at.
+        self._context.finished = True  # It leaves a chunk after the current item.
         context.uninstall()
         self.gate.release()
         if self._loop is not None and self._loop.is_running():
-            # For a task that is not awaited by the request; debug mode refuses other threads.
+            # For a task that the request does not await. Debug mode refuses other threads.
             with contextlib.suppress(RuntimeError):
                 self._loop.call_soon(leave_if_forked, "it cannot go on in the worker's event loop")
 
     def start(self) -> bool:
-        """Build the agent and say READY, or say why it cannot be built (N9)."""
+        """Build the agent and send READY, or FAILED_START with the reason (N9)."""
         split = self._head.checkpoint
         phase = "settings"
         try:
@@ -157,7 +157,7 @@ class Worker:
         return to_plain(failed)
 
     def serve(self) -> None:
-        """Answer requests until the parent says STOP or is gone, or the agent is finished."""
+        """Answer requests until the parent sends STOP or has ended, or the agent has finished."""
         while (frame := self._next()) is not None:
             if frame.kind is Kind.STOP:
                 break
@@ -170,8 +170,8 @@ class Worker:
             self._loop.close()
 
     def _next(self) -> Frame | None:
-        """What the parent wants next. Until it has made up its mind about an error, nothing that
-        it had sent ahead is begun: it may want that done by another process."""
+        """The next frame of the parent. After an error the worker begins no request that was sent
+        ahead before the parent sends PROCEED: another process may have to run it."""
         self._at_once = not self._waits and (bool(self._ahead) or self._parent.has_frame)
         while self._waits:
             frame = self._parent.next_request()
@@ -191,8 +191,8 @@ class Worker:
         deadline = None if head.remaining is None else began + head.remaining
         self._context.begin(request, deadline, streaming=head.stream)
         failure: dict[str, Any] | None = None
-        output = None  # It lives until the reply is sent: to forget it may end the process.
-        seen = head.chunk  # Whether the agent has seen the request.
+        output = None  # Kept until the reply is sent: its finalizer may end the process.
+        seen = head.chunk  # Whether the agent has got the request.
         try:
             if head.chunk:
                 body = self._respond_to_all(request, payload.unpack(frame.body), head.whole)
@@ -219,7 +219,7 @@ class Worker:
             self._agent.take_back()
         resources = self._meter.resources()
         if self._context.finished:
-            # Before the reply: nothing may be sent here between the two.
+            # Before the reply: the parent must not send a request between the two frames.
             self._parent.send(Kind.BYE, 0, b"")
         if failure is None:
             kind, answer = Kind.REPLY, headers.encode(headers.ReplyHead(resources))
@@ -265,7 +265,7 @@ class Worker:
         return asyncio.new_event_loop()
 
     def _finish(self, value: Any) -> Any:
-        """The value, awaited if it is awaitable, on one event loop for the worker's whole life."""
+        """Return the value, awaited if it is awaitable; all awaits use one event loop."""
         if type(value) in SIMPLE or not inspect.isawaitable(value):
             return value
         import asyncio
@@ -278,8 +278,8 @@ class Worker:
         try:
             return self._loop.run_until_complete(task)
         except BaseException as error:
-            # The loop was torn out of its work; the task must not go on in the next one. One that
-            # will not end is the ladder's business (N8), unless the process is to end anyway.
+            # An exception has interrupted the loop. The task must not go on during the next
+            # request. If it does not end, the parent ends the process (N8).
             while not task.done():
                 task.cancel()
                 self._loop.run_until_complete(asyncio.wait([task], timeout=_UNWIND))

@@ -1,4 +1,4 @@
-"""What a worker asks of the kernel for itself, first thing."""
+"""Settings of a worker process that the kernel applies, made at its start."""
 
 from __future__ import annotations
 
@@ -11,13 +11,16 @@ from collections.abc import Mapping
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
 _FOR_ALL = "PROCORCH_CACHE"
-"""Where the weights of models are: a fact about the machine, the same for every process."""
+"""The folder of model weights: the same for all processes of a machine."""
 
 
 def die_with(parent: int) -> None:
-    """Have the kernel kill this process when the one that made it dies (docs/guarantees.md).
+    """Have the kernel kill this process when its parent dies (docs/guarantees.md).
 
-    The parent may have died before the signal was armed; then nobody would send it.
+    If the parent has died before this call, no signal will come, so the process exits.
+
+    Args:
+        parent: pid of the parent.
     """
     set_death_signal(signal.SIGKILL)
     if os.getppid() != parent:
@@ -25,28 +28,27 @@ def die_with(parent: int) -> None:
 
 
 def set_death_signal(signum: signal.Signals) -> None:
-    """Have the kernel send ``signum`` to this process when the thread that made it ends."""
+    """Have the kernel send ``signum`` to this process when the thread that started it ends."""
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.prctl(_PR_SET_PDEATHSIG, signum, 0, 0, 0) != 0:
         raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG) failed")
 
 
 def adopt_orphans() -> None:
-    """Have the kernel hand this process whatever below it loses its parent: a subprocess that forks
-    twice and leaves the group is still found below its worker, and ends with it."""
+    """Make this process the new parent of descendants whose parent ends. So a subprocess that forks
+    twice and leaves the process group stays a descendant of its worker, and ends with it."""
     ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
 def own_group() -> None:
-    """Leave the terminal's process group: Ctrl-C is for the supervisor, which alone decides; and
-    whatever this worker starts can be signalled together with it."""
+    """Start a new session and process group. So Ctrl-C at the terminal reaches only the program,
+    and all processes that this worker starts can be signalled together with it."""
     os.setsid()
 
 
 def own_signals() -> None:
-    """Begin with the usual signal handling, whatever the parent ignores or blocks: both would be
-    inherited over exec, SIGTERM would not end a worker and its subprocesses would lose their exit
-    status."""
+    """Restore the default signal handling. Ignored and blocked signals of the parent are inherited
+    over exec: SIGTERM might not end a worker, and its subprocesses might lose their exit status."""
     for signum in (signal.SIGTERM, signal.SIGCHLD):
         signal.signal(signum, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -54,18 +56,18 @@ def own_signals() -> None:
 
 
 def own_environment() -> None:
-    """Forget the variables of procorch: they were meant for the program that started this worker,
-    not for a command or an orchestrator inside it."""
+    """Remove the environment variables of procorch: they are for the program that started this
+    worker, not for a command or an orchestrator inside it."""
     for name in [name for name in os.environ if name.startswith("PROCORCH_")]:
         if name != _FOR_ALL:
             del os.environ[name]
 
 
 def apply(env: Mapping[str, str], cwd: str | None, nice: int, address_space: int | None) -> None:
-    """What the agent's settings ask of its process.
+    """Apply the agent's settings to this process.
 
     Raises:
-        OSError: the system refuses, as for a directory that is not there.
+        OSError: the system refuses, for instance because ``cwd`` does not exist.
         ValueError: a limit that the system does not allow.
     """
     os.environ.update(env)

@@ -1,4 +1,4 @@
-"""What a process does to become a worker, before `lifecycle` begins."""
+"""Sets up a process as a worker, before `lifecycle` begins."""
 
 from __future__ import annotations
 
@@ -16,18 +16,21 @@ from procorch.worker.meter import Meter
 from procorch.worker.parent_link import ParentLink
 
 _BOOT_FRAME = 1 << 40
-"""The parent is trusted with the size of the first frame: it says what the limit is."""
+"""The limit of the first frame in bytes, practically none: that frame has the real limit."""
 
 _HEAD_ROOM = 16 * HEAD_LIMIT
-"""Bytes that this worker lets a frame have beside its message."""
+"""Bytes that a frame to this worker may have beside its message."""
 
 
 def main(sock_fd: int, page_fd: int, out_fd: int, err_fd: int, parent: int) -> None:
     """Run a worker on an inherited socket and status page until it is told to stop.
 
     Args:
-        out_fd: becomes its standard output, ``err_fd`` its standard error.
-        parent: pid of the process that made this one.
+        sock_fd: the socket to the parent.
+        page_fd: the memory of the status page.
+        out_fd: becomes its standard output.
+        err_fd: becomes its standard error.
+        parent: pid of the process that started this one.
     """
     die_with(parent)
     own_group()
@@ -35,16 +38,16 @@ def main(sock_fd: int, page_fd: int, out_fd: int, err_fd: int, parent: int) -> N
     adopt_orphans()
     sock_fd, page_fd, out_fd, err_fd = map(stdio.above_standard, (sock_fd, page_fd, out_fd, err_fd))
     stdio.install(out_fd, err_fd)
-    # What the agent starts must not hold our end of the socket when this process has died.
+    # Child processes of the agent must not keep this end of the socket open.
     os.set_inheritable(sock_fd, False)
     os.set_inheritable(page_fd, False)
-    # A second descriptor that nobody closes: the socket ends when the process does and not when
-    # the interpreter clears its modules, so the end of file never comes long before the exit.
+    # A second descriptor that is never closed: the socket closes when the process ends and not when
+    # the interpreter clears its modules. So the end of file comes shortly before the exit.
     held = [sock_fd, page_fd, os.dup(sock_fd)]
     channel = Channel(socket.socket(fileno=sock_fd), _BOOT_FRAME)
     codec.set_role("worker")
     first = channel.receive_one()
-    if first is None or channel.is_cut_off():  # it was given up before it came to life
+    if first is None or channel.is_cut_off():  # the parent has given it up before its start
         return
     head = headers.decode_init(first.head)
     process_title.of_worker(head.name, head.instance, head.generation)

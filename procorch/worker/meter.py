@@ -1,18 +1,18 @@
-"""What each request costs: time, processor, memory, page faults.
+"""Measures the resources of each request: time, processor, memory, page faults.
 
-The kernel keeps the highest resident size of a process. To set that mark back takes three system
-calls, more than all else here together, so it is not done for each request but
+The kernel keeps the highest resident size of a process. Resetting that mark takes three system
+calls, more than everything else here together. So the meter resets it only
 
-* after a request that has raised the mark, so that no other is charged with its memory;
-* after `EVERY` seconds, so that memory which was given back in between is forgotten;
-* for each request where a limit depends on the figure.
+* after a request that has raised the mark, so that its memory does not count for other requests;
+* after `EVERY` seconds, so that memory which was freed in between does not count;
+* for each request if a limit depends on the figure.
 
-So the peak of a request is never too low, and too high only by what the process has given back
-within the last `EVERY` seconds before it, or by less than `BLUR`.
+So the peak of a request is never too low. It is too high by at most the memory that the process has
+freed within the last `EVERY` seconds before it, or by less than `BLUR`.
 
-The mark is read through ``ru_maxrss``, which comes with the processor time but shows at least the
-peak of the process that called exec (Linux keeps it: 413 MiB for ``/bin/true`` started by a large
-parent). Whatever does not exceed that inheritance is read from ``/proc/self/status`` (15 us).
+The mark is read from ``ru_maxrss``, which comes with the processor time. It is at least the peak of
+the process that called exec, because Linux keeps that (413 MiB for ``/bin/true`` started by a large
+parent). A peak below that value is read from ``/proc/self/status`` (15 us).
 """
 
 from __future__ import annotations
@@ -27,25 +27,25 @@ from procorch import memory
 from procorch.wire.headers import ResourceUse
 
 EVERY = 0.1
-"""Seconds after which the mark is set back in any case, when the next request begins."""
+"""Seconds after which the mark is reset in any case, when the next request begins."""
 
 BLUR = 1 << 20
-"""Bytes by which two ways of asking the kernel for one figure may differ."""
+"""Bytes by which two figures of the kernel for the same value may differ."""
 
 
 class Meter:
     """Measures one request after the other.
 
     Args:
-        weigh: tell how much memory is used, exactly where that is above so many bytes; None: nobody
-            asks.
+        weigh: measure the memory that limits count, exactly if it is above this many bytes; None:
+            do not measure it.
         clock: monotonic seconds.
     """
 
     def __init__(self, weigh: int | None, clock: Callable[[], float] = time.monotonic) -> None:
         self._weigh = weigh
         self._clock = clock
-        _set_back()
+        _reset_mark()
         self._before = getrusage(RUSAGE_SELF)
         shown = self._before.ru_maxrss * 1024
         self._inherited = shown if shown > memory.peak_rss(os.getpid()) + BLUR else 0
@@ -64,7 +64,7 @@ class Meter:
         """
         self._began = now = self._clock()
         if now >= self._due or self._seen > self._mark or self._weigh is not None:
-            _set_back()
+            _reset_mark()
             self._before = getrusage(RUSAGE_SELF)
             self._due = now + EVERY
             self._mark = self._peak(self._before) + BLUR
@@ -73,7 +73,7 @@ class Meter:
         return now
 
     def resources(self) -> ResourceUse:
-        """What was used since `begin`."""
+        """The resources used since `begin`."""
         before, self._before = self._before, getrusage(RUSAGE_SELF)
         after, limit = self._before, self._weigh
         self._seen = peak = self._peak(after)
@@ -91,9 +91,9 @@ class Meter:
         return shown if shown > self._inherited else memory.peak_rss(os.getpid())
 
 
-def _set_back() -> None:
+def _reset_mark() -> None:
     # Opened each time: an agent may close descriptors that it does not know.
-    with contextlib.suppress(OSError):  # /proc is read-only: the peak is that of all requests
+    with contextlib.suppress(OSError):  # /proc is read-only: the peak is then that of all requests
         fd = os.open("/proc/self/clear_refs", os.O_WRONLY | os.O_CLOEXEC)
         try:
             os.write(fd, b"5")

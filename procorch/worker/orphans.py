@@ -1,22 +1,23 @@
-"""Orphans are reaped by the process that adopts them, and no child of its own code (N20).
+"""Reaps orphans that this process has adopted, and no child processes of its own code (N20).
 
-A worker is a subreaper, so what its subprocesses leave behind becomes its child, and stays a zombie
-until it is reaped. The first process of a container (PID 1) adopts all orphans there. The kernel
-does not say which children were adopted. So it is concluded:
+A worker is a subreaper: a process that its subprocesses leave behind becomes its child, and stays a
+zombie until it is reaped. PID 1 of a container adopts all orphans there. The kernel does not say
+which children were adopted, so these rules decide:
 
-* A child that Python code makes is noted when it is made, whichever function makes it, and is left
+* A child that Python code starts is recorded at its start, whichever function starts it. It is left
   to that code.
-* A child of another thread is on another list of the kernel. Adopted ones are on the main thread's.
-* An orphan is older than the death that made it one. One that is older than the last death among
-  the children is reaped at once.
-* A younger one was left by a process further below, or was made by C code. Where no child is there
-  that it can come from, it was C code, and it is left to it. Otherwise C code gets `GRACE` seconds.
+* The kernel keeps a list of children for each thread. Adopted ones are on that of the main thread.
+* An orphan is older than the death that made it one. A child that is older than the last death
+  among the children is reaped at once.
+* A younger child was left by a descendant further below, or was started by C code. If no child
+  exists that could have left it, C code started it, and it is left to that code. Otherwise C code
+  has `GRACE` seconds to reap it.
 
-What remains to be taken wrongly is a child of C code in the main thread, while subprocesses run.
+The rules are wrong only for a child of C code in the main thread while subprocesses run.
 
-In a worker it happens in the handler of SIGCHLD, and after a request in which children were made,
-for the agent may have set another handler. PID 1 is the user's program. A handler there could be
-in its way (`signal.pause`), so a thread looks now and then.
+A worker reaps in the handler of SIGCHLD, and after a request that has started children, because the
+agent may have set another handler. PID 1 is the user's program, where a handler could disturb it
+(`signal.pause`). So a thread checks there at intervals.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ from collections.abc import Callable
 from typing import Any
 
 GRACE = 1.0
-"""Seconds that code which is not noted has for reaping a child of its own."""
+"""Seconds that C code has to reap a child that was not recorded."""
 
 _TICKS = os.sysconf("SC_CLK_TCK")
 
@@ -42,24 +43,26 @@ class Reaper:
     """Reaps adopted children of this process.
 
     Args:
-        first: this process is PID 1, which gets orphans that do not come from its children.
+        first: this process is PID 1, which also adopts orphans that its children did not leave.
     """
 
     def __init__(self, *, first: bool = False) -> None:
         self._main = threading.main_thread().ident
         self._first = first
         self._own: set[int] = set()
-        self._dead: set[int] = set()  # of those: whose end has been seen
-        self._doubtful: dict[int, float | None] = {}  # children, and since when they are zombies
-        self._begun = 0  # children that the main thread has begun to make
-        self._before: dict[int, set[int]] = {}  # children of a thread that forks, by thread
-        self._making = 0  # children that the main thread is about to have made
+        self._dead: set[int] = set()  # those of them that have ended
+        self._doubtful: dict[
+            int, float | None
+        ] = {}  # children, and the time since which they are zombies
+        self._begun = 0  # how many children the main thread has begun to start
+        self._before: dict[int, set[int]] = {}  # children of a thread before its fork, by thread
+        self._making = 0  # how many children the main thread is starting now
         self._missed = False
         self._blind = False
         self._last_death = 0
 
     def install(self) -> None:
-        """Note from now on which children are made. Those that are there count as made."""
+        """Record children from now on. Existing children count as recorded."""
         with contextlib.suppress(OSError):
             self._own |= _children(os.getpid())
         places: tuple[tuple[Any, str], ...] = (
@@ -69,7 +72,7 @@ class Reaper:
             (subprocess, "_fork_exec"),
         )
         for place, name in places:
-            setattr(place, name, self._noting(getattr(place, name)))
+            setattr(place, name, self._recording(getattr(place, name)))
         os.register_at_fork(
             before=self._before_fork,
             after_in_parent=self._after_fork,
@@ -77,12 +80,12 @@ class Reaper:
         )
 
     def handle(self) -> None:
-        """Look whenever a child ends; to be called in the main thread."""
+        """Reap whenever a child ends; call it in the main thread."""
         signal.signal(signal.SIGCHLD, self._child_ended)
         signal.siginterrupt(signal.SIGCHLD, False)
 
     def request_ended(self) -> None:
-        """Reap what was left while the agent had a handler of SIGCHLD of its own."""
+        """Reap children that ended while the agent had its own handler of SIGCHLD."""
         if self._own:
             self.look()
 
@@ -93,9 +96,11 @@ class Reaper:
         begun = self._begun
         try:
             listed = _children(os.getpid())
-        except OSError:  # no descriptor left: with the next death
+        except OSError:  # no descriptor left: try again at the next death
             return
-        if self._making or begun != self._begun:  # on another thread: one may not be noted yet
+        if (
+            self._making or begun != self._begun
+        ):  # on another thread: a child may not be recorded yet
             return
         own, now = self._own, int(time.clock_gettime(time.CLOCK_BOOTTIME) * _TICKS)
         for pid in tuple(own):
@@ -115,7 +120,7 @@ class Reaper:
                         self._last_death = now
 
     def _is_adopted(self, pid: int) -> bool:
-        """Whether a child that is not noted may be reaped when it has ended."""
+        """Whether a child that is not recorded may be reaped after its end."""
         if pid not in self._doubtful:
             started = _started(pid)
             if started <= self._last_death:
@@ -133,11 +138,11 @@ class Reaper:
 
     def _child_ended(self, signum: int, frame: object) -> None:
         if self._making:
-            self._missed = True  # It may be the one that is not noted yet.
+            self._missed = True  # It may be the child that is not recorded yet.
         else:
             self.look()
 
-    def _noting(self, make: Callable[..., int]) -> Callable[..., int]:
+    def _recording(self, make: Callable[..., int]) -> Callable[..., int]:
         def made(*args: Any, **kwargs: Any) -> int:
             self._begin()
             try:
@@ -161,7 +166,7 @@ class Reaper:
         except OSError:
             before = None
         if before is None:
-            self._blind = True  # Which is the new one cannot be known.
+            self._blind = True  # The new child is unknown.
         else:
             self._own |= after - before
         self._finish()
@@ -179,7 +184,7 @@ class Reaper:
                 self.look()
 
     def _stop(self) -> None:
-        """In a fork, which adopts nobody."""
+        """In a fork of this process, which adopts no orphans."""
         self._blind = True
         if signal.getsignal(signal.SIGCHLD) == self._child_ended:
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
@@ -187,7 +192,7 @@ class Reaper:
 
 @functools.cache
 def reap_as_first() -> None:
-    """For PID 1: reap what it adopts, from the first call on, until it ends."""
+    """For PID 1: reap adopted children from the first call until its end."""
     reaper = Reaper(first=True)
     reaper.install()
 
@@ -205,7 +210,7 @@ def _children(thread: int) -> set[int]:
 
 
 def _has_ended(pid: int) -> bool | None:
-    """Whether a child has ended and is not reaped; None: it is no child (any more)."""
+    """Whether a child has ended and is not reaped; None: it is not a child (any more)."""
     try:
         return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
     except ChildProcessError:
@@ -213,7 +218,7 @@ def _has_ended(pid: int) -> bool | None:
 
 
 def _started(pid: int) -> int:
-    """When a process started, in clock ticks since the system did; 0: it is gone."""
+    """The start time of a process in clock ticks since the boot; 0: it has ended."""
     try:
         with open(f"/proc/{pid}/stat", "rb") as stat:
             return int(stat.read().rpartition(b")")[2].split()[19])

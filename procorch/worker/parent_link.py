@@ -1,11 +1,11 @@
-"""The worker's line to its parent: requests come in, and what the agent asks others goes out.
+"""The worker's connection to its parent: requests come in, and questions to other agents go out.
 
-The main thread reads the line between requests. While a request runs, whoever waits for an answer
-to a question of its own reads it: the main thread, or a thread that the agent started. One reads,
-the others wait for it; what is read for somebody else is left where that one finds it.
+The main thread reads the socket between requests. During a request the threads that wait for
+answers read it: the main thread, or threads that the agent has started. One thread reads, and the
+others wait for it. It stores each frame for the thread that needs it.
 
-Each question gets one answer. A request that is cancelled while it waits for one has the question
-forgotten: its agent is told, and the answer, which comes all the same, is thrown away.
+Each question gets one answer. If a request is cancelled while it waits for an answer, its question
+is forgotten: the other agent is told, and the answer, which still comes, is dropped.
 """
 
 from __future__ import annotations
@@ -28,15 +28,15 @@ _ANSWERS = (Kind.ANSWER, Kind.ANSWER_ERROR)
 
 
 def wait_for_frame(source: Channel | int) -> None:
-    """Wait until there is something to read. An interrupt comes out of here, and nowhere below."""
-    poll = select.poll()  # `select.select` refuses descriptors from 1024 on, and ours may be one
+    """Wait until there is data. An interrupt may raise here, and in no function that is called."""
+    poll = select.poll()  # `select.select` refuses descriptors from 1024 on
     poll.register(source, select.POLLIN)
     try:
         poll.poll()
     except OSError as error:
         if error.errno != errno.EINVAL:
             raise
-        # The agent has set RLIMIT_NOFILE below the number of descriptors asked about, to 0.
+        # The agent has set RLIMIT_NOFILE to 0, below the number of descriptors polled.
         select.select([source], [], [])
 
 
@@ -44,16 +44,16 @@ class ParentLink:
     """Frames to and from the parent; safe to use from any thread of the worker.
 
     Args:
-        generation: goes with every frame.
+        generation: sent with each frame.
     """
 
     def __init__(self, channel: Channel, generation: int) -> None:
         self._channel = channel
         self._generation = generation
         self._writing = threading.Lock()
-        self._reading = threading.Lock()  # held by whoever reads
+        self._reading = threading.Lock()  # held by the thread that reads
         self._changed = threading.Condition()
-        self._waiting = 0  # threads that found somebody reading, or are about to look
+        self._waiting = 0  # threads that wait for the reader, or are about to
         self._main_waits = False
         self._news = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._answers: dict[int, Frame] = {}
@@ -63,7 +63,7 @@ class ParentLink:
         self._closed = False
 
     def send(self, kind: Kind, number: int, head: bytes, body: Parts = ()) -> None:
-        """Send a frame. Without a parent there is no use for this process, and it ends."""
+        """Send a frame. If the parent has ended, this process exits."""
         leave_if_forked()
         try:
             with self._writing:
@@ -96,11 +96,11 @@ class ParentLink:
         # themselves known first and try to read second.
         self._reading.release()
         if self._waiting:
-            self._tell_those_who_wait()
+            self._wake_waiting_threads()
         return frame
 
     def ask(self, head: bytes, body: Parts) -> Frame | None:
-        """Put a question and wait for its answer; None when the parent is gone."""
+        """Ask a question and wait for its answer; None: the parent has ended."""
         number = self.put(head, body)
         try:
             return self.answer(number)
@@ -115,17 +115,18 @@ class ParentLink:
         """Send a piece of an answer.
 
         Args:
-            confirm: it is to be confirmed that it was read.
+            confirm: the parent has to confirm that the piece was read.
 
         Returns:
-            The number for `confirmed` or `answer`, one of which has to be called; else 0.
+            The number for `confirmed` or `answer`, one of which must be called; 0 without
+            ``confirm``.
         """
         number = next(self._numbers) if confirm else 0
         self.send(Kind.DELTA, request, headers.encode(headers.DeltaHead(number)), [text])
         return number
 
     def confirmed(self, number: int) -> None:
-        """Wait until a piece has been read, or nobody reads any more."""
+        """Wait until the caller has read a piece, or reads no more."""
         try:
             self.answer(number)
         except BaseException:
@@ -135,26 +136,26 @@ class ParentLink:
             raise
 
     def put(self, head: bytes, body: Parts) -> int:
-        """Put a question; its number is for `answer`, which has to be called, and `forget`."""
+        """Send a question; returns its number for `answer`, which must be called, and `forget`."""
         number = next(self._numbers)
         self.send(Kind.ASK, number, head, body)
         return number
 
     def answer(self, number: int) -> Frame | None:
-        """Wait for the answer to a question; None when the parent is gone."""
+        """Wait for the answer to a question; None: the parent has ended."""
         return self._receive(number)
 
     def forget(self, number: int) -> None:
-        """The answer is not wanted any more; that it is not is what will be answered."""
+        """Cancel a question; the cancellation is its answer."""
         self.send(Kind.FORGET, number, b"")
 
     def close(self) -> None:
-        """Nothing more will be read: whoever waits for an answer has waited in vain."""
+        """Stop reading; threads that wait for answers get None."""
         leave_if_forked()
         self._channel.stop_reading()
 
     def _receive(self, answer: int | None) -> Frame | None:
-        """Wait for the answer of that number, or for a frame that is no answer."""
+        """Wait for the answer with that number; None: for a frame that is not an answer."""
         leave_if_forked()
         while True:
             with self._changed:
@@ -178,11 +179,11 @@ class ParentLink:
                     wait_for_frame(self._channel)
                 frame = self._channel.receive_one()
             finally:
-                # Also when a cancelled request is torn out of here: the next reader goes on.
+                # Also after an interrupt: the next thread reads on.
                 self._keep(frame)
 
     def _keep(self, frame: Frame | None) -> None:
-        """What was read is for whoever finds it, and the next one may read."""
+        """Store a frame for the thread that needs it, and let the next thread read."""
         with self._changed:
             if frame is None:
                 self._closed = self._channel.eof
@@ -193,19 +194,19 @@ class ParentLink:
             else:
                 self._answers[frame.request] = frame
             self._reading.release()
-            self._tell_those_who_wait()
+            self._wake_waiting_threads()
 
-    def _tell_those_who_wait(self) -> None:
+    def _wake_waiting_threads(self) -> None:
         with self._changed:
             self._changed.notify_all()
             if self._main_waits:
                 os.eventfd_write(self._news, 1)
 
     def _wait_for_the_reader(self) -> None:
-        """Until it has read something; called with the lock held.
+        """Wait until the reader has read a frame; called with the lock held.
 
-        The main thread waits without it, where it can be interrupted: a condition cannot be left by
-        an exception without the risk of leaving its lock in disorder.
+        The main thread releases the lock and waits where an interrupt may raise: an exception in a
+        wait for a condition could leave its lock in a wrong state.
         """
         if threading.current_thread() is not threading.main_thread():
             self._changed.wait()

@@ -1,8 +1,8 @@
-"""What `ps` shows for a process of procorch: its name (``comm``) and its command line.
+"""The name (``comm``) and command line that `ps` shows for a process of procorch.
 
-The kernel keeps the command line in the process's own memory, at addresses that it tells. It is
-written through ``/proc/self/mem``, where a wrong address is an error and no crash, and only where
-the present command line is found. Python's own copies (``sys.argv``, ``sys.orig_argv``) stay, and
+The kernel reads the command line from the memory of the process, at addresses in ``/proc``. It is
+written through ``/proc/self/mem``, where a wrong address is an error and not a crash, and only if
+the current command line is found there. Python's copies (``sys.argv``, ``sys.orig_argv``) stay, and
 so does the identity of the process: number and start time.
 """
 
@@ -14,7 +14,7 @@ import os
 
 _PR_SET_NAME = 15
 _COMM = 15
-"""Bytes that a name may have."""
+"""The most bytes of a name."""
 _ARG_START, _ARG_END = 48 - 3, 49 - 3
 """Fields of ``/proc/PID/stat`` behind the name, which is the second of them."""
 
@@ -23,7 +23,7 @@ def of_worker(agent: str, instance: int, generation: int) -> None:
     """Name this process after the agent that it runs."""
     agent = "".join(each if each.isprintable() else "?" for each in agent)
     which = f"#{instance}.{generation}"
-    # Programs that read /proc take brackets, spaces and what is not ASCII in it for something else.
+    # Programs that read /proc misread brackets, spaces and characters beyond ASCII in a name.
     known = [
         each if each.isascii() and (each.isalnum() or each in "-_.:/") else "_" for each in agent
     ]
@@ -32,8 +32,8 @@ def of_worker(agent: str, instance: int, generation: int) -> None:
 
 
 def show(comm: bytes, title: str) -> None:
-    """Show ``comm`` as this process's name and ``title`` as its command line, as far as it can be
-    done; both are for people, and nothing depends on them."""
+    """Set the name of this process to ``comm`` and its command line to ``title``, if possible. Both
+    are for people; no code depends on them."""
     ctypes.CDLL(None).prctl(_PR_SET_NAME, ctypes.create_string_buffer(comm[:_COMM]), 0, 0, 0)
     with contextlib.suppress(OSError, ValueError, IndexError):
         _write(title)
@@ -47,13 +47,13 @@ def _write(title: str) -> None:
     fd = os.open("/proc/self/mem", os.O_RDWR | os.O_CLOEXEC)
     try:
         if os.pread(fd, room, start) == shown:
-            # All of it: what is left of the old one would be shown behind the new one. The kernel
-            # reads on behind a last byte that is not zero.
+            # Overwrite all of it, or the rest of the old one would follow. The last byte is zero:
+            # otherwise the kernel would read on behind it.
             os.pwrite(fd, _cut(title, room - 1).ljust(room, b"\0"), start)
     finally:
         os.close(fd)
 
 
 def _cut(text: str, most: int) -> bytes:
-    """At most so many bytes of a text, without half a character at the end."""
+    """At most ``most`` bytes of a text, without an incomplete character at the end."""
     return text.encode(errors="replace")[:most].decode(errors="ignore").encode()

@@ -1,4 +1,4 @@
-"""Random generators after a fork: workers of one zygote would all draw the same numbers."""
+"""Seeds random generators after a fork: workers of one zygote would draw the same numbers."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ import sys
 
 
 def reseed() -> None:
-    """Seed the global generators of what is loaded anew: `random`, numpy, torch.
+    """Seed the global generators of the loaded modules again: `random`, numpy, torch.
 
-    What is imported later seeds itself. Generators that the agent's code has made are its own, and
-    are left alone.
+    Modules that are imported later seed themselves. Generators that the agent's code has made are
+    not changed.
     """
     if (module := sys.modules.get("random")) is not None:
         module.seed()
     if (module := sys.modules.get("numpy.random")) is not None:
         module.seed()
     if (module := sys.modules.get("torch")) is not None and hasattr(module, "manual_seed"):
-        # Not by `secrets`, which loads OpenSSL into every worker.
+        # Not with `secrets`, which would load OpenSSL into each worker.
         module.manual_seed(int.from_bytes(os.urandom(8)) >> 1)

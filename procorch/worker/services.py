@@ -1,4 +1,4 @@
-"""What `procorch.current()` offers beyond the worker: other agents, and memory that lasts."""
+"""The services of `procorch.current()` that need the parent: questions, pieces, checkpoints."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from procorch.wire.payload import Parts
 from procorch.worker.parent_link import ParentLink
 
 CHECKPOINT_LIMIT = 64 << 20
-"""The largest checkpoint, in bytes: the parent keeps one for each agent."""
+"""The largest checkpoint in bytes; the parent keeps one for each agent."""
 
 
 _PIECES, _BYTES = 16, 1 << 16
-"""How many pieces of an answer, and bytes, go out before the worker waits for its reader."""
+"""Pieces of an answer, and bytes, that are sent before the worker waits for the reader."""
 
 
 class Services:
@@ -42,7 +42,7 @@ class Services:
         import asyncio
 
         number = self._parent.put(*self._sealed(agent, name, message, remaining))
-        # It is not cancelled with its waiter: whoever has put a question has to take the answer.
+        # The wait in the executor is not cancelled with this task: each answer must be taken.
         loop = asyncio.get_running_loop()
         answer = loop.run_in_executor(None, self._parent.answer, number)
         try:
@@ -62,7 +62,7 @@ class Services:
     @staticmethod
     def _open(answer: Frame | None, agent: str) -> Any:
         if answer is None:
-            raise AgentStopped("the orchestrator is gone", agent=agent)
+            raise AgentStopped("the orchestrator has ended", agent=agent)
         if answer.kind is Kind.ANSWER:
             return codec.decode(payload.unpack(answer.body))
         error = used.error_with(headers.decode_answer_error(answer.head).error)
@@ -92,7 +92,7 @@ class Services:
         if number:
             import asyncio
 
-            # As with a question: whoever waits for the confirmation has to take it.
+            # As for a question: each confirmation must be taken.
             loop = asyncio.get_running_loop()
             await asyncio.shield(loop.run_in_executor(None, self._parent.answer, number))
 

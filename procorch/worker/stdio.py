@@ -1,7 +1,7 @@
-"""Descriptors 0, 1 and 2 of a worker: nothing to read, and two streams that its parent keeps.
+"""Descriptors 0, 1 and 2 of a worker: an empty input, and two streams that its parent reads.
 
-By descriptor, so it holds for whatever writes: Python, a C library, ``os.write(1, ...)``, a
-subprocess. The parent's standard input is not a worker's to read; it reads as empty.
+The descriptors are replaced, so this applies to all writers: Python, C libraries, ``os.write``,
+subprocesses. A worker must not read the parent's standard input, so its own is empty.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ import sys
 
 
 def above_standard(fd: int) -> int:
-    """``fd``, or a duplicate of it that is none of 0, 1 and 2: a parent that was started without
-    those, or has closed them, gets their numbers for something else."""
+    """``fd``, or a duplicate of it above 2. If the parent has no standard streams, its other files
+    may have the numbers 0 to 2."""
     return fd if fd > 2 else fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 3)
 
 
 def close_input() -> None:
-    """Have a standard input with nothing to read, if there is one: who writes to the parent's finds
-    out when nobody reads any more."""
+    """Replace the standard input by an empty one, if there is one. So the process does not keep the
+    parent's standard input open for its writer."""
     if sys.stdin is not None:
         null = os.open(os.devnull, os.O_RDONLY)
         os.dup2(null, 0)
@@ -28,10 +28,11 @@ def close_input() -> None:
 
 
 def install(out_fd: int, err_fd: int) -> None:
-    """Make ``out_fd`` standard output and ``err_fd`` standard error; both are above 2, and closed.
+    """Make ``out_fd`` standard output and ``err_fd`` standard error; both are above 2 and get
+    closed.
 
-    Python's own two streams write line by line: what was printed has left the process before it
-    dies, and lines of several workers stay whole.
+    Python's two streams are line-buffered: printed lines leave the process before it dies, and
+    lines of several workers stay whole.
     """
     null = os.open(os.devnull, os.O_RDWR)
     for fd, number in ((null, 0), (out_fd, 1), (err_fd, 2)):
@@ -48,5 +49,5 @@ def install(out_fd: int, err_fd: int) -> None:
             setattr(sys, name, stream)
             setattr(sys, f"__{name}__", stream)
         else:
-            with contextlib.suppress(AttributeError):  # a preloaded module has put another there
+            with contextlib.suppress(AttributeError):  # a preloaded module has replaced it
                 stream.reconfigure(line_buffering=True)

@@ -79,7 +79,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "a dropped interrupt comes again",
         "worker/interrupts.py",
         "InterruptGate.install.rearm",
-        "self._told = 0",
+        "self._last_force = 0",
         "pass",
         (CANCEL + "an_interrupt_that_comes_to_nothing_comes_again_where_the_agent_waits",),
     ),

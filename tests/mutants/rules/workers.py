@@ -90,7 +90,7 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "orphans: a child that was spawned is left to its maker",
         "worker/orphans.py",
-        "Reaper._noting.made",
+        "Reaper._recording.made",
         "self._own.add(pid)",
         "",
         ("tests/process/test_orphans.py::test_no_exit_status_is_taken_and_no_zombie_stays",),
