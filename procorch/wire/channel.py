@@ -1,15 +1,15 @@
-"""One duplex socket that carries frames.
+"""A duplex socket that carries frames.
 
-The parent's end never blocks: what the socket does not take now waits in `Channel` until the
-socket is writable again. The worker's end blocks: it has nothing else to do.
+The parent's end never blocks: data that the socket does not accept waits in `Channel` until the
+socket is writable again. The worker's end blocks.
 
 A body that comes apart (`payload`) travels as a descriptor beside the first byte of its frame.
-Descriptors arrive in the order of their frames, each no later than its frame is complete, so the
-n-th of one belongs to the n-th of the other. One that belongs to no frame is a fault of the peer,
-one for which this process has no number left costs its frame the body and nobody else anything.
+Descriptors arrive in the order of their frames, and not later than the end of their frame. So the
+n-th descriptor belongs to the n-th such frame. A descriptor without a frame is a fault of the peer.
+If this process has no number left for a descriptor, only the body of that frame is lost.
 
-End of file is a hint and no more (docs/guarantees.md): a grandchild may hold the socket open
-after the worker's death, and a worker may close it and live on.
+The end of file is only a hint (docs/guarantees.md): a grandchild may hold the socket open after the
+worker's death, and a worker may close it and live on.
 """
 
 from __future__ import annotations
@@ -30,16 +30,16 @@ from procorch.wire.frame import Decoder, Frame, Kind, announce, gather
 from procorch.wire.payload import Buffer, Content, Lease, Parts
 
 _MAX_BUFFERS = 512
-"""Buffers for one ``sendmsg``: below IOV_MAX (1024) everywhere."""
+"""The most buffers for one ``sendmsg``, below IOV_MAX (1024)."""
 
 _ONE = socket.CMSG_LEN(array("i").itemsize)
-"""Room for one descriptor; the system closes what a peer sends beyond that."""
+"""Room for one descriptor; the system closes further ones that a peer sends."""
 
-# Plain numbers: an operation on the enumeration costs more than a read.
+# Plain numbers: an operation on the enumeration takes longer than a read.
 _CLOSED_ON_EXEC, _CUT = int(socket.MSG_CMSG_CLOEXEC), int(socket.MSG_CTRUNC)
 
 _NONE_LEFT = -1
-"""In place of a descriptor for which this process had no number left."""
+"""Stands for a descriptor for which this process had no number left."""
 
 _NO_PASSAGE = (errno.ETOOMANYREFS, errno.ENOMEM, errno.ENOBUFS)
 
@@ -62,10 +62,10 @@ class Channel:
         max_frame: the largest frame accepted, in bytes.
 
     Attributes:
-        eof: nothing more will come.
-        held: what is to be sent is kept, see `hold`.
-        unsent: what waits for the socket to become writable.
-        fault: why nothing that follows can be read; what came before it has been returned.
+        eof: the peer has closed its end; nothing more will come.
+        held: frames are kept and not sent, see `hold`.
+        unsent: the data that waits for the socket to become writable.
+        fault: why nothing can be read any more; all frames before it were returned.
     """
 
     def __init__(self, sock: socket.socket, max_frame: int) -> None:
@@ -87,14 +87,14 @@ class Channel:
         self._decoder.max_frame = max_frame
 
     def stop_reading(self) -> None:
-        """End of file from now on, also for a thread that waits for something to read."""
-        with contextlib.suppress(OSError):  # the peer is gone: there is nothing to read anyway
+        """Make reads return the end of file from now on, also in a thread that waits."""
+        with contextlib.suppress(OSError):  # the peer has ended: there is nothing to read anyway
             self._sock.shutdown(socket.SHUT_RD)
 
     def send(self, kind: Kind, generation: int, request: int, head: bytes, body: Parts) -> None:
-        """Send one frame, or what of it the socket takes (a blocking socket takes all of it).
+        """Send one frame, or the part that the socket accepts (a blocking socket accepts all).
 
-        A lease is kept until it is sent, and closed by whoever holds it then.
+        The channel keeps a lease until it is sent. The last reference to the lease closes it.
 
         Raises:
             OSError: the peer is gone.
@@ -119,7 +119,7 @@ class Channel:
         self.flush()
 
     def hold(self) -> None:
-        """Keep what is to be sent until `release`, which sends it at once."""
+        """Keep frames until `release`, which sends them together."""
         self.held = True
 
     def release(self) -> None:
@@ -132,7 +132,7 @@ class Channel:
         self.flush()
 
     def flush(self) -> None:
-        """Send what waits, as far as the socket takes it."""
+        """Send the data that waits, as far as the socket accepts it."""
         out = self.unsent
         while out and not self.held:
             try:
@@ -144,7 +144,7 @@ class Channel:
                 return
 
     def _write(self) -> None:
-        """Write what comes before the next descriptor."""
+        """Write the data before the next descriptor."""
         out = self.unsent
         buffers: list[memoryview] = []
         for waiting in out:
@@ -160,7 +160,7 @@ class Channel:
             out.popleft()
 
     def _pass(self, frame: _Apart) -> None:
-        """Send the descriptor of a frame with it, or the body itself where that cannot be."""
+        """Send a frame with its descriptor, or with the body itself if that is impossible."""
         kind, generation, request, head, lease = frame
         data = announce(kind, generation, request, head, len(lease))
         right = (socket.SOL_SOCKET, socket.SCM_RIGHTS, array("i", [lease.fileno()]))
@@ -177,12 +177,12 @@ class Channel:
         self.unsent.extendleft(reversed(left))
 
     def receive(self) -> list[Frame]:
-        """The frames that one read completes; empty when there is nothing to read.
+        """Read once; returns the frames that are complete now.
 
         Sets `eof` when the peer has closed its end or reset it.
 
         Raises:
-            ProtocolError: the bytes are no frames.
+            ProtocolError: the bytes are not frames.
         """
         count = self._read()
         if not count:
@@ -212,7 +212,7 @@ class Channel:
         return self._in.popleft() if self._in else None
 
     def is_cut_off(self) -> bool:
-        """Whether the peer has closed its end, as far as that is known without reading."""
+        """Whether the peer is known to have closed its end, without reading."""
         poll = select.poll()
         poll.register(self._sock, 0)
         return bool(poll.poll(0))
@@ -228,7 +228,7 @@ class Channel:
             yield frame._replace(body=self._body(frame)) if frame.apart else frame
         self._decoder.announced = False
         if len(self._descriptors) > self._decoder.partial:
-            raise ProtocolError("a descriptor that belongs to no frame")
+            raise ProtocolError("a descriptor came that belongs to no frame")
 
     def _body(self, frame: Frame) -> Content:
         """The body that came apart from its frame."""
@@ -236,11 +236,11 @@ class Channel:
             raise ProtocolError(f"a frame {frame.kind.name} without the descriptor of its body")
         fd = self._descriptors.popleft()
         if fd == _NONE_LEFT:
-            return payload.lost("no descriptors left in the process it was for")
+            return payload.lost("no descriptors left in the process that received it")
         return payload.adopt(fd, frame.apart)
 
     def _read(self) -> int:
-        """Bytes read into the decoder; 0 when there are none now, or never again (`eof`)."""
+        """Read into the decoder; returns the number of bytes, 0 if there are none or at `eof`."""
         if self.fault is not None:
             raise self.fault
         try:
@@ -261,11 +261,11 @@ class Channel:
         return count
 
     def abandon(self) -> None:
-        """In a fork of the worker: forget the socket, whose descriptor is not closed."""
+        """In a fork of the worker: give up the socket without closing its descriptor."""
         self._sock.detach()
 
     def close(self) -> None:
-        """Close the socket; what was not sent is dropped, descriptors of torn frames are closed."""
+        """Close the socket and the descriptors of incomplete frames; drop unsent data."""
         self.unsent.clear()
         while self._descriptors:
             if (fd := self._descriptors.popleft()) != _NONE_LEFT:

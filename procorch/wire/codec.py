@@ -1,14 +1,14 @@
-"""Objects to bytes and back: pickle where it can, dill where it cannot, large buffers beside it.
+"""Serialises objects: by pickle, or by dill where pickle fails; large buffers stay outside.
 
 Layout of a body::
 
-    format u8      1 pickle, 2 made with dill's help (pickle loads both); 3 it was lost (`payload`);
+    format u8      1 pickle; 2 pickle made with dill (pickle loads both); 3 lost (`payload`);
                    0x80: the first byte of a pickle, which is the whole body (`item_list`)
     buffered u8    0: the pickle is all that follows; 1:
     zero u16, count u32, size of the pickle u64, size of each buffer u64 (network order)
     pickle, then each buffer, every one on a multiple of 64 bytes
 
-What arrives runs code (pickle does): decode only what a worker of one's own has sent.
+Decoding runs code from the body, as pickle does: decode only bodies of your own workers.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from procorch.errors import SerializationError
 from procorch.wire.byvalue import inherited, module_replica, selection
 from procorch.wire.byvalue.module_replica import set_role
 from procorch.wire.payload import LOST, Buffer
-from procorch.wire.pickle_diagnostics import find_culprit, say
+from procorch.wire.pickle_diagnostics import find_unserialisable, say
 from procorch.wire.picklers import (
     SIGNALLED,
     any_may_refer_to_ours,
@@ -43,7 +43,7 @@ __all__ = ["decode", "dump_factory", "encode", "load_factory", "set_role"]
 PICKLE, DILL = 1, 2
 
 BARE = 0x80
-"""The first byte of a pickle, and of no other body."""
+"""The first byte of a body that is only a pickle."""
 _PREFIX = {PICKLE: bytes([PICKLE, 0]), DILL: bytes([DILL, 0])}
 _TABLE = Struct("!BBHIQ")
 _ALIGNMENT = 64
@@ -54,12 +54,12 @@ def encode(obj: Any, *, what: str, to_parent: bool | None = None) -> list[Buffer
     """Return the body of ``obj``: parts to be written one after another.
 
     Args:
-        what: what is encoded ("request", "reply"), for the error.
-        to_parent: which way it goes; None means up from a worker and down from any other process.
-            An orchestrator inside a worker says False.
+        what: the name of the object in an error ("request", "reply").
+        to_parent: whether it goes to the parent; None: yes in a worker, no in any other process. An
+            orchestrator inside a worker passes False.
 
     Raises:
-        SerializationError: with the path to the part that cannot be serialised.
+        SerializationError: a part cannot be serialised; the error has the path to it.
     """
     try:
         if type(obj) in _SIMPLE:
@@ -82,8 +82,8 @@ def encode(obj: Any, *, what: str, to_parent: bool | None = None) -> list[Buffer
 
 
 def is_complete(objs: Sequence[Any], data: bytes) -> bool:
-    """Whether ``data``, what ``pickle.dumps`` makes of each of ``objs``, is all that the other side
-    needs: no objects of ``multiprocessing``, nothing that only this process has."""
+    """Whether ``data``, the pickles of ``objs`` by ``pickle.dumps``, is enough for the other side:
+    it has no objects of ``multiprocessing`` and nothing that exists in this process only."""
     if inherited.MARK in data:
         return False
     return module_replica.is_worker() or not any_may_refer_to_ours(objs, data)
@@ -92,14 +92,14 @@ def is_complete(objs: Sequence[Any], data: bytes) -> bool:
 def decode(view: Buffer, *, what: str = "message") -> Any:
     """Return the object whose body is ``view``.
 
-    Arrays are writable. They lie in the memory of ``view`` if that is writable, and then it is
-    theirs: do not decode one view twice.
+    Arrays are writable. If the memory of ``view`` is writable they use it, so do not decode one
+    view twice.
 
     Args:
-        what: what an error calls it.
+        what: the name of the object in an error.
 
     Raises:
-        SerializationError: the bytes are damaged, or what they name does not load here.
+        SerializationError: the bytes are damaged, or a name in them cannot be loaded here.
     """
     try:
         if view[0] == BARE:
@@ -118,12 +118,12 @@ def decode(view: Buffer, *, what: str = "message") -> Any:
 def dump_factory(factory: Callable[[], Any]) -> bytes:
     """Return ``factory`` as bytes that `load_factory` turns into it in a worker.
 
-    Closures, lambdas and what is defined in a module that workers cannot import go by value, the
-    rest by reference; where all of it goes by reference neither side needs dill.
+    Closures, lambdas and definitions of modules that workers cannot import are sent by value, the
+    rest by reference. If everything is sent by reference, neither side needs dill.
 
     Raises:
         TypeError: ``factory`` cannot be called.
-        SerializationError: with the path to what cannot be serialised, ``factory`` being its root.
+        SerializationError: a part cannot be serialised; the error has the path from "factory".
     """
     if not callable(factory):
         raise TypeError(
@@ -143,7 +143,7 @@ def load_factory(data: Buffer) -> Callable[[], Any]:
     """Return the factory that `dump_factory` serialised.
 
     Raises:
-        SerializationError: the bytes are damaged, or a module that they need is missing here.
+        SerializationError: the bytes are damaged, or a module is missing here.
     """
     try:
         factory = pickle.loads(data)
@@ -176,7 +176,7 @@ def _parts(form: int, data: bytes, buffers: list[pickle.PickleBuffer]) -> list[B
 
 
 def _split(view: memoryview) -> tuple[memoryview, list[Buffer]]:
-    """Take a body with buffers apart; every size is checked against what is there."""
+    """Split a body with buffers; each size is checked against the length of the body."""
     _, _, zero, count, size = _TABLE.unpack_from(view)
     if zero or view[1] != 1 or count * 8 > len(view):
         raise pickle.UnpicklingError("damaged table of buffers")
@@ -193,7 +193,7 @@ def _split(view: memoryview) -> tuple[memoryview, list[Buffer]]:
         parts.append(view[at : at + each])
         at += each
     if view.readonly:
-        # A small frame is bytes: the arrays in it get memory that may be written.
+        # A small frame is read-only bytes: its arrays get writable memory.
         return parts[0], [bytearray(part) for part in parts[1:]]
     return parts[0], list(parts[1:])
 
@@ -202,7 +202,7 @@ def _split(view: memoryview) -> tuple[memoryview, list[Buffer]]:
 
 
 class _Unpickler(pickle.Unpickler):
-    """Finds names of a ``__main__`` that is not the one in ``sys.modules``: see `mirror.homes`."""
+    """Finds names in a replica of ``__main__``, which is not in ``sys.modules``."""
 
     def find_class(self, module: str, name: str) -> Any:
         if selection.travels(module):
@@ -238,9 +238,9 @@ def _refuse(obj: Any, error: BaseException, what: str, root: str) -> NoReturn:
     elif isinstance(error, MemoryError):
         reason = "there is not enough memory to serialise it (MemoryError)"
     else:
-        path, reason = find_culprit(obj, root, say(error))
+        path, reason = find_unserialisable(obj, root, say(error))
     if isinstance(error, TypeError | pickle.PicklingError):
-        error = error.with_traceback(None)  # a hundred frames of picklers that say nothing
+        error = error.with_traceback(None)  # its frames are all in picklers
     # "factory closure variable 'sock'" needs no "factory: " in front
     message = f"{path}: {reason}" if path.startswith(what) else ""
     raise SerializationError(message, what=what, path=path, reason=reason) from error

@@ -1,8 +1,8 @@
-"""What a worker takes over from the program, as it is at the moment when the worker is started.
+"""The state of the program that a worker adopts at its start: environment, directory, limits.
 
-A zygote has what the program had when the zygote was started. So the program sends what may have
-changed, with every start: a worker and its replacement are then the same whichever the start
-method. Not sent is what the system forbids to change (a hard limit that was lowered).
+A zygote has the state that the program had when the zygote was started. So the program sends the
+current state with each start, and a worker and its replacement are the same with each start method.
+The system forbids some changes, such as raising a hard limit; these are not made.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ _LIMITS = sorted(number for name, number in vars(resource).items() if name.start
 
 
 _environ: dict[bytes, bytes] = os.environb._data  # type: ignore[attr-defined]
-"""What `os.environ` keeps. Each start reads it: 4 us in place of 66 by its public methods."""
+"""The data of `os.environ`. Reading it takes 4 us, with its public methods 66 us."""
 
 
 def gather() -> Surroundings:
     """The surroundings of this process."""
     folder = b""
-    with contextlib.suppress(OSError):  # it has been deleted
+    with contextlib.suppress(OSError):  # it was deleted
         folder = os.getcwdb()
     return Surroundings(
         environ=list(_environ.items()),
@@ -39,9 +39,9 @@ def gather() -> Surroundings:
 
 
 def adopt(given: Surroundings) -> None:
-    """Take over what the program has changed since this process, or its zygote, was started.
+    """Apply what the program has changed since this process, or its zygote, was started.
 
-    What is as it was then is left alone: a module of ``preload`` may have changed it here.
+    Values that the program has not changed stay: a module of ``preload`` may have set them here.
     """
     before, after = dict(_at_start.environ), dict(given.environ)
     for name in before.keys() - after.keys():
@@ -50,7 +50,7 @@ def adopt(given: Surroundings) -> None:
         if before.get(name) != value:
             os.environb[name] = value
     if given.folder not in (b"", _at_start.folder):
-        with contextlib.suppress(OSError):  # deleted meanwhile, or not for this user any more
+        with contextlib.suppress(OSError):  # deleted meanwhile, or no longer permitted
             os.chdir(given.folder)
     if given.argv != _at_start.argv:
         sys.argv[:] = [os.fsdecode(arg) for arg in given.argv]
@@ -59,7 +59,7 @@ def adopt(given: Surroundings) -> None:
     for limit in set(given.limits) - set(_at_start.limits):
         with contextlib.suppress(OSError, ValueError):
             resource.setrlimit(limit[0], limit[1:])
-    # Proxies of a multiprocessing.Manager prove with it that they come from this program.
+    # Proxies of a multiprocessing.Manager authenticate with this key.
     process.current_process().authkey = given.authkey
     if given.multiprocess_authkey is not None:
         from multiprocess import process as other
@@ -68,21 +68,21 @@ def adopt(given: Surroundings) -> None:
 
 
 def _multiprocess_authkey() -> bytes | None:
-    # `multiprocess`, dill's variant, has a key as well, but no worker loads that for nothing.
-    # The module that is looked for is loaded by whoever uses the key, and not by procorch.
+    # `multiprocess`, dill's variant, has a key as well. A worker loads that package only if the
+    # program uses the key: then this module is loaded, which procorch itself does not load.
     if "multiprocess.connection" not in sys.modules:
         return None
     return bytes(sys.modules["multiprocess.process"].current_process().authkey)
 
 
 def _umask() -> int | None:
-    # To ask the system call is to set it, for all threads.
+    # The system call can only return it by setting it, for all threads.
     try:
         fd = os.open("/proc/self/status", os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
         return None
     try:
-        head = os.read(fd, 256)  # the name of the program, 64 bytes at most, and then the umask
+        head = os.read(fd, 256)  # the name of the program, at most 64 bytes, then the umask
     finally:
         os.close(fd)
     _, found, rest = head.partition(b"\nUmask:")
@@ -90,4 +90,4 @@ def _umask() -> int | None:
 
 
 _at_start = gather()
-"""Of a worker: what its zygote had before it loaded anything, or what it was born with itself."""
+"""The state before any module was preloaded: that of the zygote, or of this process."""

@@ -1,25 +1,25 @@
-"""Frames: bytes in, frames out. No sockets, no pickle.
+"""Frames: encoding and decoding, without sockets and pickle.
 
-A frame is a fixed header of 28 bytes in network order, a *head* (small, plain data that supervision
-reads) and a *body* (the payload, which only the one who asked for it decodes)::
+A frame is a prefix of 28 bytes in network order, a *header* (small, plain data that the monitor
+reads) and a *body* (the payload, which only its receiver decodes)::
 
     magic "pO" | version u8 | kind u8 | generation u32 | request u64 | head_len u32 | body_len u64
 
-The highest bit of the kind says that the body is not in the stream: it comes *apart*, in memory
-whose descriptor travels with the first byte of the header (`payload`).
+The highest bit of the kind says that the body is not in the stream. It comes *apart*, in memory
+whose descriptor travels with the first byte of the frame (`payload`).
 
-What the decoder promises, however the byte stream is cut into reads:
+The decoder guarantees, however the byte stream is cut into reads:
 
 * the same frames come out, in order, each exactly once;
-* every frame in front of a fault is delivered before the fault is reported, because a worker that
-  answered and then went mad has answered (N3);
-* a length is checked before anything is allocated for it, so a hostile peer costs no memory;
-* junk (a C library that prints on our descriptor) is reported at its first wrong byte, not when
-  28 bytes of it have come.
+* all frames before a fault are delivered before the fault is reported, because an answer counts
+  also if the worker sends garbage after it (N3);
+* each length is checked before memory is allocated for it, so a hostile peer costs no memory;
+* garbage (a C library that prints to the socket) is reported at its first wrong byte, not after 28
+  bytes.
 
-Costs: one read buffer for the decoder's life. A frame that fits into it is copied out as ``bytes``;
-a larger one is received straight into its own memory, where its body is aligned and writable, so
-that the arrays in it need no copy.
+The decoder has one read buffer. It copies a frame that fits into it out as ``bytes``. It receives a
+larger frame into memory of its own, where the body is aligned and writable, so that arrays in it
+need no copy.
 """
 
 from __future__ import annotations
@@ -40,16 +40,18 @@ BODY_ALIGNMENT = 64
 _LAYOUT = Struct("!2sBBIQIQ")
 HEADER_SIZE = _LAYOUT.size
 
-_COPY_BELOW = 16 * 1024  # up to here one copy is cheaper than one more buffer in a gathering write
-_MAP_FROM = 1024 * 1024  # from here a private mapping: bytearray(n) would first write n zeros
+_COPY_BELOW = (
+    16 * 1024
+)  # up to this size a copy is cheaper than a further buffer in a gathering write
+_MAP_FROM = 1024 * 1024  # from this size a private mapping: bytearray(n) would first write n zeros
 
 
 class Kind(IntEnum):
-    """What a frame is for. Requests go to the worker, the others say who sends them."""
+    """The kind of a frame; the comments have its sender."""
 
     INIT = 1  # parent: the factory and the settings of this worker
     READY = 2  # worker: the agent is built
-    REQUEST = 3  # parent
+    REQUEST = 3  # parent: a request
     REPLY = 4  # worker: what the agent returned
     ERROR = 5  # worker: what the agent raised
     FAILED_START = 6  # worker: the factory failed
@@ -59,15 +61,15 @@ class Kind(IntEnum):
     ANSWER = 10  # parent: what that agent returned
     ANSWER_ERROR = 11  # parent: why there is no answer
     CHECKPOINT = 12  # worker: state for the next generation
-    FORGET = 13  # worker: nobody waits for the answer to that question any more
+    FORGET = 13  # worker: cancels that question
     PART = 14  # worker: what the first items of a chunk returned; the others follow
-    DELTA = 15  # worker: a piece of the answer to a request that is not done yet
-    PROCEED = 16  # parent: after an error, go on with what was sent ahead
+    DELTA = 15  # worker: a piece of the answer to the current request
+    PROCEED = 16  # parent: after an error, go on with the requests that were sent ahead
 
 
 _APART = 0x80
 _KINDS = {int(kind): kind for kind in Kind} | {
-    # What supervision itself reads never comes apart.
+    # Bodies that the monitor itself reads never come apart.
     kind | _APART: kind
     for kind in (
         Kind.REQUEST, Kind.REPLY, Kind.ERROR, Kind.ASK, Kind.ANSWER, Kind.ANSWER_ERROR
@@ -76,10 +78,10 @@ _KINDS = {int(kind): kind for kind in Kind} | {
 
 
 class Frame(NamedTuple):
-    """One message: numbers for supervision, ``head`` and ``body`` for those concerned.
+    """One message.
 
-    The decoder knows of a body that comes apart its size only, in ``apart``; the channel, which
-    has the descriptor, puts the body in its place.
+    Of a body that comes apart the decoder knows only the size, ``apart``. The channel, which has
+    the descriptor, sets the body.
     """
 
     kind: Kind
@@ -91,7 +93,7 @@ class Frame(NamedTuple):
 
 
 def header(kind: int, generation: int, request: int, head_len: int, body_len: int) -> bytes:
-    """Return the 28 bytes in front of a head of ``head_len`` and a body of ``body_len`` bytes."""
+    """Return the prefix of a header of ``head_len`` and a body of ``body_len`` bytes."""
     return _LAYOUT.pack(MAGIC, VERSION, kind, generation, request, head_len, body_len)
 
 
@@ -141,7 +143,7 @@ class _Large:
 
 
 class Decoder:
-    """Turns a byte stream into frames, without garbage for a read.
+    """Turns a byte stream into frames.
 
     Use: ``n = sock.recv_into(decoder.writable())``, then ``decoder.wrote(n)`` gives the frames that
     this read completed. Not safe for use by two threads at a time.
@@ -152,16 +154,15 @@ class Decoder:
         buffer_size: bytes of the read buffer; a frame above it gets memory of its own.
 
     Attributes:
-        error: the fault of the stream, known as soon as it was read; the next call raises it.
+        error: the fault of the stream, set as soon as it was read; the next call raises it.
+        announced: a frame whose body comes apart was decoded; the channel resets it.
     """
 
     def __init__(self, max_frame: int, buffer_size: int = 65536) -> None:
         if buffer_size < HEADER_SIZE:
             raise ValueError(f"buffer_size must be at least {HEADER_SIZE}, not {buffer_size}")
         self.max_frame = max_frame
-        self.announced: bool = (
-            False  # set by each frame whose body comes apart, reset by the channel
-        )
+        self.announced: bool = False
         self._size = buffer_size
         self._buffer = memoryview(bytearray(buffer_size))
         self._end = 0  # bytes of an incomplete frame, at the start of the buffer
@@ -170,14 +171,14 @@ class Decoder:
 
     @property
     def partial(self) -> bool:
-        """Whether the stream, if it ended now, would end in the middle of a frame."""
+        """Whether the stream is in the middle of a frame now, or broken."""
         return self._end > 0 or self._large is not None or self.error is not None
 
     def writable(self) -> memoryview:
-        """Return the memory to receive into, never empty; it is valid until ``wrote``.
+        """Return the memory for the next read, never empty; it is valid until ``wrote``.
 
         Raises:
-            ProtocolError: the stream is broken; nothing after the fault can be understood.
+            ProtocolError: the stream is broken; nothing after the fault can be decoded.
         """
         if self.error is not None:
             raise self.error
@@ -186,12 +187,12 @@ class Decoder:
         return self._buffer[self._end :] if self._end else self._buffer
 
     def wrote(self, count: int) -> list[Frame]:
-        """Take note of ``count`` bytes received into ``writable()``; return the complete frames.
+        """Decode ``count`` bytes received into ``writable()``; return the complete frames.
 
-        A fault behind complete frames is kept for the next call (and in ``error``).
+        A fault after complete frames is raised by the next call, and is in ``error``.
 
         Raises:
-            ProtocolError: bad magic, version, kind or length, with what was seen.
+            ProtocolError: bad magic, version, kind or length; the text has the bytes.
         """
         if self.error is not None:
             raise self.error
@@ -218,7 +219,7 @@ class Decoder:
         return frames
 
     def _parse(self, end: int, frames: list[Frame]) -> None:
-        """Cut the frames out of the first ``end`` bytes; move what is left to the start."""
+        """Decode the frames in the first ``end`` bytes; move the rest to the start."""
         buffer = self._buffer
         start = 0
         while end - start >= HEADER_SIZE:
@@ -258,7 +259,7 @@ class Decoder:
             start = stop
         left = end - start
         if start and left:
-            # A byte is moved at most once: afterwards its frame starts at 0 and stays there.
+            # Each byte is moved at most once: afterwards its frame starts at 0.
             buffer[:left] = buffer[start:end]
         self._end = left
         if 0 < left < HEADER_SIZE and not _plausible(buffer[:left]):
@@ -275,7 +276,7 @@ def _plausible(seen: memoryview) -> bool:
 
 
 def _fault(seen: memoryview) -> ProtocolError:
-    """Say what is wrong with bytes that are no header, and show them: often they are a print."""
+    """The error of bytes that are not a frame. It shows them: often they are printed text."""
     if seen[:2] != MAGIC[: len(seen)]:
         wrong = f"bad magic {bytes(seen[:2])!r} where {MAGIC!r} was expected"
     elif seen[2] != VERSION:
@@ -288,9 +289,9 @@ def _fault(seen: memoryview) -> ProtocolError:
 def _allocate(size: int) -> memoryview:
     """Return writable memory of ``size`` bytes that starts on a page or at least on 16 bytes.
 
-    A private anonymous mapping is not touched before it is written: it spares the zeroing that
-    ``bytearray(size)`` does (a third of the time of receiving 100 MB), and a peer that announces
-    much and sends nothing takes addresses, not memory.
+    A private anonymous mapping is not touched before it is written. So it saves the zeroing of
+    ``bytearray(size)`` (a third of the time to receive 100 MB), and a peer that announces much and
+    sends nothing costs addresses and no memory.
     """
     if size < _MAP_FROM:
         return memoryview(bytearray(size))

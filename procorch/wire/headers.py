@@ -1,4 +1,4 @@
-"""The heads of frames: what the other side needs to know without opening the body."""
+"""The headers of frames: what the receiver needs to know without opening the body."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ from procorch.wire.payload import Buffer
 
 
 class Surroundings(Struct, frozen=True, array_like=True):
-    """What a worker takes over from the program, as it is when the worker is started.
+    """The state of the program that a worker adopts at its start.
 
-    Bytes, because the system's texts need not be valid Unicode. ``folder``: b"" if it has none any
-    more; ``umask``: None if it is not known; ``limits``: number, soft and hard limit.
+    Texts are bytes, because those of the system need not be valid Unicode. ``folder``: the working
+    directory, b"" if it was deleted; ``umask``: None: unknown; ``limits``: number, soft and hard
+    limit.
     """
 
     environ: list[tuple[bytes, bytes]]
@@ -28,8 +29,8 @@ class Surroundings(Struct, frozen=True, array_like=True):
 
 
 class InitHead(Struct, frozen=True, array_like=True):
-    """Parent to worker, once; the body is the factory, and the checkpoint from byte ``checkpoint``
-    on (-1: there is none)."""
+    """Parent to worker, once. The body is the factory, followed by the checkpoint from byte
+    ``checkpoint`` on (-1: none)."""
 
     name: str
     generation: int
@@ -41,39 +42,39 @@ class InitHead(Struct, frozen=True, array_like=True):
     nice: int = 0
     address_space: int | None = None
     seed: str = ""
-    """What `Context.seed` is derived from, besides agent, generation and request."""
+    """`Context.seed` is derived from it, and from agent, generation and request."""
     instance: int = 0
-    """Which of several of that name it is: for a seed outside requests, and for `ps`."""
+    """The number of the instance: for a seed outside requests, and for `ps`."""
     surroundings: Surroundings | None = None
-    """None: the worker keeps its own."""
+    """None: the worker keeps its own state."""
     waits: bool = False
-    """After an error nothing is begun before PROCEED comes: the policy decides first."""
+    """After an error the worker begins no request before PROCEED: the policy decides first."""
     weigh: int | None = None
-    """Tell with each reply how much memory was used, exactly where that is above so many bytes."""
+    """Report the used memory with each reply, exactly above this many bytes; None: never."""
     client_retries: bool = True
-    """What `Context.client_retries` says."""
+    """The value of `Context.client_retries`."""
 
 
 class RequestHead(Struct, frozen=True, array_like=True):
     """Parent to worker; ``text``: the body is a string to be delivered as a user message.
 
-    ``remaining`` is the time in seconds until the deadline: the clocks of two processes need not
-    agree, their durations do. ``stream``: pieces of the answer are wanted as they come.
+    ``remaining``: seconds until the deadline; a duration, because the clocks of two processes may
+    differ. ``stream``: the worker sends pieces of the answer.
     """
 
     text: bool
     remaining: float | None
     chunk: bool = False
-    """The body is several items, see `several`."""
+    """The body is an `item_list.ItemList`."""
     stream: bool = False
     whole: bool = False
-    """A chunk is not given back in the middle because it takes long."""
+    """The worker does all items of the chunk, however long they take."""
 
 
 class ResourceUse(Struct, frozen=True, array_like=True):
-    """What a request used in the worker: seconds, bytes, counts.
+    """The resources that a request used in the worker: seconds, bytes, counts.
 
-    ``used`` is the memory that the limits count; 0: nobody asked (`InitHead.weigh`).
+    ``used``: the memory that limits count; 0: not measured (`InitHead.weigh`).
     """
 
     wall: float
@@ -91,8 +92,8 @@ class ReplyHead(Struct, frozen=True, array_like=True):
 
 
 class ErrorHead(Struct, frozen=True, array_like=True):
-    """Worker to parent: the request failed. The error as plain data; the body holds the original
-    exception where the worker has proven that it loads again, else it is empty."""
+    """Worker to parent: the request failed. ``error`` is plain data. The body is the original
+    exception if it loads again in the worker, else it is empty."""
 
     error: dict[str, Any]
     resources: ResourceUse | None = None
@@ -107,14 +108,14 @@ class AskHead(Struct, frozen=True, array_like=True):
 
 
 class DeltaHead(Struct, frozen=True, array_like=True):
-    """Worker to parent: the body is text. ``confirm``: the number of the `ANSWER` that the worker
-    waits for before it goes on, 0: it does not wait."""
+    """Worker to parent: a piece of an answer; the body is text. ``confirm``: the number of the
+    ANSWER that the worker waits for; 0: it does not wait."""
 
     confirm: int
 
 
 class AnswerErrorHead(Struct, frozen=True, array_like=True):
-    """Parent to worker: why a question has no answer; error and body as for `ErrorHead`."""
+    """Parent to worker: a question failed; error and body as in `ErrorHead`."""
 
     error: dict[str, Any]
 

@@ -1,10 +1,10 @@
-"""Several objects in one body, each of which is sealed, and loads or fails to, alone.
+"""Several objects in one body, each of which is serialised and loads alone.
 
-Where the class of every item is simple they stay as they are, so that a chunk of numbers is one
-small pickle. Else each becomes a body of its own inside: what cannot be serialised or loaded is
-then one item and not its neighbours, and no two items share an object that they would not share if
-they came alone. Such a body is a bare pickle where that is enough, which it is as a rule: the way
-through `codec.encode` takes five times as long.
+If all items are of simple classes they are not serialised one by one, so that a chunk of numbers is
+one small pickle. Otherwise each item becomes a body of its own inside. So an item that cannot be
+serialised or loaded does not affect the others, and two items share no object that they would not
+share if they were sent alone. Such a body is usually a bare pickle: `codec.encode` takes five times
+as long.
 """
 
 from __future__ import annotations
@@ -20,29 +20,29 @@ from procorch.wire.payload import Buffer
 from procorch.wire.pickle_diagnostics import say
 
 SIMPLE = frozenset({str, bytes, int, float, bool, type(None)})
-"""Classes of which an object refers to no other; all others are sealed."""
+"""Classes whose objects refer to no others; other items are sealed (serialised one by one)."""
 
 
 def seal(item: Any, *, what: str) -> bytes:
-    """An item as a body that `opened` turns into it.
+    """Serialise one item; `opened` is the inverse.
 
     Args:
-        what: what an error calls it.
+        what: the name of the item in an error.
 
     Raises:
-        SerializationError: with the path to the part that cannot be serialised.
+        SerializationError: a part cannot be serialised; the error has the path to it.
     """
     try:
         made = pickle.dumps(item, 5)
     except Exception:
-        made = b""  # `codec.encode` may succeed, and says whose fault it is.
+        made = b""  # `codec.encode` may succeed, and its error has the path.
     if made and codec.is_complete((item,), made):
         return made
     return b"".join(codec.encode(item, what=what))
 
 
 def seal_all(items: Sequence[Any], *, what: str) -> list[bytes]:
-    """Each item as such a body; raises like `seal`."""
+    """Serialise each item; raises like `seal`."""
     try:
         made = [pickle.dumps(item, 5) for item in items]
     except Exception:
@@ -53,7 +53,7 @@ def seal_all(items: Sequence[Any], *, what: str) -> list[bytes]:
 
 
 def opened(body: Buffer, *, what: str) -> Any:
-    """The item that was sealed.
+    """Load an item that `seal` has serialised.
 
     Raises:
         SerializationError: it does not load here.
@@ -69,7 +69,7 @@ def opened(body: Buffer, *, what: str) -> Any:
 
 
 def open_all(bodies: Sequence[Buffer], *, what: str) -> list[Any]:
-    """Each item that was sealed; a `BrokenItem` in place of one that does not load."""
+    """Load all items; a `BrokenItem` takes the place of one that does not load."""
     found: list[Any] = []
     for body in bodies:
         try:
@@ -81,19 +81,19 @@ def open_all(bodies: Sequence[Buffer], *, what: str) -> list[Any]:
 
 
 class BrokenItem(NamedTuple):
-    """Stands in for an item that does not load here."""
+    """Takes the place of an item that does not load here."""
 
     error: AgentError
 
 
 class ItemList(NamedTuple):
-    """Items on their way.
+    """Items to send, or received.
 
     Args:
-        simple: each entry is the item itself; else each is sealed.
+        simple: each entry is the item itself; else each entry is a sealed item.
         entries: one for each item.
-        prelude: sealed, too: what the agent gets before the items, and answers with what is to
-            answer them; b"": nothing.
+        prelude: a sealed object that the agent gets before the items; the agent returns the
+            function that answers them. b"": none.
         rows: each item is a tuple of arguments.
     """
 
@@ -111,7 +111,7 @@ class ItemList(NamedTuple):
 
     @classmethod
     def of_rows(cls, rows: list[tuple[Any, ...]], *, what: str, prelude: bytes = b"") -> ItemList:
-        """The same for tuples, whose parts count as the items do."""
+        """The same for tuples of arguments."""
         if SIMPLE.issuperset(map(type, chain.from_iterable(rows))):
             return cls(True, rows, prelude, True)
         return cls(False, seal_all(rows, what=what), prelude, True)
@@ -121,12 +121,12 @@ class ItemList(NamedTuple):
         return self._replace(entries=self.entries[start:stop])
 
     def dump(self) -> bytes:
-        """All of it as one body."""
+        """Serialise the list as one body."""
         return pickle.dumps(tuple(self), 5)
 
     @classmethod
     def load(cls, body: Buffer, *, what: str) -> ItemList:
-        """What was dumped.
+        """Load a body that `dump` has made.
 
         Raises:
             SerializationError: the bytes are damaged.
@@ -139,7 +139,7 @@ class ItemList(NamedTuple):
         return cls(simple, entries, prelude, rows)
 
     def items(self, *, what: str) -> list[Any]:
-        """The items; a `BrokenItem` in place of one that does not load."""
+        """The items; a `BrokenItem` takes the place of one that does not load."""
         if self.simple:
             return self.entries
         return open_all(self.entries, what=what)

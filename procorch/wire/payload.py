@@ -1,19 +1,19 @@
-"""Large payloads: a body in memory of its own (memfd), handed over by its descriptor.
+"""Large payloads: a body in memory of its own (memfd), passed by its descriptor.
 
-The sender writes the body once; the receiver maps the very same pages. What is promised:
+The sender writes the body once, and the receiver maps the same pages. Guarantees:
 
-* *Who writes is never the monitor*: `pack` is for the caller's thread and for the worker. The
-  monitor passes descriptors on and maps, microseconds whatever the size.
-* *Nothing can pull the pages away.* A `Lease` is accepted only if its memory is sealed against
-  shrinking, growing and writing: a peer that cut it would end this process with SIGBUS, one that
-  wrote into it would change what has been checked.
-* *The receiver's objects are writable*: its mapping is private, a page is copied when it is first
-  written to. So a request can be sent a second time as it was (``retries=``).
-* *Nothing is left behind.* The memory has no name. It lives while a descriptor or a mapping does,
-  and both end with their process, with the socket in which they travel, or here: a lease closes
-  its descriptor when the last reference goes, a mapping ends with the last object in it.
-* *Shortage is survived.* What cannot be written goes over the socket instead; what has come and
-  cannot be mapped is one request's error.
+* *The monitor never writes a body.* The caller's thread and the worker call `pack`. The monitor
+  passes descriptors on and maps them, which takes microseconds for each size.
+* *The pages cannot disappear or change.* A `Lease` is accepted only if its memory is sealed against
+  shrinking, growing and writing. Otherwise a peer that shrinks it could end this process with
+  SIGBUS, and one that writes to it could change what was checked.
+* *The receiver's objects are writable.* Its mapping is private: the kernel copies a page at the
+  first write. So a request can be sent a second time unchanged (``retries=``).
+* *No memory is left behind.* The memory has no name. It exists as long as a descriptor or a mapping
+  does. Both end with their process or with the socket in which they travel. In this process a lease
+  closes its descriptor with the last reference, and a mapping ends with the last object in it.
+* *A shortage fails one request at most.* A body that cannot be written to memory goes over the
+  socket. One that has come and cannot be mapped fails its request.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ THRESHOLD = 1 << 19
 """Bytes from which a body is passed by descriptor (docs/decisions/006)."""
 
 LOST = 3
-"""First byte of what stands in for a body that was lost on the way; the reason follows."""
+"""First byte of the replacement for a body that was lost on the way; the reason follows."""
 
 _MAP_FIXED = 0x10  # Linux; the mmap module does not name it
 _SEALS: int = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
@@ -51,8 +51,8 @@ class Lease:
     """A body in sealed memory.
 
     Args:
-        fd: its descriptor, now owned by this object.
-        size: bytes.
+        fd: its descriptor, owned by this object from now on.
+        size: its length in bytes.
     """
 
     __slots__ = ("_fd", "_size")
@@ -69,13 +69,13 @@ class Lease:
         return self._fd
 
     def map(self) -> memoryview:
-        """The body, writable and this process's own; it outlasts the lease.
+        """Map the body: writable, private to this process, and valid after the lease is closed.
 
-        ``mmap.mmap`` would keep a copy of the descriptor for as long as the mapping lives. So it
-        is given pages of its own, and the body is mapped over them.
+        ``mmap.mmap`` keeps a copy of a descriptor as long as the mapping exists. So it maps empty
+        pages here, and the body is mapped over them.
 
         Raises:
-            OSError: no memory, no addresses.
+            OSError: no memory or no addresses are left.
         """
         pages = mmap.mmap(-1, self._size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
         address = ctypes.addressof(ctypes.c_char.from_buffer(pages))
@@ -98,13 +98,13 @@ Parts: TypeAlias = Sequence[Buffer] | Lease
 """A body to be sent: parts to be written one after another, or a lease."""
 
 Content: TypeAlias = Buffer | Lease
-"""A body that has come."""
+"""A received body."""
 
 
 def pack(parts: Sequence[Buffer]) -> Parts:
-    """Put a large body into memory of its own; a small one stays as it is.
+    """Put a large body into memory of its own; return a small one unchanged.
 
-    So does one for which there is no memory or no descriptor: the socket takes it in pieces.
+    Without memory or a descriptor a large one is returned unchanged, too: it goes over the socket.
     """
     size = sum(map(len, parts))
     if size < THRESHOLD:
@@ -118,8 +118,8 @@ def pack(parts: Sequence[Buffer]) -> Parts:
 def _write(parts: Sequence[Buffer], size: int) -> Lease:
     fd = os.memfd_create("procorch-payload", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
     lease = Lease(fd, size)
-    # The system gives out the lowest number that is free, so a high one means that few are left.
-    # Those are for workers: a queue of large requests must not keep them from being started.
+    # The system assigns the lowest free number, so a high one means that few are left. Workers need
+    # those to start, and a queue of large requests must not use them up.
     if fd >= resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2:
         raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
     for part in parts:
@@ -131,10 +131,10 @@ def _write(parts: Sequence[Buffer], size: int) -> Lease:
 
 
 def adopt(fd: int, size: int) -> Lease:
-    """The lease of a descriptor that came from a peer, for a body announced with ``size`` bytes.
+    """The lease of a descriptor from a peer, for a body announced with ``size`` bytes.
 
     Raises:
-        ProtocolError: it is not what `pack` makes; the descriptor is closed.
+        ProtocolError: it is not a descriptor that `pack` makes; it is closed.
     """
     lease = Lease(fd, size)
     wrong = _wrong(fd, size)
@@ -145,28 +145,28 @@ def adopt(fd: int, size: int) -> Lease:
 
 
 def _wrong(fd: int, size: int) -> str | None:
-    """What a descriptor lacks to be that of sealed memory of this size."""
+    """Why a descriptor is not sealed memory of this size; None: it is."""
     try:
-        # The seals first: only memory has them, and only then asking for the size cannot block.
+        # The seals first: only memory has seals, and its size can be read without blocking.
         sealed = fcntl.fcntl(fd, fcntl.F_GET_SEALS) & _SEALS == _SEALS
     except OSError:
         sealed = False
     if not sealed:
-        return "a descriptor of what is no sealed memory"
+        return "a descriptor that is not sealed memory"
     found = os.fstat(fd).st_size
     return None if found == size else f"{found} bytes of memory for a body of {size}"
 
 
 def lost(why: str) -> bytes:
-    """What stands in for a body that was lost on the way; decoding it is a `SerializationError`."""
+    """The replacement for a body that was lost on the way; decoding raises `SerializationError`."""
     return bytes([LOST]) + why.encode()
 
 
 def unpack(content: Content) -> Buffer:
-    """The bytes of a body that has come; its lease is closed.
+    """The bytes of a received body; its lease is closed.
 
     Raises:
-        SerializationError: there is no memory, or no addresses are left, to map it.
+        SerializationError: no memory or no addresses are left to map it.
     """
     if not isinstance(content, Lease):
         return content
@@ -180,7 +180,7 @@ def unpack(content: Content) -> Buffer:
 
 
 def spread(body: Parts) -> Sequence[Buffer]:
-    """The bytes of a body for a peer to whom no descriptor can be passed; a lease stays open."""
+    """The bytes of a body for a peer that cannot get descriptors; a lease stays open."""
     if not isinstance(body, Lease):
         return body
     try:
@@ -190,5 +190,5 @@ def spread(body: Parts) -> Sequence[Buffer]:
 
 
 def again(content: Content) -> Parts:
-    """A body that has come, to be sent on as it is."""
+    """A received body, to be sent on unchanged."""
     return content if isinstance(content, Lease) else [content]

@@ -1,8 +1,8 @@
-"""Which part of an object cannot be serialised, said as a person would write it.
+"""Finds the part of an object that cannot be serialised, and the path to it.
 
-pickle's own message names a type ("cannot pickle '_thread.lock' object"), never the place. The walk
-here asks each object what pickle would ask it, and goes breadth first, so that of several paths to
-the culprit the shortest is told.
+The message of pickle names a type ("cannot pickle '_thread.lock' object") but not the place. The
+search here asks each object what pickle would ask it. It is breadth first, so that it finds the
+shortest of several paths.
 """
 
 from __future__ import annotations
@@ -17,32 +17,32 @@ from typing import Any, NamedTuple
 
 from procorch.wire.byvalue import inherited, introspection, selection
 
-_MOST_OBJECTS = 20_000  # looked at before giving up; the message then names the root alone
+_MOST_OBJECTS = 20_000  # searched before giving up; the message then names only the root
 _LONGEST_KEY = 40  # characters of a key shown in a path
 _ATOMS = frozenset({type(None), bool, int, float, complex, str, bytes, bytearray})
 
-_GLOBAL = " global "  # the step to what a function uses of its module
+_GLOBAL = " global "  # the step to a global that a function uses
 Part = tuple[str, Any]  # the step that leads to it, and the part
 
 
 class _Place(NamedTuple):
     path: str
     obj: Any
-    in_definition: bool  # where locks and the like are allowed
+    in_definition: bool  # locks and the like are allowed there
 
 
-def find_culprit(obj: Any, root: str = "value", reason: str = "") -> tuple[str, str]:
+def find_unserialisable(obj: Any, root: str = "value", reason: str = "") -> tuple[str, str]:
     """Return the path to the part of ``obj`` that cannot be serialised, and why it cannot.
 
     Args:
-        obj: what could not be serialised. Objects are asked for their state as pickle asks them,
-            so code of their own may run.
-        root: how the path begins; with "factory" the rules of `codec.dump_factory` hold, with
-            anything else those of `codec.encode`.
-        reason: returned with the bare root when no single part can be blamed.
+        obj: the object that could not be serialised. The search asks objects for their state as
+            pickle does, so code of the user may run.
+        root: the start of the path. With "factory" the rules of `codec.dump_factory` apply,
+            otherwise those of `codec.encode`.
+        reason: returned with the root if no single part is the cause.
     """
     waiting = deque([_Place(root, obj, root == "factory")])
-    seen: dict[int, Any] = {}  # by id; holding the objects keeps their ids their own
+    seen: dict[int, Any] = {}  # by id; the reference keeps each id unique
     while waiting and len(seen) < _MOST_OBJECTS:
         place = waiting.popleft()
         path, current, in_definition = place
@@ -52,9 +52,9 @@ def find_culprit(obj: Any, root: str = "value", reason: str = "") -> tuple[str, 
         if (why := inherited.refusal(current)) is not None:
             return path, why
         is_definition = isinstance(current, type | FunctionType)
-        if is_definition and (selection.by_reference(current) or _is_good_piece(place)):
+        if is_definition and (selection.by_reference(current) or _is_good_definition(place)):
             continue
-        in_definition = in_definition or (is_definition and _would_be_piece(current))
+        in_definition = in_definition or (is_definition and _has_definition(current))
         try:
             for step, part in _parts(current):
                 if len(waiting) > _MOST_OBJECTS:
@@ -69,7 +69,7 @@ def find_culprit(obj: Any, root: str = "value", reason: str = "") -> tuple[str, 
 
 
 def say(error: BaseException) -> str:
-    """Return what an error of a pickler means, in one line."""
+    """Return the text of a pickler's error, in one line."""
     try:
         text = str(error)
     except Exception:
@@ -84,11 +84,11 @@ def say(error: BaseException) -> str:
 
 
 class _AskPickler(Exception):
-    """Only a pickler knows whether this object can be saved."""
+    """Only a pickler can tell whether this object can be serialised."""
 
 
 def _parts(obj: Any) -> Iterator[Part]:
-    """Yield what is serialised along with ``obj``; raise where ``obj`` itself may be refused."""
+    """Yield the parts of ``obj`` that are serialised; raise if ``obj`` itself may be refused."""
     kind = type(obj)
     if kind is dict:
         yield from _item_parts(obj.items())
@@ -154,7 +154,7 @@ def _reduced_parts(obj: Any) -> Iterator[Part]:
     reducer = copyreg.dispatch_table.get(type(obj))
     reduced = obj.__reduce_ex__(5) if reducer is None else reducer(obj)
     if not isinstance(reduced, tuple) or not 2 <= len(reduced) <= 6:
-        raise _AskPickler  # a string: known by its name
+        raise _AskPickler  # a string: it is found by its name
     padded: tuple[Any, ...] = (*reduced, *(None,) * (6 - len(reduced)))
     function, arguments, state, items, pairs, _ = padded
     yield " constructor", function
@@ -199,16 +199,16 @@ def _shown(key: Any) -> str:
     return text if len(text) <= _LONGEST_KEY else text[: _LONGEST_KEY - 3] + "..."
 
 
-# What the picklers say. They are imported here: by now dill has been needed already.
+# Questions to the picklers. They are imported here: dill is loaded already by now.
 
 
-def _would_be_piece(obj: Any) -> bool:
+def _has_definition(obj: Any) -> bool:
     return selection.can_be_rebuilt(obj) if isinstance(obj, type) else selection.is_named(obj)
 
 
-def _is_good_piece(place: _Place) -> bool:
-    """Whether a definition met in a message can be serialised, so that it need not be entered."""
-    if place.in_definition or not _would_be_piece(place.obj):
+def _is_good_definition(place: _Place) -> bool:
+    """Whether a definition in a message can be serialised, so that the search skips it."""
+    if place.in_definition or not _has_definition(place.obj):
         return False
     from procorch.wire.byvalue import definition_cache
 
@@ -220,7 +220,7 @@ def _is_good_piece(place: _Place) -> bool:
 
 
 def _refusal(obj: Any, in_definition: bool) -> BaseException | None:
-    """Return what the last resort among the picklers says to ``obj``; None if it takes it."""
+    """Return the error of the last pickler for ``obj``; None if it succeeds."""
     from procorch.wire.byvalue import definition_cache
 
     mode = definition_cache.Mode.DEFINITION if in_definition else definition_cache.Mode.DOWN

@@ -1,8 +1,9 @@
 """Three picklers, the fastest first.
 
-``pickle.dumps`` does for what workers can import. The same, asked at every class and function, is
-for a pickle that would refer to a module that workers cannot import. dill's is for what pickle
-refuses. dill is imported when it is first needed, never with this module.
+1. ``pickle.dumps``, for objects of modules that workers can import.
+2. The same with a hook for each class and function, if a pickle would refer to a module that
+   workers cannot import.
+3. dill, for objects that pickle refuses. dill is imported when it is first needed.
 """
 
 from __future__ import annotations
@@ -18,21 +19,21 @@ from procorch.wire.byvalue import inherited, selection
 
 _SEPARATE_FROM = 16 * 1024  # bytes; a smaller buffer is cheaper inside the pickle
 
-# Raised by a signal in a worker's main thread to end a request (N8), not by what is encoded.
+# A signal raises these in a worker's main thread to end a request (N8); the object does not.
 SIGNALLED = (Aborted, RequestTimeout)
-_FINAL = (RecursionError, MemoryError, *SIGNALLED)  # no other pickler does better
+_FINAL = (RecursionError, MemoryError, *SIGNALLED)  # no other pickler would succeed
 
 _Keep = Callable[[pickle.PickleBuffer], bool]
 
 
 class _ByValueNeeded(Exception):
-    """Something that this pickler cannot save was met."""
+    """The object has a part that this pickler cannot serialise."""
 
 
 def attempt(
     dumps: Callable[[Any, _Keep], bytes], obj: Any
 ) -> tuple[bytes, list[pickle.PickleBuffer]] | None:
-    """Return what a pickler makes of ``obj``; None if the next one has to try."""
+    """Return the pickle of ``obj`` and its buffers; None if the next pickler has to try."""
     buffers: list[pickle.PickleBuffer] = []
     try:
         return dumps(obj, keep_large(buffers)), buffers
@@ -55,12 +56,12 @@ def keep_large(buffers: list[pickle.PickleBuffer]) -> _Keep:
 
 
 def pickle_plainly(obj: Any, keep: _Keep) -> bytes:
-    """Pickle ``obj`` as pickle does, whatever it refers to."""
+    """Pickle ``obj`` with ``pickle.dumps``, without checks of its references."""
     return pickle.dumps(obj, 5, buffer_callback=keep)
 
 
 class _References(pickle.Pickler):
-    """The C pickler, for what is names and data through and through."""
+    """The C pickler, for objects that consist of data and importable names."""
 
     def reducer_override(self, obj: Any) -> Any:
         kind = type(obj)
@@ -72,7 +73,7 @@ class _References(pickle.Pickler):
         elif kind in selection.NAMED_ONLY and not selection.by_reference(obj):
             raise _ByValueNeeded
         elif inherited.refusal(obj) is not None:
-            raise _ByValueNeeded  # which says why not
+            raise _ByValueNeeded  # a later pickler has the reason
         elif (proxy := inherited.proxy(obj)) is not None:
             return proxy
         return NotImplemented
@@ -82,8 +83,8 @@ class _References(pickle.Pickler):
 
 
 class _Shared(pickle.Pickler):
-    """For messages with objects of ``multiprocessing``. It raises at what only children of that may
-    get, though it pickles, and gives proxies the key of their manager."""
+    """For messages with objects of ``multiprocessing``. It refuses those that only child processes
+    of that package may get, and gives proxies the key of their manager."""
 
     def reducer_override(self, obj: Any) -> Any:
         if isinstance(obj, type):
@@ -95,14 +96,14 @@ class _Shared(pickle.Pickler):
 
 
 def pickle_shared(obj: Any) -> tuple[bytes, list[pickle.PickleBuffer]]:
-    """Pickle a message that has objects of ``multiprocessing`` in it, or raise (`_Shared`)."""
+    """Pickle a message that contains objects of ``multiprocessing``; see `_Shared`."""
     file, buffers = io.BytesIO(), list[pickle.PickleBuffer]()
     _Shared(file, 5, buffer_callback=keep_large(buffers)).dump(obj)
     return file.getvalue(), buffers
 
 
 class _Pieces(_References):
-    """The same; classes and named functions that workers cannot import become pieces."""
+    """Like `_References`, but sends definitions that workers cannot import by value."""
 
     def by_value(self, obj: Any) -> Any:
         if isinstance(obj, FunctionType) and not selection.is_named(obj):
@@ -113,7 +114,7 @@ class _Pieces(_References):
 
 
 def pickle_references(obj: Any, keep: _Keep) -> bytes:
-    """Pickle what workers can import, by reference; raise at anything else."""
+    """Pickle by reference what workers can import; raise for anything else."""
     file = io.BytesIO()
     _References(file, 5).dump(obj)
     return file.getvalue()
@@ -142,7 +143,7 @@ def pickle_definition(obj: Any) -> bytes:
 
 
 def may_refer_to_ours(obj: Any, data: bytes) -> bool:
-    """Whether the pickle ``data`` of ``obj`` may refer to what only this process has."""
+    """Whether the pickle ``data`` of ``obj`` may refer to modules of this process only."""
     return any_may_refer_to_ours((obj,), data)
 
 
@@ -152,7 +153,6 @@ def any_may_refer_to_ours(objs: Sequence[Any], data: bytes) -> bool:
     for kind in (list, tuple):
         if kind in kinds:
             kinds |= {type(obj[0]) for obj in objs if type(obj) is kind and obj}
-    # All are asked for the effect, too: a module seen for the first time is one that `refers`
-    # looks for.
+    # Each call counts: it registers a module that is seen for the first time, for `refers`.
     known = [selection.importable(kind.__module__) for kind in kinds]
     return not all(known) or selection.refers(data)

@@ -1,12 +1,12 @@
-"""The status page of a worker: memory shared with the parent that outlives the worker.
+"""The status page of a worker: memory shared with the parent, which outlives the worker.
 
-A few numbers, each one aligned 8-byte word that is stored at once, so a reader never sees half of
-one; a write costs about 0.1 us. No lock is shared: a process that dies at any moment leaves the
-page readable. Behind the numbers there is room for text: the worker's fault handler writes its
-stacks there, from a signal handler in C, whatever state the interpreter is in.
+It has a few numbers. Each is an aligned 8-byte word that is stored at once, so a reader never sees
+half of a write; a write takes about 0.1 us. There is no lock: a process that dies at any moment
+leaves the page readable. Behind the numbers there is room for text. The worker's fault handler
+writes its stacks there, from a signal handler in C, in any state of the interpreter.
 
-The worker writes what it does, the parent what it wants cancelled (N8); nobody writes the other's
-words.
+The worker writes what it does. The parent writes which requests it cancels (N8). Neither writes the
+words of the other.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ import os
 
 _STARTED, _DONE, _PROGRESS, _AIMED, _ITEM = range(5)
 _AIMS = 128
-"""How many requests there is room for that the parent wants cancelled. A worker has at most 64 at a
-time (``prefetch``), in the order in which it takes them: while one of them is there no more than
-127 others can be cancelled, so none is written over before it is through."""
+"""How many cancelled requests the page has room for. A worker has at most 64 requests at a
+time (``prefetch``) and takes them in order. While it has one of them, at most 127 others can be
+cancelled. So no entry is overwritten before its request has ended."""
 _TARGETS, _FORCES = slice(8, 8 + _AIMS), 8 + _AIMS
 _NUMBERS = 4096
 _SIZE = 65536
 _MAP_FIXED = 0x10  # Linux; the mmap module does not name it
 
 FLAG, RAISE = 1, 2
-"""How hard a request is cancelled: by a flag (an asyncio task by its cancellation), or by an
+"""How a request is cancelled: by a flag (and the cancellation of its asyncio task), or by an
 exception."""
 
 
@@ -42,11 +42,11 @@ _FAILED = ctypes.c_void_p(-1).value
 class StatusPage:
     """One worker's page.
 
-    Mapped through libc: ``mmap.mmap`` keeps a descriptor of its own before Python 3.13, one for
-    each agent.
+    It is mapped through libc, because ``mmap.mmap`` keeps a descriptor for each page before Python
+    3.13.
 
     Args:
-        fd: descriptor of the memory; it stays the caller's and may be closed afterwards.
+        fd: descriptor of the memory; the caller keeps it, and may close it afterwards.
     """
 
     __slots__ = ("_address", "_aims", "_text", "_words")
@@ -65,9 +65,9 @@ class StatusPage:
 
     @staticmethod
     def create() -> int:
-        """A descriptor of fresh memory for a page, not inherited by default.
+        """A descriptor of new memory for a page; child processes do not inherit it by default.
 
-        Its file position is where text goes, so that whoever inherits it can write there.
+        Its file position is the start of the text, so that the worker can write there.
         """
         fd = os.memfd_create("procorch-status", os.MFD_CLOEXEC)
         os.ftruncate(fd, _SIZE)
@@ -78,13 +78,13 @@ class StatusPage:
 
     def start(self, request: int) -> None:
         """The worker begins ``request``: from here on it may have executed (N3)."""
-        # In this order: an item that is seen is one of the request that is seen.
+        # In this order: a reader then never sees an item of another request.
         self._words[_ITEM] = 0
         self._words[_STARTED] = request
         self._words[_PROGRESS] += 1
 
     def finish(self, request: int) -> None:
-        """The worker is done with ``request``, its answer included."""
+        """The worker has finished ``request`` and written its answer."""
         self._words[_DONE] = request
         self._words[_PROGRESS] += 1
 
@@ -94,15 +94,15 @@ class StatusPage:
 
     @property
     def item_cell(self) -> memoryview:
-        """Where the worker writes, at 0, the number of the item of a chunk that it begins, from 1.
+        """The cell for the number of the current item of a chunk, from 1; the worker writes it.
 
-        The cell itself, because a method call for each item would cost more than the item.
+        The caller writes to the cell itself, because a method call would take longer than an item.
         """
         return self._words[_ITEM : _ITEM + 1]
 
     @property
     def item(self) -> int:
-        """How many items the worker has begun of the chunk that it works on, or did last."""
+        """How many items of the current or last chunk the worker has begun."""
         return self._words[_ITEM]
 
     @property
@@ -117,25 +117,25 @@ class StatusPage:
 
     @property
     def progress(self) -> int:
-        """A number that changes whenever the worker gets on."""
+        """A number that changes when the worker makes progress."""
         return self._words[_PROGRESS] << 32 | self._words[_ITEM]
 
     # ---- the parent's words
 
     def aim(self, request: int, force: int) -> None:
-        """Cancel ``request`` with ``force``, `FLAG` or `RAISE`; it is not 0."""
+        """Cancel ``request``, which is not 0, with ``force`` `FLAG` or `RAISE`."""
         at = self._aim(request)
         if at < 0:
             at = self._aims % _AIMS
             self._aims += 1
             self._words[_TARGETS.start + at] = 0
-        # The target last, and then that there is one: a worker that sees it sees its force, too.
+        # The target after its force, and `_AIMED` last: a worker that sees a target sees its force.
         self._words[_FORCES + at] = force
         self._words[_TARGETS.start + at] = request
         self._words[_AIMED] = 1
 
     def force(self, request: int) -> int:
-        """How hard ``request`` is to be cancelled; 0: not at all."""
+        """The force with which ``request`` is cancelled; 0: it is not."""
         at = self._aim(request)
         return self._words[_FORCES + at] if at >= 0 else 0
 
@@ -149,9 +149,9 @@ class StatusPage:
     # ---- the text
 
     def text(self) -> str | None:
-        """What the worker's fault handler wrote; None if it did not."""
+        """The text that the worker's fault handler wrote; None: it wrote none."""
         if not self.has_text:
-            return None  # as a rule: to look at all of it takes longer than a death
+            return None  # the usual case; copying the text takes longer than a death
         written = self._text.tobytes().split(b"\0", 1)[0]
         return written.decode("utf-8", "replace")
 
@@ -161,21 +161,19 @@ class StatusPage:
         return self._text[0] != 0
 
     def forget_text(self, fd: int) -> None:
-        """In the worker: what was written is not true any more, and the next text begins anew.
+        """In the worker: erase the text, so that the next one begins at the start.
 
         Args:
-            fd: the page's descriptor, whose file position is where text goes.
+            fd: the page's descriptor; its file position is set to the start of the text.
         """
         os.lseek(fd, _NUMBERS, os.SEEK_SET)
         self._text[:] = bytes(len(self._text))
 
     def detach(self) -> None:
-        """In a fork of the worker: from now on this process has a page of its own.
-
-        What it writes is then seen by nobody, and what it reads is zero.
+        """In a fork of the worker: replace the page by private memory, which is zero.
 
         Raises:
-            OSError: the system refuses.
+            OSError: the system cannot map the memory.
         """
         if self._address is None:
             return
@@ -186,7 +184,7 @@ class StatusPage:
 
     def close(self) -> None:
         """Unmap the page; reading it afterwards is an error."""
-        # The views first: a released one raises, where memory that is not there ends the process.
+        # The views first: a released view raises, but access to unmapped memory ends the process.
         self._words.release()
         self._text.release()
         address, self._address = self._address, None

@@ -14,7 +14,7 @@ import pytest
 
 from procorch.errors import SerializationError
 from procorch.wire.codec import dump_factory, encode
-from procorch.wire.pickle_diagnostics import find_culprit
+from procorch.wire.pickle_diagnostics import find_unserialisable
 
 REFUSED = "cannot pickle 'socket' object"
 
@@ -94,7 +94,7 @@ PLACES: dict[str, Callable[[Any], Any]] = {
 @pytest.mark.parametrize("path", PLACES)
 def test_the_path_leads_to_the_culprit(path: str, sock: socket.socket) -> None:
     obj = PLACES[path](sock)
-    assert find_culprit(obj) == (path, REFUSED)
+    assert find_unserialisable(obj) == (path, REFUSED)
     with pytest.raises(SerializationError) as caught:
         encode(obj, what="request")
     assert (caught.value.path, caught.value.reason) == (path, REFUSED)
@@ -102,19 +102,19 @@ def test_the_path_leads_to_the_culprit(path: str, sock: socket.socket) -> None:
 
 
 def test_elements_of_sets_and_keys_are_named(sock: socket.socket) -> None:
-    path, reason = find_culprit({"a": {1, sock}})
+    path, reason = find_unserialisable({"a": {1, sock}})
     assert path.startswith("value['a'] element <socket.socket fd=")
     assert reason == REFUSED
-    path, _ = find_culprit({sock: 1})
+    path, _ = find_unserialisable({sock: 1})
     assert path.startswith("value key <socket.socket fd=")
 
 
 def test_an_exception_is_looked_into(sock: socket.socket) -> None:
-    path, _ = find_culprit(ValueError("text", sock))
+    path, _ = find_unserialisable(ValueError("text", sock))
     assert path == "value constructor argument 1"
     error = ValueError("text")
     error.client = sock  # type: ignore[attr-defined]
-    assert find_culprit(error)[0] == "value.client"
+    assert find_unserialisable(error)[0] == "value.client"
 
 
 def test_functions_are_looked_into(sock: socket.socket) -> None:
@@ -130,12 +130,12 @@ def test_functions_are_looked_into(sock: socket.socket) -> None:
     def plain() -> None: ...
 
     plain.client = sock  # type: ignore[attr-defined]
-    assert find_culprit(inner)[0] == "value closure variable 'sock'"
-    assert find_culprit(outer)[0] == "value closure variable 'inner' closure variable 'sock'"
-    assert find_culprit(default)[0] == "value default of 'b'"
-    assert find_culprit(keyword)[0] == "value default of 'c'"
-    assert find_culprit(plain)[0] == "value.client"
-    assert find_culprit([Plain(f=inner)])[0] == "value[0].f closure variable 'sock'"
+    assert find_unserialisable(inner)[0] == "value closure variable 'sock'"
+    assert find_unserialisable(outer)[0] == "value closure variable 'inner' closure variable 'sock'"
+    assert find_unserialisable(default)[0] == "value default of 'b'"
+    assert find_unserialisable(keyword)[0] == "value default of 'c'"
+    assert find_unserialisable(plain)[0] == "value.client"
+    assert find_unserialisable([Plain(f=inner)])[0] == "value[0].f closure variable 'sock'"
 
 
 def test_globals_of_a_function_are_looked_into(sock: socket.socket) -> None:
@@ -155,26 +155,26 @@ def test_classes_are_looked_into(sock: socket.socket) -> None:
             return sock
 
     del Local.client
-    assert find_culprit(Local())[0] == "value class Local.method closure variable 'sock'"
+    assert find_unserialisable(Local())[0] == "value class Local.method closure variable 'sock'"
 
     class Other:
         client = sock
 
-    assert find_culprit([Other])[0] == "value[0].client"
+    assert find_unserialisable([Other])[0] == "value[0].client"
 
     class Child(Other):
         pass
 
-    assert find_culprit(Child, "factory")[0] == "factory base Other.client"
+    assert find_unserialisable(Child, "factory")[0] == "factory base Other.client"
 
 
 def test_variables_not_assigned_yet_and_cells_are_looked_into(sock: socket.socket) -> None:
     def function() -> Any:
         return later, sock  # noqa: F821
 
-    assert find_culprit(function)[0] == "value closure variable 'sock'"
+    assert find_unserialisable(function)[0] == "value closure variable 'sock'"
     assert function.__closure__ is not None
-    assert find_culprit(list(function.__closure__))[0] == "value[1]"
+    assert find_unserialisable(list(function.__closure__))[0] == "value[1]"
     later = 1
     del later
 
@@ -190,9 +190,9 @@ def test_methods_properties_and_the_like_are_looked_into(sock: socket.socket) ->
         def b() -> Any:
             return sock
 
-    assert find_culprit(Local)[0] == "value.a closure variable 'sock'"
-    assert find_culprit(Static)[0] == "value.b closure variable 'sock'"
-    assert find_culprit(Plain(x=sock).__init__)[0] == "value.__self__.x"  # type: ignore[misc]
+    assert find_unserialisable(Local)[0] == "value.a closure variable 'sock'"
+    assert find_unserialisable(Static)[0] == "value.b closure variable 'sock'"
+    assert find_unserialisable(Plain(x=sock).__init__)[0] == "value.__self__.x"  # type: ignore[misc]
 
 
 def test_a_lock_in_a_definition_is_not_the_culprit(sock: socket.socket) -> None:
@@ -201,26 +201,26 @@ def test_a_lock_in_a_definition_is_not_the_culprit(sock: socket.socket) -> None:
 
     instance = Local()
     instance.client = sock  # type: ignore[attr-defined]
-    assert find_culprit([instance])[0] == "value[0].client"
+    assert find_unserialisable([instance])[0] == "value[0].client"
 
 
 def test_the_shortest_path_is_told(sock: socket.socket) -> None:
-    assert find_culprit([[[sock]], [sock], Plain(a=[[[sock]]])])[0] == "value[1][0]"
+    assert find_unserialisable([[[sock]], [sock], Plain(a=[[[sock]]])])[0] == "value[1][0]"
 
 
 def test_circles_end(sock: socket.socket) -> None:
     circle: list[Any] = [1]
     circle.append(circle)
     circle.append({"self": circle, "sock": sock})
-    assert find_culprit(circle)[0] == "value[2]['sock']"
+    assert find_unserialisable(circle)[0] == "value[2]['sock']"
     circle.pop()
-    assert find_culprit(circle, reason="why") == ("value", "why")
+    assert find_unserialisable(circle, reason="why") == ("value", "why")
 
 
 def test_the_work_is_bounded() -> None:
     many = [Plain(a=[index]) for index in range(200_000)]
     many.append(Plain(a=threading.Lock()))
-    assert find_culprit(many, reason="the lock") == ("value", "the lock")
+    assert find_unserialisable(many, reason="the lock") == ("value", "the lock")
 
 
 def test_objects_that_resist_being_looked_at_are_named() -> None:
@@ -234,8 +234,8 @@ def test_objects_that_resist_being_looked_at_are_named() -> None:
         def __hash__(self) -> int:
             return 1
 
-    assert find_culprit([Hostile()]) == ("value[0]", "ArithmeticError: no")
-    assert find_culprit({Hostile()}) == ("value element <Hostile>", "ArithmeticError: no")
+    assert find_unserialisable([Hostile()]) == ("value[0]", "ArithmeticError: no")
+    assert find_unserialisable({Hostile()}) == ("value element <Hostile>", "ArithmeticError: no")
 
     class Silent(Exception):
         def __str__(self) -> str:
@@ -245,17 +245,17 @@ def test_objects_that_resist_being_looked_at_are_named() -> None:
         def __reduce__(self) -> Any:
             raise Silent
 
-    assert find_culprit([Raises()]) == ("value[0]", "Silent")
+    assert find_unserialisable([Raises()]) == ("value[0]", "Silent")
 
 
 def test_long_keys_are_cut(sock: socket.socket) -> None:
-    path, _ = find_culprit({"k" * 500: sock})
+    path, _ = find_unserialisable({"k" * 500: sock})
     assert path == f"value['{'k' * 36}...]"
 
 
 def test_a_module_that_cannot_be_imported_is_the_culprit() -> None:
     module = types.ModuleType("made_here")
-    path, reason = find_culprit({"m": module})
+    path, reason = find_unserialisable({"m": module})
     assert path == "value['m']"
     assert reason == "cannot pickle module 'made_here', which cannot be imported"
 
@@ -267,7 +267,7 @@ def test_a_name_that_nobody_else_has_is_the_culprit() -> None:
         def __reduce__(self) -> str:
             return "MISSING"
 
-    path, reason = find_culprit([Sentinel()])
+    path, reason = find_unserialisable([Sentinel()])
     assert path == "value[0]"
     assert "MISSING" in reason
 
@@ -279,14 +279,14 @@ class Defaulted:
 
 def test_what_can_be_serialised_has_no_culprit() -> None:
     fine = [Defaulted([1]), Frozen(), Named(1, 2), {"a": {1, 2}}, lambda: 7, Plain]
-    assert find_culprit(fine) == ("value", "cannot be serialised")
+    assert find_unserialisable(fine) == ("value", "cannot be serialised")
 
 
 def test_modules_and_builtins_are_passed_over(sock: socket.socket) -> None:
     space: dict[str, Any] = {"__name__": "__main__", "types": types, "sock": sock}
     exec("def function():\n    return len(types.__name__), sock\n", space)
-    assert find_culprit([types, space["function"]]) == ("value[1] global 'sock'", REFUSED)
+    assert find_unserialisable([types, space["function"]]) == ("value[1] global 'sock'", REFUSED)
 
 
 def test_a_class_of_the_interpreter_is_not_looked_into(sock: socket.socket) -> None:
-    assert find_culprit([type(lambda: 1), sock]) == ("value[1]", REFUSED)
+    assert find_unserialisable([type(lambda: 1), sock]) == ("value[1]", REFUSED)
