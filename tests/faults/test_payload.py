@@ -299,7 +299,7 @@ def test_many_deaths_lose_nothing_and_leave_nothing(start: Start) -> None:
     [
         (1 << 40, "sealed", "more than the"),
         (SIZE, "sealed", "bytes of memory for a body of"),
-        (SIZE, "open", "no sealed memory"),
+        (SIZE, "open", "not sealed memory"),
         (SIZE, "none", "without the descriptor"),
     ],
 )

@@ -240,7 +240,7 @@ def unsealed() -> int:
     ],
 )
 def test_a_descriptor_of_anything_but_sealed_memory_is_refused(strange: Callable[[], int]) -> None:
-    with pytest.raises(ProtocolError, match="no sealed memory"):
+    with pytest.raises(ProtocolError, match="not sealed memory"):
         payload.adopt(strange(), LARGE)
 
 
@@ -442,7 +442,7 @@ def test_a_descriptor_without_a_frame_is_a_fault(pair: Callable[..., Pair]) -> N
 def test_an_unsealed_descriptor_is_a_fault(pair: Callable[..., Pair]) -> None:
     p = pair()
     p.sends(announce(Kind.REPLY, 1, 2, b"", LARGE), Lease(unsealed(), LARGE))
-    with pytest.raises(ProtocolError, match="no sealed memory"):
+    with pytest.raises(ProtocolError, match="not sealed memory"):
         p.channel.receive()
 
 
