@@ -298,7 +298,7 @@ class FakeProcess:
         """Wait in virtual time until there is something, at most ``until`` that time.
 
         Args:
-            frame: where the agent's code is, for the fence.
+            frame: where the agent's code is, for the gate.
             stubborn: do not look whether the request is to end.
 
         Raises:

@@ -204,7 +204,7 @@ class _Selector(selectors.DefaultSelector):
         if ready or (timeout is not None and timeout <= 0):
             return ready
         until = None if timeout is None else self._process.clock.now() + timeout
-        # The fence sees the event loop's own frame, as a signal handler would.
+        # The gate sees the event loop's own frame, as a signal handler would.
         return self._process.wait(lambda: look(0) or None, until, frame=sys._getframe(1)) or []
 
 

@@ -1,7 +1,7 @@
 """Break procorch on purpose, one rule at a time, and see whether the tests notice.
 
     python tests/mutants/run.py                # all mutants
-    python tests/mutants/run.py fence window   # those whose names contain one of the words
+    python tests/mutants/run.py gate window    # those whose names contain one of the words
 
 Each mutant is applied to a copy of the package in a temporary directory; the tests that it names
 run against that copy, and each of them must fail. First they all run against an unbroken copy and

@@ -361,10 +361,10 @@ def test_an_interrupt_that_comes_to_nothing_comes_again_where_the_agent_waits(
 
         class Last:
             def __del__(self):
-                fence = signal.getsignal(CANCEL).__self__
+                gate = signal.getsignal(CANCEL).__self__
                 signal.pthread_sigmask(signal.SIG_BLOCK, [CANCEL])  # the gentle way passes by
                 tell()
-                while fence._page.force(fence._request) < RAISE:
+                while gate._page.force(gate._request) < RAISE:
                     pass
                 signal.pthread_sigmask(signal.SIG_UNBLOCK, [CANCEL])
                 while True:
@@ -447,7 +447,7 @@ def test_a_background_task_of_the_agent_is_left_alone(start: Start, gate: GateMa
 
 
 def test_one_request_after_the_other_can_be_cancelled(start: Start, gate: GateMaker) -> None:
-    """N8: each has its own fence."""
+    """N8: each has its own gate."""
     begun = gate()
     handle = start(stuck(begun.tell), shutdown=Shutdown(cooperate=0, interrupt=30))
     pid = handle.pid
@@ -561,7 +561,7 @@ def test_an_import_is_never_interrupted(
 def test_requests_cancelled_around_their_end_have_one_outcome_and_never_hit_the_next(
     start: Start, kind: str
 ) -> None:
-    """N8, I1: the fence of the signal, hammered at."""
+    """N8, I1: the gate of the signal, hammered at."""
 
     def factory():
         import asyncio

@@ -253,7 +253,7 @@ def test_a_worker_takes_the_main_of_its_parent_and_gives_it_back() -> None:
         assert theirs is not real
     finally:
         codec.set_role("parent")
-        module_replica._mirrors.clear()
+        module_replica._replicas.clear()
     assert sys.modules["__main__"] is real
 
 
@@ -268,7 +268,7 @@ def test_a_module_that_is_loaded_already_is_never_replaced() -> None:
         assert sys.modules["json"] is json
     finally:
         codec.set_role("parent")
-        module_replica._mirrors.clear()
+        module_replica._replicas.clear()
     assert "not_loaded_here" not in sys.modules
 
 

@@ -4,7 +4,7 @@ A function or class of a module that workers cannot import (`__main__`, a notebo
 by its path) travels by value. Where do its globals live afterwards? One dictionary a function, as
 dill does with recurse=True, gives two functions that share a global two of them, and a class two
 identities: the handler's `isinstance` fails for every request. So a worker keeps **one module of
-the same name**, the mirror, in which every piece finds the others, and in which pickle finds them
+the same name**, the replica, in which every piece finds the others, and in which pickle finds them
 by name: a reply with a class of `__main__` is a plain pickle, and the parent gets its very class.
 
 Three kinds of identity make that hold:
@@ -48,8 +48,8 @@ _is_worker = False
 _origins: set[str] = set()  # this process and those it was forked from
 _origin = ""
 _count = 0
-_mirrors: dict[str, _Mirror] = {}
-_replaced: dict[str, ModuleType | None] = {}  # what sys.modules had where a mirror is now
+_replicas: dict[str, _Replica] = {}
+_replaced: dict[str, ModuleType | None] = {}  # what sys.modules had where a replica is now
 _homes: dict[str, list[Globals]] = {}  # besides those in sys.modules
 _objects: weakref.WeakValueDictionary[str, Any] = weakref.WeakValueDictionary()
 _tokens: dict[int, tuple[weakref.ref[Any], str]] = {}  # by id: a metaclass may define __hash__
@@ -65,7 +65,7 @@ class Space(NamedTuple):
     needed: bool = True  # False: no global is used, so the module need not be imported
 
 
-class _Mirror(NamedTuple):
+class _Replica(NamedTuple):
     module: ModuleType
     origin: str
 
@@ -85,7 +85,7 @@ def set_role(role: str) -> None:
     """Say which side this process is on.
 
     Args:
-        role: "worker" makes mirrors visible in ``sys.modules`` (so ``__main__`` is the parent's
+        role: "worker" makes replicas visible in ``sys.modules`` (so ``__main__`` is the parent's
             from its first piece on) and replies refer to them by name; "parent" is how a process
             starts.
     """
@@ -125,14 +125,14 @@ os.register_at_fork(after_in_child=_forget_origin)
 
 
 def origin_of(module: str) -> str:
-    """Return the process in which ``module`` is real: another one where it is a mirror."""
-    mirror = _mirrors.get(module)
-    return mirror.origin if mirror else origin()
+    """Return the process in which ``module`` is real: another one where it is a replica."""
+    replica = _replicas.get(module)
+    return replica.origin if replica else origin()
 
 
-def is_mirror(module: str) -> bool:
+def is_replica(module: str) -> bool:
     """Whether ``module`` stands here for a module of another process."""
-    return module in _mirrors
+    return module in _replicas
 
 
 def homes(module: str) -> list[Globals]:
@@ -252,7 +252,7 @@ def load_piece(token: str, made_at: int, data: bytes) -> Any:
 
 
 def globals_of(space: Space) -> Globals:
-    """Return the globals of ``space`` in this process; a mirror is made when there is none yet."""
+    """Return the globals of ``space`` in this process; a replica is made when there is none yet."""
     if not space.origin:
         module = sys.modules.get(space.name)
         if module is None and space.needed:
@@ -260,15 +260,15 @@ def globals_of(space: Space) -> Globals:
         return fresh_globals(space.name) if module is None else module.__dict__
     if space.origin in _origins and (here := homes(space.name)):
         return here[0]
-    mirror = _mirrors.get(space.name)
-    if mirror is None:
-        mirror = _mirrors[space.name] = _Mirror(ModuleType(space.name), space.origin)
-        mirror.module.__dict__["__builtins__"] = builtins
+    replica = _replicas.get(space.name)
+    if replica is None:
+        replica = _replicas[space.name] = _Replica(ModuleType(space.name), space.origin)
+        replica.module.__dict__["__builtins__"] = builtins
     if _is_worker and (space.name in MAINS or space.name not in sys.modules):
         # Kept, because a module that nobody holds is emptied while its functions still run.
         _replaced.setdefault(space.name, sys.modules.get(space.name))
-        sys.modules[space.name] = mirror.module
-    return mirror.module.__dict__
+        sys.modules[space.name] = replica.module
+    return replica.module.__dict__
 
 
 def import_module(name: str) -> ModuleType:
@@ -284,12 +284,12 @@ def fresh_globals(name: str) -> Globals:
 def make_module(name: str, sender: str) -> ModuleType:
     """Return the module that stands here for ``name`` of the process ``sender``."""
     globals_of(Space(name, sender))
-    mirror = _mirrors.get(name)
-    return sys.modules[name] if mirror is None else mirror.module
+    replica = _replicas.get(name)
+    return sys.modules[name] if replica is None else replica.module
 
 
 def fill(names: Names) -> None:
-    """Put globals where they belong: into a mirror if newer, never into a module that is real."""
+    """Put globals where they belong: into a replica if newer, never into a module that is real."""
     space, values, submodules = names
     for submodule in submodules:
         with suppress(ImportError):

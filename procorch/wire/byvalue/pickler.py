@@ -7,7 +7,7 @@ the parts in which its ways do not suit a supervisor; each was seen to fail:
   each other exhaust the stack) while ``sys.stdout`` is redirected for all threads, and overlooks
   those that a class body inside the function reads.
 * A function gets a dictionary of globals of its own, and a class becomes a new class with every
-  message: see `mirror`.
+  message: see `module_replica`.
 * A module outside of site-packages is pickled with its whole content, even if it is importable.
 * ``import xml.etree`` arrives as ``xml`` without ``etree``.
 * Classes are made by calling the metaclass: enumerations, and classes below an
@@ -176,7 +176,7 @@ class ByValue(_Pickler):
         name = module.__name__
         if sys.modules.get(name) is module and selection.importable(name):
             return module_replica.import_module, (name,)
-        if name in module_replica.MAINS or module_replica.is_mirror(name):
+        if name in module_replica.MAINS or module_replica.is_replica(name):
             return module_replica.make_module, (name, module_replica.origin_of(name))
         raise pickle.PicklingError(f"cannot pickle module {name!r}, which cannot be imported")
 

@@ -6,7 +6,7 @@ from tests.mutants.mutant import Mutant
 from tests.mutants.suites import ASK, CANCEL, GUARDS, SIMULATE, TREES, WAITS
 
 MUTANTS: tuple[Mutant, ...] = (
-    # ---- N8: the ladder and its fence
+    # ---- N8: the ladder and its gate
     Mutant(
         "the ladder only goes up",
         "supervision/core.py",
@@ -36,7 +36,7 @@ MUTANTS: tuple[Mutant, ...] = (
         (GUARDS + "a_reply_to_another_request_does_not_call_off_the_ladder",),
     ),
     Mutant(
-        "fence: the request check",
+        "gate: the request check",
         "worker/interrupts.py",
         "InterruptGate.look",
         "self._request",
@@ -44,7 +44,7 @@ MUTANTS: tuple[Mutant, ...] = (
         (CANCEL + "requests_cancelled_around_their_end_have_one_outcome_and_never_hit_the_next",),
     ),
     Mutant(
-        "fence: the page names one request",
+        "gate: the page names one request",
         "wire/status.py",
         "StatusPage._aim",
         "return -1",
@@ -52,7 +52,7 @@ MUTANTS: tuple[Mutant, ...] = (
         (CANCEL + "a_cancelled_request_ends_and_its_worker_lives_on",),
     ),
     Mutant(
-        "fence: it shuts itself before it raises",
+        "gate: it closes itself before it raises",
         "worker/interrupts.py",
         "InterruptGate.look",
         "self._raised, self._request = request, 0",
@@ -60,7 +60,7 @@ MUTANTS: tuple[Mutant, ...] = (
         (CANCEL + "code_may_notice_and_tidy_up",),
     ),
     Mutant(
-        "fence: no exception into an import",
+        "gate: no exception into an import",
         "worker/interrupts.py",
         "",
         '"importlib._bootstrap"',
@@ -68,7 +68,7 @@ MUTANTS: tuple[Mutant, ...] = (
         (CANCEL + "an_import_is_never_interrupted",),
     ),
     Mutant(
-        "fence: no exception into its own handler, nor into the event loop",
+        "gate: no exception into its own handler, nor into the event loop",
         "worker/interrupts.py",
         "InterruptGate._protected",
         "_in_event_loop(frame)",
