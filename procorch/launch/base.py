@@ -146,10 +146,10 @@ class WorkerProcess(Protocol):
         ...
 
     def detach_reader(self) -> int:
-        """Leave it to a waiting caller to `read`; its turn has to be held for each call.
+        """Let a waiting caller `read` the socket, as the owner of the loop each time.
 
         Returns:
-            The descriptor to poll; -1: it cannot be lent now, or ever.
+            The descriptor to poll; -1: the caller cannot read it now, or ever.
         """
         ...
 
@@ -158,7 +158,7 @@ class WorkerProcess(Protocol):
         ...
 
     def attach_reader(self) -> None:
-        """The monitor reads again; idempotent."""
+        """Let the monitor read the socket again; idempotent."""
         ...
 
     @property

@@ -152,7 +152,9 @@ class LocalProcess(WatchedProcess):
         try:
             frames = self._channel.receive()
             if frames:
-                for pipe in self._output_pipes:  # what was written before them comes before them
+                for pipe in (
+                    self._output_pipes
+                ):  # output that was written before the frames is reported first
                     pipe.read_available()
                 if len(frames) == 1:
                     self._sink.on_frame(self, frames[0])

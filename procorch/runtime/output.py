@@ -193,8 +193,8 @@ class Echo:
 
 
 def _open(path: str) -> int:
-    """The file of an agent, for one write: it costs no descriptor in between, and may be moved away
-    by whoever rotates logs. No FIFO without a reader can block this, and no symlink is followed."""
+    """Open the file of an agent for one write: it uses no descriptor in between, and log rotation
+    may move it. A FIFO without a reader does not block this; symbolic links are not followed."""
     flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY
     return os.open(path, flags | os.O_CLOEXEC, 0o600)
 

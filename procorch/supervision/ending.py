@@ -36,14 +36,14 @@ def hasten(core: Core, a: Instance, event: ev.Cancel) -> None:
 
 
 def drain(core: Core, a: Instance, event: ev.Drain) -> None:
-    """The channel is closed: finish what was accepted, then end COMPLETED."""
+    """The channel is closed: finish the accepted requests, then end COMPLETED."""
     a.draining = a.draining or AgentStatus.COMPLETED
     _close_channel(core, a)
     _end_if_done(core, a)
 
 
 def stop(core: Core, a: Instance, event: ev.Stop) -> None:
-    """Finish what was accepted within the grace, then end STOPPED; linked children first (N7)."""
+    """Finish requests within the grace, then end STOPPED; linked children first (N7)."""
     a.draining = a.draining or AgentStatus.STOPPED
     for child in reversed(tree.children(core.instances, a)):
         if tree.linked(a, child) and child.draining is None:
@@ -217,7 +217,7 @@ def finish(core: Core, a: Instance) -> None:
 
 
 def _shuts_down(core: Core, parent: Instance, a: Instance) -> bool:
-    """Whether the end of ``a`` ends its group: only an end that nobody asked for does (N5, OTP)."""
+    """Whether the end of ``a`` ends its group: an end on request does not (N5, OTP)."""
     alone = a.draining is None or a.process.course is Course.FINISHED
     by_itself = alone and a.status in (AgentStatus.COMPLETED, AgentStatus.FAILED)
     if not (by_itself and a.settings.significant) or core.closing or tree.leaving(parent):

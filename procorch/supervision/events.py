@@ -99,7 +99,7 @@ class Cancel(Struct, frozen=True):
 
 
 class Drain(Struct, frozen=True):
-    """Close the agent's channel: it finishes what was accepted, then ends COMPLETED."""
+    """Close the agent's channel: it finishes the accepted requests, then ends COMPLETED."""
 
     key: int
 

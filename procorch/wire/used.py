@@ -1,6 +1,6 @@
-"""What a request has used up of a model before it failed, on its way with the error.
+"""Sends the tokens and dollars that a failed request has used, together with its error.
 
-It is beside the figures of the error, which know no `Usage`: eight numbers, tokens and dollars.
+They are eight numbers in the plain data of the error, beside its figures.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ _KEY = "used"
 
 
 def put(plain: dict[str, Any], usage: Usage, cost: Cost) -> None:
-    """Enter it into an error as plain data (`to_plain`)."""
+    """Add usage and cost to an error as plain data (`to_plain`)."""
     tokens = [usage.input, usage.output, usage.cache_read, usage.cache_write]
     plain[_KEY] = [*tokens, cost.input, cost.output, cost.cache_read, cost.cache_write]
 
 
 def with_error(error: AgentError) -> dict[str, Any]:
-    """`to_plain`, with what is on the error."""
+    """`to_plain`, with the usage and cost of the error."""
     plain = to_plain(error)
     if isinstance(error.usage, Usage) and isinstance(error.cost, Cost):
         put(plain, error.usage, error.cost)
@@ -30,7 +30,7 @@ def with_error(error: AgentError) -> dict[str, Any]:
 
 
 def error_with(plain: dict[str, Any]) -> AgentError:
-    """`from_plain`, with what was entered as `AgentError.usage` and `AgentError.cost`."""
+    """`from_plain`, which also sets `AgentError.usage` and `AgentError.cost`."""
     error = from_plain(plain)
     figures = plain.get(_KEY)
     if isinstance(figures, list) and len(figures) == 8:
@@ -40,7 +40,7 @@ def error_with(plain: dict[str, Any]) -> AgentError:
 
 
 def note(error: BaseException, usage: Usage, cost: Cost) -> None:
-    """Put it on an error of ours; another one is described by one of ours."""
+    """Set usage and cost of an `AgentError`; other errors are replaced by one later."""
     if isinstance(error, AgentError):
         with suppress(AttributeError, TypeError):  # a class of the user's may refuse attributes
             object.__setattr__(error, "usage", usage)

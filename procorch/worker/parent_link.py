@@ -73,7 +73,7 @@ class ParentLink:
 
     @property
     def has_frame(self) -> bool:
-        """Whether something has come that nobody has taken."""
+        """Whether a frame has come that no thread has taken."""
         return bool(self._rest) or self._channel.has_frame
 
     def next_request(self) -> Frame | None:
