@@ -17,7 +17,7 @@ PROGRAM = textwrap.dedent("""
 
     def factory():
         def work(x):
-            if x == "hang":
+            if "hang" in x:
                 time.sleep(60)
             return os.getpid()
         return work
