@@ -119,11 +119,10 @@ def read_jsonl(name: str, lines: Iterator[tuple[int, bytes]], warn: Warn) -> Ite
             continue
         try:
             value = decode(line)
-        except (msgspec.DecodeError, RecursionError) as error:
+        except _NOT_JSON as error:
+            _check_utf8(f"{name}:{number}", line)
             hint = _DOCUMENT if not count and line.lstrip()[:1] in b"[{" else ""
             raise BatchInputError(f"{name}:{number}: not JSON: {error}{hint}") from None
-        except UnicodeDecodeError as error:
-            raise BatchInputError(f"{name}:{number}: not UTF-8: {error.reason}") from None
         count += 1
         yield Entry(value, str(number), f"{name}:{number}")
     if count == 1 and _is_table(value):
@@ -159,15 +158,26 @@ def read_json(name: str, lines: Lines, warn: Warn) -> Iterator[Entry]:
             return
         for index, element in enumerate(msgspec.json.decode(data, type=list[msgspec.Raw])):
             yield Entry(decode(element), str(index), f"{name}, element {index}")
-    except (msgspec.DecodeError, RecursionError) as error:
+    except _NOT_JSON as error:
+        _check_utf8(name, data)
         found = re.search(r"\(byte (\d+)\)", str(error))
         before = len(data) if found is None else int(found[1])
         number = numbers[min(data.count(b"\n", 0, before), len(numbers) - 1)]
         raise BatchInputError(
             f"{name}:{number}: not JSON: {error}; it must be one document, or one value a line"
         ) from None
+
+
+_NOT_JSON = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+"""What msgspec raises; which one for text that is not UTF-8 depends on its version."""
+
+
+def _check_utf8(where: str, data: bytes | bytearray) -> None:
+    """Raise `BatchInputError` where what could not be read is not even UTF-8."""
+    try:
+        data.decode()
     except UnicodeDecodeError as error:
-        raise BatchInputError(f"{name}: not UTF-8: {error.reason}") from None
+        raise BatchInputError(f"{where}: not UTF-8: {error.reason}") from None
 
 
 def _is_table(value: Any) -> bool:
@@ -178,7 +188,7 @@ def _is_table(value: Any) -> bool:
 def _is_json(line: bytes) -> bool:
     try:
         msgspec.json.decode(line, type=msgspec.Raw)
-    except (msgspec.DecodeError, RecursionError):
+    except _NOT_JSON:
         return False
     return True
 
