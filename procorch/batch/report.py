@@ -100,7 +100,8 @@ class Tally:
         self.known_ok: int = 0
         self.known_failed: int = 0
         self.retried = 0
-        self.usage, self.cost = Usage(), Cost()
+        self.usage: Usage = Usage()
+        self.cost: Cost = Cost()
         self._groups: dict[tuple[str, str], list[int | str]] = {}
 
     @property
@@ -122,7 +123,8 @@ class Tally:
         """Count an item that has its outcome; ``fresh``: from this run."""
         if row.used is not None:
             usage, cost = usage_of(row)
-            self.usage, self.cost = self.usage + usage, self.cost + cost
+            self.usage += usage
+            self.cost += cost
         if row.ok:
             self.fresh_ok += fresh
             self.known_ok += not fresh

@@ -146,6 +146,20 @@ def waits_for() -> Callable[[str], str]:
     return handle
 
 
+def after_the_first() -> Callable[[Any], Any]:
+    """The item itself; from the second on once there is a file of the name in GATE."""
+    gate, begun = os.environ["GATE"], False
+
+    def handle(item: Any) -> Any:
+        nonlocal begun
+        while begun and not os.path.exists(gate):
+            time.sleep(0.005)
+        begun = True
+        return item
+
+    return handle
+
+
 def talker() -> Callable[[str], int]:
     """Says what it gets on both streams; dies of "die"."""
 

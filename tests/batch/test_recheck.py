@@ -30,6 +30,12 @@ def path(tmp_path: Path) -> Path:
     return made
 
 
+@pytest.fixture(autouse=True)
+def gate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where agents look whether the input has been changed."""
+    monkeypatch.setenv("GATE", str(tmp_path / "the input was changed"))
+
+
 def shrink(path: Path) -> None:
     # Its second half goes, in place: what was read ahead of it is still there.
     os.truncate(path, len(line(0)) * 200)
@@ -86,6 +92,7 @@ def changed_after(
         done += 1
         if done == first:
             change(path)
+            Path(os.environ["GATE"]).touch()  # now the others run, see `after_the_first`
         if done == COUNT and at_the_end is not None:
             at_the_end(path)
     return done
@@ -98,7 +105,7 @@ def test_a_file_that_changes_after_some_items(
 ) -> None:
     out = tmp_path / "run.db" if journal else None
     with (
-        run_batch(agents.echo, path, out=out, workers=1) as run,
+        run_batch(agents.after_the_first, path, out=out, workers=1) as run,
         pytest.raises(BatchInputChanged, match=says),
     ):
         changed_after(1, path, change, run)
@@ -130,7 +137,7 @@ def test_a_file_that_changes_when_it_was_read_already(
 def test_a_file_that_changed_and_changed_back_is_noticed(path: Path, tmp_path: Path) -> None:
     text = path.read_text()
     with (
-        run_batch(agents.echo, path, out=tmp_path / "run.db", workers=1) as run,
+        run_batch(agents.after_the_first, path, out=tmp_path / "run.db", workers=1) as run,
         pytest.raises(BatchInputChanged, match=r"1 item with another input: q290"),
     ):
         changed_after(1, path, rewrite, run, at_the_end=lambda path: path.write_text(text))
@@ -167,7 +174,7 @@ def test_only_the_items_of_this_batch_count(
     path: Path, tmp_path: Path, how: dict[str, Any]
 ) -> None:
     """Item q290 is beyond the limit, and of the first part."""
-    with run_batch(agents.echo, path, out=tmp_path / "run.db", workers=1, **how) as run:
+    with run_batch(agents.after_the_first, path, out=tmp_path / "run.db", workers=1, **how) as run:
         if how.get("shuffle"):
             with pytest.raises(BatchInputChanged, match="q290"):
                 changed_after(1, path, rewrite, run)
@@ -205,7 +212,7 @@ def test_of_very_many_items_none_is_run_that_is_new(
 ) -> None:
     monkeypatch.setattr(input_check, "_KNOWN", 100)
     with (
-        run_batch(agents.echo, path, out=tmp_path / "run.db", workers=1) as run,
+        run_batch(agents.after_the_first, path, out=tmp_path / "run.db", workers=1) as run,
         pytest.raises(BatchInputChanged, match="1 item new, not run: q900"),
     ):
         changed_after(1, path, extend, run)
@@ -215,7 +222,7 @@ def test_of_very_many_items_none_is_run_that_is_new(
 def test_a_list_that_loses_items_while_it_is_read(tmp_path: Path) -> None:
     items = list(range(COUNT))
     with (
-        run_batch(agents.echo, items, out=None, workers=1) as run,
+        run_batch(agents.after_the_first, items, out=None, workers=1) as run,
         pytest.raises(
             BatchInputChanged, match=r"a list has changed .* it had 300 items, and has 200"
         ),
