@@ -13,7 +13,7 @@ from procorch.wire import codec
 from procorch.wire.payload import Buffer, Content, unpack
 
 
-class Outcome(Struct, eq=False):
+class ReplyOutcome(Struct, eq=False):
     """Metrics, the error of a request that failed, and the undecoded body of the reply.
 
     A struct, without the metrics that are made when they are asked for: the monitor makes one of
@@ -34,7 +34,7 @@ class Outcome(Struct, eq=False):
     decoding: bool = False
 
 
-def unpack_body(outcome: Outcome, agent: str) -> None:
+def unpack_body(outcome: ReplyOutcome, agent: str) -> None:
     """Map the body now, so that a reply whose result is never asked for holds no descriptor."""
     try:
         outcome.body = unpack(outcome.body)

@@ -21,7 +21,7 @@ from procorch.futures import callbacks, socket_readers
 from procorch.futures.callbacks import Notification
 from procorch.futures.fork_guard import is_ours, must_be_ours, refusal
 from procorch.futures.lock_free import LockFreeFuture
-from procorch.futures.outcome import Outcome, unpack_body, with_original
+from procorch.futures.outcome import ReplyOutcome, unpack_body, with_original
 from procorch.futures.wakeups import wakeup
 from procorch.messages import AgentResult, Out, RequestMetrics, metrics_of, to_result
 from procorch.wire import codec
@@ -87,7 +87,7 @@ class Reply(LockFreeFuture[_T], Generic[_T]):
         self._drop = drop
         self._run_callback = run_callback
         self._clock = clock
-        self._undecoded: Outcome | None = None
+        self._undecoded: ReplyOutcome | None = None
         self._decode_lock = _RLock()
         self._drop_once = [None]
         self.started: bool = False
@@ -134,7 +134,7 @@ class Reply(LockFreeFuture[_T], Generic[_T]):
         """Whether a worker has the request; a running request can be cancelled, too."""
         return self.started and not self.done()
 
-    def settle(self, outcome: Outcome) -> None:
+    def settle(self, outcome: ReplyOutcome) -> None:
         """Fix the outcome. A future that was cancelled at the same moment stays cancelled."""
         if type(outcome.body) is Lease:
             unpack_body(outcome, self.agent)
@@ -263,7 +263,9 @@ class Reply(LockFreeFuture[_T], Generic[_T]):
             if self._undecoded is not None:
                 self._result, self._exception, self._undecoded = result, error, None
 
-    def _decoded(self, outcome: Outcome, body: Buffer) -> tuple[_T | None, BaseException | None]:
+    def _decoded(
+        self, outcome: ReplyOutcome, body: Buffer
+    ) -> tuple[_T | None, BaseException | None]:
         """The result, or the error: it is not raised, since its traceback would keep the body."""
         if outcome.error is not None:
             return None, self.convert_error(with_original(outcome.error, body))

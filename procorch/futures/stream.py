@@ -24,7 +24,7 @@ from procorch.clock import REAL, Clock
 from procorch.futures import socket_readers
 from procorch.futures.fork_guard import must_be_ours
 from procorch.futures.latch import Latch
-from procorch.futures.outcome import Outcome
+from procorch.futures.outcome import ReplyOutcome
 from procorch.futures.reply import ReplyFuture, RunCallback
 from procorch.futures.wakeups import wakeup
 from procorch.messages import AgentResult
@@ -76,7 +76,7 @@ class StreamReply(ReplyFuture):
             self._confirm_all()
         self._wake()
 
-    def settle(self, outcome: Outcome) -> None:
+    def settle(self, outcome: ReplyOutcome) -> None:
         """See `ReplyFuture`."""
         super().settle(outcome)
         self._end()

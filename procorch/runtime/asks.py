@@ -22,13 +22,13 @@ from procorch.wire import headers, payload, used
 from procorch.wire.frame import Frame, Kind
 
 if TYPE_CHECKING:
-    from procorch.futures.outcome import Outcome
+    from procorch.futures.outcome import ReplyOutcome
 
 
 class _Relay:
     """Takes the place of a caller's future, and sends the outcome to the asker."""
 
-    def __init__(self, settled: Callable[[Outcome], None]) -> None:
+    def __init__(self, settled: Callable[[ReplyOutcome], None]) -> None:
         self.settle = settled
 
         self.started = False  # required by `Receiver`; not used for questions
@@ -90,7 +90,7 @@ class QuestionRelay:
         self._agents.submit(request)
 
     def _answer(
-        self, process: WorkerProcess, number: int, request: int, asked: int, outcome: Outcome
+        self, process: WorkerProcess, number: int, request: int, asked: int, outcome: ReplyOutcome
     ) -> None:
         asker = process.spec.key
         question = self._open.get(asker, {}).get(number)

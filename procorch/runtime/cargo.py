@@ -10,7 +10,7 @@ from typing import Protocol
 from msgspec import Struct
 
 from procorch.futures.chunk import Items
-from procorch.futures.outcome import Outcome
+from procorch.futures.outcome import ReplyOutcome
 from procorch.launch.base import WorkerProcess
 from procorch.runtime.mailbox import Mailbox
 from procorch.runtime.output import Output
@@ -23,7 +23,7 @@ class Receiver(Protocol):
     started: bool
     """Whether a worker has begun the request; written by the owner of the loop."""
 
-    def settle(self, outcome: Outcome) -> None:
+    def settle(self, outcome: ReplyOutcome) -> None:
         """Take the outcome; called once, by the owner of the loop."""
         ...
 

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from procorch.clock import Clock
 from procorch.errors import Aborted, AgentError, RequestCancelled
 from procorch.futures.latch import Latch
-from procorch.futures.outcome import Outcome
+from procorch.futures.outcome import ReplyOutcome
 from procorch.futures.reply import Reply
 from procorch.futures.watch import EventHub
 from procorch.runtime.cargo import Cargo
@@ -97,7 +97,7 @@ class OpenRequests:
         if cargo.placed:
             cargo.placed = False
             cargo.mailbox.leave()
-        outcome = action.payload if action.payload is not None else Outcome()
+        outcome = action.payload if action.payload is not None else ReplyOutcome()
         outcome.error = error = action.error
         if action.sent and error is not None:
             self._look_whether_begun(request, action.sent, error)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from procorch.errors import AgentError, ProtocolError
 from procorch.errors.plain_data import from_plain
-from procorch.futures.outcome import Outcome
+from procorch.futures.outcome import ReplyOutcome
 from procorch.futures.stream import StreamReply
 from procorch.launch.base import Cause, ExitInfo, Launcher, Stream, Where, WorkerProcess
 from procorch.runtime.asks import QuestionRelay
@@ -132,7 +132,7 @@ class Reports:
                     0 if process.where is None else process.where.pid,
                     resources.page_faults,
                 )
-        outcome = Outcome(figures, None, frame.body)
+        outcome = ReplyOutcome(figures, None, frame.body)
         return ev.Replied(spec.key, frame.generation, frame.request, error, outcome, used)
 
     def _cargo(self, number: int) -> Cargo | None:

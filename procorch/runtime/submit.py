@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, TypeVar
 from procorch.errors import AgentError, MailboxFull, MessageTooLarge, RequestTimeout
 from procorch.futures import socket_readers
 from procorch.futures.chunk import ChunkReply
-from procorch.futures.outcome import Outcome
+from procorch.futures.outcome import ReplyOutcome
 from procorch.futures.reply import Reply, ReplyFuture
 from procorch.futures.stream import StreamReply
 from procorch.runtime.cargo import Cargo
@@ -130,7 +130,7 @@ class Submitter:
     def failed(self, kind: Callable[..., _Reply], error: AgentError) -> _Reply:
         """The future of a request that could not be sent."""
         reply = kind(next(_numbers), *self._about_reply)
-        reply.settle(Outcome(error=error))
+        reply.settle(ReplyOutcome(error=error))
         return reply
 
     def _encode(self, payload: Any) -> list[Buffer]:
@@ -160,7 +160,7 @@ class Submitter:
         now = self._requests.clock.now()
         if not instance.mailbox.enter_at_once() and not self._enter(patience, delivery.wait):
             overdue = RequestTimeout(agent=instance.name, timeout=timeout, request=reply.request)
-            reply.settle(Outcome(error=overdue))
+            reply.settle(ReplyOutcome(error=overdue))
             return None
         items = reply.items if type(reply) is ChunkReply else None
         stream = isinstance(reply, StreamReply)

@@ -17,7 +17,7 @@ from procorch.supervision.throttle import FlowControl
 
 
 @dataclass(slots=True)
-class Mailbox:
+class RequestQueue:
     """A queue of requests and its members: the instances that take from it, in their order.
 
     Args:
@@ -53,11 +53,11 @@ class Ledger:
 
     def __init__(self) -> None:
         self.requests: dict[int, Request] = {}
-        self.boxes: dict[int, Mailbox] = {}
+        self.boxes: dict[int, RequestQueue] = {}
 
     def join(self, mailbox: int, member: int) -> None:
         """``member`` takes requests from ``mailbox``, which is created on first use."""
-        self.boxes.setdefault(mailbox, Mailbox()).members.append(member)
+        self.boxes.setdefault(mailbox, RequestQueue()).members.append(member)
 
     def leave(self, mailbox: int, member: int) -> bool:
         """Remove a member; True if it was the last one of the mailbox."""
@@ -112,7 +112,7 @@ class Ledger:
         return self.boxes[mailbox].waiting > 0
 
     @staticmethod
-    def _first(box: Mailbox) -> deque[Request]:
+    def _first(box: RequestQueue) -> deque[Request]:
         """The lane whose first request is the next one to take; an open request must wait."""
         while True:
             priority, lane = next(iter(box.lanes.items()))

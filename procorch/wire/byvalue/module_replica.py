@@ -1,22 +1,23 @@
-"""A worker's copy of the parent's `__main__`, filled piece by piece as definitions arrive.
+"""A worker's copy of the parent's `__main__`, filled as definitions arrive.
 
 A function or class of a module that workers cannot import (`__main__`, a notebook, a file loaded
 by its path) travels by value. Where do its globals live afterwards? One dictionary a function, as
 dill does with recurse=True, gives two functions that share a global two of them, and a class two
 identities: the handler's `isinstance` fails for every request. So a worker keeps **one module of
-the same name**, the replica, in which every piece finds the others, and in which pickle finds them
-by name: a reply with a class of `__main__` is a plain pickle, and the parent gets its very class.
+the same name**, the replica. Every definition finds the others there, and pickle finds them by
+name: a reply with a class of `__main__` is a plain pickle, and the parent gets its very class.
 
 Three kinds of identity make that hold:
 
 * An *object* that should stay one object (a class, a function known by name) has a **token**, given
   by the process that defined it. Loading a token that is known here gives the object known here; in
-  the process of its birth, the original.
+  the process that defined it, the original.
 * A *global* that arrives has a **version**: the sender's count of bindings seen, when it first saw
   this one. A worker takes only what is newer, so what it rebinds itself stays, while a cell of a
   notebook that is run again reaches a living worker with the next request that uses it. (Changes in
   place are not seen.)
-* A *process* has an **origin** number: pieces that come home are not applied to the real module.
+* A *process* has an **origin** number: definitions that return to their origin are not applied to
+  the real module.
 
 Nothing here needs dill: a worker that got a factory loads it without.
 """
@@ -39,7 +40,7 @@ Globals = dict[str, Any]
 Stamped = dict[str, tuple[int, Any]]  # name to (version, value)
 
 MAINS = ("__main__", "__mp_main__")  # the latter: a script run again by multiprocessing
-OURS = sys.maxsize  # the version of what was born here: nothing that arrives is newer
+OURS = sys.maxsize  # the version of what was defined here: nothing that arrives is newer
 
 lock: AbstractContextManager[Any] = threading.RLock()
 """One definition is loaded at a time, or one class would become two."""
@@ -86,8 +87,8 @@ def set_role(role: str) -> None:
 
     Args:
         role: "worker" makes replicas visible in ``sys.modules`` (so ``__main__`` is the parent's
-            from its first piece on) and replies refer to them by name; "parent" is how a process
-            starts.
+            from the first definition on), and replies refer to them by name; "parent" is how a
+            process starts.
     """
     global _is_worker
     if role not in ("worker", "parent"):

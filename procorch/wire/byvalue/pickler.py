@@ -1,7 +1,7 @@
-"""dill's pickler, with our ways for functions, classes and modules.
+"""dill's pickler, with other methods for functions, classes and modules.
 
 dill (recurse=True) knows how to take apart what pickle refuses, and is the base here. Replaced are
-the parts in which its ways do not suit a supervisor; each was seen to fail:
+the methods that do not suit a supervisor; each was seen to fail:
 
 * It finds the globals of a function by calling itself for each of them (two functions that call
   each other exhaust the stack) while ``sys.stdout`` is redirected for all threads, and overlooks

@@ -88,7 +88,7 @@ def make_class(
     """Return the class known by ``token``, or a new one without its attributes.
 
     Neither ``__init_subclass__`` of a base nor code of the user's metaclass runs: both ran when the
-    class was born, their effects are in its attributes, and without arguments they might refuse.
+    class was defined, their effects are in its attributes, and without arguments they might refuse.
     """
     if (here := known(token)) is not None:
         assert isinstance(here, type)

@@ -34,7 +34,7 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "the highest priority first",
         "supervision/ledger.py",
-        "Mailbox.lane",
+        "RequestQueue.lane",
         "sorted(self.lanes.items(), reverse=True)",
         "sorted(self.lanes.items())",
         (REPLICAS + "what_waits_goes_by_priority_and_then_in_order", SIMULATE),
