@@ -234,11 +234,11 @@ class ActionRunner:
 
     def _emit(self, action: actions.Notify) -> None:
         notice = action.notice
-        if type(notice) is notices.Ready:
-            self._became_ready(self._instances[action.key], notice.generation)
-        elif type(notice) is notices.Unreaped:
+        if type(notice) is notices.Unreaped:
             notice = msgspec.structs.replace(notice, pid=self._instances[action.key].pid)
         self._hub.publish(notice)
+        if type(notice) is notices.Ready:  # `restart` returns: the event is there by then
+            self._became_ready(self._instances[action.key], notice.generation)
         if log.wanted(notice):
             self._callbacks.call(lambda: log.write(notice))
 

@@ -73,10 +73,12 @@ def ready(core: Core, a: Instance, event: ev.Ready) -> None:
         return  # Too late: the start was given up, and the process is being ended.
     core.left_starting(a)
     a.process.ready_at = core.now
+    core.tell(
+        a, notices.Ready
+    )  # Before `spawn` returns: it is no event "from now on" for its caller.
     if not a.announced:
         a.announced = True
         core.out.append(actions.Started(a.key))
-    core.tell(a, notices.Ready)
     if a.settings.max_age is not None:
         core.timers.arm((Due.AGE, a.key), core.now + a.settings.max_age * (1 - a.process.margin))
     core.enter(a, Phase.READY)

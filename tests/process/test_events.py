@@ -326,6 +326,23 @@ def test_a_slow_reader_loses_the_oldest_events_and_is_told_how_many(
     assert (lost.agent, lost.at) == (rest[0].agent, rest[0].at)
 
 
+def test_the_event_of_a_restart_comes_before_restart_returns(
+    orch: AgentOrchestrator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    handle = orch.spawn("a")
+    hub, waiting = orch.hub(), []
+    publish = hub.publish
+
+    def noted(notice: Notice) -> None:
+        if isinstance(notice, Ready):
+            waiting.extend(future.done() for _, future in handle._instance.fresh)
+        publish(notice)
+
+    monkeypatch.setattr(hub, "publish", noted)
+    handle.restart()
+    assert waiting == [False]
+
+
 def test_a_reader_that_catches_up_is_told_once(orch: AgentOrchestrator) -> None:
     """N18."""
     handle = orch.spawn("a")

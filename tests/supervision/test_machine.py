@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from procorch.errors import (
@@ -860,3 +862,12 @@ def test_a_restart_on_request_of_an_agent_that_waits_for_its_end_changes_nothing
     bench.step(ev.Restart(parent))
     assert bench.pressed(parent) == []
     assert bench.generation(parent) == 1
+
+
+def test_the_event_of_a_start_comes_before_spawn_returns(bench: Any) -> None:
+    """A stream of events that is opened then does not begin with the start."""
+    told = [type(a) for a in bench.ready(bench.spawn()) if not isinstance(a, actions.Notify)]
+    assert told == [actions.Started]
+    first, *_ = bench.ready(bench.spawn())
+    assert isinstance(first, actions.Notify)
+    assert isinstance(first.notice, notices.Ready)
