@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import concurrent.futures
 import threading
+from abc import abstractmethod
 from collections.abc import Callable
 from concurrent.futures._base import CANCELLED, CANCELLED_AND_NOTIFIED, FINISHED
 from typing import Any, Generic, TypeVar
@@ -90,8 +91,9 @@ class LockFreeFuture(concurrent.futures.Future[_T], Generic[_T]):
             self._wake_waiters(condition)
         self._invoke_callbacks()
 
+    @abstractmethod
     def _invoke_callbacks(self) -> None:
-        raise NotImplementedError
+        """Call what `add_done_callback` was given."""
 
     def renounce(self, error: BaseException) -> None:
         """Fail in the child of a fork, where threads that hold a lock of it do not exist."""

@@ -34,7 +34,7 @@ from collections import deque
 from collections.abc import Callable
 from functools import partial
 from types import FrameType
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, TypeAlias
 
 from procorch.futures import socket_readers
 from procorch.futures.reply import Reply
@@ -43,8 +43,6 @@ from procorch.runtime.loop import Loop
 from procorch.runtime.ports import StepPort
 from procorch.supervision import events as ev
 from procorch.supervision.request import Request
-
-T = TypeVar("T")
 
 Handler: TypeAlias = Callable[[int, FrameType | None], Any]
 

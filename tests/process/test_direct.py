@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -22,7 +23,11 @@ from procorch import (
     ReplyFuture,
     RequestTimeout,
 )
+from procorch.clock import REAL
+from procorch.futures.outcome import ReplyOutcome
+from procorch.futures.reply import ValueReply
 from procorch.runtime.direct import Direct
+from procorch.runtime.loop import Loop
 from procorch.supervision.request import Request, RequestState
 
 Start = Callable[..., OrchestratedHandle]
@@ -298,3 +303,46 @@ def test_replies_and_requests_of_megabytes(start: Start) -> None:
     text = "x" * 3_000_000
     for _ in range(3):
         assert handle.send_message(text).text == text
+
+
+class Settling:
+    """A monitor that fixes the outcome in the very step in which a request is submitted."""
+
+    def __init__(self, reply: ValueReply[Any], process: Any, request: Request) -> None:
+        self._reply, self._process, self._request = reply, process, request
+
+    def take_posted(self) -> None:
+        pass
+
+    def step(self, event: object) -> None:
+        self._request.cargo.process = self._process
+        self._reply.settle(ReplyOutcome(body=b""))
+
+    def fail(self, fault: BaseException) -> None:
+        raise fault
+
+
+@pytest.mark.timeout(20)
+def test_an_outcome_that_this_thread_has_fixed_itself_is_not_waited_for() -> None:
+    """Nobody wakes it then, and nothing comes from the worker any more."""
+    loop: Loop[Any] = Loop(REAL)
+    read, write = os.pipe()
+    process = SimpleNamespace(
+        detach_reader=lambda: read, read=lambda: True, attach_reader=lambda: None
+    )
+    direct: Direct | None = None
+    for number in (1, 2):  # the second request has the waker of the first
+        reply: ValueReply[Any] = ValueReply(number, "a", lambda _: None, lambda call: call())
+        request = Request(number, 1, cargo=SimpleNamespace(process=None))
+        monitor = Settling(reply, process, request)
+        if direct is None:
+            direct = Direct(loop, monitor)
+            direct.allowed = True
+        direct._monitor = monitor
+        direct.call(request, reply)
+        assert reply.done()
+    assert direct is not None
+    direct.close()
+    loop.close()
+    os.close(read)
+    os.close(write)
