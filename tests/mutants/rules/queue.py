@@ -15,6 +15,18 @@ from tests.mutants.suites import (
 )
 
 MUTANTS: tuple[Mutant, ...] = (
+    # ---- a caller that reads for itself
+    Mutant(
+        "what a caller has fixed itself is not waited for",
+        "runtime/direct.py",
+        "Direct.call",
+        "process is not None and not waker.rung",
+        "process is not None",
+        (
+            "tests/process/test_direct.py"
+            "::test_an_outcome_that_this_thread_has_fixed_itself_is_not_waited_for",
+        ),
+    ),
     # ---- N3: retries, and who takes a request
     Mutant(
         "at most once: no requeue without retries",
