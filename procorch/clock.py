@@ -54,6 +54,10 @@ class Clock:
             self._notice(at)
         return at - self._missed
 
+    def wall(self) -> float:
+        """The time of day, in seconds since the epoch; it may jump."""
+        return time.time()
+
     def _notice(self, at: float) -> None:
         with self._noticing:
             if at > self._awake_by + _LATE:

@@ -64,8 +64,9 @@ class EventStream(Iterator[Notice], AsyncIterator[Notice]):
         if self._lost and self._backlog:
             first = self._backlog[0]
             lost = notices.Lost(
-                agent=first.agent, generation=first.generation, at=first.at, count=self._lost
-            )
+                agent=first.agent, instance=first.instance, generation=first.generation,
+                at=first.at, time=first.time, count=self._lost,
+            )  # fmt: skip
             self._lost = 0
             return lost
         return self._backlog.popleft() if self._backlog else None

@@ -40,7 +40,7 @@ class Cargo(Struct, eq=False):
         stream: the caller reads the answer piece by piece.
         items: the progress of a chunk; None: it is not a chunk.
         sent: the time at which ``process`` began it, on the machine's clock.
-        generation: that of ``process``; 0: none has it yet.
+        generation: that of ``process``; 0: none has it yet. ``slot``: that of its instance.
         output: the output of that worker's agent; ``mark``: its length before the request.
         placed: it holds a place in its mailbox.
     """
@@ -57,6 +57,7 @@ class Cargo(Struct, eq=False):
     sent: float | None = None
     process: WorkerProcess | None = None
     generation: int = 0
+    slot: int = 0
     output: Output | None = None
     mark: tuple[int, int] = (0, 0)
     placed: bool = True

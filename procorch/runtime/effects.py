@@ -69,6 +69,7 @@ class ActionRunner:
         self._launcher = launcher
         self._max_message = max_message
         self._sys_path = sys_path
+        self._clock = clock
         self._seed = seed
         self._events = events
         self._asks = asks
@@ -234,8 +235,10 @@ class ActionRunner:
 
     def _emit(self, action: actions.Notify) -> None:
         notice = action.notice
+        more: dict[str, Any] = {"time": self._clock.wall()}
         if type(notice) is notices.Unreaped:
-            notice = msgspec.structs.replace(notice, pid=self._instances[action.key].pid)
+            more["pid"] = self._instances[action.key].pid
+        notice = msgspec.structs.replace(notice, **more)
         self._hub.publish(notice)
         if type(notice) is notices.Ready:  # `restart` returns: the event is there by then
             self._became_ready(self._instances[action.key], notice.generation)

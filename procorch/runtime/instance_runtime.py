@@ -25,6 +25,7 @@ class InstanceRuntime:
 
     Args:
         parent: key of the instance it was started under.
+        slot: which of its agent's instances it is, from 0.
         checkpoint: the last state it stored, for its next generation (N17).
         ready: the last generation that became ready.
         fresh: futures of callers that wait for a new process, each with the value of ``ready`` when
@@ -45,6 +46,7 @@ class InstanceRuntime:
     pid: int | None = None
     generation: int = 0
     parent: int | None = None
+    slot: int = 0
     checkpoint: bytes | None = field(default=None, repr=False)
     status: AgentStatus = AgentStatus.RUNNING
     ready: int = 0
@@ -64,6 +66,7 @@ class InstanceRuntime:
             supervised=self.policy is not None,
             reconsiders=hasattr(self.policy, "on_child_escalation"),
             parent=self.parent,
+            slot=self.slot,
         )
 
 

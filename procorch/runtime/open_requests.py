@@ -52,7 +52,7 @@ class OpenRequests:
         cargo: Cargo = request.cargo
         instance = self._instances[action.key]
         process = cargo.process = instance.process
-        cargo.generation = action.generation
+        cargo.generation, cargo.slot = action.generation, instance.slot
         if not action.ahead:
             self._note_begin(request, instance)
         if cargo.placed:
@@ -82,8 +82,10 @@ class OpenRequests:
             self._hub.publish(
                 notices.RequestStarted(
                     agent=cargo.agent,
+                    instance=cargo.slot,
                     generation=cargo.generation,
                     at=self.now,
+                    time=self._clock.wall(),
                     request=request.id,
                 )
             )
@@ -115,8 +117,10 @@ class OpenRequests:
             self._hub.publish(
                 notices.RequestDone(
                     agent=cargo.agent,
+                    instance=cargo.slot,
                     generation=cargo.generation,
                     at=self.now,
+                    time=self._clock.wall(),
                     request=request.id,
                     error=error,
                 )

@@ -219,7 +219,7 @@ class Core:
 
     def tell(self, a: Instance, notice: type[Notice], **fields: Any) -> None:
         """Publish a notice about ``a`` (N18)."""
-        told = notice(agent=a.name, generation=a.generation, at=self.now, **fields)
+        told = notice(agent=a.name, instance=a.slot, generation=a.generation, at=self.now, **fields)
         self.out.append(actions.Notify(a.key, told))
 
 

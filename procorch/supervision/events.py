@@ -61,6 +61,7 @@ class Spawn(Struct, frozen=True):
         supervised: it has a policy.
         reconsiders: that policy has ``on_child_escalation`` (N6).
         parent: the live instance it is started under.
+        slot: which of its agent's instances it is, from 0.
     """
 
     key: int
@@ -70,6 +71,7 @@ class Spawn(Struct, frozen=True):
     supervised: bool
     reconsiders: bool = False
     parent: int | None = None
+    slot: int = 0
 
 
 class Submit(Struct, frozen=True):

@@ -54,6 +54,7 @@ class Instance:
     Args:
         parent: the instance it was started under, ``children`` those under it, in order of start;
             ``siblings`` is its parent's list of children, which outlives the parent.
+        slot: which of its agent's instances it is, from 0.
         window: restarts of its group (its children), if that has an intensity.
         cycle: the group restart it takes part in.
         process: its current process. The record of an ended process stays until the next start: the
@@ -77,6 +78,7 @@ class Instance:
     limits: RestartLimits
     reconsiders: bool = False
     parent: int | None = None
+    slot: int = 0
     children: list[int] = field(default_factory=list)
     siblings: list[int] = field(default_factory=list)
     window: Window | None = None

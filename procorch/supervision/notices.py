@@ -9,11 +9,21 @@ from procorch.supervision.states import AgentStatus
 
 
 class Notice(Struct, frozen=True, kw_only=True):
-    """Fields of all events: the agent's name, its generation, the time in monotonic seconds."""
+    """Fields of all events.
+
+    Args:
+        agent: the agent's name.
+        instance: which of the agent's instances, from 0.
+        generation: which process of that instance, from 1; 0: there was none yet.
+        at: the time in monotonic seconds.
+        time: the time in seconds since the epoch (Unix).
+    """
 
     agent: str
+    instance: int = 0
     generation: int
     at: float
+    time: float = 0.0
 
 
 class Starting(Notice, frozen=True, kw_only=True):

@@ -24,6 +24,7 @@ def spawn(core: Core, event: ev.Spawn) -> None:
         reconsiders=event.reconsiders,
         limits=RestartLimits(event.settings),
         parent=event.parent,
+        slot=event.slot,
         window=None if intensity is None else Window(intensity),
     )
     core.instances[a.key] = a

@@ -38,6 +38,10 @@ class FakeClock(Clock):
         """The time."""
         return self._turns.now
 
+    def wall(self) -> float:
+        """The time of day: this clock begins at the epoch."""
+        return self._turns.now
+
     def advance(self, seconds: float | str) -> None:
         """Let time pass: everything due meanwhile happens, in order and at its own time.
 

@@ -86,9 +86,9 @@ def kinds(seen: Iterable[Notice]) -> list[type[Notice]]:
 
 
 def test_a_life_is_told_in_order(orch: AgentOrchestrator) -> None:
-    """N18: with the generation and the time of each event."""
+    """N18: with the instance, the generation and the times of each event."""
     stream = orch.monitor("a")
-    began = time.monotonic()
+    began, day = time.monotonic(), time.time()
     handle = orch.spawn("a")
     good = handle.deliver("hello")
     good.result()
@@ -108,6 +108,8 @@ def test_a_life_is_told_in_order(orch: AgentOrchestrator) -> None:
     assert [notice.generation for notice in seen] == [1] * 8 + [2] * 7 + [3] * 5
     times = [began, *(notice.at for notice in seen), time.monotonic()]
     assert times == sorted(times)
+    assert {notice.instance for notice in seen} == {0}
+    assert all(day <= notice.time <= time.time() for notice in seen)
 
     requests = [n for n in seen if isinstance(n, RequestStarted | RequestDone)]
     numbers = [reply.request for reply in (good, *deadly, last)]
