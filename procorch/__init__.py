@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from procorch.agents.context import Context as Context
     from procorch.agents.context import current as current
     from procorch.agents.options import AgentOptions as AgentOptions
+    from procorch.agents.permits import Permit as Permit
     from procorch.api.children import ChildCounts as ChildCounts
     from procorch.api.children import ChildInfo as ChildInfo
     from procorch.api.handle import OrchestratedHandle as OrchestratedHandle
@@ -122,6 +123,8 @@ if TYPE_CHECKING:
     from procorch.supervision.policy import ServiceSupervisor as ServiceSupervisor
     from procorch.supervision.policy import SupervisorAction as SupervisorAction
     from procorch.supervision.policy import SupervisorPolicy as SupervisorPolicy
+    from procorch.supervision.shared_limit import Limit as Limit
+    from procorch.supervision.shared_limit import LimitState as LimitState
     from procorch.supervision.states import AgentStatus as AgentStatus
     from procorch.supervision.throttle import Pause as Pause
     from procorch.supervision.throttle import Throttle as Throttle
@@ -132,6 +135,7 @@ _HOMES = {
     "agents.agent": "Agent",
     "agents.context": "Context current",
     "agents.options": "AgentOptions",
+    "agents.permits": "Permit",
     "api.children": "ChildCounts ChildInfo",
     "api.handle": "OrchestratedHandle",
     "api.info": "AgentInfo",
@@ -174,6 +178,7 @@ _HOMES = {
     "supervision.policy": (
         "DefaultSupervisor PoolSupervisor ServiceSupervisor SupervisorAction SupervisorPolicy"
     ),
+    "supervision.shared_limit": "Limit LimitState",
     "supervision.states": "AgentStatus",
     "supervision.throttle": "Pause Throttle",
 }

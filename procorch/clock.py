@@ -54,6 +54,10 @@ class Clock:
             self._notice(at)
         return at - self._missed
 
+    def steady(self) -> float:
+        """The time that the clocks of all monitors of this process share, in monotonic seconds."""
+        return time.monotonic()
+
     def wall(self) -> float:
         """The time of day, in seconds since the epoch; it may jump."""
         return time.time()

@@ -13,6 +13,7 @@ from typing import Any
 
 from procorch.agents.context import account, enter, installed
 from procorch.agents.libraries import Conversation, library_of, open_conversation
+from procorch.agents.limited import permitted
 from procorch.agents.model_turns import TurnContext, Turns, as_messages
 from procorch.agents.options import AgentOptions, described, refusal
 from procorch.messages import AgentMessage, AgentResult, Cost, Usage
@@ -38,6 +39,8 @@ class Agent:
 
     def __init__(self, options: AgentOptions, product: object = None) -> None:
         self.options = options
+        self.responder: Callable[[Any], Any] = self._converse
+        """What `respond` calls: without the way there, for very many requests at once."""
         self._product = product
         self._talk: Conversation | None = None
         self._blank: Any = None
@@ -53,6 +56,8 @@ class Agent:
             raise refusal(f"AgentOptions.max_turns is not 1 or more: {options.max_turns!r}")
         if options.handler is not None or options.stream_fn is not None:
             _refuse_what_needs_a_model(options)
+        if options.handler is not None:
+            self.responder = permitted(options.handler)
         if options.stream_fn is not None and options.handler is None:
             turn = TurnContext(options.system_prompt, (), tuple(options.tools), options.model)
             self._talk = Turns(options.stream_fn, turn, tools, options.max_turns)
@@ -77,14 +82,7 @@ class Agent:
         Returns:
             What the agent returned: any value, an `AgentResult`, or an awaitable of either.
         """
-        if self.options.handler is not None:
-            return self.options.handler(payload)
-        return self._converse(payload)
-
-    @property
-    def responder(self) -> Callable[[Any], Any]:
-        """What `respond` calls: without the way there, for very many requests at once."""
-        return self.options.handler or self._converse
+        return self.responder(payload)
 
     def ready(self) -> Any:
         """What the user's `ready()` returned, a value or an awaitable; None without one (N12)."""

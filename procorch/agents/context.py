@@ -13,12 +13,16 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from time import monotonic
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
+from procorch.agents.permits import CallServices, LimitRules, Permit
+from procorch.agents.seeds import Seed as Seed
 from procorch.messages import AgentResult
 
+_NO_LIMITS = LimitRules({})
 
-class Services(Protocol):
+
+class Services(CallServices, Protocol):
     """What a worker does for its agent beyond the worker itself."""
 
     def ask(self, agent: str, name: str, message: Any, remaining: float | None) -> Any:
@@ -42,28 +46,6 @@ class Services(Protocol):
         ...
 
 
-class Seed(NamedTuple):
-    """What the seeds of a worker's requests are derived from.
-
-    Args:
-        run: the seed of the run.
-        instance: which of several agents of that name this is.
-        item: says which item of a chunk is under way.
-    """
-
-    run: str
-    instance: int = 0
-    item: Callable[[], int] = int
-
-    def derive(self, agent: str, generation: int, request: int | None) -> int:
-        """The seed of a request; None: of what runs outside requests."""
-        import hashlib  # it loads OpenSSL, and few agents ask
-
-        place = (0, self.instance) if request is None else (request, self.item())
-        text = "\0".join(map(str, (self.run, agent, generation, *place)))
-        return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest()) >> 1
-
-
 class Context:
     """The worker, as the agent sees it.
 
@@ -77,6 +59,7 @@ class Context:
         seed: what `seed` is derived from.
         client_retries: whether clients of services may try a request again by themselves: False
             where the parent does so, as in a batch with ``retries``.
+        limits: the limits that the parent knows.
     """
 
     __slots__ = (
@@ -93,6 +76,7 @@ class Context:
         "client_retries",
         "finished",
         "generation",
+        "limits",
         "restored",
     )
 
@@ -109,8 +93,10 @@ class Context:
         clock: Callable[[], float] = monotonic,
         seed: Seed | None = None,
         client_retries: bool = True,
+        limits: LimitRules = _NO_LIMITS,
     ) -> None:
         self.agent: str = agent
+        self.limits: LimitRules = limits
         self.client_retries: bool = client_retries
         self.generation: int = generation
         self.restored: Any = restored
@@ -184,6 +170,24 @@ class Context:
         answer = await self._offered().ask_async(self.agent, name, message, self.remaining())
         enter(answer)
         return answer
+
+    def limit(self, name: str | None = None) -> Permit:
+        """A permit for one call of a service, for ``with`` and ``async with`` (N23).
+
+        The block begins when the shared limit allows it. An exception that asks for a pause (a 429
+        of an LLM library, an error with ``retry_after``) makes all that share the limit wait.
+
+        Args:
+            name: the limit; None: the agent's own (its setting ``limit``).
+
+        Raises:
+            ValueError: no name is given, and the agent has no limit.
+            PluginError: when the block is entered: there is no such limit.
+        """
+        name = self.limits.own if name is None else name
+        if name is None:
+            raise ValueError(f"agent {self.agent!r} has no setting `limit`: give limit() a name")
+        return Permit(self._offered(), self.agent, name)
 
     @property
     def streaming(self) -> bool:

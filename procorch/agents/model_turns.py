@@ -20,6 +20,7 @@ from dataclasses import dataclass, replace
 from typing import Any, cast
 
 from procorch.agents.context import enter, installed
+from procorch.agents.limited import model_call
 from procorch.errors import Aborted, NoMessages, RequestCancelled, RequestTimeout, StreamError
 from procorch.messages import (
     AgentMessage,
@@ -191,7 +192,30 @@ def step() -> None:
 
 
 async def _turn(stream_fn: Callable[[TurnContext], Any], context: TurnContext) -> AssistantMessage:
-    """One turn: the pieces that `stream_fn` yields or returns, put together to a message.
+    """One turn, with a permit if a limit counts it; it is tried again unless it has been heard."""
+    worker, heard = installed(), False
+
+    async def emit(text: str) -> None:
+        nonlocal heard
+        if worker is not None:
+            heard = heard or worker.streaming
+            await worker.emit_async(text)
+
+    return await model_call(
+        lambda: _one_turn(stream_fn, context, emit),
+        worker,
+        None if worker is None else worker.limits.own,
+        lambda message: message.usage.total,
+        lambda: not heard,
+    )
+
+
+async def _one_turn(
+    stream_fn: Callable[[TurnContext], Any],
+    context: TurnContext,
+    emit: Callable[[str], Awaitable[None]],
+) -> AssistantMessage:
+    """One attempt at a turn: the pieces that `stream_fn` yields or returns, as one message.
 
     Pieces of text are joined to a block, blocks are taken as they are, `Usage` and `Cost` are added
     up. An `AssistantMessage` gives usage, cost and stop reason; if it has content, that is the
@@ -214,8 +238,7 @@ async def _turn(stream_fn: Callable[[TurnContext], Any], context: TurnContext) -
                 worker.progress()
             if isinstance(piece, str):
                 text.append(piece)
-                if worker is not None:
-                    await worker.emit_async(piece)
+                await emit(piece)
             elif isinstance(piece, ContentBlock):
                 flush()
                 blocks.append(piece)

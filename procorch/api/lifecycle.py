@@ -13,6 +13,7 @@ from procorch.futures.fork_guard import is_ours
 from procorch.futures.watch import EventHub
 from procorch.launch import launchers
 from procorch.runtime.lifetime import close_at_exit, forget_definitions, keep_definitions
+from procorch.runtime.limits import LimitStore
 from procorch.runtime.monitor import Monitor
 from procorch.units import size_in_bytes, whole
 
@@ -42,6 +43,7 @@ class Lifecycle(ClosedOnExit):
             )
         chosen = _any_seed() if seed is None else whole(seed, "seed", least=None)
         self._seed = str(chosen)
+        self._limits: dict[str, LimitStore] = {}
         self._monitor: Monitor | None = None
         self._closed = False
         keep_definitions(self)
@@ -80,7 +82,7 @@ class Lifecycle(ClosedOnExit):
     def _make_monitor(self) -> Monitor:
         max_frame = self._max_message + _FRAME_EXTRA
         launcher = launchers.launcher(self._start_method, max_frame, self._preload, _sys_path())
-        return Monitor(launcher, self._max_message, _sys_path, seed=self._seed)
+        return Monitor(launcher, self._max_message, _sys_path, seed=self._seed, limits=self._limits)
 
     # ---- forks
 

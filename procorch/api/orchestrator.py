@@ -191,6 +191,7 @@ class AgentOrchestrator(Registration):
     def _new_instance(self, entry: Entry, mailbox: Mailbox | None) -> InstanceRuntime:
         """A new instance. ``mailbox``: the one that it shares; None: a new one."""
         settings = entry.settings(self._channel_buffer, self._supervisor)
+        self._must_have_limit(entry.name, settings.limit)
         if mailbox is None:
             mailbox = Mailbox(next(self._keys), settings.channel_buffer)
         return InstanceRuntime(

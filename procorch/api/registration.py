@@ -7,7 +7,12 @@ from typing import Any, Self, Unpack
 
 from procorch.api.lifecycle import Lifecycle
 from procorch.api.registry import Registry
+from procorch.clock import Clock
+from procorch.errors.texts import did_you_mean
+from procorch.runtime.limits import store_of
 from procorch.supervision.keywords import Settings
+from procorch.supervision.shared_limit import Limit, LimitState
+from procorch.supervision.throttle import LONGEST
 from procorch.units import whole
 
 
@@ -57,7 +62,60 @@ class Registration(Lifecycle):
         self, name: str, parent: str | None, factory: Callable[[], Any], given: Mapping[str, Any]
     ) -> None:
         self.must_be_ours()
+        limit = given.get("limit")
+        if isinstance(limit, Limit):
+            store = store_of(limit)
+            if self._limits.get(limit.name, store) is not store:
+                raise ValueError(f"agent {name!r}: another limit has the name {limit.name!r}")
         self._registry.add(name, parent, factory, given, self._max_restarts)
+        if isinstance(limit, Limit):
+            self._limits[limit.name] = store
+
+    def _must_have_limit(self, name: str, limit: str | None) -> None:
+        if limit is not None and limit not in self._limits:
+            hint = did_you_mean(limit, self._limits, listed="declared")
+            raise ValueError(f"agent {name!r}: no limit {limit!r} was declared with limit(){hint}")
+
+    def limit(
+        self,
+        name: str | Limit,
+        *,
+        concurrent: int | None = None,
+        per_minute: float | None = None,
+        tokens_per_minute: float | None = None,
+        retries: int = 8,
+        longest: float | str = LONGEST,
+    ) -> Limit:
+        """Declare a limit that agents share (N23), before the agents that use it start.
+
+        An agent uses the limit that its setting ``limit`` names. An agent of an LLM library without
+        that setting uses the limit with the name of its model's provider, such as ``"openai"``.
+
+        Args:
+            name: the name; or a `Limit`, to share it with other orchestrators, pools and batches.
+                The other arguments are then those of that limit; see there.
+
+        Returns:
+            The limit, to be given to pools (the setting ``limit``) and to `run_batch`
+            (``shared_limit``) as well.
+
+        Raises:
+            ValueError: there is a limit of that name, or a number is out of range.
+            TypeError: a number is of a wrong type.
+        """
+        self.must_be_ours()
+        made = name
+        if not isinstance(made, Limit):
+            made = Limit(made, concurrent, per_minute, tokens_per_minute, retries, longest)
+        if made.name in self._limits:
+            raise ValueError(f"limit {made.name!r} already declared")
+        self._limits[made.name] = store_of(made)
+        return made
+
+    def limits(self) -> dict[str, LimitState]:
+        """The declared limits at the moment, by name."""
+        now = Clock().steady() if self._monitor is None else self._monitor.clock.steady()
+        return {name: store.state(now) for name, store in self._limits.items()}
 
     def parent_of(self, name: str) -> str | None:
         """The parent's name; None for a top-level or unknown agent."""

@@ -6,6 +6,7 @@ from collections.abc import Collection, Sequence
 
 from procorch.batch.sources import IdOf
 from procorch.supervision.keywords import WorkerSettings
+from procorch.supervision.shared_limit import Limit
 from procorch.supervision.throttle import Throttle
 
 
@@ -21,6 +22,7 @@ class BatchSettings(WorkerSettings, total=False):
     memory_limit: int | str | None
     rate: float | str | None
     throttle: Throttle | None
+    shared_limit: Limit | None
     allowed_failures: int
     retry_on: Collection[str]
     resume: bool

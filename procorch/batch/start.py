@@ -22,6 +22,7 @@ from procorch.batch.sources import IdOf, open_source
 from procorch.errors.texts import did_you_mean
 from procorch.messages import Out
 from procorch.supervision.keywords import Settings, WorkerSettings
+from procorch.supervision.shared_limit import Limit
 from procorch.supervision.throttle import Throttle
 from procorch.units import seconds, whole
 
@@ -74,6 +75,8 @@ def run_batch(
             ``retry_after``, a `ModelThrottled`): all workers pause, the item is tried again without
             using up one of its ``retries``, and the load is increased again step by step. None:
             only this item waits, and uses up a retry.
+        shared_limit: the limit that the calls of the workers count for, shared with agents and
+            pools that are given the same `Limit`; None: there is none.
         allowed_failures: workers that an item may kill; one more and it is poison, whatever
             ``retries`` allows.
         retry_on: reasons (`BatchItem.reason`) that are tried again whatever the error says.
@@ -133,6 +136,7 @@ def prepare_batch(
     memory_limit: int | str | None = None,
     rate: float | str | None = None,
     throttle: Throttle | None = Throttle(),  # noqa: B008  # a frozen value
+    shared_limit: Limit | None = None,
     allowed_failures: int = 2,
     retry_on: Collection[str] = (),
     resume: bool = False,
@@ -185,6 +189,7 @@ def prepare_batch(
         "memory_limit": memory_limit,
         "rate": rate,
         "throttle": throttle,
+        "limit": shared_limit,
     }
     journal_path = None if out is None else Path(os.fspath(out))
     outputs = OutputFiles(journal_path, streams)

@@ -21,6 +21,7 @@ from procorch.launch.base import Launcher, Spec
 from procorch.messages import AgentResult
 from procorch.runtime import policy_call
 from procorch.runtime.asks import QuestionRelay
+from procorch.runtime.calls import CallGate
 from procorch.runtime.instance_runtime import InstanceRuntime
 from procorch.runtime.open_requests import OpenRequests
 from procorch.runtime.ports import EventPort
@@ -43,6 +44,7 @@ class ActionRunner:
         clock: tells the time, and is told of calls that are pending.
         events: accepts events for the machine.
         asks: cancels the questions of requests that are cancelled.
+        calls: knows which workers wait for a permit.
         hub: publishes the machine's notices.
         instances: the instances that have not ended, by key.
         requests: the requests without an outcome.
@@ -61,6 +63,7 @@ class ActionRunner:
         clock: Clock,
         events: EventPort,
         asks: QuestionRelay,
+        calls: CallGate,
         hub: EventHub,
         instances: dict[int, InstanceRuntime],
         requests: OpenRequests,
@@ -73,6 +76,7 @@ class ActionRunner:
         self._seed = seed
         self._events = events
         self._asks = asks
+        self._calls = calls
         self._hub = hub
         self._policy_thread = SerialExecutor("procorch-policy", clock)
         self._callbacks = SerialExecutor("procorch-callbacks", clock)
@@ -157,6 +161,8 @@ class ActionRunner:
             waits=instance.settings.prefetch > 1,
             weigh=instance.settings.weighed_above,
             client_retries=instance.settings.client_retries,
+            limits=self._calls.retries,
+            limit=instance.settings.limit,
         )
         body = instance.factory + (instance.checkpoint or b"")
         capture = instance.output.captures_stdout
@@ -209,7 +215,8 @@ class ActionRunner:
     def _probe(self, action: actions.Probe) -> None:
         process = self._instances[action.key].process
         if process is not None:
-            self._events.post(ev.Probed(action.key, action.generation, process.progress))
+            progress = self._calls.progress_of(action.key, process.progress)
+            self._events.post(ev.Probed(action.key, action.generation, progress))
 
     def _started(self, action: actions.Started) -> None:
         self._instances[action.key].started.set_result(None)

@@ -19,7 +19,7 @@ import os
 import random
 import signal
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from typing import Any, NamedTuple
 
@@ -29,9 +29,11 @@ from procorch.futures.reply import Reply
 from procorch.futures.watch import EventHub
 from procorch.launch.base import Launcher, WorkerProcess
 from procorch.runtime.asks import QuestionRelay
+from procorch.runtime.calls import CallGate
 from procorch.runtime.direct import Direct
 from procorch.runtime.effects import ActionRunner, release
 from procorch.runtime.instance_runtime import InstanceRuntime, status_of
+from procorch.runtime.limits import LimitStore
 from procorch.runtime.loop import Loop
 from procorch.runtime.open_requests import OpenRequests
 from procorch.runtime.output import Echo
@@ -66,20 +68,15 @@ class Monitor:
         start_limit: how many processes may be starting at once (N10); None: one for each core.
         hub: publishes events; None: a new one.
         seed: the seeds of requests are derived from it.
+        limits: the limits of services by name; others may add to it.
     """
 
     def __init__(
-        self,
-        launcher: Launcher,
-        max_message: int,
-        sys_path: Callable[[], list[str]],
-        *,
-        clock: Clock | None = None,
-        chance: Callable[[], float] = random.random,
-        start_limit: int | None = None,
-        hub: EventHub | None = None,
-        seed: str = "",
-    ) -> None:
+        self, launcher: Launcher, max_message: int, sys_path: Callable[[], list[str]], *,
+        clock: Clock | None = None, chance: Callable[[], float] = random.random,
+        start_limit: int | None = None, hub: EventHub | None = None, seed: str = "",
+        limits: Mapping[str, LimitStore] | None = None,
+    ) -> None:  # fmt: skip
         self._launcher = launcher
         clock = clock or Clock()
         self.clock: Clock = clock
@@ -91,13 +88,16 @@ class Monitor:
         asks = QuestionRelay(self)
         self._instances: dict[int, InstanceRuntime] = {}
         self._requests = OpenRequests(self._instances, self.hub, clock)
+        calls = CallGate(
+            limits or {}, self, self._instances, self._loop.call_later, clock, self.hub
+        )
         self._runner = ActionRunner(
-            launcher, max_message, sys_path, clock, self, asks, self.hub, self._instances,
+            launcher, max_message, sys_path, clock, self, asks, calls, self.hub, self._instances,
             self._requests, seed,
         )  # fmt: skip
         self._sampler = Sampler(lambda *seen: self.post(ev.MemoryExceeded(*seen)))
         self._reports = Reports(
-            launcher, self._instances, self._requests, asks, self._sampler, self._echo, self
+            launcher, self._instances, self._requests, asks, calls, self._sampler, self._echo, self
         )
         self._direct = Direct(self._loop, self)
         self._fault: BaseException | None = None

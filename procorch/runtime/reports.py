@@ -11,6 +11,7 @@ from procorch.futures.outcome import ReplyOutcome
 from procorch.futures.stream import StreamReply
 from procorch.launch.base import Cause, ExitInfo, Launcher, Stream, Where, WorkerProcess
 from procorch.runtime.asks import QuestionRelay
+from procorch.runtime.calls import CallGate
 from procorch.runtime.cargo import Cargo
 from procorch.runtime.effects import no_process
 from procorch.runtime.instance_runtime import InstanceRuntime
@@ -40,6 +41,7 @@ class Reports:
         instances: dict[int, InstanceRuntime],
         requests: OpenRequests,
         asks: QuestionRelay,
+        calls: CallGate,
         sampler: Sampler,
         echo: Echo,
         machine: StepPort,
@@ -48,6 +50,7 @@ class Reports:
         self._instances = instances
         self._requests = requests.by_number
         self._asks = asks
+        self._calls = calls
         self._sampler = sampler
         self._echo = echo
         self._machine = machine
@@ -99,6 +102,11 @@ class Reports:
                 self._asks.ask(process, frame, process.started)
             case Kind.FORGET:
                 self._asks.forget(process, frame.request)
+                self._calls.forget(process, frame.request)
+            case Kind.CALL:
+                self._calls.begin(process, frame)
+            case Kind.CALL_END:
+                self._calls.end(process, frame)
             case Kind.PART:
                 self._part(frame)
             case Kind.DELTA:
@@ -176,6 +184,7 @@ class Reports:
         instance = self._instances.get(spec.key)
         self._sampler.forget(spec.key)
         self._asks.process_ended(spec.key)
+        self._calls.process_ended(spec.key)
         hit = self._cargo(exit.started)
         if hit is not None and hit.items is not None:
             hit.items.begun = exit.item

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Literal, Protocol, TypedDict
 
 from procorch.supervision.limits import Backoff, Intensity, Shutdown
+from procorch.supervision.shared_limit import Limit
 from procorch.supervision.throttle import Throttle
 
 Restart = Literal["permanent", "transient", "temporary"]
@@ -118,3 +119,7 @@ class Settings(WorkerSettings, total=False):
     request is tried again up to ``retries`` times, and the load comes back step by step. With
     ``retries=0`` the request fails, and the queue waits unless the policy ends or replaces the
     agent. None: the error is treated like any other. Pools and batches use ``Throttle()``."""
+    limit: str | Limit | None
+    """The limit that the calls of this agent count for, by the name that was declared with
+    `AgentOrchestrator.limit`, or the `Limit` itself (N23). None: an agent of an LLM library uses
+    the limit with the name of its model's provider, if one was declared."""

@@ -87,8 +87,9 @@ class BackingOff(Notice, frozen=True, kw_only=True):
 
 
 class Throttled(Notice, frozen=True, kw_only=True):
-    """A service asked for a pause: no request of this agent's queue begins for ``delay`` seconds
-    (N23). ``generation``: that of the process whose request got the ``error``.
+    """A service asked for a pause: for ``delay`` seconds no request of this agent's queue begins,
+    or, if its call counted for a `Limit`, no call of all that share it (N23). ``generation``: that
+    of the process whose request got the ``error``.
 
     ``asked``: the seconds that the service asked for; None: it gave no number.
     """

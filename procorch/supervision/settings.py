@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, get_args
 from procorch.errors.texts import did_you_mean
 from procorch.supervision.keywords import AutoShutdown, LinkKind, Restart, Strategy
 from procorch.supervision.limits import Backoff, Intensity, Shutdown
+from procorch.supervision.shared_limit import Limit
 from procorch.supervision.throttle import Throttle
 from procorch.units import per_second, seconds, size_in_bytes, whole
 
@@ -50,6 +51,7 @@ class AgentSettings:
     charge_requests: bool = False
     rate: float | None = None
     throttle: Throttle | None = field(default_factory=lambda: Throttle(retries=0))
+    limit: str | None = None
 
     @classmethod
     def of(cls, given: Mapping[str, Any]) -> AgentSettings:
@@ -214,6 +216,14 @@ def _output(value: Any, name: str) -> str:
     return path
 
 
+def _limit(value: Any, name: str) -> str:
+    if isinstance(value, Limit):
+        return value.name
+    if not isinstance(value, str):
+        raise TypeError(f"{name} must be a name or a Limit, not {type(value).__name__}")
+    return value
+
+
 _SIZE = Field(size_in_bytes, 'bytes, or text such as "512M"', optional=True)
 
 FIELDS: dict[str, Field] = {
@@ -247,5 +257,6 @@ FIELDS: dict[str, Field] = {
     "charge_requests": _value(bool),
     "rate": Field(per_second, 'requests a second, or text such as "10/s"', optional=True),
     "throttle": _value(Throttle, optional=True),
+    "limit": Field(_limit, "name of a limit, or Limit(...)", optional=True),
 }
 """Every setting: keyword of `AgentOrchestrator.add_agent`, and key of a file."""

@@ -38,6 +38,9 @@ class FakeClock(Clock):
         """The time."""
         return self._turns.now
 
+    def steady(self) -> float:
+        return self.now()
+
     def wall(self) -> float:
         """The time of day: this clock begins at the epoch."""
         return self._turns.now

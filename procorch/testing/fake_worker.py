@@ -167,8 +167,7 @@ class _ParentLink(ParentLink):
     def send(self, kind: Kind, number: int, head: bytes, body: Parts = ()) -> None:
         self._process.say(kind, number, head, body)
 
-    def ask(self, head: bytes, body: Parts) -> Frame | None:
-        number = self.put(head, body)
+    def await_answer(self, number: int) -> Frame | None:
         try:
             return self.answer(number)
         except BaseException:

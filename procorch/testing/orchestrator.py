@@ -68,6 +68,7 @@ class TestOrchestrator(AgentOrchestrator):
             chance=self._chance,
             start_limit=self._start_limit,
             hub=hub,
+            limits=self._limits,
         )
 
     def _new_instance(self, entry: Entry, mailbox: Mailbox | None) -> InstanceRuntime:

@@ -65,6 +65,8 @@ class Kind(IntEnum):
     PART = 14  # worker: what the first items of a chunk returned; the others follow
     DELTA = 15  # worker: a piece of the answer to the current request
     PROCEED = 16  # parent: after an error, go on with the requests that were sent ahead
+    CALL = 17  # worker: may I call a service; the number is the worker's own, ANSWER says yes
+    CALL_END = 18  # worker: how that call ended and what it used; number 0: it needed no answer
 
 
 _APART = 0x80

@@ -53,6 +53,10 @@ class InitHead(Struct, frozen=True, array_like=True):
     """Report the used memory with each reply, exactly above this many bytes; None: never."""
     client_retries: bool = True
     """The value of `Context.client_retries`."""
+    limits: dict[str, int] = {}
+    """The limits of services by name, each with how often a refused call is tried again."""
+    limit: str | None = None
+    """The limit that all calls of this agent count for."""
 
 
 class RequestHead(Struct, frozen=True, array_like=True):
@@ -114,6 +118,24 @@ class DeltaHead(Struct, frozen=True, array_like=True):
     confirm: int
 
 
+class CallHead(Struct, frozen=True, array_like=True):
+    """Worker to parent: a call of a service that counts for ``limit`` is about to begin."""
+
+    limit: str
+
+
+class CallEndHead(Struct, frozen=True, array_like=True):
+    """Worker to parent: a call has ended.
+
+    ``tokens``: what it used; ``refused``: the service refused it; ``asked``: the seconds that it
+    asked to wait.
+    """
+
+    tokens: int
+    refused: bool = False
+    asked: float | None = None
+
+
 class AnswerErrorHead(Struct, frozen=True, array_like=True):
     """Parent to worker: a question failed; error and body as in `ErrorHead`."""
 
@@ -125,6 +147,8 @@ decode_init: Callable[[Buffer], InitHead] = msgspec.msgpack.Decoder(InitHead).de
 decode_request: Callable[[Buffer], RequestHead] = msgspec.msgpack.Decoder(RequestHead).decode
 decode_reply: Callable[[Buffer], ReplyHead] = msgspec.msgpack.Decoder(ReplyHead).decode
 decode_ask: Callable[[Buffer], AskHead] = msgspec.msgpack.Decoder(AskHead).decode
+decode_call: Callable[[Buffer], CallHead] = msgspec.msgpack.Decoder(CallHead).decode
+decode_call_end: Callable[[Buffer], CallEndHead] = msgspec.msgpack.Decoder(CallEndHead).decode
 decode_delta: Callable[[Buffer], DeltaHead] = msgspec.msgpack.Decoder(DeltaHead).decode
 decode_answer_error: Callable[[Buffer], AnswerErrorHead]
 decode_answer_error = msgspec.msgpack.Decoder(AnswerErrorHead).decode

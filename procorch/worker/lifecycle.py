@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 from procorch.agents import context, import_path
 from procorch.agents.agent import Agent, as_agent
+from procorch.agents.permits import LimitRules
 from procorch.errors import RequestCancelled, SerializationError, StartError
 from procorch.errors.base import describe_failure
 from procorch.errors.plain_data import to_plain
@@ -83,6 +84,7 @@ class Worker:
             services=self._services,
             clock=clock,
             client_retries=head.client_retries,
+            limits=LimitRules(head.limits, head.limit),
         )
         self.gate: InterruptGate = InterruptGate(page, self._context)
         self.reaper: Reaper = Reaper()

@@ -99,9 +99,12 @@ class ParentLink:
             self._wake_waiting_threads()
         return frame
 
-    def ask(self, head: bytes, body: Parts) -> Frame | None:
-        """Ask a question and wait for its answer; None: the parent has ended."""
-        number = self.put(head, body)
+    def await_answer(self, number: int) -> Frame | None:
+        """Wait for the answer to a question, and cancel the question if the wait is interrupted.
+
+        Returns:
+            The answer; None: the parent has ended.
+        """
         try:
             return self.answer(number)
         except BaseException:
@@ -135,10 +138,14 @@ class ParentLink:
                     self._forgotten.add(number)
             raise
 
-    def put(self, head: bytes, body: Parts) -> int:
-        """Send a question; returns its number for `answer`, which must be called, and `forget`."""
+    def put(self, head: bytes, body: Parts = (), kind: Kind = Kind.ASK) -> int:
+        """Send a question, or one of another ``kind``.
+
+        Returns:
+            Its number, for `answer` or `await_answer`, one of which must be called, and `forget`.
+        """
         number = next(self._numbers)
-        self.send(Kind.ASK, number, head, body)
+        self.send(kind, number, head, body)
         return number
 
     def answer(self, number: int) -> Frame | None:

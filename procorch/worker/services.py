@@ -5,7 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 from procorch.agents.context import enter
-from procorch.errors import AgentError, AgentStopped, MessageTooLarge, SerializationError
+from procorch.agents.permits import CallEnd
+from procorch.errors import (
+    AgentError,
+    AgentStopped,
+    MessageTooLarge,
+    ModelThrottled,
+    SerializationError,
+)
 from procorch.errors.copying import add_note, set_cause
 from procorch.messages import AgentResult
 from procorch.wire import codec, headers, payload, used
@@ -35,21 +42,55 @@ class Services:
 
     def ask(self, agent: str, name: str, message: Any, remaining: float | None) -> Any:
         """See `Context.ask`."""
-        return self._open(self._parent.ask(*self._sealed(agent, name, message, remaining)), agent)
+        number = self._parent.put(*self._sealed(agent, name, message, remaining))
+        return self._open(self._parent.await_answer(number), agent)
 
     async def ask_async(self, agent: str, name: str, message: Any, remaining: float | None) -> Any:
         """See `Context.ask_async`."""
+        number = self._parent.put(*self._sealed(agent, name, message, remaining))
+        return self._open(await self._answer_to(number), agent)
+
+    async def _answer_to(self, number: int) -> Frame | None:
+        """The answer to a question, which is cancelled with this task."""
         import asyncio
 
-        number = self._parent.put(*self._sealed(agent, name, message, remaining))
         # The wait in the executor is not cancelled with this task: each answer must be taken.
         loop = asyncio.get_running_loop()
         answer = loop.run_in_executor(None, self._parent.answer, number)
         try:
-            return self._open(await asyncio.shield(answer), agent)
+            return await asyncio.shield(answer)
         except asyncio.CancelledError:
             self._parent.forget(number)
             raise
+
+    def begin_call(self, agent: str, limit: str) -> int:
+        """See `agents.permits.CallServices`."""
+        number = self._parent.put(headers.encode(headers.CallHead(limit)), kind=Kind.CALL)
+        return self._permitted(self._parent.await_answer(number), number, agent)
+
+    async def begin_call_async(self, agent: str, limit: str) -> int:
+        """See `agents.permits.CallServices`."""
+        number = self._parent.put(headers.encode(headers.CallHead(limit)), kind=Kind.CALL)
+        return self._permitted(await self._answer_to(number), number, agent)
+
+    def _permitted(self, answer: Frame | None, number: int, agent: str) -> int:
+        if answer is None or answer.kind is not Kind.ANSWER:
+            self._open(answer, agent)  # raises
+        return number
+
+    def end_call(self, number: int, error: BaseException | None, tokens: int) -> CallEnd:
+        """See `agents.permits.CallServices`."""
+        known = error if isinstance(error, AgentError) else None
+        if error is not None and known is None:
+            from procorch.agents.adapters.error_map import service_error
+
+            known = service_error(error)
+        refused = known is not None and (
+            isinstance(known, ModelThrottled) or known.retry_after is not None
+        )
+        head = headers.CallEndHead(tokens, refused, known.retry_after if known else None)
+        self._parent.send(Kind.CALL_END, number, headers.encode(head))
+        return CallEnd(refused, known is not None and known.is_retryable)
 
     def _sealed(
         self, agent: str, name: str, message: Any, remaining: float | None

@@ -178,6 +178,7 @@ class Provider:
 class _Handler(BaseHTTPRequestHandler):
     bodies: ClassVar[list[dict[str, Any]]] = []
     times: ClassVar[list[float]] = []
+    accepted: ClassVar[list[float]] = []
     released: ClassVar[threading.Event] = threading.Event()
 
     def do_POST(self) -> None:
@@ -190,6 +191,11 @@ class _Handler(BaseHTTPRequestHandler):
             return
         if scenario == "call-then-fail":
             scenario = "call" if len(self.bodies) == 1 else "500"
+        if scenario == "20-a-second":
+            recent = [at for at in self.accepted if at > self.times[-1] - 1.0]
+            scenario = "throttled" if len(recent) >= 20 else "ok"
+            if scenario == "ok":
+                self.accepted.append(self.times[-1])
         if scenario == "throttled-once":
             scenario = "throttled" if len(self.bodies) == 1 else "ok"
         if self.bodies[-1].get("stream") and scenario in STREAMS:
@@ -231,6 +237,7 @@ def provider() -> Iterator[Provider]:
     """Run the server in a thread of this process."""
     _Handler.bodies.clear()
     _Handler.times.clear()
+    _Handler.accepted.clear()
     _Handler.released.clear()
     server = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
     thread = threading.Thread(target=server.serve_forever, args=(0.01,))

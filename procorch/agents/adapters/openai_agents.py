@@ -29,6 +29,7 @@ from agents.stream_events import RawResponsesStreamEvent
 from openai.types.responses import ResponseTextDeltaEvent
 
 from procorch.agents.adapters.openai_items import encodable, from_items, to_items
+from procorch.agents.adapters.openai_limited import LimitedProvider, limit_models
 from procorch.agents.context import Context, enter, installed
 from procorch.agents.options import AgentOptions
 from procorch.errors import InvalidContinue, NoMessages, StreamError
@@ -75,7 +76,9 @@ class OpenAIConversation:
         self._agent = agent
         self._deps = options.deps
         self._max_turns = options.max_turns
-        self._config = RunConfig(model_settings=_settings(options.model_settings))
+        settings = _settings(options.model_settings)
+        self._config = RunConfig(model_settings=settings, model_provider=LimitedProvider())
+        limit_models(agent)
         self.history: list[Any] = []
 
     @property
@@ -108,7 +111,7 @@ class OpenAIConversation:
             "run_config": self._config,
         }
         worker = installed()
-        if worker is not None and not worker.client_retries:
+        if worker is not None and (worker.limits.retries or not worker.client_retries):
             how["run_config"] = _once(self._config)
         paid: list[Usage] = []
         try:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterable, Callable, Mapping
 from concurrent.futures import Executor, Future
+from functools import cached_property
 from typing import Any
 
 from pydantic_ai import Agent, UsageLimits
@@ -19,6 +20,7 @@ from pydantic_ai import messages as theirs
 from pydantic_ai.agent import AbstractAgent, AgentRun, AgentRunResult
 from pydantic_ai.models import Model
 
+from procorch.agents.adapters.pydantic_limited import limited
 from procorch.agents.adapters.pydantic_messages import (
     cost_of,
     encodable,
@@ -107,12 +109,15 @@ class PydanticConversation:
             said.pop()
         history = [*self.history, *to_theirs(said, self.history)]
         worker = installed()
+        model = self._limited_model
+        once = model is not None or not (worker is None or worker.client_retries)
         with Agent.using_thread_executor(_Here()):
             run = self._agent.iter(
                 asked,
+                model=model,
                 message_history=history or None,
                 deps=self._deps,
-                model_settings=_once(self._settings, worker),
+                model_settings=_once(self._settings) if once else self._settings,
                 usage_limits=self._limits,
                 infer_name=False,
             )
@@ -133,6 +138,11 @@ class PydanticConversation:
         assert steps.result is not None
         return _result(steps.result), encodable(steps.result.all_messages(), len(history))
 
+    @cached_property
+    def _limited_model(self) -> Model | None:
+        """The model with permits for its calls; None where no limit counts them."""
+        return limited(self._agent)
+
     def save(self, history: list[theirs.ModelMessage]) -> bytes:
         """Messages as JSON."""
         state: bytes = theirs.ModelMessagesTypeAdapter.dump_json(history)
@@ -144,10 +154,8 @@ class PydanticConversation:
         return history
 
 
-def _once(settings: Any, worker: Context | None) -> Any:
-    """The settings, for a client that does not try again where the parent does."""
-    if worker is None or worker.client_retries:
-        return settings
+def _once(settings: Any) -> Any:
+    """The settings, for a client that does not try again: others do."""
     if settings is None or (isinstance(settings, dict) and "max_retries" not in settings):
         return {**(settings or {}), "max_retries": 0}
     return settings

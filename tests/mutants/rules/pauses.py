@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tests.mutants.mutant import Mutant
-from tests.mutants.suites import SIMULATE, THROTTLE
+from tests.mutants.suites import LIMITS, SHARED_LIMIT, SIMULATE, THROTTLE
 
 MUTANTS: tuple[Mutant, ...] = (
     # ---- N23: one pause for all
@@ -89,5 +89,62 @@ MUTANTS: tuple[Mutant, ...] = (
         "core.timers.disarm((Due.FLOW, a.mailbox))",
         "",
         (THROTTLE + "the_timer_of_a_pause_ends_with_its_queue",),
+    ),
+    # ---- N23: one limit for all processes
+    Mutant(
+        "limit: no more calls are under way than may be",
+        "supervision/shared_limit.py",
+        "SharedLimit.opens_at",
+        "busy >= self._concurrent",
+        "False",
+        (SHARED_LIMIT + "permits_are_granted_in_order_and_no_more_than_may_be_under_way",),
+    ),
+    Mutant(
+        "limit: tokens are made up for when they are known",
+        "supervision/shared_limit.py",
+        "SharedLimit._release",
+        "tokens - self._held.pop(ticket)",
+        "0 * self._held.pop(ticket)",
+        (SHARED_LIMIT + "what_a_dropped_call_was_expected_to_take_is_free_again",),
+    ),
+    Mutant(
+        "limit: a process that dies gives its permits back",
+        "runtime/calls.py",
+        "CallGate.process_ended",
+        "self._drop(limit, ticket)",
+        "pass",
+        (LIMITS + "a_permit_comes_back_when_its_holder_dies",),
+    ),
+    Mutant(
+        "limit: who is cancelled while it waits keeps no permit",
+        "runtime/calls.py",
+        "CallGate.forget",
+        "found is not None and self._drop(*found)",
+        "False",
+        (LIMITS + "who_is_cancelled_while_it_waits_keeps_no_permit",),
+    ),
+    Mutant(
+        "limit: who waits for a permit does not hang",
+        "runtime/calls.py",
+        "CallGate.progress_of",
+        "-next(self._probes) if waits else progress",
+        "progress",
+        (LIMITS + "who_waits_for_a_permit_does_not_hang",),
+    ),
+    Mutant(
+        "limit: a refused call is reported to all",
+        "worker/services.py",
+        "Services.end_call",
+        "headers.CallEndHead(tokens, refused, known.retry_after if known else None)",
+        "headers.CallEndHead(tokens)",
+        (LIMITS + "a_refusal_stops_all_and_a_turn_is_tried_again",),
+    ),
+    Mutant(
+        "limit: a stream that was heard is not begun again",
+        "agents/limited.py",
+        "model_call",
+        "not repeatable() or not await tries.again(end)",
+        "not await tries.again(end)",
+        (LIMITS + "a_turn_that_was_heard_is_not_begun_again",),
     ),
 )

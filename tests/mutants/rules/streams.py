@@ -105,8 +105,8 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "streaming: a turn of a model is sent while it comes",
         "agents/model_turns.py",
-        "_turn",
-        "await worker.emit_async(piece)",
+        "_one_turn",
+        "await emit(piece)",
         "pass",
         (STREAM + "the_pieces_come_in_order_and_make_up_the_answer",),
     ),
