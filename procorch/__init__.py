@@ -103,6 +103,7 @@ if TYPE_CHECKING:
     from procorch.supervision.limits import Backoff as Backoff
     from procorch.supervision.limits import Intensity as Intensity
     from procorch.supervision.limits import Shutdown as Shutdown
+    from procorch.supervision.notices import AgentEvent as AgentEvent
     from procorch.supervision.notices import BackingOff as BackingOff
     from procorch.supervision.notices import Crashed as Crashed
     from procorch.supervision.notices import Escalated as Escalated
@@ -172,8 +173,8 @@ _HOMES = {
     "supervision.keywords": "Settings",
     "supervision.limits": "Backoff Intensity Shutdown",
     "supervision.notices": (
-        "BackingOff Crashed Escalated Hung Lost Notice Ready Recovered RequestDone RequestStarted "
-        "Restarting Starting Stopped Throttled Unreaped"
+        "AgentEvent BackingOff Crashed Escalated Hung Lost Notice Ready Recovered RequestDone "
+        "RequestStarted Restarting Starting Stopped Throttled Unreaped"
     ),
     "supervision.policy": (
         "DefaultSupervisor PoolSupervisor ServiceSupervisor SupervisorAction SupervisorPolicy"

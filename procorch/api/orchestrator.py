@@ -298,19 +298,27 @@ class AgentOrchestrator(Registration):
 
     # ---- watching
 
-    def monitor(self, name: str) -> EventStream:
+    def monitor(self, name: str, *, requests: bool = True) -> EventStream:
         """Events of one agent from now on, for ``for`` or ``async for``; ends with the agent (N18).
 
         Watching an agent that has already ended yields its end.
+
+        Args:
+            requests: also `RequestStarted` and `RequestDone`; without them watching costs the
+                requests no time.
 
         Raises:
             PluginError: no such agent.
         """
         self.must_be_ours()
         self._registry[name]
-        return self.hub().watch(name)
+        return self.hub().watch(name, requests=requests)
 
-    def events(self) -> EventStream:
-        """Events of all agents from now on, for ``for`` and ``async for``; ends with `close`."""
+    def events(self, *, requests: bool = True) -> EventStream:
+        """Events of all agents from now on, for ``for`` and ``async for``; ends with `close`.
+
+        Args:
+            requests: as for `monitor`.
+        """
         self.must_be_ours()
-        return self.hub().watch(None)
+        return self.hub().watch(None, requests=requests)

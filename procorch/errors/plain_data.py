@@ -40,6 +40,27 @@ def from_plain(mapping: dict[str, Any]) -> AgentError:
     return _from_plain(mapping, DEPTH)
 
 
+def to_json(error: AgentError) -> dict[str, Any]:
+    """An error for people and programs that read JSON (docs/events.md).
+
+    ``type``: its class; ``message``: its text; ``details``: its figures, without those that say
+    nothing; ``cause``: the error behind it in the same form, or None.
+    """
+    plain = to_plain(error)
+    details = {
+        name: [to_json(from_plain(each)) for each in value] if isinstance(value, list) else value
+        for name, value in plain["figures"].items()
+        if value not in ("", [])
+    }
+    cause = to_json(from_plain(plain["cause"])) if "cause" in plain else None
+    return {
+        "type": plain["class"],
+        "message": text_of(error),
+        "details": details,
+        "cause": cause,
+    }
+
+
 def _to_plain(error: AgentError, depth: int) -> dict[str, Any]:
     cls = next(TREE[c.__name__] for c in type(error).__mro__ if c in TREE.values())
     notes = notes_of(error)

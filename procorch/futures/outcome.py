@@ -21,6 +21,7 @@ class ReplyOutcome(Struct, eq=False):
 
     Args:
         figures: the fields of the `RequestMetrics`, in their order; None: nothing is known.
+        used: usage and cost of the model, see `procorch.wire.used`; None: nothing is known.
         withdrawn: the request was taken out of its queue; its future is cancelled.
         decoding: a thread has begun to decode the body.
     """
@@ -30,6 +31,7 @@ class ReplyOutcome(Struct, eq=False):
     body: Content = b""
     stdout: str = ""
     stderr: str = ""
+    used: list[int | float] | None = None
     withdrawn: bool = False
     decoding: bool = False
 

@@ -10,30 +10,33 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from procorch.futures.fork_guard import must_be_ours
 from procorch.futures.wakeups import wakeup
 from procorch.supervision import notices
-from procorch.supervision.notices import Notice
+from procorch.supervision.notices import AgentEvent, RequestDone, RequestStarted
 
 BACKLOG = 1024
 """Events kept for a slow reader; older ones are dropped, and a `Lost` event says how many."""
 
 
-class EventStream(Iterator[Notice], AsyncIterator[Notice]):
+class EventStream(Iterator[AgentEvent], AsyncIterator[AgentEvent]):
     """Events as they happen; iterate with ``for`` or ``async for``.
 
     The stream of an agent ends after the agent has ended, the stream of an orchestrator when the
     orchestrator is closed. A slow reader gets a `Lost` event in place of dropped events.
     """
 
-    def __init__(self, agent: str | None, forget: Callable[[EventStream], None]) -> None:
+    def __init__(
+        self, agent: str | None, forget: Callable[[EventStream], None], *, requests: bool = True
+    ) -> None:
         self.agent = agent
+        self.requests = requests
         self._forget = forget
-        self._backlog: deque[Notice] = deque()
+        self._backlog: deque[AgentEvent] = deque()
         self._lost = 0
         self._ended = False
         self._owner = os.getpid()
         self._changed = threading.Condition(threading.Lock())
         self._wakers: list[Callable[[], None]] = []
 
-    def put(self, notice: Notice) -> None:
+    def put(self, notice: AgentEvent) -> None:
         """Add an event; called by the monitor."""
         with self._changed:
             if len(self._backlog) >= BACKLOG:
@@ -60,7 +63,7 @@ class EventStream(Iterator[Notice], AsyncIterator[Notice]):
         for waker in wakers:
             waker()
 
-    def _take(self) -> Notice | None:
+    def _take(self) -> AgentEvent | None:
         if self._lost and self._backlog:
             first = self._backlog[0]
             lost = notices.Lost(
@@ -74,7 +77,7 @@ class EventStream(Iterator[Notice], AsyncIterator[Notice]):
     def __iter__(self) -> EventStream:
         return self
 
-    def __next__(self) -> Notice:
+    def __next__(self) -> AgentEvent:
         must_be_ours(self._owner)
         with self._changed:
             while (notice := self._take()) is None:
@@ -86,7 +89,7 @@ class EventStream(Iterator[Notice], AsyncIterator[Notice]):
     def __aiter__(self) -> EventStream:
         return self
 
-    async def __anext__(self) -> Notice:
+    async def __anext__(self) -> AgentEvent:
         must_be_ours(self._owner)
         import asyncio
 
@@ -107,21 +110,24 @@ class EventHub:
 
     Attributes:
         streams: the open ones.
+        of_requests: those of them that want events of requests. Who publishes one looks here first:
+            if nobody wants it, it is not made.
     """
 
     def __init__(self) -> None:
         self.streams: list[EventStream] = []
+        self.of_requests: tuple[EventStream, ...] = ()
         self._running: dict[str, int] = {}
-        self._last: dict[str, Notice] = {}
+        self._last: dict[str, AgentEvent] = {}
         self._ended = False
         self._lock = threading.Lock()
 
-    def watch(self, agent: str | None) -> EventStream:
+    def watch(self, agent: str | None, *, requests: bool = True) -> EventStream:
         """A stream of the events of one agent, or of all agents (None).
 
         The stream of an agent that has ended consists of its last event.
         """
-        stream = EventStream(agent, self._forget)
+        stream = EventStream(agent, self._forget, requests=requests)
         with self._lock:
             if agent is not None and not self._running.get(agent) and agent in self._last:
                 stream.put(self._last[agent])
@@ -129,27 +135,45 @@ class EventHub:
             elif self._ended:
                 stream.end()
             else:
-                self.streams.append(stream)
+                self._change([*self.streams, stream])
         return stream
+
+    def add(self, stream: EventStream) -> None:
+        """Open a stream that was made elsewhere."""
+        with self._lock:
+            self._change([*self.streams, stream])
+
+    def _change(self, streams: list[EventStream]) -> None:
+        self.streams = streams
+        self.of_requests = tuple(stream for stream in streams if stream.requests)
 
     def began(self, agent: str) -> None:
         """Note that one more instance of ``agent`` runs."""
         with self._lock:
             self._running[agent] = self._running.get(agent, 0) + 1
 
-    def publish(self, notice: Notice) -> None:
-        """Add an event to the streams it belongs to."""
+    def publish(self, notice: AgentEvent) -> None:
+        """Add an event, which is none of a request, to the streams it belongs to."""
         ended = isinstance(notice, notices.Stopped)
         with self._lock:
             if ended:
                 self._last[notice.agent] = notice
                 self._running[notice.agent] = self._running.get(notice.agent, 1) - 1
-            for stream in self.streams[:]:
+            for stream in self.streams:
                 if stream.agent is None or stream.agent == notice.agent:
                     stream.put(notice)
                     if ended and stream.agent and not self._running.get(notice.agent):
                         stream.end()
-                        self.streams.remove(stream)
+                        self._remove(stream)
+
+    def publish_request(self, agent: str, make: Callable[[], RequestStarted | RequestDone]) -> None:
+        """Make the event of a request and add it to the streams that want it, if there are any."""
+        with self._lock:
+            wanted = [each for each in self.of_requests if each.agent in (None, agent)]
+            if wanted:
+                notice = make()
+                for stream in wanted:
+                    stream.put(notice)
 
     def close(self) -> None:
         """End all streams; the orchestrator is closed."""
@@ -157,9 +181,11 @@ class EventHub:
             self._ended = True
             for stream in self.streams:
                 stream.end()
-            self.streams.clear()
+            self._change([])
 
     def _forget(self, stream: EventStream) -> None:
         with self._lock:
-            if stream in self.streams:
-                self.streams.remove(stream)
+            self._remove(stream)
+
+    def _remove(self, stream: EventStream) -> None:
+        self._change([each for each in self.streams if each is not stream])

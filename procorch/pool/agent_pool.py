@@ -179,9 +179,9 @@ class AgentPool(ClosedOnExit, MapMethods[In, Out]):
         self.must_be_ours()
         return self._replicas.info()
 
-    def events(self) -> EventStream:
+    def events(self, *, requests: bool = True) -> EventStream:
         """Events of all workers from now on; see `AgentOrchestrator.events`."""
-        return self._orchestrator.events()
+        return self._orchestrator.events(requests=requests)
 
     # ---- the end
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 from collections import deque
 from collections.abc import Callable
+from typing import Any
 
 from procorch.clock import Clock
 from procorch.errors import Aborted, AgentError, RequestCancelled
@@ -20,7 +21,7 @@ from procorch.runtime.cargo import Cargo
 from procorch.runtime.instance_runtime import InstanceRuntime
 from procorch.supervision import actions, notices
 from procorch.supervision.request import Request
-from procorch.wire import headers
+from procorch.wire import headers, used
 from procorch.wire.frame import Kind
 
 
@@ -78,17 +79,29 @@ class OpenRequests:
         cargo.sent = self.now
         cargo.output, cargo.mark = instance.output, instance.output.written
         cargo.reply.started = True
-        if self._hub.streams:
-            self._hub.publish(
-                notices.RequestStarted(
-                    agent=cargo.agent,
-                    instance=cargo.slot,
-                    generation=cargo.generation,
-                    at=self.now,
-                    time=self._clock.wall(),
-                    request=request.id,
-                )
+        if self._hub.of_requests:
+            self._publish(notices.RequestStarted, request)
+
+    def _publish(
+        self,
+        kind: type[notices.RequestStarted | notices.RequestDone],
+        request: Request,
+        **more: Any,
+    ) -> None:
+        cargo: Cargo = request.cargo
+
+        def make() -> notices.RequestStarted | notices.RequestDone:
+            return kind(
+                agent=cargo.agent,
+                instance=cargo.slot,
+                generation=cargo.generation,
+                at=self.now,
+                time=self._clock.wall(),
+                request=request.id,
+                **more,
             )
+
+        self._hub.publish_request(cargo.agent, make)
 
     def resolve(self, action: actions.Resolve) -> None:
         """Give a request its outcome, unless it has one."""
@@ -112,19 +125,10 @@ class OpenRequests:
                 outcome.figures = (queued, wall, 0.0, 0.0, 0, cargo.size, 0, cargo.generation)
         if error is not None and error.agent is None:
             error.agent = cargo.agent
-        if self._hub.streams:
+        if self._hub.of_requests:
             # Before `settle`: a caller that has the answer finds the event in the stream.
-            self._hub.publish(
-                notices.RequestDone(
-                    agent=cargo.agent,
-                    instance=cargo.slot,
-                    generation=cargo.generation,
-                    at=self.now,
-                    time=self._clock.wall(),
-                    request=request.id,
-                    error=error,
-                )
-            )
+            usage, cost = used.sums(outcome.used, error)
+            self._publish(notices.RequestDone, request, error=error, usage=usage, cost=cost)
         cargo.reply.settle(outcome)
         request.cargo = None  # Free its memory: the machine may keep the request for long.
         while not self.by_number and self._quiet:

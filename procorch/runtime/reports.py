@@ -84,11 +84,10 @@ class Reports:
         spec = process.spec
         match frame.kind:
             case Kind.REPLY:
-                resources = headers.decode_reply(frame.head).resources
-                return self._replied(process, frame, resources, None)
+                return self._replied(process, frame, headers.decode_reply(frame.head), None)
             case Kind.ERROR:
                 head = headers.decode_error(frame.head)
-                return self._replied(process, frame, head.resources, used.error_with(head.error))
+                return self._replied(process, frame, head, used.error_with(head.error))
             case Kind.READY:
                 return ev.Ready(spec.key, spec.generation)
             case Kind.BYE:
@@ -119,13 +118,13 @@ class Reports:
         self,
         process: WorkerProcess,
         frame: Frame,
-        resources: headers.ResourceUse | None,
+        head: headers.ReplyHead | headers.ErrorHead,
         error: AgentError | None,
     ) -> ev.Replied:
         spec, request = process.spec, self._requests.get(frame.request)
-        figures, used = None, 0
+        figures, memory, resources = None, 0, head.resources
         if resources is not None:
-            used = resources.used
+            memory = resources.used
             if request is not None:
                 cargo: Cargo = request.cargo
                 figures = (
@@ -140,8 +139,8 @@ class Reports:
                     0 if process.where is None else process.where.pid,
                     resources.page_faults,
                 )
-        outcome = ReplyOutcome(figures, None, frame.body)
-        return ev.Replied(spec.key, frame.generation, frame.request, error, outcome, used)
+        outcome = ReplyOutcome(figures, None, frame.body, used=head.used)
+        return ev.Replied(spec.key, frame.generation, frame.request, error, outcome, memory)
 
     def _cargo(self, number: int) -> Cargo | None:
         """The runtime data of a request; None: it has its outcome."""

@@ -7,7 +7,7 @@ from typing import Any, TypeAlias
 from msgspec import Struct
 
 from procorch.errors import AgentError
-from procorch.supervision.notices import Notice
+from procorch.supervision.notices import AgentEvent
 from procorch.supervision.request import Request
 from procorch.supervision.states import AgentStatus, StopStage
 
@@ -115,7 +115,7 @@ class Notify(Struct, frozen=True):
     """Publish a notice."""
 
     key: int
-    notice: Notice
+    notice: AgentEvent
 
 
 Action: TypeAlias = (

@@ -18,7 +18,7 @@ from procorch.supervision import actions, tree
 from procorch.supervision import events as ev
 from procorch.supervision.instance import Instance, Pending
 from procorch.supervision.ledger import Ledger
-from procorch.supervision.notices import Notice
+from procorch.supervision.notices import AgentEvent
 from procorch.supervision.request import Request
 from procorch.supervision.states import AgentStatus, Phase, StopStage
 from procorch.supervision.timers import Timers
@@ -217,7 +217,7 @@ class Core:
         taken, a.process.inflight = a.process.inflight, []
         return [request for request in taken if request.is_open]
 
-    def tell(self, a: Instance, notice: type[Notice], **fields: Any) -> None:
+    def tell(self, a: Instance, notice: Callable[..., AgentEvent], **fields: Any) -> None:
         """Publish a notice about ``a`` (N18)."""
         told = notice(agent=a.name, instance=a.slot, generation=a.generation, at=self.now, **fields)
         self.out.append(actions.Notify(a.key, told))

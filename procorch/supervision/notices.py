@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import math
+from enum import Enum
+from typing import Any, TypeAlias
+
 from msgspec import Struct
 
 from procorch.errors import AgentError
+from procorch.errors.plain_data import to_json
+from procorch.messages import Cost, Usage
 from procorch.supervision.states import AgentStatus
 
 
@@ -25,6 +31,14 @@ class Notice(Struct, frozen=True, kw_only=True):
     at: float
     time: float = 0.0
 
+    def as_dict(self) -> dict[str, Any]:
+        """The event as dict, list, str, int, float, bool and None, for JSON (docs/events.md).
+
+        ``type`` is the name of its class; the other keys are its fields.
+        """
+        fields = {name: _json(getattr(self, name)) for name in self.__struct_fields__}
+        return {"type": type(self).__name__, **fields}
+
 
 class Starting(Notice, frozen=True, kw_only=True):
     """A process is being started."""
@@ -44,10 +58,13 @@ class RequestDone(Notice, frozen=True, kw_only=True):
     """The request has its outcome; ``error`` is None where it succeeded.
 
     ``generation``: that of the process it was last sent to; 0: it never left the queue.
+    ``usage``, ``cost``: what it has used up of a model; None: nothing, or it is not known.
     """
 
     request: int
     error: AgentError | None
+    usage: Usage | None = None
+    cost: Cost | None = None
 
 
 class Crashed(Notice, frozen=True, kw_only=True):
@@ -130,3 +147,27 @@ class Unreaped(Notice, frozen=True, kw_only=True):
     """A process did not end within ``shutdown.kill`` seconds of SIGKILL; it may still exist."""
 
     pid: int | None
+
+
+AgentEvent: TypeAlias = (
+    Starting | Ready | RequestStarted | RequestDone | Crashed | Hung | Restarting | BackingOff
+    | Throttled | Recovered | Escalated | Stopped | Lost | Unreaped
+)  # fmt: skip
+"""Every event there is."""
+
+
+def _json(value: Any) -> Any:
+    """A field in types of JSON."""
+    match value:
+        case AgentError():
+            return to_json(value)
+        case Enum():
+            return value.name
+        case tuple():
+            return [_json(each) for each in value]
+        case Usage() | Cost():
+            return {name: _json(getattr(value, name)) for name in value.__match_args__}
+        case float():
+            return value if math.isfinite(value) else None
+        case _:
+            return value

@@ -12,7 +12,7 @@ from procorch.futures.watch import EventHub, EventStream
 from procorch.runtime.instance_runtime import InstanceRuntime
 from procorch.runtime.mailbox import Mailbox
 from procorch.runtime.monitor import Monitor
-from procorch.supervision.notices import Notice
+from procorch.supervision.notices import AgentEvent
 from procorch.testing.clock import FakeClock
 from procorch.testing.launcher import FakeLauncher
 
@@ -48,7 +48,7 @@ class TestOrchestrator(AgentOrchestrator):
         super().__init__(**settings)
         self.clock: FakeClock = FakeClock() if clock is None else clock
         self.launcher: FakeLauncher = FakeLauncher(self.clock) if launcher is None else launcher
-        self.history: list[Notice] = []
+        self.history: list[AgentEvent] = []
         self._chance: Callable[[], float] = chance if callable(chance) else lambda: chance
         self._start_limit = start_limit
 
@@ -59,7 +59,7 @@ class TestOrchestrator(AgentOrchestrator):
 
     def _make_monitor(self) -> Monitor:
         hub = EventHub()
-        hub.streams.append(_Recorder(self.history))
+        hub.add(_Recorder(self.history))
         return _FakeMonitor(
             self.launcher,
             self._max_message,
@@ -100,11 +100,11 @@ class _FakeMonitor(Monitor):
 class _Recorder(EventStream):
     """Keeps all events of an orchestrator, which so never lacks a watcher."""
 
-    def __init__(self, history: list[Notice]) -> None:
+    def __init__(self, history: list[AgentEvent]) -> None:
         super().__init__(None, lambda stream: None)
         self._history = history
 
-    def put(self, notice: Notice) -> None:
+    def put(self, notice: AgentEvent) -> None:
         self._history.append(notice)
 
 

@@ -90,17 +90,22 @@ class ResourceUse(Struct, frozen=True, array_like=True):
 
 
 class ReplyHead(Struct, frozen=True, array_like=True):
-    """Worker to parent: the request succeeded; the body is what the agent returned."""
+    """Worker to parent: the request succeeded; the body is what the agent returned. ``used``: what
+    it has used up of a model (`procorch.wire.used`); None: nothing."""
 
     resources: ResourceUse
+    used: list[int | float] | None = None
 
 
 class ErrorHead(Struct, frozen=True, array_like=True):
     """Worker to parent: the request failed. ``error`` is plain data. The body is the original
-    exception if it loads again in the worker, else it is empty."""
+    exception if it loads again in the worker, else it is empty. ``used``: what the items of the
+    chunk before the failing one have used up of a model; that of the failing one is in ``error``.
+    """
 
     error: dict[str, Any]
     resources: ResourceUse | None = None
+    used: list[int | float] | None = None
 
 
 class AskHead(Struct, frozen=True, array_like=True):

@@ -27,6 +27,7 @@ from procorch.agents.context import Context
 from procorch.errors import MessageTooLarge
 from procorch.wire.item_list import SIMPLE, ItemList, opened, seal, seal_all
 from procorch.wire.status import StatusPage
+from procorch.wire.used import Tally
 from procorch.worker.interrupts import Interrupted
 
 HOLD = 0.001
@@ -47,6 +48,7 @@ class ChunkRun:
         limit: the largest part, in bytes.
         agent: its name, for errors.
         clock: monotonic seconds.
+        tally: adds up what the items use of a model.
 
     Attributes:
         longest: seconds after which the rest of the chunk is given back.
@@ -59,12 +61,14 @@ class ChunkRun:
         limit: int,
         agent: str,
         clock: Callable[[], float],
+        tally: Tally,
     ) -> None:
         self._send = send
         self._page = page
         self._limit = limit
         self._agent = agent
         self._clock = clock
+        self._tally = tally
         self._held: list[Any] = []
         self._simple = True
         self.longest = LONGEST
@@ -112,6 +116,7 @@ class ChunkRun:
                         elif kind is not GeneratorType:  # of which some can be awaited
                             values.add(kind)
                     if type(output) not in as_they_are:
+                        self._tally.add(output)
                         output = seal(output, what="reply")
                         if self._simple:
                             self._simple, as_they_are = False, _NONE

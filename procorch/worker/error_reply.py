@@ -55,12 +55,16 @@ def refuse_too_large(body: list[Buffer], limit: int, agent: str) -> None:
         raise MessageTooLarge(agent=agent, what="reply", size=size, limit=limit)
 
 
-def error_head(error: dict[str, Any], resources: headers.ResourceUse | None = None) -> bytes:
+def error_head(
+    error: dict[str, Any],
+    resources: headers.ResourceUse | None = None,
+    used: list[int | float] | None = None,
+) -> bytes:
     """The header of an ERROR frame, shortened if it is too large."""
-    head = headers.encode(headers.ErrorHead(error, resources))
+    head = headers.encode(headers.ErrorHead(error, resources, used))
     if len(head) > HEAD_LIMIT:
         # `to_plain` limits the main text, but not the number of notes and causes.
         bare = {**error, "notes": ["its notes and causes were too long to send"]}
         bare.pop("cause", None)
-        head = headers.encode(headers.ErrorHead(bare, resources))
+        head = headers.encode(headers.ErrorHead(bare, resources, used))
     return head

@@ -28,7 +28,7 @@ from procorch.agents.permits import LimitRules
 from procorch.errors import RequestCancelled, SerializationError, StartError
 from procorch.errors.base import describe_failure
 from procorch.errors.plain_data import to_plain
-from procorch.messages import user_text
+from procorch.messages import Cost, Usage, user_text
 from procorch.wire import codec, environment, headers, payload, used
 from procorch.wire.frame import Frame, Kind
 from procorch.wire.item_list import SIMPLE, ItemList, opened
@@ -194,10 +194,12 @@ class Worker:
         self._context.begin(request, deadline, streaming=head.stream)
         failure: dict[str, Any] | None = None
         output = None  # Kept until the reply is sent: its finalizer may end the process.
+        paid: tuple[Usage, Cost] | None = None
+        tally = used.Tally() if head.chunk else None
         seen = head.chunk  # Whether the agent has got the request.
         try:
-            if head.chunk:
-                body = self._respond_to_all(request, payload.unpack(frame.body), head.whole)
+            if tally is not None:
+                body = self._respond_to_all(request, payload.unpack(frame.body), head.whole, tally)
             else:
                 message = codec.decode(payload.unpack(frame.body), what="request")
                 seen = True
@@ -223,10 +225,15 @@ class Worker:
         if self._context.finished:
             # Before the reply: the parent must not send a request between the two frames.
             self._parent.send(Kind.BYE, 0, b"")
+        spent = None  # ``paid`` goes with the error
+        if tally is not None:
+            spent = tally.total
+        elif paid is None:
+            spent = used.of_output(output)
         if failure is None:
-            kind, answer = Kind.REPLY, headers.encode(headers.ReplyHead(resources))
+            kind, answer = Kind.REPLY, headers.encode(headers.ReplyHead(resources, spent))
         else:
-            kind, answer = Kind.ERROR, error_head(failure, resources)
+            kind, answer = Kind.ERROR, error_head(failure, resources, spent)
             self._waits = self._head.waits
         self._parent.send(kind, request, answer, payload.pack(body))
         self._context.end()
@@ -242,11 +249,14 @@ class Worker:
             leave_if_forked()
             self.gate.close()
 
-    def _respond_to_all(self, request: int, items: Buffer, whole: bool) -> list[Buffer]:
+    def _respond_to_all(
+        self, request: int, items: Buffer, whole: bool, tally: used.Tally
+    ) -> list[Buffer]:
         def send(part: bytes) -> None:
             self._parent.send(Kind.PART, request, b"", [part])
 
-        run = ChunkRun(send, self._page, self._head.max_message, self._head.name, self._clock)
+        most, name = self._head.max_message, self._head.name
+        run = ChunkRun(send, self._page, most, name, self._clock, tally)
         if whole:
             run.longest = math.inf
         chunk, respond, failed = ItemList.load(items, what="request"), self._agent.responder, _same

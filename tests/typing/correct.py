@@ -4,25 +4,39 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator
-from typing import assert_type
+from typing import Any, assert_never, assert_type
 
 from procorch import (
+    AgentEvent,
     AgentExecutor,
     AgentOrchestrator,
     AgentPool,
     AgentResult,
+    BackingOff,
     Backoff,
     BatchFailure,
     BatchItem,
     BatchRun,
     BatchSuccess,
+    Cost,
     Crashed,
     DefaultSupervisor,
+    Escalated,
     Failure,
-    Notice,
+    Hung,
+    Lost,
     Outcome,
+    Ready,
+    Recovered,
+    RequestDone,
+    RequestStarted,
     Restarting,
+    Starting,
+    Stopped,
     Success,
+    Throttled,
+    Unreaped,
+    Usage,
     run_batch,
 )
 
@@ -116,12 +130,22 @@ def batches() -> None:
 
 def events(orch: AgentOrchestrator) -> None:
     for event in orch.events():
-        assert_type(event, Notice)
+        assert_type(event, AgentEvent)
+        assert_type(event.as_dict(), dict[str, Any])
         match event:
             case Restarting(restart=restart):
                 assert_type(restart, int)
-            case Crashed(error=error):
+            case Crashed(error=error) | Escalated(error=error) | Throttled(error=error):
                 raise error
+            case RequestDone(usage=usage, cost=cost):
+                assert_type(usage, Usage | None)
+                assert_type(cost, Cost | None)
+            case Starting() | Ready() | RequestStarted() | Hung() | BackingOff() | Recovered():
+                pass
+            case Stopped() | Lost() | Unreaped():
+                pass
+            case _:
+                assert_never(event)
 
 
 if __name__ == "__main__":
