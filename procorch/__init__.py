@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from procorch.agents.agent import Agent as Agent
+    from procorch.agents.command import command as command
     from procorch.agents.context import Context as Context
     from procorch.agents.context import current as current
     from procorch.agents.options import AgentOptions as AgentOptions
@@ -52,6 +53,8 @@ if TYPE_CHECKING:
     from procorch.errors import AlreadyRunning as AlreadyRunning
     from procorch.errors import AuthError as AuthError
     from procorch.errors import CacheMiss as CacheMiss
+    from procorch.errors import CommandCrashed as CommandCrashed
+    from procorch.errors import CommandFailed as CommandFailed
     from procorch.errors import ContentFiltered as ContentFiltered
     from procorch.errors import ContextWindowOverflow as ContextWindowOverflow
     from procorch.errors import InvalidContinue as InvalidContinue
@@ -71,6 +74,7 @@ if TYPE_CHECKING:
     from procorch.errors import StartError as StartError
     from procorch.errors import StreamError as StreamError
     from procorch.errors import StructuredOutputFailed as StructuredOutputFailed
+    from procorch.errors import UnknownField as UnknownField
     from procorch.executor.agent_executor import AgentExecutor as AgentExecutor
     from procorch.futures.reply import ReplyFuture as ReplyFuture
     from procorch.futures.stream import StreamReply as StreamReply
@@ -134,6 +138,7 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "agents.agent": "Agent",
+    "agents.command": "command",
     "agents.context": "Context current",
     "agents.options": "AgentOptions",
     "agents.permits": "Permit",
@@ -152,10 +157,11 @@ _HOMES = {
     "bench": "Comparison Measurement Statistics compare measure",
     "errors": (
         "Aborted AgentCrashed AgentError AgentFailure AgentHung AgentStopped AlreadyRunning "
-        "AuthError CacheMiss ContentFiltered ContextWindowOverflow InvalidContinue MailboxFull "
-        "MemoryLimitExceeded MessageTooLarge ModelRetired ModelThrottled NetworkError NoMessages "
-        "PluginError PoisonRequest ProtocolError RequestCancelled RequestTimeout "
-        "SerializationError StartError StreamError StructuredOutputFailed"
+        "AuthError CacheMiss CommandCrashed CommandFailed ContentFiltered ContextWindowOverflow "
+        "InvalidContinue MailboxFull MemoryLimitExceeded MessageTooLarge ModelRetired "
+        "ModelThrottled NetworkError NoMessages PluginError PoisonRequest ProtocolError "
+        "RequestCancelled RequestTimeout SerializationError StartError StreamError "
+        "StructuredOutputFailed UnknownField"
     ),
     "executor.agent_executor": "AgentExecutor",
     "futures.reply": "ReplyFuture",

@@ -60,25 +60,15 @@ class Context:
         client_retries: whether clients of services may try a request again by themselves: False
             where the parent does so, as in a batch with ``retries``.
         limits: the limits that the parent knows.
+        max_message: the largest request or answer, in bytes; None: it is not limited.
+        on_child: what `count_child` calls.
     """
 
     __slots__ = (
-        "_cancelled",
-        "_clock",
-        "_deadline",
-        "_on_progress",
-        "_pid",
-        "_request",
-        "_seed",
-        "_services",
-        "_streaming",
-        "agent",
-        "client_retries",
-        "finished",
-        "generation",
-        "limits",
-        "restored",
-    )
+        "_cancelled", "_clock", "_deadline", "_on_child", "_on_progress", "_pid", "_request",
+        "_seed", "_services", "_streaming", "agent", "client_retries", "finished", "generation",
+        "limits", "max_message", "restored",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -94,12 +84,16 @@ class Context:
         seed: Seed | None = None,
         client_retries: bool = True,
         limits: LimitRules = _NO_LIMITS,
+        max_message: int | None = None,
+        on_child: Callable[[float, float, int], object] | None = None,
     ) -> None:
         self.agent: str = agent
         self.limits: LimitRules = limits
         self.client_retries: bool = client_retries
         self.generation: int = generation
         self.restored: Any = restored
+        self.max_message: int | None = max_message
+        self._on_child = on_child
         self._on_progress = on_progress
         self._services = services
         self.finished: bool = False
@@ -144,6 +138,17 @@ class Context:
         self._refuse_in_fork()
         if self._on_progress is not None:
             self._on_progress()
+
+    def count_child(self, cpu_user: float, cpu_system: float, peak_rss: int) -> None:
+        """Add what a child process has used to the metrics of this request.
+
+        Args:
+            cpu_user, cpu_system: seconds of processor time.
+            peak_rss: bytes; the metrics have the largest process.
+        """
+        self._refuse_in_fork()
+        if self._on_child is not None:
+            self._on_child(cpu_user, cpu_system, peak_rss)
 
     def ask(self, name: str, message: Any) -> Any:
         """Ask another agent and wait for its answer, in what is left of this request's time (N16).

@@ -9,18 +9,20 @@
     |-- PluginError
     |   `-- AgentStopped
     |-- AgentFailure                                     retryable where the original says so
+    |   `-- CommandFailed, UnknownField                  not retryable
     |-- AgentCrashed                                     retryable
-    |   |-- AgentHung
+    |   |-- AgentHung, CommandCrashed
     |   `-- MemoryLimitExceeded
     |-- RequestTimeout (also a TimeoutError)
     |-- StartError                                       retryable unless permanent
     |-- PoisonRequest, MailboxFull
     `-- SerializationError, MessageTooLarge, ProtocolError
 
-This package has the public names; `base` and `tree` are where the classes are.
+This package has the public names; `base`, `tree` and `programs` are where the classes are.
 """
 
 from procorch.errors.base import AgentError, AgentFailure
+from procorch.errors.programs import CommandCrashed, CommandFailed, UnknownField
 from procorch.errors.tree import (
     Aborted,
     AgentCrashed,
@@ -60,6 +62,8 @@ __all__ = [
     "AlreadyRunning",
     "AuthError",
     "CacheMiss",
+    "CommandCrashed",
+    "CommandFailed",
     "ContentFiltered",
     "ContextWindowOverflow",
     "InvalidContinue",
@@ -79,4 +83,5 @@ __all__ = [
     "StartError",
     "StreamError",
     "StructuredOutputFailed",
+    "UnknownField",
 ]

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import ClassVar, Protocol, TypeAlias, runtime_checkable
 
-from procorch.errors import AgentCrashed, AgentError, StartError
+from procorch.errors import AgentCrashed, AgentError, CommandCrashed, StartError
 from procorch.units import whole
 
 
@@ -106,6 +106,8 @@ class PoolSupervisor:
 
 
 def _keep_unless_dead(error: AgentError) -> SupervisorAction:
+    if isinstance(error, CommandCrashed):  # the agent's own process lives
+        return SupervisorAction.ESCALATE
     if isinstance(error, AgentCrashed | StartError):
         return SupervisorAction.RESTART if error.is_retryable else SupervisorAction.STOP
     return SupervisorAction.ESCALATE

@@ -11,9 +11,10 @@ blocking call that a signal interrupts. The `InterruptGate` keeps it from affect
   exception can interrupt the reply, wherever the first one arrives in the worker's own code.
 * It does not raise into an import, which would leave half-made modules for the next request. It
   does not raise into the event loop's own code or procorch's code on the wire, where bytes would be
-  lost, nor into itself: a second signal may interrupt the handler of the first one. The parent
-  sends the signal again until the request has ended, so the exception comes a moment later. The
-  same holds for exceptions that Python drops, in ``__del__`` and callbacks of weak references.
+  lost, nor where a program is started, which would run on without anyone who knows it. It does not
+  raise into itself: a second signal may interrupt the handler of the first one. The parent sends
+  the signal again until the request has ended, so the exception comes a moment later. The same
+  holds for exceptions that Python drops, in ``__del__`` and callbacks of weak references.
 * A coroutine gets the exception where it waits (`interruptible`). Background tasks of the agent in
   the same loop are not interrupted, as long as there is another way.
 
@@ -50,9 +51,10 @@ _PROTECTED = (
     "procorch.wire.",
     "procorch.worker.parent_link",
     "procorch.worker.orphans",
+    "procorch.agents.child_program",
 )
-_WAITING = "wait_for_frame"
-"""The function of `worker.parent_link` that only waits: an exception there loses nothing."""
+_WAITING = ("wait_for_frame", "wait_for_program")
+"""Functions of these modules that only wait: an exception there loses nothing."""
 
 
 class Interrupted(BaseException):
@@ -209,7 +211,7 @@ def _drive(steps: Generator[Any, Any, Any], gate: InterruptGate) -> Generator[An
 
 
 def _must_not_raise(frame: FrameType | None) -> bool:
-    if frame is not None and frame.f_code.co_name == _WAITING:
+    if frame is not None and frame.f_code.co_name in _WAITING:
         return False
     while frame is not None:
         if _module(frame).startswith(_PROTECTED) or frame.f_code is InterruptGate.look.__code__:

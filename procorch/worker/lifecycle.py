@@ -85,6 +85,8 @@ class Worker:
             clock=clock,
             client_retries=head.client_retries,
             limits=LimitRules(head.limits, head.limit),
+            max_message=head.max_message,
+            on_child=meter.count_child,
         )
         self.gate: InterruptGate = InterruptGate(page, self._context)
         self.reaper: Reaper = Reaper()

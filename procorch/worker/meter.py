@@ -51,6 +51,7 @@ class Meter:
         self._inherited = shown if shown > memory.peak_rss(os.getpid()) + BLUR else 0
         self._due = self._began = 0.0
         self._mark = self._seen = 0
+        self._child: tuple[float, float, int] | None = None
 
     def begin(self, *, at_once: bool) -> float:
         """A request begins now.
@@ -72,12 +73,17 @@ class Meter:
             self._before = getrusage(RUSAGE_SELF)
         return now
 
+    def count_child(self, cpu_user: float, cpu_system: float, peak_rss: int) -> None:
+        """Add what a child has used, whose end the agent has waited for, to the next figures."""
+        before = self._child or (0.0, 0.0, 0)
+        self._child = (before[0] + cpu_user, before[1] + cpu_system, max(before[2], peak_rss))
+
     def resources(self) -> ResourceUse:
         """The resources used since `begin`."""
         before, self._before = self._before, getrusage(RUSAGE_SELF)
         after, limit = self._before, self._weigh
         self._seen = peak = self._peak(after)
-        return ResourceUse(
+        found = ResourceUse(
             self._clock() - self._began,
             after.ru_utime - before.ru_utime,
             after.ru_stime - before.ru_stime,
@@ -85,6 +91,15 @@ class Meter:
             after.ru_majflt + after.ru_minflt - before.ru_majflt - before.ru_minflt,
             0 if limit is None else memory.used(peak, limit),
         )
+        return found if self._child is None else self._with_child(found)
+
+    def _with_child(self, own: ResourceUse) -> ResourceUse:
+        user, system, peak = self._child or (0.0, 0.0, 0)
+        self._child = None
+        return ResourceUse(
+            own.wall, own.cpu_user + user, own.cpu_system + system, max(own.peak_rss, peak),
+            own.page_faults, own.used,
+        )  # fmt: skip
 
     def _peak(self, usage: struct_rusage) -> int:
         shown = usage.ru_maxrss * 1024

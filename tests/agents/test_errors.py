@@ -25,6 +25,8 @@ from procorch.errors import (
     AgentFailure,
     AgentHung,
     AgentStopped,
+    CommandCrashed,
+    CommandFailed,
     MailboxFull,
     MemoryLimitExceeded,
     MessageTooLarge,
@@ -37,6 +39,7 @@ from procorch.errors import (
     RequestTimeout,
     SerializationError,
     StartError,
+    UnknownField,
 )
 from procorch.errors.base import TREE, describe_failure
 from procorch.errors.plain_data import from_plain, to_plain
@@ -68,6 +71,9 @@ SAMPLES = [
     AgentCrashed(**CRASH),
     AgentCrashed("its own words", cause="sibling", **CRASH),
     AgentHung(heartbeat_timeout=2.5, **CRASH),
+    CommandCrashed(command="ls ***", **CRASH),
+    CommandFailed(agent="x", code=3, command="ls ***", stderr_tail="no"),
+    UnknownField("no field 'a'", agent="x", field="a"),
     MemoryLimitExceeded(limit=1 << 29, observed=1 << 30, **CRASH),
     RequestTimeout(agent="x", timeout=0.5, ran=True, request=4),
     StartError(agent="x", phase="construct", permanent=True, exc_type="m.E", exc_str="no"),
@@ -246,8 +252,8 @@ def test_a_signal_is_named(number: int, name: str) -> None:
 def test_only_what_a_fresh_agent_may_mend_is_retryable() -> None:
     retryable = {cls.__name__ for cls in EVERY if cls().is_retryable}
     assert retryable == {
-        "ModelThrottled", "NetworkError", "AgentCrashed", "AgentHung", "MemoryLimitExceeded",
-        "StartError",
+        "ModelThrottled", "NetworkError", "AgentCrashed", "AgentHung", "CommandCrashed",
+        "MemoryLimitExceeded", "StartError",
     }  # fmt: skip
     assert not StartError(permanent=True).is_retryable
     assert AgentFailure(retryable=True).is_retryable
