@@ -202,6 +202,7 @@ class AgentOrchestrator(Registration):
             mailbox,
             self._supervisor,
             output=Output(settings.output),
+            imports=entry.imports,
         )
 
     def _start(self, instances: list[InstanceRuntime], *, wait: bool) -> Monitor:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from procorch.errors import AgentError, PluginError
-from procorch.runtime.submit import seal
+from procorch.runtime.factories import imports_of, seal
 from procorch.supervision.settings import AgentSettings
 
 
@@ -18,12 +18,14 @@ class Entry:
 
     Args:
         factory: serialised at registration.
+        imports: imports the modules that it comes from, see `launch.base.Code`.
         given: the settings as they were given; `settings` adds the others at each spawn.
         max_restarts: the orchestrator's ``max_restarts`` at the time of registration.
     """
 
     name: str
     factory: bytes = field(repr=False)
+    imports: bytes = field(repr=False)
     parent: str | None
     given: Mapping[str, Any]
     max_restarts: int | None
@@ -70,7 +72,7 @@ class Registry:
         if parent is not None:
             _check_group(self._entries[parent], name, settings)
         try:
-            data = seal(factory)
+            data, imports = seal(factory), imports_of(factory)
         except AgentError as error:
             error.agent = name
             raise
@@ -78,7 +80,7 @@ class Registry:
             self._check(name, parent)  # again: another thread may have registered it meanwhile
             if parent is not None:
                 self._entries[parent].children.append(name)
-            self._entries[name] = Entry(name, data, parent, dict(given), max_restarts)
+            self._entries[name] = Entry(name, data, imports, parent, dict(given), max_restarts)
 
     def _check(self, name: str, parent: str | None) -> None:
         if parent is not None and parent not in self._entries:

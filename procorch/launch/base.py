@@ -49,6 +49,27 @@ class Where:
 
 
 @dataclass(frozen=True, slots=True)
+class Code:
+    """Where a worker's code comes from (N19).
+
+    Args:
+        release: the number of its release. What a launcher has loaded for one release is not used
+            for another one.
+        imports: an object with a method ``load`` that imports the modules of the factory, pickled;
+            b"": the worker imports what it needs.
+        env: variables that the modules see in their environment.
+        cwd: the working folder in which they are imported; None: that of this program.
+        sys_path: where they are looked for.
+    """
+
+    release: int = 1
+    imports: bytes = field(default=b"", repr=False)
+    env: tuple[tuple[str, str], ...] = ()
+    cwd: str | None = None
+    sys_path: tuple[str, ...] = field(default=(), compare=False, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
 class Spec:
     """What to start: instance ``key`` in its ``generation``, and the first frame for it.
 
@@ -62,6 +83,7 @@ class Spec:
     init_head: bytes = field(repr=False)
     factory: bytes = field(repr=False)
     capture: bool = False
+    code: Code = field(default_factory=Code)
 
 
 class Cause(Enum):
@@ -241,6 +263,11 @@ class Launcher(Protocol):
         Raises:
             OSError: the system refused (descriptors, processes, memory).
         """
+        ...
+
+    def retire(self, release: int) -> None:
+        """No worker of ``release`` is left and none will be started: give up what was loaded for
+        it. Returns at once."""
         ...
 
     def close(self) -> None:

@@ -49,5 +49,8 @@ class SpawnLauncher:
         worker.send(Kind.INIT, 0, spec.init_head, [spec.factory])
         return worker
 
+    def retire(self, release: int) -> None:
+        """See `Launcher.retire`: each worker loads its code from disk."""
+
     def close(self) -> None:
         """See `Launcher.close`: it has no resources."""

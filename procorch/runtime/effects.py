@@ -17,7 +17,7 @@ import msgspec
 from procorch.clock import Clock
 from procorch.errors import Aborted, AgentStopped, StartError
 from procorch.futures.watch import EventHub
-from procorch.launch.base import Launcher, Spec
+from procorch.launch.base import Code, Launcher, Spec
 from procorch.messages import AgentResult
 from procorch.runtime import policy_call
 from procorch.runtime.asks import QuestionRelay
@@ -145,30 +145,36 @@ class ActionRunner:
             self._events.post(ev.Exited(instance.key, action.generation, ev.Exit()))
 
     def _spec(self, instance: InstanceRuntime) -> Spec:
+        paths, settings = self._sys_path(), instance.settings
         head = headers.InitHead(
             name=instance.name,
             generation=instance.generation,
-            sys_path=self._sys_path(),
+            sys_path=paths,
             max_message=self._max_message,
             checkpoint=-1 if instance.checkpoint is None else len(instance.factory),
-            env=dict(instance.settings.env),
-            cwd=instance.settings.cwd,
-            nice=instance.settings.priority,
-            address_space=instance.settings.address_space_limit,
+            env=dict(settings.env),
+            cwd=settings.cwd,
+            nice=settings.priority,
+            address_space=settings.address_space_limit,
             surroundings=environment.gather(),
             seed=self._seed,
             instance=instance.key,
-            waits=instance.settings.prefetch > 1,
-            weigh=instance.settings.weighed_above,
-            client_retries=instance.settings.client_retries,
+            waits=settings.prefetch > 1,
+            weigh=settings.weighed_above,
+            client_retries=settings.client_retries,
             limits=self._calls.retries,
-            limit=instance.settings.limit,
+            limit=settings.limit,
         )
         body = instance.factory + (instance.checkpoint or b"")
-        capture = instance.output.captures_stdout
         return Spec(
-            instance.key, instance.generation, instance.name, headers.encode(head), body, capture
-        )
+            instance.key, instance.generation, instance.name, headers.encode(head), body,
+            instance.output.captures_stdout, self._code(instance, paths),
+        )  # fmt: skip
+
+    @staticmethod
+    def _code(instance: InstanceRuntime, paths: list[str]) -> Code:
+        env = tuple(sorted(instance.settings.env.items()))
+        return Code(1, instance.imports, env, instance.settings.cwd, tuple(paths))
 
     def _proceed(self, action: actions.Proceed) -> None:
         process = self._instances[action.key].process

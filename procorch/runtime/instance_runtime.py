@@ -34,6 +34,7 @@ class InstanceRuntime:
         last: counted restarts and the last exit, kept for after its end.
         started: done when the first start has succeeded or failed.
         ended: done when the instance has ended, with what `await_result` gives.
+        imports: imports the modules that its factory comes from, see `launch.base.Code`.
     """
 
     key: int
@@ -55,6 +56,7 @@ class InstanceRuntime:
     last: tuple[int, str | None] = (0, None)
     started: Future[None] = field(default_factory=Future)
     ended: Future[AgentResult] = field(default_factory=Future)
+    imports: bytes = field(default=b"", repr=False)
 
     def spawned(self) -> ev.Spawn:
         """The event that adds it to the machine."""

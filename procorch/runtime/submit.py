@@ -203,16 +203,6 @@ class Submitter:
         return mailbox.enter(self._requests.clock.attend(mailbox.has_place, patience))
 
 
-def seal(factory: Callable[[], Any]) -> bytes:
-    """Serialise a factory, for any worker to load.
-
-    Raises:
-        SerializationError: it cannot be serialised; the error has the path inside it.
-        TypeError: it is not callable.
-    """
-    return codec.dump_factory(factory)
-
-
 def _on_event_loop() -> bool:
     """Whether this thread runs an asyncio event loop at the moment."""
     asyncio = sys.modules.get("asyncio")

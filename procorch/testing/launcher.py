@@ -152,6 +152,9 @@ class FakeLauncher:
         process.send(Kind.INIT, 0, spec.init_head, [spec.factory])
         return process
 
+    def retire(self, release: int) -> None:
+        """See `Launcher.retire`: it loads nothing."""
+
     def close(self) -> None:
         """See `Launcher.close`; one that has outlived its SIGKILL ends here."""
         for process in list(self._living.values()):

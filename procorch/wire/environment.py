@@ -11,6 +11,7 @@ import contextlib
 import os
 import resource
 import sys
+from collections.abc import Collection
 from multiprocessing import process
 
 from procorch.wire.headers import Surroundings
@@ -38,25 +39,30 @@ def gather() -> Surroundings:
     )
 
 
-def adopt(given: Surroundings) -> None:
-    """Apply what the program has changed since this process, or its zygote, was started.
+def adopt(given: Surroundings, keep: Collection[bytes] = (), *, keep_folder: bool = False) -> None:
+    """Apply what the program has changed since this process, or its zygote, was started, or since
+    the last call of this function.
 
-    Values that the program has not changed stay: a module of ``preload`` may have set them here.
+    Values that the program has not changed stay: a module may have set them here.
+
+    Args:
+        keep: names of variables that stay; ``keep_folder``: the working directory stays, too.
     """
-    before, after = dict(_at_start.environ), dict(given.environ)
-    for name in before.keys() - after.keys():
+    global _known
+    before, after = dict(_known.environ), dict(given.environ)
+    for name in before.keys() - after.keys() - set(keep):
         os.environb.pop(name, None)
     for name, value in after.items():
-        if before.get(name) != value:
+        if before.get(name) != value and name not in keep:
             os.environb[name] = value
-    if given.folder not in (b"", _at_start.folder):
+    if given.folder not in (b"", _known.folder) and not keep_folder:
         with contextlib.suppress(OSError):  # deleted meanwhile, or no longer permitted
             os.chdir(given.folder)
-    if given.argv != _at_start.argv:
+    if given.argv != _known.argv:
         sys.argv[:] = [os.fsdecode(arg) for arg in given.argv]
-    if given.umask is not None and given.umask != _at_start.umask:
+    if given.umask is not None and given.umask != _known.umask:
         os.umask(given.umask)
-    for limit in set(given.limits) - set(_at_start.limits):
+    for limit in set(given.limits) - set(_known.limits):
         with contextlib.suppress(OSError, ValueError):
             resource.setrlimit(limit[0], limit[1:])
     # Proxies of a multiprocessing.Manager authenticate with this key.
@@ -65,6 +71,7 @@ def adopt(given: Surroundings) -> None:
         from multiprocess import process as other
 
         other.current_process().authkey = given.multiprocess_authkey
+    _known = given
 
 
 def _multiprocess_authkey() -> bytes | None:
@@ -89,5 +96,6 @@ def _umask() -> int | None:
     return int(rest.split(None, 1)[0], 8) if found else None
 
 
-_at_start = gather()
-"""The state before any module was preloaded: that of the zygote, or of this process."""
+_known = gather()
+"""The state of the program as far as it is applied here. At first that before any module was
+preloaded: the state of the zygote, or of this process."""

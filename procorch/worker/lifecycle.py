@@ -22,19 +22,19 @@ from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from procorch.agents import context, import_path
+from procorch.agents import context
 from procorch.agents.agent import Agent, as_agent
 from procorch.agents.permits import LimitRules
 from procorch.errors import RequestCancelled, SerializationError, StartError
 from procorch.errors.base import describe_failure
 from procorch.errors.plain_data import to_plain
 from procorch.messages import Cost, Usage, user_text
-from procorch.wire import codec, environment, headers, payload, used
+from procorch.wire import codec, headers, payload, used
 from procorch.wire.frame import Frame, Kind
 from procorch.wire.item_list import SIMPLE, ItemList, opened
 from procorch.wire.payload import Buffer
 from procorch.wire.status import StatusPage
-from procorch.worker import limits, randomness
+from procorch.worker import limits, randomness, settling
 from procorch.worker.chunk import ChunkRun
 from procorch.worker.error_reply import describe, error_head, refuse_too_large
 from procorch.worker.fork_guard import leave_if_forked
@@ -137,13 +137,10 @@ class Worker:
 
     def _settle_in(self) -> None:
         head = self._head
-        import_path.use(head.sys_path)
-        if head.surroundings is not None:
-            environment.adopt(head.surroundings)
-        limits.own_environment()
+        settling.settle(head.sys_path, head.surroundings, head.env, head.cwd)
         randomness.reseed()
         context.install(self._context)
-        limits.apply(head.env, head.cwd, head.nice, head.address_space)
+        limits.apply(head.nice, head.address_space)
 
     def _plain(self, error: BaseException, phase: str) -> dict[str, Any]:
         if isinstance(error, StartError):

@@ -6,7 +6,6 @@ import ctypes
 import os
 import resource
 import signal
-from collections.abc import Mapping
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
@@ -63,16 +62,13 @@ def own_environment() -> None:
             del os.environ[name]
 
 
-def apply(env: Mapping[str, str], cwd: str | None, nice: int, address_space: int | None) -> None:
-    """Apply the agent's settings to this process.
+def apply(nice: int, address_space: int | None) -> None:
+    """Apply the agent's limits to this process.
 
     Raises:
-        OSError: the system refuses, for instance because ``cwd`` does not exist.
+        OSError: the system refuses.
         ValueError: a limit that the system does not allow.
     """
-    os.environ.update(env)
-    if cwd is not None:
-        os.chdir(cwd)
     if nice:
         os.nice(nice)
     if address_space is not None:

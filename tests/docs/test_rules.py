@@ -11,7 +11,7 @@ from tests.faults.test_matrix import NODE, functions_of
 
 PAGE = ROOT / "docs" / "rules.md"
 LABELS = [*(f"N{number}" for number in range(24)), *(f"I{number}" for number in range(1, 6))]
-NOT_BUILT = {"N19"}
+NOT_BUILT: set[str] = set()
 SECTION = re.compile(r"^##+ ([NI]\d+) [^\n]+\n(.*?)(?=^##|\Z)", re.MULTILINE | re.DOTALL)
 
 

@@ -49,7 +49,7 @@ def adopted(given: Surroundings, *, change: Callable[[], object] = lambda: None)
 
 @pytest.fixture
 def here() -> Surroundings:
-    return environment._at_start
+    return environment._known
 
 
 def test_what_the_program_has_changed_is_taken_over(here: Surroundings, tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable, Sequence, Set
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 from procorch.launch import first_call
 
@@ -35,7 +35,7 @@ def load(modules: Sequence[str], warn: Callable[[str, str], None]) -> list[str] 
         None; if a module has started a thread or a connection, the other modules, with which the
         zygote has to start anew.
     """
-    own, connected = set(threading.enumerate()), _connections().keys()
+    before = state()
     good: list[str] = []
     for index, module in enumerate(modules):
         try:
@@ -43,7 +43,7 @@ def load(modules: Sequence[str], warn: Callable[[str, str], None]) -> list[str] 
             good.append(module)
         except BaseException as error:  # code of the user may raise anything
             warn(module, _in_words(error))
-        why = _cannot_be_forked(own, connected)
+        why = cannot_be_forked(before)
         if why is not None:
             if module in good:
                 good.remove(module)
@@ -52,13 +52,25 @@ def load(modules: Sequence[str], warn: Callable[[str, str], None]) -> list[str] 
     return None
 
 
-def _cannot_be_forked(threads: Set[threading.Thread], connected: Set[str]) -> str | None:
+class State(NamedTuple):
+    """The threads of this process, and its connections by their links in ``/proc``."""
+
+    threads: Set[threading.Thread]
+    connections: Set[str]
+
+
+def state() -> State:
+    """The present state."""
+    return State(set(threading.enumerate()), _connections().keys())
+
+
+def cannot_be_forked(before: State) -> str | None:
     """The reason why this process cannot be forked, as text: a new thread or connection."""
-    new = set(threading.enumerate()) - threads
+    new = set(threading.enumerate()) - before.threads
     if new:
         names = ", ".join(sorted(repr(thread.name) for thread in new))
         return f"it starts a thread ({names}), which no fork copies"
-    opened = [peer for link, peer in _connections().items() if link not in connected]
+    opened = [peer for link, peer in _connections().items() if link not in before.connections]
     if opened:
         return f"it opens a connection ({', '.join(opened)}), which all agents would share"
     return None

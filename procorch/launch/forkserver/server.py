@@ -6,6 +6,7 @@ a process that outlives its worker becomes a child of the zygote and not of init
 
 What it guarantees:
 
+* It forks other zygotes in the same way (`importing`), and is their parent as well.
 * A command that fails (no descriptor left, fork refused) is answered with the reason, and does not
   affect others.
 * It kills the process group of a dead worker before it reaps the worker. Afterwards another process
@@ -32,62 +33,13 @@ import time
 import traceback
 from array import array
 from collections.abc import Callable, Sequence
-from typing import Any, NoReturn
+from typing import NoReturn
 
-import msgspec
-from msgspec import Struct
-
+from procorch.launch.forkserver import protocol
 from procorch.worker import stdio
 from procorch.worker.limits import adopt_orphans, set_death_signal
 
-_ENDING = (signal.SIGTERM, signal.SIGHUP)
-LAST_WAIT = 5.0
-"""Seconds to wait for killed descendants: one in uninterruptible sleep may never end."""
-MESSAGE = 65536
-_PASSED = 4
-"""Descriptors of a worker: socket, status page, standard output, standard error."""
-
-
-class Start(Struct, frozen=True, tag="start"):
-    """To the zygote, with the worker's descriptors (`_PASSED`): fork a worker."""
-
-    worker: int
-
-
-class Forked(Struct, frozen=True, tag="forked"):
-    """From the zygote, with a pidfd: the worker exists."""
-
-    worker: int
-    pid: int
-
-
-class Refused(Struct, frozen=True, tag="refused"):
-    """From the zygote: the worker could not be forked, and why."""
-
-    worker: int
-    why: str
-
-
-class Ended(Struct, frozen=True, tag="ended"):
-    """From the zygote: the worker has ended; ``status`` like ``Popen.returncode``, ``peak_rss`` the
-    most memory in bytes that it held at a time since its last request began."""
-
-    worker: int
-    status: int
-    peak_rss: int
-
-
-class Warned(Struct, frozen=True, tag="warned"):
-    """From the zygote: a module is not preloaded, and why; workers start without it."""
-
-    module: str
-    why: str
-
-
-Report = Forked | Refused | Ended | Warned
-encode: Callable[[Any], bytes] = msgspec.msgpack.Encoder().encode
-decode_start: Callable[[bytes], Start] = msgspec.msgpack.Decoder(Start).decode
-decode_report: msgspec.msgpack.Decoder[Report] = msgspec.msgpack.Decoder(Report)
+ENDING = (signal.SIGTERM, signal.SIGHUP)
 
 
 def main(control_fd: int, preload: list[str], sys_path: list[str], supervisor: int) -> None:
@@ -109,7 +61,7 @@ def main(control_fd: int, preload: list[str], sys_path: list[str], supervisor: i
         return
     if os.getsid(0) != os.getpid():  # not after an exec (`preloading`)
         os.setsid()
-    for signum in (signal.SIGINT, *_ENDING):
+    for signum in (signal.SIGINT, *ENDING):
         signal.signal(signum, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
     adopt_orphans()
@@ -145,7 +97,7 @@ def main(control_fd: int, preload: list[str], sys_path: list[str], supervisor: i
 
 def _warn(control: socket.socket, module: str, why: str) -> None:
     with contextlib.suppress(OSError):  # the socket is closed; the loop detects that
-        control.send(encode(Warned(module, why)))
+        control.send(protocol.encode(protocol.Warned(module, why)))
 
 
 class ForkServer:
@@ -154,11 +106,13 @@ class ForkServer:
     Args:
         control: the socket to the supervisor.
         supervisor_fd: the supervisor's pidfd.
+        branch: its workers keep the exit handlers that the modules here have registered.
     """
 
-    def __init__(self, control: socket.socket, supervisor_fd: int) -> None:
+    def __init__(self, control: socket.socket, supervisor_fd: int, *, branch: bool = False) -> None:
         self._control = control
         self._supervisor = supervisor_fd
+        self._branch = branch
         self._workers: dict[int, int] = {}
         self._pid = os.getpid()
         self._woken, self._wake = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
@@ -180,7 +134,7 @@ class ForkServer:
                     break
                 if self._woken in ready:
                     with contextlib.suppress(BlockingIOError):
-                        os.read(self._woken, MESSAGE)
+                        os.read(self._woken, protocol.MESSAGE)
                     self._reap()
                 if self._control.fileno() in ready and not self._take_command():
                     break
@@ -189,33 +143,41 @@ class ForkServer:
         self._end_descendants()
 
     def _take_command(self) -> bool:
-        data, ancillary, _, _ = self._control.recvmsg(MESSAGE, socket.CMSG_SPACE(4 * _PASSED))
+        room = socket.CMSG_SPACE(4 * protocol.PASSED)
+        data, ancillary, _, _ = self._control.recvmsg(protocol.MESSAGE, room)
         descriptors = array("i")
         for level, kind, payload in ancillary:
             if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
                 descriptors.frombytes(payload[: len(payload) // 4 * 4])
         if not data:
             return False
-        worker = decode_start(data).worker
+        command = protocol.decode_command.decode(data)
         try:
-            if len(descriptors) != _PASSED:
+            if len(descriptors) != protocol.PASSED:
                 raise OSError("no descriptors left in the zygote")
-            self._fork(worker, descriptors)
+            is_branch = isinstance(command, protocol.Branch)
+            become = self._become_branch if is_branch else self._become_worker
+            self._fork(command.worker, descriptors, become)
         except OSError as error:
-            self._control.send(encode(Refused(worker, str(error))))
+            self._send(protocol.Refused(command.worker, str(error)))
         finally:
             for fd in descriptors:
                 os.close(fd)
         return True
 
-    def _fork(self, worker: int, descriptors: Sequence[int]) -> None:
+    def _send(self, report: protocol.Report) -> None:
+        self._control.send(protocol.encode(report))
+
+    def _fork(
+        self, worker: int, descriptors: Sequence[int], become: Callable[..., NoReturn]
+    ) -> None:
         # A worker may get SIGTERM right after the fork. A signal that is ignored would be lost; one
         # that is blocked waits until the worker has its own signal handling.
-        signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)
+        signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
         pid = os.fork()
         if pid == 0:
-            self._become_worker(*descriptors)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDING)
+            become(*descriptors)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)
         # A worker that dies at once stays a zombie until `_reap`, so its pid is valid here.
         try:
             pidfd = os.pidfd_open(pid)
@@ -225,20 +187,42 @@ class ForkServer:
             raise
         self._workers[pid] = worker
         try:
-            socket.send_fds(self._control, [encode(Forked(worker, pid))], [pidfd])
+            report = protocol.encode(protocol.Forked(worker, pid))
+            socket.send_fds(self._control, [report], [pidfd])
         finally:
             os.close(pidfd)
 
+    def _undo(self) -> None:
+        """In the child: give up what belongs to this zygote alone."""
+        signal.set_wakeup_fd(-1)
+        self._control.close()
+        for fd in (self._woken, self._wake, self._below):
+            os.close(fd)
+
+    def _become_branch(self, control: int, memory: int, out: int, err: int) -> NoReturn:
+        """In the child: become the zygote of some modules."""
+        self._undo()
+        try:
+            from procorch.launch.forkserver import importing
+
+            importing.main(
+                control, memory, out, err, self._pid,
+                lambda ours: ForkServer(ours, self._supervisor, branch=True).serve(),
+            )  # fmt: skip
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            os._exit(1)
+
     def _become_worker(self, sock: int, page: int, out: int, err: int) -> NoReturn:
         """In the child: undo the zygote's own set-up, and run the worker."""
-        signal.set_wakeup_fd(-1)
-        for signum in (signal.SIGCHLD, *_ENDING):
+        self._undo()
+        for signum in (signal.SIGCHLD, *ENDING):
             signal.signal(signum, signal.SIG_DFL)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDING)
-        self._control.close()
-        for fd in (self._supervisor, self._woken, self._wake, self._below):
-            os.close(fd)
-        atexit._clear()
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)
+        os.close(self._supervisor)
+        if not self._branch:
+            atexit._clear()
         gc.unfreeze()
         code = 1
         from procorch.worker.fork_guard import exit_code
@@ -264,7 +248,7 @@ class ForkServer:
             _, status, usage = os.wait4(pid, 0)
             if worker is not None:  # before the strays, because a caller waits for it
                 code, peak = os.waitstatus_to_exitcode(status), usage.ru_maxrss * 1024
-                self._control.send(encode(Ended(worker, code, peak)))
+                self._send(protocol.Ended(worker, code, peak))
             # Workers adopt their own orphans. So another child of the zygote is a descendant of a
             # dead worker that has left its process group: it is killed as well.
             for stray in self._children():
@@ -274,7 +258,7 @@ class ForkServer:
     def _end_descendants(self) -> None:
         """Kill all descendants, level by level: orphans of each level become children here."""
         signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGCHLD])  # to wait for it
-        until = time.monotonic() + LAST_WAIT
+        until = time.monotonic() + protocol.LAST_WAIT
         while (below := self._children()) and time.monotonic() < until:
             for pid in below:
                 os.kill(pid, signal.SIGKILL)  # a child that is not reaped keeps its number
@@ -284,7 +268,7 @@ class ForkServer:
 
     def _children(self) -> list[int]:
         os.lseek(self._below, 0, os.SEEK_SET)
-        listed = b"".join(iter(lambda: os.read(self._below, MESSAGE), b""))
+        listed = b"".join(iter(lambda: os.read(self._below, protocol.MESSAGE), b""))
         return [int(pid) for pid in listed.split()]
 
 
