@@ -9,6 +9,7 @@ from typing import Any
 
 from procorch.api.orchestrator import AgentOrchestrator
 from procorch.futures.reply import ReplyFuture
+from procorch.supervision.allowance import MOST
 from procorch.supervision.keywords import Settings
 from procorch.supervision.policy import PoolSupervisor
 from procorch.supervision.throttle import Pause, Throttle
@@ -63,7 +64,8 @@ class Workers:
             settings = {**settings, "throttle": dataclasses.replace(throttle, retries=0)}
         self._orchestrator.add_agent(name, factory, **_as_pool(settings))
         waiting = min(max(count, _FEWEST_WAITING), _MOST_WAITING)
-        self.window: int = count * settings.get("prefetch", 1) + waiting
+        ahead = settings.get("prefetch", 1)
+        self.window: int = count * (MOST if ahead == "auto" else ahead) + waiting
         """Requests under way at once: those that workers have, and some that wait."""
         try:
             self._handles = self._orchestrator.spawn_replicas(name, count)

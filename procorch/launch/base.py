@@ -197,6 +197,21 @@ class WorkerProcess(Protocol):
         ...
 
     @property
+    def gives_back(self) -> bool:
+        """Whether `take_back` works with this worker, which is ready."""
+        ...
+
+    def take_back(self, number: int) -> int:
+        """Take back the first ``number`` requests that were sent to the worker and have not begun.
+
+        Returns:
+            The number of the last one that it has begun, or is about to begin. The worker begins
+            none of those after it. For each of the others it sends its answer, or that it has not
+            begun.
+        """
+        ...
+
+    @property
     def started(self) -> int:
         """The last request that the worker has begun; 0: none, or it has ended."""
         ...

@@ -15,6 +15,7 @@ from procorch.launch.base import ExitInfo, Sink, Spec, Stream, Watcher, Where
 from procorch.launch.death import WatchedProcess
 from procorch.launch.endpoints import Endpoints
 from procorch.launch.output_pipes import OutputPipe
+from procorch.wire import fence
 from procorch.wire.channel import Channel
 from procorch.wire.frame import Frame, Kind
 from procorch.wire.payload import Parts
@@ -127,6 +128,16 @@ class LocalProcess(WatchedProcess):
         """See `WorkerProcess.revoke`."""
         if not self._gone:
             self._page.aim(request, FLAG)
+            fence.fence()  # The caller reads `started` next.
+
+    @property
+    def gives_back(self) -> bool:
+        """See `WorkerProcess.gives_back`."""
+        return not self._gone and self._page.has_fences and fence.is_supported()
+
+    def take_back(self, number: int) -> int:
+        """See `WorkerProcess.take_back`."""
+        return number if self._gone else self._page.take_back(number)
 
     def _signal_until_done(self, request: int) -> None:
         """Signal the worker repeatedly until its request has ended: the worker defers an interrupt

@@ -52,7 +52,7 @@ class ActionRunner:
 
     Attributes:
         actions: the method that performs each kind of action.
-        verdicts: answers of policies for the machine, after the current actions.
+        answers: what the machine has asked for with the current actions, and gets after them.
     """
 
     def __init__(
@@ -82,11 +82,13 @@ class ActionRunner:
         self._callbacks = SerialExecutor("procorch-callbacks", clock)
         self._requests = requests
         self._instances = instances
-        self.verdicts: deque[ev.PolicyAnswered] = deque()
+        self.answers: deque[ev.PolicyAnswered | ev.TakenBack] = deque()
         self.actions: dict[type, Callable[[Any], None]] = {
             actions.Launch: self._launch,
             actions.Send: requests.send,
             actions.BeginAhead: requests.begin,
+            actions.TakeBack: self._take_back,
+            actions.Withdraw: requests.withdraw,
             actions.Proceed: self._proceed,
             actions.Resolve: requests.resolve,
             actions.AskPolicy: self._ask,
@@ -159,7 +161,7 @@ class ActionRunner:
             surroundings=environment.gather(),
             seed=self._seed,
             instance=instance.key,
-            waits=settings.prefetch > 1,
+            waits=settings.sends_ahead,
             weigh=settings.weighed_above,
             client_retries=settings.client_retries,
             limits=self._calls.retries,
@@ -181,6 +183,12 @@ class ActionRunner:
         if process is not None:
             process.send(Kind.PROCEED, 0, b"", [])
 
+    def _take_back(self, action: actions.TakeBack) -> None:
+        process, asked = self._instances[action.key].process, action.number
+        if process is not None:
+            claimed = process.take_back(asked)
+            self.answers.append(ev.TakenBack(action.key, action.generation, claimed, asked))
+
     def read_detached(self) -> None:
         """Read the sockets that callers read themselves, before a timer expires: a reply that has
         come already must count first. The loop has read all other sockets."""
@@ -192,7 +200,7 @@ class ActionRunner:
         policy = self._instances[action.key].policy
         assert policy is not None
         if policy_call.is_ours(policy, action.error):  # the caller waits for it
-            self.verdicts.append(policy_call.ask(policy, action))
+            self.answers.append(policy_call.ask(policy, action))
         else:
             self._policy_thread.call(lambda: self._events.post(policy_call.ask(policy, action)))
 

@@ -331,13 +331,13 @@ class Monitor:
     def step(self, event: ev.Event) -> None:
         """See `ports.StepPort`."""
         now = self._requests.now = self.clock.now()
-        perform, verdicts = self._runner.actions, self._runner.verdicts
+        perform, answers = self._runner.actions, self._runner.answers
         while True:
             for action in self._machine.step(event, now):
                 perform[type(action)](action)
-            if not verdicts:
+            if not answers:
                 return
-            event = verdicts.popleft()
+            event = answers.popleft()
 
     def _refuse(self) -> None:
         while (event := self._loop.take()) is not None:

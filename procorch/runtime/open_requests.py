@@ -74,6 +74,12 @@ class OpenRequests:
         """The process has begun a request that was sent ahead."""
         self._note_begin(action.request, self._instances[action.key])
 
+    @staticmethod
+    def withdraw(action: actions.Withdraw) -> None:
+        """The process has not begun it after all."""
+        cargo: Cargo = action.request.cargo
+        cargo.sent, cargo.reply.started = None, False
+
     def _note_begin(self, request: Request, instance: InstanceRuntime) -> None:
         cargo: Cargo = request.cargo
         cargo.sent = self.now

@@ -89,7 +89,10 @@ class Reports:
                 head = headers.decode_error(frame.head)
                 return self._replied(process, frame, head, used.error_with(head.error))
             case Kind.READY:
-                return ev.Ready(spec.key, spec.generation)
+                return ev.Ready(spec.key, spec.generation, process.gives_back)
+            case Kind.NOT_BEGUN:
+                place = headers.decode_not_begun(frame.head).place
+                return ev.NotBegun(spec.key, spec.generation, frame.request, place)
             case Kind.BYE:
                 return ev.AgentFinished(spec.key, spec.generation)
             case Kind.FAILED_START:
@@ -122,14 +125,14 @@ class Reports:
         error: AgentError | None,
     ) -> ev.Replied:
         spec, request = process.spec, self._requests.get(frame.request)
-        figures, memory, resources = None, 0, head.resources
+        figures, memory, wall, resources = None, 0, 0.0, head.resources
         if resources is not None:
-            memory = resources.used
+            memory, wall = resources.used, resources.wall
             if request is not None:
                 cargo: Cargo = request.cargo
                 figures = (
                     (cargo.sent or cargo.submitted) - cargo.submitted,
-                    resources.wall,
+                    wall,
                     resources.cpu_user,
                     resources.cpu_system,
                     resources.peak_rss,
@@ -140,7 +143,7 @@ class Reports:
                     resources.page_faults,
                 )
         outcome = ReplyOutcome(figures, None, frame.body, used=head.used)
-        return ev.Replied(spec.key, frame.generation, frame.request, error, outcome, memory)
+        return ev.Replied(spec.key, frame.generation, frame.request, error, outcome, memory, wall)
 
     def _cargo(self, number: int) -> Cargo | None:
         """The runtime data of a request; None: it has its outcome."""

@@ -21,7 +21,7 @@ from procorch.runtime.ports import RequestPort
 from procorch.supervision.request import Request
 from procorch.wire import codec
 from procorch.wire.item_list import ItemList
-from procorch.wire.payload import THRESHOLD, Buffer, Parts, pack
+from procorch.wire.payload import THRESHOLD, Buffer, Lease, Parts, pack
 
 _Reply = TypeVar("_Reply", bound=Reply[Any])
 
@@ -184,6 +184,7 @@ class Submitter:
             delivery.priority,
             items is None and not stream,
             cargo,
+            isinstance(parts, Lease),
         )
 
     def _enter(self, patience: float | None, wait: bool) -> bool:

@@ -35,6 +35,21 @@ class BeginAhead(Struct, frozen=True):
     request: Request
 
 
+class TakeBack(Struct, frozen=True):
+    """Take back the first ``number`` requests that were sent to the worker and have not begun;
+    `TakenBack` is the answer."""
+
+    key: int
+    generation: int
+    number: int
+
+
+class Withdraw(Struct, frozen=True):
+    """The worker has not begun a request after all, which waits again."""
+
+    request: Request
+
+
 class Proceed(Struct, frozen=True):
     """Let a worker go on that answered with an error and waits for this."""
 
@@ -119,6 +134,6 @@ class Notify(Struct, frozen=True):
 
 
 Action: TypeAlias = (
-    Launch | Send | BeginAhead | Proceed | Resolve | AskPolicy | Reconsider | Probe | StopProcess
-    | Started | Ended | Notify
+    Launch | Send | BeginAhead | TakeBack | Withdraw | Proceed | Resolve | AskPolicy | Reconsider
+    | Probe | StopProcess | Started | Ended | Notify
 )  # fmt: skip

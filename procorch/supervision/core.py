@@ -39,6 +39,7 @@ class Due(Enum):
     AGE = "age"
     CLOSE = "close"
     FLOW = "flow"
+    TAKE_BACK = "take back"
 
 
 STACK_TIME = 0.5

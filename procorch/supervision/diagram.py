@@ -29,19 +29,27 @@ class Ignored(NamedTuple):
 
 _NO_PROCESS = (WAITING, HELD, BACKOFF)
 _FROM_A_PROCESS = (
-    ev.Ready, ev.StartFailed, ev.Replied, ev.AgentFinished, ev.Probed, ev.MemoryExceeded,
-    ev.StreamBroken, ev.Exited,
+    ev.Ready, ev.StartFailed, ev.Replied, ev.TakenBack, ev.NotBegun, ev.AgentFinished, ev.Probed,
+    ev.MemoryExceeded, ev.StreamBroken, ev.Exited,
 )  # fmt: skip
 
 IGNORED: tuple[Ignored, ...] = (
     Ignored(_FROM_A_PROCESS, _NO_PROCESS, "there is no process that it could come from"),
     Ignored((ev.Ready, ev.StartFailed), (READY, AWAITING_POLICY), "a process says it once"),
     Ignored(
-        (ev.Ready, ev.StartFailed, ev.AgentFinished, ev.MemoryExceeded, ev.StreamBroken),
+        (ev.Ready, ev.StartFailed, ev.MemoryExceeded, ev.StreamBroken),
         (RETIRING, STOPPING, DONE),
         "the process is being ended already, and the ladder sees to it",
     ),
-    Ignored((ev.Replied, ev.AgentFinished), (STARTING,), "nothing has been sent to it yet"),
+    Ignored((ev.AgentFinished,), (STOPPING, DONE), "all that it had has its outcome"),
+    Ignored(
+        (ev.Replied, ev.TakenBack, ev.NotBegun, ev.AgentFinished),
+        (STARTING,),
+        "nothing has been sent to it yet",
+    ),
+    Ignored((ev.TakenBack,), (STOPPING, DONE), "all that it had has its outcome"),
+    Ignored((ev.NotBegun,), (AWAITING_POLICY,), "it begins nothing before the policy has decided"),
+    Ignored((ev.NotBegun,), (DONE,), "all that it had has its outcome"),
     Ignored(
         (ev.Replied, ev.AgentFinished),
         (AWAITING_POLICY,),

@@ -8,7 +8,7 @@ long path, with the same result: the simulator compares both.
 from __future__ import annotations
 
 from procorch.errors import Aborted, AgentError, AgentStopped, RequestTimeout
-from procorch.supervision import actions, holding, tree
+from procorch.supervision import actions, ahead, holding, tree
 from procorch.supervision import events as ev
 from procorch.supervision.core import Core, Due
 from procorch.supervision.instance import Instance
@@ -96,7 +96,7 @@ def wake(core: Core, mailbox: int) -> None:
         if (
             a.phase is Phase.READY
             and a.process.serves
-            and a.credit > 0
+            and ahead.may_get_more(core, a)
             and not core.others_take_over(a)
         ):
             if a.process.idle:
@@ -120,25 +120,37 @@ def advance(core: Core, a: Instance) -> None:
         _go_on(core, a)
     if not a.process.serves:
         return
-    while a.credit > 0:
-        request = _next(core, a)
-        if request is None:
-            break
-        if _is_late(core, request):
-            request.worker = None
-            core.resolve(request, too_late(core, request))
-        else:
-            _dispatch(core, a, request)
+    while ahead.may_get_more(core, a) and _send_next(core, a):
+        pass
     done = not a.process.inflight and not holding.held_back(core, a)
     if done and a.draining is not None and tree.may_end(core.instances, a):
         core.end(a, a.draining, Aborted(agent=a.name) if a.aborted else None)
 
 
-def _next(core: Core, a: Instance) -> Request | None:
-    """Take the next request from the mailbox of ``a``; None: there is none, or ``a`` may not."""
+def spread(core: Core, mailbox: int) -> None:
+    """Requests wait again: each idle member takes one, then the others take what they may."""
+    members = [core.instances[member] for member in core.ledger.boxes[mailbox].members]
+    for a in members:
+        if a.phase is Phase.READY and a.process.idle:
+            _send_next(core, a)
+    for a in members:
+        if a.phase is Phase.READY:
+            core.enter(a, Phase.READY)
+
+
+def _send_next(core: Core, a: Instance) -> bool:
+    """Send ``a`` the next request; False: there is none, or ``a`` may not have it."""
     if core.others_take_over(a) or holding.at_limit(core, a):
-        return None
-    return core.ledger.take(a.mailbox, a.key)
+        return False
+    request = core.ledger.take(a.mailbox, a.key, ahead=bool(a.process.inflight))
+    if request is None:
+        return False
+    if _is_late(core, request):
+        request.worker = None
+        core.resolve(request, too_late(core, request))
+    else:
+        _dispatch(core, a, request)
+    return True
 
 
 def hand_next(core: Core, a: Instance) -> None:
@@ -163,15 +175,19 @@ def _dispatch(core: Core, a: Instance, request: Request) -> None:
     if flow is not None and flow.active:
         flow.sent(core.now)
     process = a.process
+    process.sent += 1
+    request.place = process.sent
     core.out.append(actions.Send(a.key, process.generation, request, bool(process.inflight)))
     if process.inflight:
         process.ahead.append(request)
+        ahead.watch(core, a)
     else:
         process.inflight.append(request)
         _begun(core, a, request)
 
 
 def _begun(core: Core, a: Instance, request: Request) -> None:
+    a.process.began = core.now
     if request.deadline is None and request.timeout is not None:
         core.timers.arm((Due.REQUEST, request.id), core.now + request.timeout)
     if a.settings.heartbeat_timeout is not None:
@@ -183,7 +199,7 @@ def answered(core: Core, a: Instance, request: Request, error: AgentError | None
     """The process has answered a request. After a success it begins the next one by itself, unless
     its agent has finished."""
     a.process.inflight.remove(request)
-    a.process.held = error is not None and a.settings.prefetch > 1
+    a.process.held = error is not None and a.settings.sends_ahead
     if not a.process.held and not a.process.course.leaves:
         _go_on(core, a)
 

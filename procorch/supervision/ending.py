@@ -157,6 +157,7 @@ def leave(core: Core, a: Instance) -> None:
             core.resolve(request, _unserved_error(core, a, request))
         core.ledger.drop(a.mailbox)
         core.timers.disarm((Due.FLOW, a.mailbox))
+        core.timers.disarm((Due.TAKE_BACK, a.mailbox))
     else:
         # It may have been the last one that was not told to end: the others take the queue.
         _close_channel(core, a)

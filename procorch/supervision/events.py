@@ -130,10 +130,14 @@ class Close(Struct, frozen=True):
 
 
 class Ready(Struct, frozen=True):
-    """The worker has built its agent."""
+    """The worker has built its agent.
+
+    ``gives_back``: requests that are sent ahead can be taken back (`actions.TakeBack`).
+    """
 
     key: int
     generation: int
+    gives_back: bool = False
 
 
 class StartFailed(Struct, frozen=True):
@@ -148,6 +152,7 @@ class Replied(Struct, frozen=True):
     """The worker answered a request; the machine passes ``payload`` on unopened.
 
     ``used``: the most memory that it held during the request, in bytes; 0: not measured.
+    ``wall``: seconds that the request took in the worker.
     """
 
     key: int
@@ -156,6 +161,32 @@ class Replied(Struct, frozen=True):
     error: AgentError | None = None
     payload: Any = None
     used: int = 0
+    wall: float = 0.0
+
+
+class TakenBack(Struct, frozen=True):
+    """The answer to `actions.TakeBack`.
+
+    The worker has begun the first ``claimed`` requests that were sent to it, or is about to, and
+    begins none of those after it up to the last one that was ``asked`` for.
+    """
+
+    key: int
+    generation: int
+    claimed: int
+    asked: int
+
+
+class NotBegun(Struct, frozen=True):
+    """The worker has not begun a request that was taken back.
+
+    ``place``: it was the n-th that was sent to the worker, which may have got it twice.
+    """
+
+    key: int
+    generation: int
+    request: int
+    place: int
 
 
 class AgentFinished(Struct, frozen=True):
@@ -223,6 +254,6 @@ class Tick(Struct, frozen=True):
 
 Event: TypeAlias = (
     Spawn | Submit | SetWidth | CancelRequest | Cancel | Drain | Stop | Restart | Close | Ready
-    | StartFailed | Replied | AgentFinished | Probed | MemoryExceeded | StreamBroken | Exited
-    | PolicyAnswered | Reconsidered | Tick
+    | StartFailed | Replied | TakenBack | NotBegun | AgentFinished | Probed | MemoryExceeded
+    | StreamBroken | Exited | PolicyAnswered | Reconsidered | Tick
 )  # fmt: skip

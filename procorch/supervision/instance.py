@@ -105,7 +105,11 @@ class Instance:
     @property
     def credit(self) -> int:
         """How many more requests its process may be given."""
-        process, most = self.process, self.settings.prefetch
+        process = self.process
+        if self.settings.prefetch != "auto":
+            most = self.settings.prefetch
+        else:
+            most = process.allowance.amount if process.gives_back else 1
         if self.settings.max_requests is not None:
             most = min(most, process.limit(self.settings.max_requests) - process.served)
         return max(1, most) - len(process.inflight) - len(process.ahead)

@@ -86,10 +86,12 @@ class WorkerSettings(TypedDict, total=False):
     appended to that file (made with mode 0600)."""
     channel_buffer: int
     """Requests that may wait in the queue; further senders wait until there is room."""
-    prefetch: int
-    """Requests that the worker may have at a time, 1 to 64. It works on one; the others wait in the
-    worker, which saves the time to send them. A death, an error or an end of the worker puts them
-    back into the queue. Other replicas cannot take them meanwhile."""
+    prefetch: int | Literal["auto"]
+    """Requests that the worker may have at a time. It works on one; the others wait in the worker,
+    which saves the time to send them. A death, an error or an end of the worker puts them back into
+    the queue. "auto": as many as take 1 ms together, by the slowest of the last 32, at most 16; if
+    one takes longer, those behind it are taken back for other replicas. A number fixes it, and
+    other replicas cannot take what waits in the worker."""
     client_retries: bool
     """Whether the clients of LLM libraries may try a request again by themselves. False in a batch
     that has ``retries``: only one layer is to try again, or their numbers multiply."""

@@ -88,12 +88,18 @@ class Ledger:
         request.state = RequestState.SENT
         request.worker = worker
 
-    def take(self, mailbox: int, worker: int) -> Request | None:
-        """Give the next waiting request to ``worker``; None if no request waits."""
+    def take(self, mailbox: int, worker: int, *, ahead: bool = False) -> Request | None:
+        """Give the next waiting request to ``worker``; None if no request waits.
+
+        ``ahead``: it would be sent ahead of its turn; None also if the next one must not be.
+        """
         box = self.boxes[mailbox]
         if not box.waiting:
             return None
-        request = self._first(box).popleft()
+        lane = self._first(box)
+        if ahead and lane[0].alone:
+            return None
+        request = lane.popleft()
         request.state = RequestState.SENT
         request.worker = worker
         box.waiting -= 1

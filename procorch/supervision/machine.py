@@ -19,7 +19,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from procorch.supervision import actions, dispatch, ending, failing, replacing, requests, starting
+from procorch.supervision import (
+    actions,
+    dispatch,
+    ending,
+    failing,
+    replacing,
+    requests,
+    starting,
+    take_back,
+)
 from procorch.supervision import events as ev
 from procorch.supervision.core import Core, Due, Entry
 from procorch.supervision.instance import Instance
@@ -119,6 +128,13 @@ TRANSITIONS: dict[tuple[Phase, type | Due], Rule] = {
     (STARTING, ev.StartFailed): _rule(starting.failed),
     (STARTING, ev.Exited): _rule(starting.exited, AWAITING_POLICY, STOPPING),
     (STARTING, Due.START): _rule(starting.overdue),
+    **{
+        (phase, ev.TakenBack): _rule(take_back.taken)
+        for phase in (READY, AWAITING_POLICY, RETIRING)
+    },
+    (READY, ev.NotBegun): _rule(take_back.not_begun, READY),
+    (RETIRING, ev.NotBegun): _rule(take_back.not_begun_in_leaving),
+    (STOPPING, ev.NotBegun): _rule(take_back.not_begun_in_leaving),
     (READY, ev.AgentFinished): _rule(failing.agent_finished),
     (READY, ev.Probed): _rule(failing.probed),
     (READY, Due.AGE): _rule(requests.aged),
@@ -134,6 +150,7 @@ TRANSITIONS: dict[tuple[Phase, type | Due], Rule] = {
         failing.policy_answered, READY, RETIRING, HELD, STOPPING
     ),
     (AWAITING_POLICY, ev.Exited): _rule(failing.exited_while_awaiting_policy),
+    (RETIRING, ev.AgentFinished): _rule(replacing.finished_while_retiring),
     (RETIRING, ev.Exited): _rule(replacing.retired, RETIRING),
     (RETIRING, ev.Replied): _rule(requests.replied_in_leaving),
     (STOPPING, ev.Replied): _rule(requests.replied_in_leaving),
@@ -203,6 +220,8 @@ class Machine:
                 starting.spawn(core, event)
             case ev.Close():
                 ending.close(core, event)
+            case ev.TakenBack() | ev.NotBegun():
+                self._of_generation(event)
             case ev.MemoryExceeded() | ev.StreamBroken() | ev.Probed() | ev.AgentFinished():
                 self._of_generation(event)
             case _:
@@ -277,6 +296,8 @@ class Machine:
                 ending.close_overdue(core)
             elif kind is Due.FLOW:
                 pass  # `dispatch.fill` runs at the end of the step
+            elif kind is Due.TAKE_BACK:
+                take_back.due(core, key)
             else:  # The timers of an instance are disarmed before it is removed.
                 self._handle(core.instances[key], kind)
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 
 from procorch.errors import AgentError, AgentHung
+from procorch.supervision.allowance import Allowance
 from procorch.supervision.request import Request
 from procorch.supervision.states import StopStage
 
@@ -47,6 +48,10 @@ class Process:
         ahead: requests written to it that it will begin next, in that order (``prefetch``); some
             may have been resolved.
         held: it answered with an error and waits for `actions.Proceed` before it begins those.
+        sent: requests that were sent to it.
+        began: when the request in ``inflight`` began, or the last one did.
+        gives_back: requests that were sent ahead can be taken back from it.
+        allowance: how many requests it may have at a time, by the time that they take.
         served: requests that it has answered.
         heartbeat: the last progress count seen and when it was new.
         stage: the last stage of the ladder taken against it; ``target``: the request that the first
@@ -65,6 +70,10 @@ class Process:
     inflight: list[Request] = field(default_factory=list)
     ahead: deque[Request] = field(default_factory=deque)
     held: bool = False
+    sent: int = 0
+    began: float = 0.0
+    gives_back: bool = False
+    allowance: Allowance = field(default_factory=Allowance)
     served: int = 0
     heartbeat: tuple[int, float] | None = None
     stage: StopStage | None = None

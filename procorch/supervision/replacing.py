@@ -10,6 +10,7 @@ from procorch.supervision import events as ev
 from procorch.supervision import groups, notices, tree
 from procorch.supervision.core import Core, Due
 from procorch.supervision.instance import Instance
+from procorch.supervision.process import Course
 from procorch.supervision.request import Request
 from procorch.supervision.states import Phase, StopStage
 
@@ -79,6 +80,11 @@ def retire(core: Core, a: Instance) -> None:
         core.enter(a, Phase.BACKOFF)
     else:
         core.enter(a, Phase.WAITING)
+
+
+def finished_while_retiring(core: Core, a: Instance, event: ev.AgentFinished) -> None:
+    """The agent has finished, so the old process begins none of the requests that are ahead."""
+    a.process.course = Course.LEAVING
 
 
 def retired(core: Core, a: Instance, event: ev.Exited) -> None:

@@ -34,9 +34,11 @@ class Request(Struct, eq=False):
         allowed_failures: more deaths than this make it poison (N3).
         priority: the highest goes first; equal ones in order of acceptance.
         repeatable: an attempt has no visible effect, so it may be tried again after a pause (N23).
+        alone: it is never sent ahead of its turn; its body is large.
         cargo: data of the runtime, such as the payload and the future of the caller.
             The machine never looks into it.
         worker: the instance it was sent to; None while it waits.
+        place: it is the n-th request that was sent to its process.
         deaths: the workers it has killed.
         throttled: how often a service throttled it (N23).
     """
@@ -50,8 +52,10 @@ class Request(Struct, eq=False):
     priority: int = 0
     repeatable: bool = True
     cargo: Any = None
+    alone: bool = False
     state: RequestState = RequestState.NEW
     worker: int | None = None
+    place: int = 0
     deaths: tuple[AgentCrashed, ...] = ()
     throttled: int = 0
 

@@ -37,6 +37,7 @@ def replied(core: Core, a: Instance, event: ev.Replied) -> None:
         core.stale += 1
         return
     a.process.served += 1
+    a.process.allowance.note(event.wall)
     core.timers.disarm((Due.HEARTBEAT, a.key))
     error = event.error
     if a.process.is_stopped_for(event.request):
@@ -95,6 +96,7 @@ def _succeeded(core: Core, a: Instance, event: ev.Replied) -> None:
     process = a.process
     request = process.inflight.pop()
     process.served += 1
+    process.allowance.note(event.wall)
     if a.limits.consecutive:
         a.limits.succeeded()
     if request.timeout is not None or request.deadline is not None:
@@ -107,7 +109,7 @@ def _succeeded(core: Core, a: Instance, event: ev.Replied) -> None:
             pace.begin_span(core.now)
     core.ledger.resolve(request, core.out, None, event.payload)
     if box.waiting:
-        if box.width is None and a.settings.prefetch == 1:
+        if box.width is None and a.credit == 1:
             hand_next(core, a)
         else:
             core.enter(a, Phase.READY)

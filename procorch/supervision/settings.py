@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 from procorch.errors.texts import did_you_mean
 from procorch.supervision.keywords import AutoShutdown, LinkKind, Restart, Strategy
@@ -44,7 +44,7 @@ class AgentSettings:
     priority: int = 0
     output: str = "inherit"
     channel_buffer: int = 32
-    prefetch: int = 1
+    prefetch: int | Literal["auto"] = 1
     retries: int = 0
     allowed_failures: int = 2
     client_retries: bool = True
@@ -97,6 +97,11 @@ class AgentSettings:
         return None if most is None else most - int(most * self.recycle_jitter)
 
     @property
+    def sends_ahead(self) -> bool:
+        """Whether its workers may get requests ahead of their turn."""
+        return self.prefetch != 1
+
+    @property
     def grouped(self) -> bool:
         """Whether its children are restarted and stopped together (N4, N5)."""
         return self.strategy != "one_for_one"
@@ -135,6 +140,19 @@ def _count(least: int, most: int | None = None, unit: str = "") -> Field:
 
     upwards = "or more" if most is None else f"to {most}"
     return Field(check, f"whole number, {least} {upwards}{unit}")
+
+
+def _ahead() -> Field:
+    number = _count(1, MOST_AHEAD)
+
+    def check(value: Any, name: str) -> Any:
+        if value == "auto":
+            return value
+        if isinstance(value, str):
+            raise ValueError(f"{name} must be 'auto' or a number, not {value!r}")
+        return number.check(value, name)
+
+    return Field(check, f'"auto", or {number.form}')
 
 
 def _word(kind: Any) -> Field:
@@ -250,7 +268,7 @@ FIELDS: dict[str, Field] = {
     "priority": _count(0, 19, " (nice)"),
     "output": Field(_output, '"inherit", "capture" or a path'),
     "channel_buffer": _count(1),
-    "prefetch": _count(1, MOST_AHEAD),
+    "prefetch": _ahead(),
     "retries": _count(0),
     "allowed_failures": _count(0),
     "client_retries": _value(bool),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from procorch.errors import Aborted, AgentStopped, StartError
-from procorch.supervision import actions, groups, holding, notices, tree
+from procorch.supervision import actions, ahead, groups, holding, notices, tree
 from procorch.supervision import events as ev
 from procorch.supervision.core import Core, Due
 from procorch.supervision.instance import Instance, Pending
@@ -30,6 +30,7 @@ def spawn(core: Core, event: ev.Spawn) -> None:
     core.instances[a.key] = a
     core.ledger.join(a.mailbox, a.key)
     holding.begin(core, a)
+    ahead.watch_all(core, a.mailbox)
     parent = core.instances.get(event.parent) if event.parent is not None else None
     if core.closing:
         core.end(a, AgentStatus.STOPPED, Aborted(agent=a.name))
@@ -74,6 +75,7 @@ def ready(core: Core, a: Instance, event: ev.Ready) -> None:
         return  # Too late: the start was given up, and the process is being ended.
     core.left_starting(a)
     a.process.ready_at = core.now
+    a.process.gives_back = event.gives_back
     core.tell(
         a, notices.Ready
     )  # Before `spawn` returns: it is no event "from now on" for its caller.

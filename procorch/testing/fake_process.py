@@ -177,6 +177,12 @@ class FakeProcess:
         """See `WorkerProcess.revoke`."""
         self.page.aim(request, FLAG)
 
+    gives_back = True
+
+    def take_back(self, number: int) -> int:
+        """See `WorkerProcess.take_back`."""
+        return number if self._over else self.page.take_back(number)
+
     @property
     def started(self) -> int:
         """See `WorkerProcess.started`."""

@@ -67,6 +67,7 @@ class Kind(IntEnum):
     PROCEED = 16  # parent: after an error, go on with the requests that were sent ahead
     CALL = 17  # worker: may I call a service; the number is the worker's own, ANSWER says yes
     CALL_END = 18  # worker: how that call ended and what it used; number 0: it needed no answer
+    NOT_BEGUN = 19  # worker: the request was taken back before it began
 
 
 _APART = 0x80

@@ -97,6 +97,13 @@ class ReplyHead(Struct, frozen=True, array_like=True):
     used: list[int | float] | None = None
 
 
+class NotBegunHead(Struct, frozen=True, array_like=True):
+    """Worker to parent: a request was taken back before it began. ``place``: it was the n-th that
+    the worker got."""
+
+    place: int
+
+
 class ErrorHead(Struct, frozen=True, array_like=True):
     """Worker to parent: the request failed. ``error`` is plain data. The body is the original
     exception if it loads again in the worker, else it is empty. ``used``: what the items of the
@@ -151,6 +158,8 @@ encode: Callable[[Any], bytes] = msgspec.msgpack.Encoder().encode
 decode_init: Callable[[Buffer], InitHead] = msgspec.msgpack.Decoder(InitHead).decode
 decode_request: Callable[[Buffer], RequestHead] = msgspec.msgpack.Decoder(RequestHead).decode
 decode_reply: Callable[[Buffer], ReplyHead] = msgspec.msgpack.Decoder(ReplyHead).decode
+decode_not_begun: Callable[[Buffer], NotBegunHead]
+decode_not_begun = msgspec.msgpack.Decoder(NotBegunHead).decode
 decode_ask: Callable[[Buffer], AskHead] = msgspec.msgpack.Decoder(AskHead).decode
 decode_call: Callable[[Buffer], CallHead] = msgspec.msgpack.Decoder(CallHead).decode
 decode_call_end: Callable[[Buffer], CallEndHead] = msgspec.msgpack.Decoder(CallEndHead).decode

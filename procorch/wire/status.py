@@ -5,8 +5,8 @@ half of a write; a write takes about 0.1 us. There is no lock: a process that di
 leaves the page readable. Behind the numbers there is room for text. The worker's fault handler
 writes its stacks there, from a signal handler in C, in any state of the interpreter.
 
-The worker writes what it does. The parent writes which requests it cancels (N8). Neither writes the
-words of the other.
+The worker writes what it does. The parent writes which requests it cancels (N8) or takes back.
+Neither writes the words of the other.
 """
 
 from __future__ import annotations
@@ -15,7 +15,9 @@ import ctypes
 import mmap
 import os
 
-_STARTED, _DONE, _PROGRESS, _AIMED, _ITEM = range(5)
+from procorch.wire.fence import fence
+
+_STARTED, _DONE, _PROGRESS, _AIMED, _ITEM, _CLAIMED, _TAKEN, _FENCED = range(8)
 _AIMS = 128
 """How many cancelled requests the page has room for. A worker has at most 64 requests at a
 time (``prefetch``) and takes them in order. While it has one of them, at most 127 others can be
@@ -83,6 +85,19 @@ class StatusPage:
         self._words[_STARTED] = request
         self._words[_PROGRESS] += 1
 
+    def claim(self, number: int) -> bool:
+        """The worker is about to begin the ``number``-th request that was sent to it.
+
+        Returns:
+            Whether it may; False: the parent has taken it back. See `take_back`.
+        """
+        self._words[_CLAIMED] = number
+        return number > self._words[_TAKEN]
+
+    def promise_fences(self) -> None:
+        """The worker has registered for the fences of its parent (`fence.register`)."""
+        self._words[_FENCED] = 1
+
     def finish(self, request: int) -> None:
         """The worker has finished ``request`` and written its answer."""
         self._words[_DONE] = request
@@ -116,11 +131,32 @@ class StatusPage:
         return self._words[_DONE]
 
     @property
+    def has_fences(self) -> bool:
+        """Whether the worker executes the fences of its parent, so that `take_back` is safe."""
+        return self._words[_FENCED] != 0
+
+    @property
     def progress(self) -> int:
         """A number that changes when the worker makes progress."""
         return self._words[_PROGRESS] << 32 | self._words[_ITEM]
 
     # ---- the parent's words
+
+    def take_back(self, number: int) -> int:
+        """Take back the first ``number`` requests that were sent to the worker, as far as it has
+        not claimed them.
+
+        The parent writes first and reads second, as the worker does in `claim`, with a fence
+        between both (`fence`). So the worker begins none of those that are not claimed here. It may
+        have seen this before it began the last ones that are: then it answers that they have not
+        begun.
+
+        Returns:
+            The number of the last request that it has claimed. If the kernel refuses the fence,
+            that is not certain, and the last one that was sent takes its place.
+        """
+        self._words[_TAKEN] = number
+        return self._words[_CLAIMED] if fence() else number
 
     def aim(self, request: int, force: int) -> None:
         """Cancel ``request``, which is not 0, with ``force`` `FLAG` or `RAISE`."""

@@ -95,6 +95,7 @@ class Worker:
         self._waits = False
         self._at_once = False  # The next request had come before the last one was answered.
         self._ahead: deque[Frame] = deque()
+        self._taken = 0  # requests that have come to their turn
         self._loop: asyncio.AbstractEventLoop | None = None
         self._agent: Agent
 
@@ -185,8 +186,14 @@ class Worker:
         return self._ahead.popleft() if self._ahead else self._parent.next_request()
 
     def _answer(self, frame: Frame) -> None:
-        head = headers.decode_request(frame.head)
         request = frame.request
+        self._taken += 1
+        if not self._page.claim(self._taken):
+            place = headers.encode(headers.NotBegunHead(self._taken))
+            self._parent.send(Kind.NOT_BEGUN, request, place)
+            self._page.finish(request)
+            return
+        head = headers.decode_request(frame.head)
         self._page.start(request)
         began = self._meter.begin(at_once=self._at_once)
         deadline = None if head.remaining is None else began + head.remaining

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import socket
 
-from procorch.wire import codec, headers
+from procorch.wire import codec, fence, headers
 from procorch.wire.channel import Channel
 from procorch.wire.status import StatusPage
 from procorch.worker import fork_guard, process_title, stdio
@@ -52,9 +52,10 @@ def main(sock_fd: int, page_fd: int, out_fd: int, err_fd: int, parent: int) -> N
     head = headers.decode_init(first.head)
     process_title.of_worker(head.name, head.instance, head.generation)
     channel.limit(head.max_message + _HEAD_ROOM)
-    worker = Worker(
-        ParentLink(channel, first.generation), StatusPage(page_fd), Meter(head.weigh), first
-    )
+    page = StatusPage(page_fd)
+    if fence.register():  # before the agent has threads, which would make it slow
+        page.promise_fences()
+    worker = Worker(ParentLink(channel, first.generation), page, Meter(head.weigh), first)
     worker.gate.install(page_fd)
     own = [(fd, _identity(fd)) for fd in held]
 

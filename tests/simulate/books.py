@@ -25,8 +25,15 @@ class Process:
 
     Args:
         ready: it has said so; ``failed``: it has said that it cannot start.
+        gives_back: what was sent to it can be taken back.
         request: what it works on; ``ahead``: what it has besides.
         held: it answered with an error and waits for leave to go on.
+        sent: requests that were sent to it, and ``places`` the number of each among them.
+        claimed: it has begun the requests up to this one, whatever its replies tell so far; but
+            for those that are ``refused``: it will answer that they have not begun.
+        late: such answers about requests that were taken back from it, number and place of each.
+        began: when the request began, as far as the machine can know.
+        walls: the time that its last requests took.
         leaving: it has said that its agent is finished.
         stage: the last that was pressed against it, ``target`` the request it was about.
         deaf: it ignores everything short of SIGKILL; ``immortal``: that as well, for a while.
@@ -37,20 +44,41 @@ class Process:
     deaf: bool
     immortal: bool
     ready: bool = False
+    gives_back: bool = False
     failed: bool = False
     request: int | None = None
     ahead: deque[int] = field(default_factory=deque)
     revoked: set[int] = field(default_factory=set)
     held: bool = False
+    sent: int = 0
+    places: dict[int, int] = field(default_factory=dict)
+    claimed: int = 0
+    refused: set[int] = field(default_factory=set)
+    late: deque[tuple[int, int]] = field(default_factory=deque)
+    began: float = 0.0
+    walls: deque[float] = field(default_factory=lambda: deque(maxlen=32))
     leaving: bool = False
     stage: StopStage | None = None
     target: int = 0
     unreaped: bool = False
 
-    def go_on(self) -> None:
+    def begin(self, request: int, now: float) -> None:
+        """It begins a request."""
+        self.request, self.began = request, now
+        self.claimed = max(self.claimed, self.places[request])
+
+    def go_on(self, now: float) -> None:
         """It begins what it has besides, if there is anything."""
         if self.ahead:
-            self.request = self.ahead.popleft()
+            self.begin(self.ahead.popleft(), now)
+
+    def most(self, settings: AgentSettings) -> int:
+        """How many requests it may have at a time."""
+        if settings.prefetch != "auto":
+            return settings.prefetch
+        if len(self.walls) < 8 or not self.gives_back:
+            return 1
+        return min(16, 1 + int(0.001 / max(*self.walls, 1e-6)))
 
 
 @dataclass(slots=True, eq=False)
@@ -113,7 +141,7 @@ class Books:
 
     # ---- before a step: what the event means
 
-    def expect(self, event: ev.Event) -> None:
+    def expect(self, event: ev.Event, now: float) -> None:
         """Note what an event says about the world."""
         match event:
             case ev.Spawn():
@@ -138,29 +166,58 @@ class Books:
                 self.closed = True
             case ev.Ready():
                 self.processes[event.key].ready = True
+                self.processes[event.key].gives_back = event.gives_back
             case ev.StartFailed():
                 self.processes[event.key].failed = True
             case ev.AgentFinished():
                 self.processes[event.key].leaving = True
             case ev.Replied():
-                self._expect_reply(event)
+                self._expect_reply(event, now)
+            case ev.TakenBack():
+                self._expect_taken_back(event)
+            case ev.NotBegun():
+                self._expect_not_begun(event, now)
             case ev.Exited():
                 self._expect_exit(event)
 
-    def _expect_reply(self, event: ev.Replied) -> None:
+    def _expect_reply(self, event: ev.Replied, now: float) -> None:
         process = self.processes.get(event.key)
         if process is None or process.generation != event.generation:
             self._stale_payloads.add(event.payload)
         elif process.request == event.request:
             process.request = None
-            waits = self.agents[event.key].settings.prefetch > 1
+            process.walls.append(event.wall)
+            waits = self.agents[event.key].settings.prefetch != 1
             process.held = event.error is not None and waits
             if not process.held and not process.leaving:
-                process.go_on()
+                process.go_on(now)
             if process.stage in _ENDED_BY_AN_ANSWER:
                 process.stage = None
             if event.error is None:
                 self.agents[event.key].consecutive = 0
+
+    def _expect_taken_back(self, event: ev.TakenBack) -> None:
+        process = self.processes[event.key]
+        gone = [n for n in process.ahead if event.claimed < process.places[n] <= event.asked]
+        for number in reversed(gone):
+            process.ahead.remove(number)
+            if number in self.open:
+                self.queues[self.open[number].mailbox].appendleft(number)
+        process.late.extend((number, process.places[number]) for number in gone)
+
+    def _expect_not_begun(self, event: ev.NotBegun, now: float) -> None:
+        process = self.processes[event.key]
+        if (event.request, event.place) in process.late:
+            process.late.remove((event.request, event.place))
+            return
+        assert process.request == event.request
+        process.request = None
+        self.requests[event.request].entered -= 1
+        if event.request in self.open:
+            self.queues[self.open[event.request].mailbox].appendleft(event.request)
+        process.go_on(now)
+        if process.stage in _ENDED_BY_AN_ANSWER:
+            process.stage = None
 
     def _expect_exit(self, event: ev.Exited) -> None:
         process = self.processes.pop(event.key)
@@ -202,7 +259,7 @@ class Books:
                     process = self.processes[action.key]
                     assert process.held, "told to go on, though it does"
                     process.held = False
-                    process.go_on()
+                    process.go_on(now)
                 case actions.Resolve():
                     self._resolve(action)
                 case actions.StopProcess():
@@ -276,8 +333,12 @@ class Books:
         assert not process.leaving, "sent to one that is finished"
         assert not process.held, "sent to one that waits"
         assert (process.request is not None) == action.ahead, "seed: one request at a time"
-        most = self.agents[action.key].settings.prefetch
-        assert len(process.ahead) + action.ahead < most, "more than it may have"
+        if action.ahead:
+            most = process.most(self.agents[action.key].settings)
+            assert len(process.ahead) + 1 < most, "more than it may have"
+            assert not action.request.alone, "a large body is never sent ahead"
+        process.sent += 1
+        process.places[action.request.id] = process.sent
         assert now >= self._paused.get(asked.mailbox, 0.0), "N23: sent in a pause"
         assert process.stage is None, "N8: sent to a process that is being ended"
         assert asked.deadline is None or now < asked.deadline, "N3: sent after its deadline"
@@ -292,7 +353,7 @@ class Books:
         if action.ahead:
             process.ahead.append(action.request.id)
         else:
-            process.request = action.request.id
+            process.begin(action.request.id, now)
             self._begin(action.key, action.request.id)
 
     def _given_up(self, request: int) -> None:

@@ -66,6 +66,7 @@ class World:
         self._deaf = rng.choice((0.0, 0.1, 0.6))
         self._immortal = rng.choice((0.0, 0.0, 0.1))
         self._kinds = rng.choice(("flat", "deep", "wide", "any"))
+        self._together = rng.choice((0.3, 0.9))
 
     # ---- playing
 
@@ -98,7 +99,7 @@ class World:
         self.steps += 1
         self.told.append((self._now, event))
         books, core = self._books, self._machine._core
-        books.expect(event)
+        books.expect(event, self._now)
         before = inside.before(core)
         taken = self._machine.step(event, self._now)
         known = set(books.processes)
@@ -109,6 +110,11 @@ class World:
             process.immortal = self._rng.random() < self._immortal
         inside.look(core, {(question.key, question.ticket) for question in books.asks})
         inside.compare(core, before, taken)
+        for action in taken:
+            if isinstance(action, actions.TakeBack):
+                self._take_back(action)
+        if type(event) is ev.Tick:
+            self._nothing_is_stuck()
 
     def _draw_moves(self) -> tuple[list[Callable[[], None]], list[int]]:
         often: dict[Callable[[], None], tuple[int, ...]] = {
@@ -134,6 +140,8 @@ class World:
             self._overgrow: (0, 0, 1),
             self._break: (0, 0, 1),
             self._reply_late: (0, 1),
+            self._not_begun_late: (1,),
+            self._make_quick: (0, 1, 3),
             self._close: (0, 0, 0, 0, 0, 0, 1),
         }
         weights = [self._rng.choice(choices) for choices in often.values()]
@@ -153,7 +161,7 @@ class World:
             parent = keys[0] if rng.random() < 0.8 else rng.choice(keys)
         elif keys and self._kinds == "any" and rng.random() < 0.7:
             parent = rng.choice(keys)
-        if keys and parent is None and rng.random() < 0.3:
+        if keys and parent is None and rng.random() < self._together:
             mailbox = books.agents[rng.choice(keys)].mailbox
         self._tell(
             ev.Spawn(
@@ -188,7 +196,7 @@ class World:
             memory_limit=1000,
             max_requests=pick((None, None, None, 1, 3)),
             max_age=pick((None, None, None, 4.0)),
-            prefetch=pick((1, 1, 2, 5)),
+            prefetch=pick((1, 2, 5, "auto", "auto", "auto")),
             recycle_jitter=pick((0.0, 0.0, 0.5)),
             charge_requests=rng.random() < 0.2,
             throttle=pick((None, None, None, Throttle(retries=pick((0, 1, 4)), longest=8.0))),
@@ -212,6 +220,7 @@ class World:
                     allowed_failures=rng.choice((0, 1, 2)),
                     priority=rng.choice((0, 0, 0, -1, 5)),
                     repeatable=rng.random() < 0.8,
+                    alone=rng.random() < 0.1,
                 )
             )
         )
@@ -287,7 +296,11 @@ class World:
     def _ready(self) -> None:
         process = self._process(lambda p: not p.ready and not p.failed)
         if process is not None:
-            self._tell(ev.Ready(process.key, process.generation))
+            self._becomes_ready(process)
+
+    def _becomes_ready(self, process: Process) -> None:
+        gives_back = self._rng.random() < 0.9
+        self._tell(ev.Ready(process.key, process.generation, gives_back))
 
     def _fail_start(self) -> None:
         process = self._process(lambda p: not p.ready and not p.failed)
@@ -301,18 +314,92 @@ class World:
             revoked = process.request in process.revoked and self._rng.random() < 0.8
             self._replies(process, Aborted() if revoked else error)
 
+    def _take_back(self, action: actions.TakeBack) -> None:
+        """The worker may have gone on further than its replies tell, and may have seen in time that
+        the last ones which it was about to begin were taken back."""
+        rng, process = self._rng, self._books.processes[action.key]
+        free = process.request is not None and process.stage is None and not process.leaving
+        if free and rng.random() < 0.3:
+            begun = list(process.ahead)[: rng.choice((1, 1, 2, 3))]
+            process.claimed = max([process.claimed, *(process.places[each] for each in begun)])
+            process.refused.update(begun[rng.randrange(len(begun) + 1) :])
+        self._tell(ev.TakenBack(action.key, action.generation, process.claimed, action.number))
+
+    def _not_begun_late(self) -> None:
+        """It answers that requests which were taken back from it have not begun."""
+        process = self._process(lambda p: p.late and self._is_next(p, p.late[0][1]))
+        if process is not None:
+            self._tell(ev.NotBegun(process.key, process.generation, *process.late[0]))
+
+    @staticmethod
+    def _is_next(process: Process, place: int) -> bool:
+        """Whether the answer about the request sent in that place is the next one to be written."""
+        return process.request is None or process.places[process.request] > place
+
+    def _nothing_is_stuck(self) -> None:
+        """Nothing waits behind a slow request that another replica could take."""
+        for process in self._books.processes.values():
+            agent = self._books.agents[process.key]
+            a = self._machine.instance(process.key)
+            if agent.settings.prefetch == "auto" and a is not None and a.process.ahead:
+                box = self._machine._core.ledger.boxes[agent.mailbox]
+                if len(box.members) > 1 and self._now >= process.began + 0.001:
+                    places = [process.places[number] for number in process.ahead]
+                    assert max(places) <= process.claimed, "some wait behind a slow one"
+
+    def _prefetch(self, process: Process) -> int | str:
+        return self._books.agents[process.key].settings.prefetch
+
+    def _make_quick(self) -> None:
+        """The members of a queue get requests one after the other and answer each in no time, so
+        that requests are sent ahead from then on."""
+        idle = self._process(
+            lambda p: p.ready and p.request is None and self._prefetch(p) == "auto"
+        )
+        if idle is None:
+            return
+        mailbox = self._books.agents[idle.key].mailbox
+        for _ in range(self._rng.choice((8, 16, 24))):
+            number = next(self._requests)
+            self._tell(ev.Submit(Request(mailbox=mailbox, id=number)))
+            by = [p for p in self._books.processes.values() if p.request == number]
+            if not by:
+                break
+            self._replies(by[0], None, wall=1e-4)
+        for _ in range(self._rng.choice((3, 9, 30))):
+            self._tell(ev.Submit(Request(mailbox=mailbox, id=next(self._requests))))
+        if (
+            not self._books.closed and self._rng.random() < 0.7
+        ):  # The ones that run turn out to be slow.
+            self._now += 0.002
+            self._tell(ev.Tick())
+
     def _reply_badly(self) -> None:
         throttled = ModelThrottled("slow down", retry_after=self._rng.choice((None, 1.0, 20.0)))
         errors = (throttled, SerializationError(what="reply"), Aborted())
         self._reply(self._rng.choice(errors))
 
-    def _replies(self, process: Process, error: AgentError | None) -> None:
+    def _replies(
+        self, process: Process, error: AgentError | None, wall: float | None = None
+    ) -> None:
         key, generation, request = process.key, process.generation, process.request
         assert request is not None
+        while process.late and self._is_next(process, process.late[0][1]):
+            self._tell(ev.NotBegun(key, generation, *process.late[0]))
+        if process.request != request or self._books.processes.get(key) is not process:
+            return
+        if request in process.refused:
+            process.refused.remove(request)
+            self._tell(ev.NotBegun(key, generation, request, process.places[request]))
+            return
+        if process.places[request] < process.claimed:
+            error = None  # else it would have waited
+        if wall is None:
+            wall = self._rng.choice((0.0, 1e-5, 1e-4, 1e-4, 0.0004, 0.05))
         payload = (key, generation, request)
         self._gone.append(payload)
         peak = self._rng.choice((0, 500, 500, 2000))
-        self._tell(ev.Replied(key, generation, request, error, payload, peak))
+        self._tell(ev.Replied(key, generation, request, error, payload, peak, wall))
 
     def _reply_late(self) -> None:
         """A reply of an older generation, or one that has been there before."""
@@ -325,7 +412,14 @@ class World:
                 self._tell(ev.Replied(key, generation, request, None, payload))
 
     def _leave(self) -> None:
-        process = self._process(lambda p: p.request is not None and not p.leaving)
+        process = self._process(
+            lambda p: (
+                p.request is not None
+                and not p.leaving
+                and p.places[p.request] == p.claimed
+                and p.request not in p.refused
+            )
+        )
         if process is not None:
             self._tell(ev.AgentFinished(process.key, process.generation))
 
@@ -336,6 +430,12 @@ class World:
 
     def _exits(self, process: Process) -> None:
         rng = self._rng
+        while process.request is not None and (
+            process.places[process.request] < process.claimed or process.request in process.refused
+        ):
+            self._replies(process, None)  # it has written that
+            if self._books.processes.get(process.key) is not process:
+                return
         if process.request is not None:
             self._gone.append((process.key, process.generation, process.request))
         exit = ev.Exit(
@@ -426,7 +526,7 @@ class World:
             process.immortal = process.deaf = False
             self._obeys(process)
         elif process := self._process(lambda p: not p.ready):
-            self._tell(ev.Ready(process.key, process.generation))
+            self._becomes_ready(process)
         elif process := self._process(lambda p: p.request is not None):
             self._replies(process, None)
         elif any(kind is not Due.AGE for kind, _ in self._machine._core.timers._at):

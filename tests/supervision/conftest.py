@@ -71,6 +71,8 @@ class Bench:
                 assert self.live.get(key) == {generation}, "sent to a dead process"
                 assert request.id not in self.outcomes, "I1: sent after its outcome"
                 self.sent.append((key, generation, request.id))
+            case actions.Withdraw(request):
+                self.begun.remove(request.id)
             case actions.AskPolicy():
                 self.questions.append(action)
             case actions.Ended(key):
@@ -103,8 +105,8 @@ class Bench:
         )
         return key
 
-    def ready(self, key: int) -> list[actions.Action]:
-        return self.step(ev.Ready(key, self.generation(key)))
+    def ready(self, key: int, *, gives_back: bool = True) -> list[actions.Action]:
+        return self.step(ev.Ready(key, self.generation(key), gives_back))
 
     def running(self, **settings: Any) -> int:
         key = self.spawn(**settings)
@@ -117,9 +119,9 @@ class Bench:
         return request
 
     def reply(
-        self, key: int, request: int, error: AgentError | None = None
+        self, key: int, request: int, error: AgentError | None = None, wall: float = 0.0
     ) -> list[actions.Action]:
-        return self.step(ev.Replied(key, self.generation(key), request, error))
+        return self.step(ev.Replied(key, self.generation(key), request, error, wall=wall))
 
     def fail(self, key: int, request: int) -> list[actions.Action]:
         return self.reply(key, request, NetworkError("lost"))

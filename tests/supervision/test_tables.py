@@ -25,7 +25,7 @@ BEGIN, END = "<!-- state diagram -->\n", "\n<!-- end of state diagram -->"
 
 OF_THE_WHOLE = {
     ev.Spawn, ev.Submit, ev.SetWidth, ev.CancelRequest, ev.Close, ev.Tick,
-    Due.REQUEST, Due.CLOSE, Due.FLOW,
+    Due.REQUEST, Due.CLOSE, Due.FLOW, Due.TAKE_BACK,
 }  # fmt: skip
 """Inputs and timers that are not about one instance: `Machine.step` takes them itself."""
 

@@ -3,7 +3,18 @@
 from __future__ import annotations
 
 from tests.mutants.mutant import Mutant
-from tests.mutants.suites import CHUNKS, MACHINE, MONITOR, PREFETCH, REPLICAS, SIMULATE, THROTTLE
+from tests.mutants.suites import (
+    CHUNKS,
+    HANDSHAKE,
+    MACHINE,
+    MONITOR,
+    PREFETCH,
+    REPLICAS,
+    SIMULATE,
+    TAKE_BACK,
+    TAKING,
+    THROTTLE,
+)
 
 MUTANTS: tuple[Mutant, ...] = (
     # ---- replicas and chunks
@@ -109,6 +120,7 @@ MUTANTS: tuple[Mutant, ...] = (
         """
         if not self._gone:
             self._page.aim(request, FLAG)
+            fence.fence()
         """,
         "pass",
         (PREFETCH + "one_that_is_cancelled_in_time_never_begins",),
@@ -144,6 +156,145 @@ MUTANTS: tuple[Mutant, ...] = (
         "self.settings.max_requests is not None",
         "False",
         (PREFETCH + "a_process_serves_no_more_requests_than_it_may",),
+    ),
+    # ---- requests that are taken back
+    Mutant(
+        "take back: the worker marks first and looks second",
+        "wire/status.py",
+        "StatusPage.claim",
+        """
+        self._words[_CLAIMED] = number
+        return number > self._words[_TAKEN]
+        """,
+        """
+        may = number > self._words[_TAKEN]
+        self._words[_CLAIMED] = number
+        return may
+        """,
+        (HANDSHAKE + "no_request_is_both_begun_and_taken_back",),
+    ),
+    Mutant(
+        "take back: the parent marks first and looks second",
+        "wire/status.py",
+        "StatusPage.take_back",
+        """
+        self._words[_TAKEN] = number
+        return self._words[_CLAIMED] if fence() else number
+        """,
+        """
+        claimed = self._words[_CLAIMED]
+        self._words[_TAKEN] = number
+        return claimed if fence() else number
+        """,
+        (HANDSHAKE + "no_request_is_both_begun_and_taken_back",),
+    ),
+    Mutant(
+        "take back: the worker begins none that was taken back",
+        "worker/lifecycle.py",
+        "Worker._answer",
+        "not self._page.claim(self._taken)",
+        "self._page.claim(self._taken) is None",
+        (TAKE_BACK + "each_request_begins_once_whatever_is_taken_back",),
+    ),
+    Mutant(
+        "take back: without a fence nothing counts as taken back",
+        "wire/status.py",
+        "StatusPage.take_back",
+        "self._words[_CLAIMED] if fence() else number",
+        "self._words[_CLAIMED]",
+        (HANDSHAKE + "without_fences_nothing_counts_as_taken_back",),
+    ),
+    Mutant(
+        "take back: nothing is sent ahead where the kernel refuses the fence",
+        "launch/process.py",
+        "LocalProcess.gives_back",
+        "fence.is_supported()",
+        "True",
+        (TAKE_BACK + "where_the_kernel_refuses_fences_nothing_is_sent_ahead",),
+    ),
+    Mutant(
+        "take back: when the running request is slow",
+        "supervision/take_back.py",
+        "due",
+        "core.out.append(actions.TakeBack(a.key, a.generation, a.process.sent))",
+        "pass",
+        (TAKING + "what_waits_behind_a_slow_request_is_taken_back_for_an_idle_replica", SIMULATE),
+    ),
+    Mutant(
+        "take back: the timer is set for what is sent ahead",
+        "supervision/dispatch.py",
+        "_dispatch",
+        "ahead.watch(core, a)",
+        "pass",
+        (TAKING + "what_waits_behind_a_slow_request_is_taken_back_for_an_idle_replica", SIMULATE),
+    ),
+    Mutant(
+        "take back: what the worker has claimed stays with it",
+        "supervision/take_back.py",
+        "taken",
+        "event.claimed < request.place <= event.asked",
+        "request.place <= event.asked",
+        (TAKING + "what_the_worker_has_claimed_stays_with_it", SIMULATE),
+    ),
+    Mutant(
+        "take back: an answer is about one place",
+        "supervision/take_back.py",
+        "_withdraw",
+        "request is None or request.place != event.place",
+        "request is None",
+        (TAKING + "the_answer_about_one_that_was_sent_once_more_is_known_by_its_place", SIMULATE),
+    ),
+    Mutant(
+        "take back: one that has not begun waits again",
+        "supervision/take_back.py",
+        "_withdraw",
+        "core.put_back(request)",
+        "pass",
+        (TAKING + "a_request_that_stayed_and_has_not_begun_waits_again", SIMULATE),
+    ),
+    Mutant(
+        "take back: a cancelled one that has not begun spares the worker",
+        "supervision/take_back.py",
+        "not_begun",
+        "core.de_escalate(a)",
+        "pass",
+        (TAKING + "a_cancelled_one_that_stayed_and_has_not_begun_spares_the_worker",),
+    ),
+    Mutant(
+        "ahead: not behind a request that is slow already",
+        "supervision/ahead.py",
+        "may_get_more",
+        "not (a.process.inflight and is_slow(core, a))",
+        "True",
+        (TAKING + "a_replica_that_is_slow_already_gets_nothing_ahead",),
+    ),
+    Mutant(
+        "ahead: no large body",
+        "supervision/ledger.py",
+        "Ledger.take",
+        "ahead and lane[0].alone",
+        "False",
+        (
+            TAKING + "a_large_body_is_never_sent_ahead",
+            TAKE_BACK + "a_large_body_waits_for_the_first_replica_that_is_free",
+            SIMULATE,
+        ),
+    ),
+    Mutant(
+        "ahead: the slowest counts",
+        "supervision/allowance.py",
+        "Allowance.note",
+        "oldest == self._slowest",
+        "False",
+        (TAKING + "the_slowest_of_the_last_ones_counts",),
+    ),
+    Mutant(
+        "ahead: an old process that has finished begins nothing more",
+        "supervision/replacing.py",
+        "finished_while_retiring",
+        "a.process.course = Course.LEAVING",
+        "pass",
+        (TAKING + "an_old_process_that_finishes_begins_nothing_more",),
     ),
     # ---- who is woken
     Mutant(
