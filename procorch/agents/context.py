@@ -51,7 +51,9 @@ class Context:
 
     Args:
         agent: name of the agent.
-        generation: 1 for the first process of this agent, one more with every restart.
+        generation: 1 for the first process of this instance, one more with every restart.
+        instance: which of its agent's instances this is, from 0 (``instances=``); the same after a
+            restart.
         restored: the last checkpoint of an earlier generation; None at the first start.
         on_progress: what `progress()` calls.
         services: what `ask` and `checkpoint` go to.
@@ -67,7 +69,7 @@ class Context:
     __slots__ = (
         "_cancelled", "_clock", "_deadline", "_on_child", "_on_progress", "_pid", "_request",
         "_seed", "_services", "_streaming", "agent", "client_retries", "finished", "generation",
-        "limits", "max_message", "restored",
+        "instance", "limits", "max_message", "restored",
     )  # fmt: skip
 
     def __init__(
@@ -86,8 +88,10 @@ class Context:
         limits: LimitRules = _NO_LIMITS,
         max_message: int | None = None,
         on_child: Callable[[float, float, int], object] | None = None,
+        instance: int = 0,
     ) -> None:
         self.agent: str = agent
+        self.instance: int = instance
         self.limits: LimitRules = limits
         self.client_retries: bool = client_retries
         self.generation: int = generation

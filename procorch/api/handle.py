@@ -7,12 +7,13 @@ from collections.abc import Iterable, Sequence
 from functools import partial
 from typing import Any, get_args
 
-from procorch.api.info import AgentInfo, inspect
+from procorch.api import scaling
+from procorch.api.info import AgentInfo, info_of
 from procorch.futures.reply import ReplyFuture
 from procorch.futures.stream import StreamReply
 from procorch.launch.base import Stream
 from procorch.messages import AgentMessage, AgentResult
-from procorch.runtime.instance_runtime import InstanceRuntime
+from procorch.runtime.instance_runtime import AgentRuntime, InstanceRuntime
 from procorch.runtime.monitor import Monitor
 from procorch.runtime.submit import Delivery, Submitter
 from procorch.supervision import events as ev
@@ -21,36 +22,44 @@ from procorch.units import seconds, whole
 
 
 class OrchestratedHandle:
-    """One instance of an agent; safe to use from any thread and any asyncio task.
+    """A running agent with all its instances; safe to use from any thread and any asyncio task.
 
-    A handle stays valid over restarts: the process changes, and the requests in the queue wait for
-    the next process. `AgentOrchestrator.spawn` makes handles.
+    Requests go to the agent's queue, and from there to the first instance that is free. A handle
+    stays valid over restarts: processes change, and the requests in the queue wait for the next
+    one. `AgentOrchestrator.spawn` makes handles.
     """
 
-    def __init__(self, instance: InstanceRuntime, monitor: Monitor, max_message: int) -> None:
-        self._instance = instance
+    def __init__(self, agent: AgentRuntime, monitor: Monitor, max_message: int) -> None:
+        self._agent = agent
         self._monitor = monitor
-        self._submitter = Submitter(instance, max_message, monitor)
+        self._submitter = Submitter(agent, max_message, monitor)
 
     @property
     def name(self) -> str:
         """The name of the agent."""
-        return self._instance.name
+        return self._agent.name
 
     @property
     def instance(self) -> int:
-        """A number that differs between all instances, also of one name."""
-        return self._instance.key
+        """A number that differs between all running agents, also of one name."""
+        return self._agent.number
 
     @property
     def pid(self) -> int | None:
-        """Process id of the current generation; None before the first start."""
-        return self._instance.pid
+        """Process id of the current generation, of its first instance; None before the first
+        start."""
+        first = self._first()
+        return None if first is None else first.pid
 
     @property
     def generation(self) -> int:
-        """How many processes this instance has had; 0 before the first start."""
-        return self._instance.generation
+        """How many processes its first instance has had; 0 before the first start."""
+        first = self._first()
+        return 0 if first is None else first.generation
+
+    def _first(self) -> InstanceRuntime | None:
+        slots = self._agent.live() or self._agent.slots()
+        return slots[0] if slots else None
 
     def send_message(self, text: str, *, timeout: float | str | None = None) -> AgentResult:
         """Send ``text`` as a user message and wait for the answer.
@@ -179,15 +188,13 @@ class OrchestratedHandle:
             AgentError: the error that ended the agent: `Aborted` after a cancel, `PluginError` if
                 its supervisor stopped it, its last error if it has no supervisor.
         """
-        self._monitor.must_be_ours()
-        self._monitor.post(ev.Drain(self._instance.key))
-        return self._instance.ended.result()
+        self.drain()
+        return self._agent.ended.result()
 
     def drain(self) -> None:
-        """Let the instance finish its current request, and the waiting ones if no other instance
-        takes from its queue, and then end. Returns at once."""
+        """Let the agent finish the accepted requests and then end. Returns at once."""
         self._monitor.must_be_ours()
-        self._monitor.post(ev.Drain(self._instance.key))
+        self._monitor.post(ev.Drain(self._agent.number))
 
     def stop(self, *, grace: float | str | None = None) -> None:
         """Finish the accepted requests, then end the agent, by force if needed; wait for it (N8).
@@ -196,43 +203,58 @@ class OrchestratedHandle:
             grace: seconds for these requests; default: the agent's ``shutdown.grace``.
         """
         self._monitor.must_be_ours()
-        wait = self._instance.settings.shutdown.grace if grace is None else seconds(grace, "grace")
-        self._monitor.post(ev.Stop(self._instance.key, wait))
+        wait = self._agent.settings.shutdown.grace if grace is None else seconds(grace, "grace")
+        self._monitor.post(ev.Stop(self._agent.number, wait))
         self.wait()
 
     def restart(self) -> None:
         """Replace the agent's process and wait until the new one is ready; not counted (N1).
 
+        Of several instances one after the other is replaced, and the others serve meanwhile.
+
         Raises:
             AgentError: it ended instead.
         """
         self._monitor.must_be_ours()
-        self._monitor.restart(self._instance).result()
+        for instance in self._agent.live() or self._agent.slots()[:1]:
+            self._monitor.restart(instance).result()
+
+    def scale(self, count: int, *, timeout: float | str | None = None) -> None:
+        """Change how many instances of the agent there are, and wait until it is done.
+
+        The agent then has the slots 0 to ``count`` - 1. Missing ones are started, those that had
+        ended by themselves too. The instances of higher slots take no more requests, finish those
+        they have, and end. With 0 the agent stays, and its requests wait until it is scaled up.
+
+        Args:
+            timeout: seconds for all this; None: no limit. The ``start_timeout`` of the agent limits
+                each start.
+
+        Raises:
+            ValueError: ``count`` is negative.
+            StartError: a new instance could not be started; nothing has changed.
+            AgentStopped: the agent is ending, or has ended.
+            Aborted: the orchestrator is closing.
+            TimeoutError: new instances were not ready in time, and nothing has changed; or
+                instances of higher slots still finish their requests, and end afterwards.
+        """
+        self._monitor.must_be_ours()
+        scaling.scale(self._monitor, self._agent, count, timeout)
 
     def wait(self) -> None:
         """Wait until the agent has ended, with any status."""
         self._monitor.must_be_ours()
-        self._instance.ended.exception()
+        self._agent.ended.exception()
 
     def info(self) -> AgentInfo:
-        """The current state of the agent, with figures of its process from psutil."""
+        """The current state of the agent and of each of its instances, with figures of their
+        processes from psutil."""
         self._monitor.must_be_ours()
-        instance = self._instance
-        state, restarts, last_exit, request = self._monitor.look(instance)
-        return inspect(
-            None if self.is_done() else instance.pid,
-            name=instance.name,
-            instance=instance.key,
-            generation=instance.generation,
-            state=state,
-            queue=len(instance.mailbox),
-            restarts=restarts,
-            last_exit=last_exit,
-            request=request,
-        )
+        return info_of(self._agent, self._monitor)
 
     def output(self, stream: Stream = "stderr") -> str:
-        """The last 64 KiB that its processes, and their child processes, have written on a stream.
+        """The last 64 KiB that its processes, and their child processes, have written on a stream;
+        of several instances one after the other.
 
         It includes all output that was written before an answer, once you have that answer.
 
@@ -246,41 +268,41 @@ class OrchestratedHandle:
         self._monitor.must_be_ours()
         if stream not in get_args(Stream):
             raise ValueError(f"stream={stream!r}; known: {', '.join(get_args(Stream))}")
-        kept = self._instance.output
-        if stream == "stdout" and not kept.captures_stdout:
+        kept = [instance.output for instance in self._agent.slots()]
+        if stream == "stdout" and not all(each.captures_stdout for each in kept):
             raise ValueError(
                 f"agent {self.name!r} writes on this program's own standard output; to have it "
                 "captured, register it with output='capture' or a path"
             )
-        return kept.text(stream)
+        return "".join(each.text(stream) for each in kept)
 
     def cancel(self) -> None:
-        """End the agent now (N14): its request in flight gets `Aborted`, it ends CANCELLED.
+        """End the agent now (N14): its requests in flight get `Aborted`, it ends CANCELLED.
 
         Returns at once; `await_result` waits for the end. A second call has no effect.
         """
         self._monitor.must_be_ours()
-        self._monitor.post(ev.Cancel(self._instance.key))
+        self._monitor.post(ev.Cancel(self._agent.number))
 
     def status(self) -> AgentStatus:
-        """RUNNING until the final status is fixed; the process may still be ending then (`is_done`,
-        `wait`)."""
+        """RUNNING until the final status is fixed; its processes may still be ending then
+        (`is_done`, `wait`)."""
         self._monitor.must_be_ours()
-        return self._monitor.status(self._instance)
+        return self._monitor.status(self._agent, wait=self._monitor.may_wait())
 
     def is_done(self) -> bool:
-        """Whether the agent has ended, its process included."""
+        """Whether the agent has ended, its processes included."""
         self._monitor.must_be_ours()
-        return self._instance.status is not AgentStatus.RUNNING
+        return self._agent.status is not AgentStatus.RUNNING
 
     def failure(self) -> BaseException | None:
         """The error that it ended with; None while it runs, and after an end without an error."""
         self._monitor.must_be_ours()
-        ended = self._instance.ended
+        ended = self._agent.ended
         return ended.exception() if ended.done() else None
 
     def __repr__(self) -> str:
-        return f"<OrchestratedHandle name={self.name!r} status={self._instance.status.name}>"
+        return f"<OrchestratedHandle name={self.name!r} status={self._agent.status.name}>"
 
 
 def bulk(timeout: float | str | None, retries: int | None, priority: int) -> Delivery:

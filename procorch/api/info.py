@@ -1,4 +1,4 @@
-"""The state of one running agent at one moment."""
+"""The state of a running agent, and of its instances, at one moment."""
 
 from __future__ import annotations
 
@@ -7,27 +7,38 @@ from dataclasses import dataclass
 from typing import Any
 
 from procorch.memory import peak_rss
+from procorch.runtime.instance_runtime import AgentRuntime, InstanceRuntime
+from procorch.runtime.monitor import Monitor
+from procorch.supervision.states import AgentStatus
+
+_BEST = ("READY", "BUSY", "PAUSED", "DRAINING", "HUNG", "STARTING", "BACKOFF", "STOPPING")
+"""The states of instances; the first of these that one has is that of the agent."""
 
 
 @dataclass(frozen=True, slots=True)
 class AgentInfo:
-    """The state of one instance at one moment.
+    """The state of an agent, or of one of its instances, at one moment.
 
     Args:
         name: the name of the agent.
-        instance: the number of this instance.
-        pid: process id; None: it has no process.
+        instance: a number that no other agent or instance of the orchestrator has.
+        pid: process id; None: it has no process. Of an agent: that of its first instance, and so
+            are the generation and the last exit.
         generation: number of its process, from 1; 0: none was started yet.
         state: STARTING, READY, BUSY, PAUSED (idle, because a throttled service asked for a pause),
-            BACKOFF, DRAINING, HUNG, STOPPING, or its final status.
+            BACKOFF, DRAINING, HUNG, STOPPING, or its final status. Of an agent: the best state of
+            its instances, so that BUSY means that none of them is free; EMPTY: it was scaled to 0.
         queue: how many requests wait.
-        restarts: counted restarts since it was spawned.
+        restarts: counted restarts since it was spawned, of all its instances.
         last_exit: how the previous process ended, as text; None before the first end.
         request: number of the request that its process runs (`ReplyFuture.request`); None: it is
             idle, or the process has ended.
-        cpu: user and system time of the current process, in seconds.
-        rss: resident memory of the process now, in bytes.
-        peak_rss: the most resident memory it has had, in bytes.
+        cpu: user and system time of the current processes, in seconds.
+        rss: resident memory of the processes now, in bytes.
+        peak_rss: the most resident memory they have had, in bytes.
+        slot: which of the agent's instances it is, from 0. Of an agent: that of its first one.
+        size: how many instances the agent is to have.
+        instances: a row for each instance in the order of their slots; empty in such a row.
     """
 
     name: str
@@ -42,9 +53,57 @@ class AgentInfo:
     cpu: float
     rss: int
     peak_rss: int
+    slot: int = 0
+    size: int = 1
+    instances: tuple[AgentInfo, ...] = ()
 
 
-def inspect(pid: int | None, **known: Any) -> AgentInfo:
+def info_of(agent: AgentRuntime, monitor: Monitor) -> AgentInfo:
+    """The state of an agent with its instances."""
+    rows = tuple(row_of(each, monitor) for each in agent.slots())
+    states = [row.state for row in rows]
+    state = next((state for state in _BEST if state in states), "EMPTY")
+    if agent.status is not AgentStatus.RUNNING:
+        state = agent.status.name
+    first = next((row for row in rows if row.pid is not None), rows[0] if rows else None)
+    return AgentInfo(
+        name=agent.name,
+        instance=agent.number,
+        pid=None if first is None else first.pid,
+        generation=0 if first is None else first.generation,
+        state=state,
+        queue=len(agent.mailbox),
+        restarts=sum(row.restarts for row in rows),
+        last_exit=None if first is None else first.last_exit,
+        request=next((row.request for row in rows if row.request is not None), None),
+        cpu=sum(row.cpu for row in rows),
+        rss=sum(row.rss for row in rows),
+        peak_rss=sum(row.peak_rss for row in rows),
+        slot=0 if first is None else first.slot,
+        size=agent.size,
+        instances=rows,
+    )
+
+
+def row_of(instance: InstanceRuntime, monitor: Monitor) -> AgentInfo:
+    """The state of one instance."""
+    state, restarts, last_exit, request = monitor.look(instance)
+    return _inspect(
+        instance.pid if instance.status is AgentStatus.RUNNING else None,
+        name=instance.name,
+        instance=instance.key,
+        generation=instance.generation,
+        state=state,
+        queue=len(instance.agent.mailbox),
+        restarts=restarts,
+        last_exit=last_exit,
+        request=request,
+        slot=instance.slot,
+        size=instance.agent.size,
+    )
+
+
+def _inspect(pid: int | None, **known: Any) -> AgentInfo:
     """An `AgentInfo` with the figures of the process ``pid``; None: the figures are zero."""
     import psutil  # slow to import, and only needed here
 

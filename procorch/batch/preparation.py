@@ -30,7 +30,7 @@ from procorch.batch.selection import Selection
 from procorch.batch.sources import Source
 from procorch.batch.store import JournalStore, NullStore, Store, remove
 from procorch.batch.workers import Workers, check_settings
-from procorch.supervision.keywords import Settings
+from procorch.supervision.keywords import CommonSettings
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class PreparedBatch:
     header: dict[str, Any]
     path: Path | None
     workers: int
-    settings: Settings
+    settings: CommonSettings
     start_method: str | None
     preload: Sequence[str]
     seed: int

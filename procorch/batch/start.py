@@ -21,7 +21,7 @@ from procorch.batch.settings import BatchSettings
 from procorch.batch.sources import IdOf, open_source
 from procorch.errors.texts import did_you_mean
 from procorch.messages import Out
-from procorch.supervision.keywords import Settings, WorkerSettings
+from procorch.supervision.keywords import CommonSettings, WorkerSettings
 from procorch.supervision.shared_limit import Limit
 from procorch.supervision.throttle import Throttle
 from procorch.units import seconds, whole
@@ -183,9 +183,9 @@ def prepare_batch(
         seed if shuffle else None,
         allow_empty,
     )
-    all_settings: Settings = {
+    all_settings: CommonSettings = {
         "client_retries": options.retries == 0,  # or every attempt would be several
-        **cast(Settings, settings),
+        **cast(CommonSettings, settings),
         "memory_limit": memory_limit,
         "rate": rate,
         "throttle": throttle,

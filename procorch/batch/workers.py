@@ -1,4 +1,4 @@
-"""The workers of a batch: replicas of one agent behind one queue."""
+"""The workers of a batch: instances of one agent."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 from procorch.api.orchestrator import AgentOrchestrator
 from procorch.futures.reply import ReplyFuture
 from procorch.supervision.allowance import MOST
-from procorch.supervision.keywords import Settings
+from procorch.supervision.keywords import CommonSettings
 from procorch.supervision.policy import PoolSupervisor
 from procorch.supervision.throttle import Pause, Throttle
 
@@ -50,7 +50,7 @@ class Workers:
     """
 
     def __init__(
-        self, factory: Callable[[], Any], count: int, name: str, settings: Settings,
+        self, factory: Callable[[], Any], count: int, name: str, settings: CommonSettings,
         start_method: str | None = None, seed: int = 0,
         orchestrator: AgentOrchestrator | None = None, preload: Sequence[str] = (),
     ) -> None:  # fmt: skip
@@ -62,31 +62,30 @@ class Workers:
         if isinstance(throttle, Throttle):
             # The workers pause; the batch itself tries the item again, and records each attempt.
             settings = {**settings, "throttle": dataclasses.replace(throttle, retries=0)}
-        self._orchestrator.add_agent(name, factory, **_as_pool(settings))
+        self._orchestrator.add_agent(name, factory, instances=count, **_as_pool(settings))
         waiting = min(max(count, _FEWEST_WAITING), _MOST_WAITING)
         ahead = settings.get("prefetch", 1)
         self.window: int = count * (MOST if ahead == "auto" else ahead) + waiting
         """Requests under way at once: those that workers have, and some that wait."""
         try:
-            self._handles = self._orchestrator.spawn_replicas(name, count)
+            self._queue = self._orchestrator.spawn_pool(name)
         except BaseException:
             self._orchestrator.close(drain=False)
             raise
 
     def send(self, value: Any, timeout: float | None) -> ReplyFuture:
         """Send an item to the first worker that is free; see `OrchestratedHandle.deliver`."""
-        return self._handles[0].deliver(value, timeout=timeout)
+        return self._queue.deliver(value, timeout=timeout)
 
     def pause(self) -> Pause | None:
         """The pause of all workers that a service has asked for; None: they do not pause."""
-        return self._handles[0].pause()
+        return self._queue.pause()
 
     def states(self) -> list[WorkerState]:
         """What each worker is doing."""
-        infos = [handle.info() for handle in self._handles]
         return [
-            WorkerState(info.request, info.pid, info.state, info.rss, info.generation)
-            for info in infos
+            WorkerState(row.request, row.pid, row.state, row.rss, row.generation)
+            for row in self._queue.info().instances
         ]
 
     def close(self) -> None:
@@ -95,7 +94,7 @@ class Workers:
 
 
 def check_settings(
-    factory: Callable[[], Any], name: str, settings: Settings, start_method: str | None,
+    factory: Callable[[], Any], name: str, settings: CommonSettings, start_method: str | None,
     preload: Sequence[str],
 ) -> None:  # fmt: skip
     """Refuse what `Workers` would refuse before it starts a process.
@@ -109,6 +108,6 @@ def check_settings(
     orchestrator.add_agent(name, factory, **_as_pool(settings))
 
 
-def _as_pool(settings: Settings) -> Settings:
+def _as_pool(settings: CommonSettings) -> CommonSettings:
     """A death during an item does not count against the restart limits, as in a pool."""
     return {**settings, "charge_requests": True}

@@ -20,7 +20,7 @@ from procorch.bench.records import Failure as Failure
 from procorch.bench.records import Run as Run
 from procorch.bench.session import OnRun, Session, as_conditions
 from procorch.bench.stats import Statistics as Statistics
-from procorch.supervision.keywords import Settings
+from procorch.supervision.keywords import CommonSettings
 from procorch.units import seconds, share, whole
 
 Factory = Callable[[], Any]
@@ -98,7 +98,7 @@ def measure_together(
     function: bool | None = None,
     on_run: OnRun | None = None,
     timeout: float | str | None = None,
-    **settings: Unpack[Settings],
+    **settings: Unpack[CommonSettings],
 ) -> dict[str, Measurement]:
     """Measure several agents in turn.
 

@@ -15,7 +15,7 @@ from functools import partial
 from itertools import islice
 from typing import Any
 
-from procorch.api.replica import ReplicaHandle
+from procorch.api.pool_handle import PoolHandle
 from procorch.errors import (
     Aborted,
     AgentCrashed,
@@ -54,7 +54,7 @@ class Sender:
     def __init__(
         self,
         function: Callable[..., Any],
-        queue: ReplicaHandle,
+        queue: PoolHandle,
         closing: Closing,
         *,
         unpack: bool,
@@ -72,7 +72,7 @@ class Sender:
         self.closing = closing
 
     def must_be_ours(self) -> None:
-        """See `ReplicaHandle.must_be_ours`."""
+        """See `PoolHandle.must_be_ours`."""
         self._queue.must_be_ours()
 
     def send(self, calls: list[Any], source: object = None) -> list[MapChunk]:

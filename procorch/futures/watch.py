@@ -148,23 +148,28 @@ class EventHub:
         self.of_requests = tuple(stream for stream in streams if stream.requests)
 
     def began(self, agent: str) -> None:
-        """Note that one more instance of ``agent`` runs."""
+        """Note that one more agent of that name runs."""
         with self._lock:
             self._running[agent] = self._running.get(agent, 0) + 1
 
+    def ended(self, agent: str) -> None:
+        """Note that one agent of that name has ended; after the last one its streams end."""
+        with self._lock:
+            self._running[agent] = self._running.get(agent, 1) - 1
+            if self._running[agent] <= 0:
+                for stream in self.streams:
+                    if stream.agent == agent:
+                        stream.end()
+                        self._remove(stream)
+
     def publish(self, notice: AgentEvent) -> None:
         """Add an event, which is none of a request, to the streams it belongs to."""
-        ended = isinstance(notice, notices.Stopped)
         with self._lock:
-            if ended:
+            if isinstance(notice, notices.Stopped):
                 self._last[notice.agent] = notice
-                self._running[notice.agent] = self._running.get(notice.agent, 1) - 1
             for stream in self.streams:
                 if stream.agent is None or stream.agent == notice.agent:
                     stream.put(notice)
-                    if ended and stream.agent and not self._running.get(notice.agent):
-                        stream.end()
-                        self._remove(stream)
 
     def publish_request(self, agent: str, make: Callable[[], RequestStarted | RequestDone]) -> None:
         """Make the event of a request and add it to the streams that want it, if there are any."""

@@ -10,14 +10,14 @@ from typing import Any, Unpack, overload
 from procorch.agents.protocols import AsyncFactory, Factory, In
 from procorch.api.context_manager import ClosedOnExit
 from procorch.api.orchestrator import AgentOrchestrator
-from procorch.api.replica import ReplicaHandle
+from procorch.api.pool_handle import PoolHandle
 from procorch.errors import AgentStopped
 from procorch.futures.reply import ReplyFuture
 from procorch.futures.watch import EventStream
 from procorch.messages import Out
 from procorch.pool.mapping import MapMethods, Mapper
 from procorch.pool.replicas import PoolInfo, Replicas
-from procorch.supervision.keywords import Settings
+from procorch.supervision.keywords import CommonSettings
 from procorch.supervision.policy import Policy, PoolSupervisor
 from procorch.supervision.throttle import Throttle
 from procorch.units import whole
@@ -26,7 +26,7 @@ RECYCLE_JITTER = 0.1
 """The default ``recycle_jitter`` of a pool, since all workers of a pool start at once."""
 
 
-class PoolSettings(Settings, total=False):
+class PoolSettings(CommonSettings, total=False):
     """What `AgentPool` takes beside its factory, its number of workers and its name."""
 
     supervisor: Policy | None
@@ -89,7 +89,7 @@ class AgentPool(ClosedOnExit, MapMethods[In, Out]):
         preload: Sequence[str] = (),
         start_method: str | None = None,
         seed: int | None = None,
-        **settings: Unpack[Settings],
+        **settings: Unpack[CommonSettings],
     ) -> None:
         count = _worker_count((os.cpu_count() or 1) if workers is None else workers)
         spares = whole(warm_spares, "warm_spares")
@@ -107,7 +107,7 @@ class AgentPool(ClosedOnExit, MapMethods[In, Out]):
             "throttle": Throttle(),
             **settings,
         }
-        self._orchestrator.add_agent(name, factory, **settings)
+        self._orchestrator.add_agent(name, factory, instances=count + spares, **settings)
         try:
             self._replicas = Replicas(self._orchestrator, name, count, spares)
         except BaseException:
@@ -120,7 +120,7 @@ class AgentPool(ClosedOnExit, MapMethods[In, Out]):
         )
 
     @property
-    def queue(self) -> ReplicaHandle:
+    def queue(self) -> PoolHandle:
         """A handle for all workers: a request sent to it goes to the first worker that is free."""
         return self._replicas.queue
 

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterable, Callable, Iterable, Sized
 from typing import Any, Generic, Literal, TypedDict, Unpack, overload
 
 from procorch.agents.protocols import In
-from procorch.api.replica import ReplicaHandle
+from procorch.api.pool_handle import PoolHandle
 from procorch.errors.texts import did_you_mean
 from procorch.futures.chunk import ChunkReply
 from procorch.futures.reply import ReplyFuture
@@ -15,7 +15,7 @@ from procorch.pool.chunk_sizes import AdaptiveSize, ChunkSizes, FixedSize, LastS
 from procorch.pool.outcome import Outcome
 from procorch.pool.result_formats import AsOutcomes, AsOutputs
 from procorch.pool.results import Results
-from procorch.supervision.keywords import Settings
+from procorch.supervision.keywords import CommonSettings
 from procorch.units import whole
 
 
@@ -188,8 +188,8 @@ class Mapper:
 
     def __init__(
         self,
-        queue: ReplicaHandle,
-        settings: Settings,
+        queue: PoolHandle,
+        settings: CommonSettings,
         window: Callable[[], int],
         must_be_open: Callable[[], None],
     ) -> None:
@@ -266,7 +266,7 @@ class _ItemSender:
 
     def __init__(
         self,
-        queue: ReplicaHandle,
+        queue: PoolHandle,
         must_be_open: Callable[[], None],
         throttle_retries: int,
         *,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from procorch.api.info import AgentInfo
 from procorch.api.orchestrator import AgentOrchestrator
-from procorch.api.replica import ReplicaHandle
+from procorch.api.pool_handle import PoolHandle
 from procorch.supervision.throttle import Pause
 
 
@@ -54,11 +54,9 @@ class Replicas:
     def __init__(
         self, orchestrator: AgentOrchestrator, name: str, workers: int, spares: int
     ) -> None:
-        self._orchestrator = orchestrator
         self._name = name
         self._lock = threading.RLock()
-        self._handles = list(orchestrator.spawn_replicas(name, workers + spares))
-        self.queue: ReplicaHandle = self._handles[0]
+        self.queue: PoolHandle = orchestrator.spawn_pool(name)
         """A handle for all instances: a request goes to the first one that is free."""
         self.workers: int = workers
         self.spares = spares
@@ -79,33 +77,21 @@ class Replicas:
             StartError: new instances cannot be started; nothing is changed.
         """
         with self._lock:
-            live = self._live()
-            missing = workers + self.spares - len(live)
-            if missing > 0:
-                live += self._orchestrator.spawn_replicas(self._name, missing, beside=self.queue)
+            self.queue.resize(workers + self.spares)
             self.workers = workers
             self.queue.mailbox.widen(self.window)
             self.queue.set_width(workers)
-            if missing < 0:
-                for handle in live[missing:]:
-                    handle.drain()
-            self._handles = live
-
-    def _live(self) -> list[ReplicaHandle]:
-        return [handle for handle in self._handles if not handle.is_done()]
 
     def failure(self) -> BaseException | None:
         """The error that ended the last instance, if all have ended for good."""
-        if self._live():
-            return None
-        return self._handles[-1].failure()
+        return self.queue.failure()
 
     def __len__(self) -> int:
-        return len(self._live())
+        return len(self.queue.live())
 
     def info(self) -> PoolInfo:
         """All instances at the moment."""
-        replicas = tuple(handle.info() for handle in self._live())
+        replicas = self.queue.live()
         pause, allowed = self.queue.pause(), self.queue.allowed()
         state = "RUNNING" if allowed is None else "RECOVERING"
         return PoolInfo(

@@ -50,42 +50,42 @@ class QuestionRelay:
 
     def __init__(self, agents: AgentPort) -> None:
         self._agents = agents
-        self._waits = WaitGraph()
+        self._waits = WaitGraph(agents.members)
         self._open: dict[int, dict[int, _Question]] = {}
 
     def ask(self, process: WorkerProcess, frame: Frame, during: int) -> None:
         """A worker asks another agent while it works on request ``during``."""
         head = headers.decode_ask(frame.head)
         asker, number = process.spec.key, frame.request
-        instance = self._agents.find(head.name)
-        if instance is None:
+        agent = self._agents.find(head.name)
+        if agent is None:
             _refuse(process, number, f"agent {head.name!r} is not running", head.name)
             return
-        circle = self._waits.circle(asker, instance.key)
+        circle = self._waits.circle(asker, agent.number)
         if circle is not None:
             names = " -> ".join(repr(self._agents.name_of(key)) for key in [*circle, asker])
             why = f"agents would wait for each other for ever: {names}"
             _refuse(process, number, why, process.spec.name)
             return
         now, request_id = self._agents.clock.now(), next_number()
-        limits = (head.remaining, instance.settings.request_timeout)
+        limits = (head.remaining, agent.settings.request_timeout)
         timeout = min((limit for limit in limits if limit is not None), default=None)
         relay = _Relay(
-            lambda outcome: self._answer(process, number, request_id, instance.key, outcome)
+            lambda outcome: self._answer(process, number, request_id, agent.number, outcome)
         )
         body, size = payload.again(frame.body), len(frame.body)
         request = Request(
             request_id,
-            instance.mailbox.key,
+            agent.number,
             timeout,
             None if timeout is None else now + timeout,
-            instance.settings.retries,
-            instance.settings.allowed_failures,
-            cargo=Cargo(instance.name, instance.mailbox, relay, head.text, body, size, now),
+            agent.settings.retries,
+            agent.settings.allowed_failures,
+            cargo=Cargo(agent.name, agent.mailbox, relay, head.text, body, size, now),
         )
         # The asker waits for the answer. This thread, the monitor's, must not wait for a place.
-        instance.mailbox.enter_beyond()
-        self._waits.add(asker, instance.key)
+        agent.mailbox.enter_beyond()
+        self._waits.add(asker, agent.number)
         self._open.setdefault(asker, {})[number] = _Question(request_id, during)
         self._agents.submit(request)
 

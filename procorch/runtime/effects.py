@@ -22,7 +22,7 @@ from procorch.messages import AgentResult
 from procorch.runtime import policy_call
 from procorch.runtime.asks import QuestionRelay
 from procorch.runtime.calls import CallGate
-from procorch.runtime.instance_runtime import InstanceRuntime
+from procorch.runtime.instance_runtime import AgentRuntime, InstanceRuntime
 from procorch.runtime.open_requests import OpenRequests
 from procorch.runtime.ports import EventPort
 from procorch.runtime.serial_executor import SerialExecutor
@@ -47,6 +47,7 @@ class ActionRunner:
         calls: knows which workers wait for a permit.
         hub: publishes the machine's notices.
         instances: the instances that have not ended, by key.
+        agents: the agents that have not ended, by number.
         requests: the requests without an outcome.
         seed: the seeds of requests are derived from it.
 
@@ -66,6 +67,7 @@ class ActionRunner:
         calls: CallGate,
         hub: EventHub,
         instances: dict[int, InstanceRuntime],
+        agents: dict[int, AgentRuntime],
         requests: OpenRequests,
         seed: str,
     ) -> None:
@@ -82,6 +84,7 @@ class ActionRunner:
         self._callbacks = SerialExecutor("procorch-callbacks", clock)
         self._requests = requests
         self._instances = instances
+        self._agents = agents
         self.answers: deque[ev.PolicyAnswered | ev.TakenBack] = deque()
         self.actions: dict[type, Callable[[Any], None]] = {
             actions.Launch: self._launch,
@@ -97,6 +100,7 @@ class ActionRunner:
             actions.StopProcess: self._stop_process,
             actions.Started: self._started,
             actions.Ended: self._finish,
+            actions.AgentEnded: self._finish_agent,
             actions.Notify: self._emit,
         }
 
@@ -115,21 +119,25 @@ class ActionRunner:
         self._callbacks.call(call)
 
     def abandon(self) -> None:
-        """Abort all requests and instances that are left; after a regular end there are none."""
+        """Abort all requests and agents that are left; after a regular end there are none."""
         self._requests.abandon()
-        for instance in list(self._instances.values()):
-            self._finish(
-                actions.Ended(instance.key, AgentStatus.STOPPED, Aborted(agent=instance.name))
-            )
+        for key, instance in list(self._instances.items()):
+            self._finish(actions.Ended(key, AgentStatus.STOPPED, Aborted(agent=instance.name)))
+        for number, agent in list(self._agents.items()):
+            aborted = Aborted(agent=agent.name)
+            self._finish_agent(actions.AgentEnded(number, AgentStatus.STOPPED, aborted))
 
     def refuse(self, event: ev.Event) -> None:
         """Answer an event that came too late, because the monitor has ended."""
         if isinstance(event, ev.Submit):
             stopped = AgentStopped("agent channel closed")
             self._requests.resolve(actions.Resolve(event.request, stopped))
-        elif isinstance(event, ev.Spawn):
-            stopped = AgentStopped("the orchestrator is closed", agent=event.name)
-            self._finish(actions.Ended(event.key, AgentStatus.STOPPED, stopped))
+        elif isinstance(event, ev.SpawnTogether):
+            name, number = event.spawns[0].name, event.spawns[0].mailbox
+            stopped = AgentStopped("the orchestrator is closed", agent=name)
+            for spawn in event.spawns:
+                self._finish(actions.Ended(spawn.key, AgentStatus.STOPPED, stopped))
+            self._finish_agent(actions.AgentEnded(number, AgentStatus.STOPPED, stopped))
 
     # ---- actions
 
@@ -153,7 +161,7 @@ class ActionRunner:
             generation=instance.generation,
             sys_path=paths,
             max_message=self._max_message,
-            checkpoint=-1 if instance.checkpoint is None else len(instance.factory),
+            checkpoint=-1 if instance.checkpoint is None else len(instance.agent.factory),
             env=dict(settings.env),
             cwd=settings.cwd,
             nice=settings.priority,
@@ -161,13 +169,14 @@ class ActionRunner:
             surroundings=environment.gather(),
             seed=self._seed,
             instance=instance.key,
+            slot=instance.slot,
             waits=settings.sends_ahead,
             weigh=settings.weighed_above,
             client_retries=settings.client_retries,
             limits=self._calls.retries,
             limit=settings.limit,
         )
-        body = instance.factory + (instance.checkpoint or b"")
+        body = instance.agent.factory + (instance.checkpoint or b"")
         return Spec(
             instance.key, instance.generation, instance.name, headers.encode(head), body,
             instance.output.captures_stdout, self._code(instance, paths),
@@ -176,7 +185,7 @@ class ActionRunner:
     @staticmethod
     def _code(instance: InstanceRuntime, paths: list[str]) -> Code:
         env = tuple(sorted(instance.settings.env.items()))
-        return Code(1, instance.imports, env, instance.settings.cwd, tuple(paths))
+        return Code(1, instance.agent.imports, env, instance.settings.cwd, tuple(paths))
 
     def _proceed(self, action: actions.Proceed) -> None:
         process = self._instances[action.key].process
@@ -197,7 +206,7 @@ class ActionRunner:
                 instance.process.read()
 
     def _ask(self, action: actions.AskPolicy) -> None:
-        policy = self._instances[action.key].policy
+        policy = self._instances[action.key].agent.policy
         assert policy is not None
         if policy_call.is_ours(policy, action.error):  # the caller waits for it
             self.answers.append(policy_call.ask(policy, action))
@@ -205,7 +214,7 @@ class ActionRunner:
             self._policy_thread.call(lambda: self._events.post(policy_call.ask(policy, action)))
 
     def _reconsider(self, action: actions.Reconsider) -> None:
-        policy = self._instances[action.key].policy
+        policy = self._instances[action.key].agent.policy
         assert policy is not None
         self._policy_thread.call(lambda: self._events.post(policy_call.reconsider(policy, action)))
 
@@ -241,7 +250,8 @@ class ActionRunner:
             return
         instance.status = action.status
         instance.last = action.restarts, action.last_exit
-        instance.mailbox.release()
+        if instance.retired:
+            instance.agent.instances.remove(instance)
         error = action.error
         if not instance.started.done():
             stopped = AgentStopped(
@@ -249,10 +259,22 @@ class ActionRunner:
             )
             instance.started.set_exception(stopped if error is None else error)
         if error is None:
-            instance.ended.set_result(AgentResult())
+            instance.ended.set_result(None)
         else:
             instance.ended.set_exception(error)
         release(instance)
+
+    def _finish_agent(self, action: actions.AgentEnded) -> None:
+        agent = self._agents.pop(action.agent, None)
+        if agent is None:
+            return
+        agent.status = action.status
+        agent.mailbox.close()
+        self._hub.ended(agent.name)
+        if action.error is None:
+            agent.ended.set_result(AgentResult())
+        else:
+            agent.ended.set_exception(action.error)
 
     def _emit(self, action: actions.Notify) -> None:
         notice = action.notice

@@ -1,7 +1,8 @@
-"""The state of one instance at run time: its mailbox, its process, and its futures."""
+"""The state of agents and their instances at run time: mailbox, processes, futures."""
 
 from __future__ import annotations
 
+import threading
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -20,12 +21,58 @@ from procorch.supervision.states import AgentStatus
 
 
 @dataclass(slots=True, eq=False)
+class AgentRuntime:
+    """One running agent at run time: what its instances share.
+
+    Args:
+        factory: serialised. ``imports``: imports the modules that it comes from, see
+            `launch.base.Code`.
+        mailbox: its queue; the number of the queue identifies the agent for the machine.
+        parent: the number of the agent it was started under.
+        size: how many instances it is to have: the slots 0 to ``size`` - 1.
+        instances: one for each slot, in any order. An instance that has ended by itself stays here
+            until another one takes its slot.
+        make: makes the record of a new instance in a slot.
+        resizing: held while the number of instances is changed.
+        ended: done when the agent has ended, with what `await_result` gives.
+    """
+
+    name: str
+    settings: AgentSettings
+    factory: bytes = field(repr=False)
+    mailbox: Mailbox
+    make: Callable[[AgentRuntime, int], InstanceRuntime] = field(repr=False)
+    policy: Policy | None = None
+    imports: bytes = field(default=b"", repr=False)
+    parent: int | None = None
+    size: int = 1
+    instances: list[InstanceRuntime] = field(default_factory=list)
+    resizing: threading.RLock = field(default_factory=threading.RLock)
+    status: AgentStatus = AgentStatus.RUNNING
+    ended: Future[AgentResult] = field(default_factory=Future)
+
+    @property
+    def number(self) -> int:
+        """The number that identifies it."""
+        return self.mailbox.key
+
+    def slots(self) -> list[InstanceRuntime]:
+        """Its instances in the order of their slots."""
+        return sorted(self.instances, key=lambda instance: (instance.slot, instance.key))
+
+    def live(self) -> list[InstanceRuntime]:
+        """Those that have not ended."""
+        return [each for each in self.slots() if each.status is AgentStatus.RUNNING]
+
+
+@dataclass(slots=True, eq=False)
 class InstanceRuntime:
     """One instance. Only the owner of the loop writes to it; other threads read attributes.
 
     Args:
-        parent: key of the instance it was started under.
+        agent: what it is an instance of.
         slot: which of its agent's instances it is, from 0.
+        retired: it was told to end, and its agent goes on.
         checkpoint: the last state it stored, for its next generation (N17).
         ready: the last generation that became ready.
         fresh: futures of callers that wait for a new process, each with the value of ``ready`` when
@@ -33,21 +80,16 @@ class InstanceRuntime:
         output: what its workers have written.
         last: counted restarts and the last exit, kept for after its end.
         started: done when the first start has succeeded or failed.
-        ended: done when the instance has ended, with what `await_result` gives.
-        imports: imports the modules that its factory comes from, see `launch.base.Code`.
+        ended: done when the instance has ended.
     """
 
     key: int
-    name: str
-    settings: AgentSettings
-    factory: bytes = field(repr=False)
-    mailbox: Mailbox
-    policy: Policy | None = None
+    agent: AgentRuntime
+    slot: int = 0
+    retired: bool = False
     process: WorkerProcess | None = None
     pid: int | None = None
     generation: int = 0
-    parent: int | None = None
-    slot: int = 0
     checkpoint: bytes | None = field(default=None, repr=False)
     status: AgentStatus = AgentStatus.RUNNING
     ready: int = 0
@@ -55,20 +97,31 @@ class InstanceRuntime:
     output: Output = field(default_factory=Output)
     last: tuple[int, str | None] = (0, None)
     started: Future[None] = field(default_factory=Future)
-    ended: Future[AgentResult] = field(default_factory=Future)
-    imports: bytes = field(default=b"", repr=False)
+    ended: Future[None] = field(default_factory=Future)
 
-    def spawned(self) -> ev.Spawn:
-        """The event that adds it to the machine."""
+    @property
+    def name(self) -> str:
+        """The name of its agent."""
+        return self.agent.name
+
+    @property
+    def settings(self) -> AgentSettings:
+        """The settings of its agent."""
+        return self.agent.settings
+
+    def spawned(self, *, joins: bool) -> ev.Spawn:
+        """The event that adds it to the machine; ``joins``: to an agent that is there."""
+        agent = self.agent
         return ev.Spawn(
             key=self.key,
-            mailbox=self.mailbox.key,
-            name=self.name,
-            settings=self.settings,
-            supervised=self.policy is not None,
-            reconsiders=hasattr(self.policy, "on_child_escalation"),
-            parent=self.parent,
+            mailbox=agent.number,
+            name=agent.name,
+            settings=agent.settings,
+            supervised=agent.policy is not None,
+            reconsiders=hasattr(agent.policy, "on_child_escalation"),
+            parent=agent.parent,
             slot=self.slot,
+            joins=joins,
         )
 
 
@@ -77,22 +130,24 @@ _STEP_TIME = 1.0
 
 
 def status_of(
-    instance: InstanceRuntime, find: Callable[[int], Instance | None], *, wait: bool
+    agent: AgentRuntime, find: Callable[[int], Instance | None], *, wait: bool
 ) -> AgentStatus:
-    """The final status of an instance as soon as it is fixed, RUNNING before.
+    """The final status of an agent as soon as it is fixed, RUNNING before.
 
-    Its requests may have their outcomes by then while its process is still ending.
+    Its requests may have their outcomes by then while its processes are still ending.
 
     Args:
         find: returns the machine's record of a key, only for reading.
         wait: this thread may wait for the one that performs the machine's actions.
     """
-    if instance.status is not AgentStatus.RUNNING or instance.generation == 0:
-        return instance.status
-    a = find(instance.key)
-    if a is not None:
-        return instance.status if a.final is None else a.final[0]
-    if wait:  # it has ended in the step whose actions another thread performs now
-        with suppress(Exception):
-            instance.ended.exception(_STEP_TIME)
-    return instance.status
+    status = agent.status
+    for instance in agent.live():
+        a = find(instance.key)
+        if instance.generation == 0 or (a is not None and a.final is None):
+            return AgentStatus.RUNNING
+        if a is not None and a.final is not None and a.team.leaving:
+            status = a.final[0] if a.team.final is None else a.team.final[0]
+        elif a is None and wait:  # it has ended in the step whose actions are performed now
+            with suppress(Exception):
+                agent.ended.exception(_STEP_TIME)
+    return status if agent.status is AgentStatus.RUNNING else agent.status

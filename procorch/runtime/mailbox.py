@@ -29,7 +29,6 @@ class Mailbox:
         self.capacity: int = capacity
         self._taken: deque[None] = deque()
         self._senders: deque[Latch] = deque()
-        self._members = 0
         self._closed = False
 
     def __len__(self) -> int:
@@ -101,16 +100,10 @@ class Mailbox:
         if self._senders:
             self._wake()
 
-    def join(self) -> None:
-        """Add an instance that takes requests from it."""
-        self._members += 1
-
-    def release(self) -> None:
-        """Remove an instance; after the last one the waiting senders enter, and get their error."""
-        self._members -= 1
-        if self._members == 0:
-            self._closed = True
-            self._wake_all()
+    def close(self) -> None:
+        """The agent has ended: the waiting senders enter, and get their error."""
+        self._closed = True
+        self._wake_all()
 
     def _wake_all(self) -> None:
         with contextlib.suppress(IndexError):

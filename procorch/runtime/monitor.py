@@ -32,8 +32,9 @@ from procorch.runtime.asks import QuestionRelay
 from procorch.runtime.calls import CallGate
 from procorch.runtime.direct import Direct
 from procorch.runtime.effects import ActionRunner, release
-from procorch.runtime.instance_runtime import InstanceRuntime, status_of
+from procorch.runtime.instance_runtime import InstanceRuntime
 from procorch.runtime.limits import LimitStore
+from procorch.runtime.lookup import Lookup
 from procorch.runtime.loop import Loop
 from procorch.runtime.open_requests import OpenRequests
 from procorch.runtime.output import Echo
@@ -42,8 +43,6 @@ from procorch.runtime.sampler import Sampler
 from procorch.supervision import events as ev
 from procorch.supervision.machine import Machine
 from procorch.supervision.request import Request, RequestState
-from procorch.supervision.states import AgentStatus
-from procorch.supervision.throttle import Pause
 from procorch.wire.frame import Kind
 
 _log = logging.getLogger("procorch")
@@ -56,7 +55,7 @@ class _Confirm(NamedTuple):
     number: int
 
 
-class Monitor:
+class Monitor(Lookup):
     """Runs the machine of one orchestrator.
 
     Args:
@@ -79,21 +78,19 @@ class Monitor:
     ) -> None:  # fmt: skip
         self._launcher = launcher
         clock = clock or Clock()
-        self.clock: Clock = clock
         starts = start_limit or os.cpu_count() or 1
-        self._machine = Machine(chance=chance, start_limit=starts)
+        super().__init__(Machine(chance=chance, start_limit=starts), clock)
         self._loop: Loop[ev.Event | _Confirm] = Loop(clock, self._machine.timers)
         self._echo = Echo(clock)
         self.hub: EventHub = hub or EventHub()
         asks = QuestionRelay(self)
-        self._instances: dict[int, InstanceRuntime] = {}
         self._requests = OpenRequests(self._instances, self.hub, clock)
         calls = CallGate(
             limits or {}, self, self._instances, self._loop.call_later, clock, self.hub
         )
         self._runner = ActionRunner(
             launcher, max_message, sys_path, clock, self, asks, calls, self.hub, self._instances,
-            self._requests, seed,
+            self._agents, self._requests, seed,
         )  # fmt: skip
         self._sampler = Sampler(lambda *seen: self.post(ev.MemoryExceeded(*seen)))
         self._reports = Reports(
@@ -130,16 +127,23 @@ class Monitor:
         if self._over:
             self._refuse()
 
-    def spawn(self, instances: Sequence[InstanceRuntime]) -> None:
-        """Begin to start instances; returns at once."""
+    def spawn(self, instances: Sequence[InstanceRuntime], *, joins: bool) -> None:
+        """Begin to start instances of one agent; returns at once.
+
+        Args:
+            joins: the agent runs already.
+        """
         self.must_be_ours()
-        for instance in instances:
-            # All of them join before the first starts: its failure must not close the mailbox.
-            instance.mailbox.join()
+        agent = instances[0].agent
+        if not joins:
+            self._agents[agent.number] = agent
+            self.hub.began(agent.name)
         for instance in instances:
             self._instances[instance.key] = instance
-            self.hub.began(instance.name)
-            self.post(instance.spawned())
+            agent.instances.append(instance)
+        first, *others = instances
+        spawns = (first.spawned(joins=joins), *(each.spawned(joins=True) for each in others))
+        self.post(ev.SpawnTogether(spawns))
 
     def restart(self, instance: InstanceRuntime) -> Future[None]:
         """Replace the process of an instance on request.
@@ -153,44 +157,6 @@ class Monitor:
         if instance.ended.done():
             release(instance)  # It may have ended before the future was appended.
         return fresh
-
-    def find(self, name: str) -> InstanceRuntime | None:
-        """The latest running instance of a name."""
-        for instance in reversed(list(self._instances.values())):
-            if instance.name == name:
-                return instance
-        return None
-
-    def look(self, instance: InstanceRuntime) -> tuple[str, int, str | None, int | None]:
-        """The public state, counted restarts, last exit and running request; from any thread.
-
-        This reads single attributes of the machine's record, so it needs no lock.
-        """
-        a = self._machine.instance(instance.key)
-        if a is None:
-            return instance.status.name, *instance.last, None
-        inflight = a.process.inflight[:1]  # a slice is atomic: the list may become empty meanwhile
-        state = a.state
-        if state == "READY" and self.pause(instance) is not None:
-            state = "PAUSED"
-        return state, a.limits.total, a.last_exit, inflight[0].id if inflight else None
-
-    def status(self, instance: InstanceRuntime) -> AgentStatus:
-        """The final status of an instance once it is fixed, RUNNING before; from any thread."""
-        return status_of(instance, self._machine.instance, wait=self.may_wait())
-
-    def pause(self, instance: InstanceRuntime) -> Pause | None:
-        """The current pause of the queue of an instance; None: there is none. From any thread."""
-        flow = self._machine.flow(instance.mailbox.key)
-        left = 0.0 if flow is None else flow.until - self.clock.now()
-        if flow is None or left <= 0 or flow.why is None:
-            return None
-        return Pause(left, flow.why)
-
-    def allowed(self, instance: InstanceRuntime) -> int | None:
-        """How many requests of its queue may be under way after a pause; None: no limit."""
-        flow = self._machine.flow(instance.mailbox.key)
-        return None if flow is None else flow.allowed
 
     def must_be_ours(self) -> None:
         """Refuse callers in the child of a fork: the monitor thread is not there to answer them.
@@ -343,7 +309,3 @@ class Monitor:
         while (event := self._loop.take()) is not None:
             if not isinstance(event, _Confirm):
                 self._runner.refuse(event)
-
-    def name_of(self, key: int) -> str:
-        """See `ports.AgentPort`."""
-        return self._instances[key].name

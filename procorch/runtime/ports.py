@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 from procorch.clock import Clock
 from procorch.futures.reply import Reply
-from procorch.runtime.instance_runtime import InstanceRuntime
+from procorch.runtime.instance_runtime import AgentRuntime
 from procorch.supervision import events as ev
 from procorch.supervision.request import Request
 
@@ -44,8 +44,12 @@ class RequestPort(Protocol):
 class AgentPort(RequestPort, Protocol):
     """Finds agents as well, for questions from one agent to another."""
 
-    def find(self, name: str) -> InstanceRuntime | None:
-        """The latest running instance of a name."""
+    def find(self, name: str) -> AgentRuntime | None:
+        """The latest running agent of a name."""
+        ...
+
+    def members(self, agent: int) -> list[int]:
+        """The keys of the instances of an agent that have not ended."""
         ...
 
     def name_of(self, key: int) -> str:

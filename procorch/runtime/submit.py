@@ -16,7 +16,7 @@ from procorch.futures.outcome import ReplyOutcome
 from procorch.futures.reply import Reply, ReplyFuture
 from procorch.futures.stream import StreamReply
 from procorch.runtime.cargo import Cargo
-from procorch.runtime.instance_runtime import InstanceRuntime
+from procorch.runtime.instance_runtime import AgentRuntime
 from procorch.runtime.ports import RequestPort
 from procorch.supervision.request import Request
 from procorch.wire import codec
@@ -73,16 +73,16 @@ class Submitter:
     """Makes requests for one agent, waits for a place in its mailbox, and submits them.
 
     Args:
-        instance: the agent.
+        agent: the agent.
         limit: the largest request, in bytes.
         requests: accepts them.
     """
 
-    def __init__(self, instance: InstanceRuntime, limit: int, requests: RequestPort) -> None:
-        self._instance = instance
+    def __init__(self, agent: AgentRuntime, limit: int, requests: RequestPort) -> None:
+        self._agent = agent
         self._limit = limit
         self._requests = requests
-        self._about_reply = instance.name, requests.drop, requests.run_callback, requests.clock
+        self._about_reply = agent.name, requests.drop, requests.run_callback, requests.clock
 
     def call(self, payload: Any, delivery: Delivery) -> ReplyFuture[Any]:
         """Submit a request whose caller waits for the outcome next; otherwise like `send`."""
@@ -122,7 +122,7 @@ class Submitter:
                 items = ItemList.of(items, what="request")
             body = items.dump()
         except AgentError as error:
-            error.agent = self._instance.name
+            error.agent = self._agent.name
             raise
         kind = partial(ChunkReply, whole=whole)
         return self._submit([body], kind, _CHUNK._replace(priority=priority))
@@ -137,7 +137,7 @@ class Submitter:
         try:
             return codec.encode(payload, what="request")
         except AgentError as error:
-            error.agent = self._instance.name
+            error.agent = self._agent.name
             raise
 
     def _submit(
@@ -151,15 +151,15 @@ class Submitter:
 
     def _request(self, body: list[Buffer], reply: Reply[Any], delivery: Delivery) -> Request | None:
         """The request, which holds a place; None: it got no place in time, and has failed."""
-        instance, settings = self._instance, self._instance.settings
+        agent, settings = self._agent, self._agent.settings
         size = len(body[0]) if len(body) == 1 else sum(map(len, body))
         if size > self._limit:
-            raise MessageTooLarge(agent=instance.name, what="request", size=size, limit=self._limit)
+            raise MessageTooLarge(agent=agent.name, what="request", size=size, limit=self._limit)
         timeout = settings.request_timeout if delivery.timeout is None else delivery.timeout
         patience = None if delivery.from_dispatch else timeout
         now = self._requests.clock.now()
-        if not instance.mailbox.enter_at_once() and not self._enter(patience, delivery.wait):
-            overdue = RequestTimeout(agent=instance.name, timeout=timeout, request=reply.request)
+        if not agent.mailbox.enter_at_once() and not self._enter(patience, delivery.wait):
+            overdue = RequestTimeout(agent=agent.name, timeout=timeout, request=reply.request)
             reply.settle(ReplyOutcome(error=overdue))
             return None
         items = reply.items if type(reply) is ChunkReply else None
@@ -169,14 +169,14 @@ class Submitter:
             try:
                 parts = pack(body)
             except BaseException:  # Ctrl-C
-                instance.mailbox.leave()
+                agent.mailbox.leave()
                 raise
         cargo = Cargo(
-            instance.name, instance.mailbox, reply, delivery.text, parts, size, now, stream, items
+            agent.name, agent.mailbox, reply, delivery.text, parts, size, now, stream, items
         )
         return Request(
             reply.request,
-            instance.mailbox.key,
+            agent.mailbox.key,
             timeout,
             None if patience is None else now + patience,
             settings.retries if delivery.retries is None else delivery.retries,
@@ -193,9 +193,9 @@ class Submitter:
         Raises:
             MailboxFull: there is none, and ``wait`` is False.
         """
-        mailbox = self._instance.mailbox
+        mailbox = self._agent.mailbox
         if not wait:
-            raise MailboxFull(agent=self._instance.name, capacity=mailbox.capacity)
+            raise MailboxFull(agent=self._agent.name, capacity=mailbox.capacity)
         if _on_event_loop():
             # The task waits when it awaits the future. Its thread must not wait here.
             mailbox.enter_beyond()

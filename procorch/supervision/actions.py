@@ -126,6 +126,14 @@ class Ended(Struct, frozen=True):
     last_exit: str | None = None
 
 
+class AgentEnded(Struct, frozen=True):
+    """All instances of an agent have ended, and there will be no further one."""
+
+    agent: int
+    status: AgentStatus
+    error: AgentError | None
+
+
 class Notify(Struct, frozen=True):
     """Publish a notice."""
 
@@ -135,5 +143,5 @@ class Notify(Struct, frozen=True):
 
 Action: TypeAlias = (
     Launch | Send | BeginAhead | TakeBack | Withdraw | Proceed | Resolve | AskPolicy | Reconsider
-    | Probe | StopProcess | Started | Ended | Notify
+    | Probe | StopProcess | Started | Ended | AgentEnded | Notify
 )  # fmt: skip

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from procorch.errors import Aborted, AgentError
 from procorch.supervision import actions, tree
 from procorch.supervision import events as ev
-from procorch.supervision.instance import Instance, Pending
+from procorch.supervision.instance import Instance, Pending, Team
 from procorch.supervision.ledger import Ledger
 from procorch.supervision.notices import AgentEvent
 from procorch.supervision.request import Request
@@ -59,6 +59,7 @@ class Core:
         self, entries: Mapping[Phase, Entry], chance: Callable[[], float], start_limit: int
     ) -> None:
         self.instances: dict[int, Instance] = {}
+        self.teams: dict[int, Team] = {}
         self.ledger: Ledger = Ledger()
         self.timers: Timers[tuple[Due, int]] = Timers()
         self.starting: set[int] = set()
@@ -70,7 +71,7 @@ class Core:
         self.now: float = 0.0
         self.out: list[actions.Action] = []
         self.stale = 0
-        self.deferred: deque[tuple[int, Any]] = deque()
+        self.deferred: deque[tuple[int | Team, Any]] = deque()
         self.limited_mailboxes: set[int] = set()
         self._entries = entries
 
@@ -79,13 +80,13 @@ class Core:
         a.phase = phase
         self._entries[phase](self, a)
 
-    def defer(self, key: int, what: Any) -> None:
-        """Handle ``what``, an event or a function, for another instance within this step.
+    def defer(self, to: int | Team, what: Any) -> None:
+        """Handle ``what``, an event or a function, for another instance or agent within this step.
 
         Events spread over a tree by this queue and not by calls: a deep tree would overflow
         Python's stack (N4).
         """
-        self.deferred.append((key, what))
+        self.deferred.append((to, what))
 
     def ask_policy(self, a: Instance, pending: Pending) -> None:
         """Ask the policy about an error."""
@@ -98,12 +99,8 @@ class Core:
         self.enter(a, Phase.STOPPING)
 
     def end_in_turn(self, a: Instance) -> None:
-        """End ``a``, which has no process and nothing left to do, when its turn comes (N7).
-
-        A replica does not wait for its turn: the other replicas take the requests of their queue.
-        """
-        replica = len(self.ledger.boxes[a.mailbox].members) > 1
-        if replica or tree.may_end(self.instances, a):
+        """End ``a``, which has no process and nothing left to do, when its turn comes (N7)."""
+        if tree.may_end(a):
             self.end(a, a.draining or AgentStatus.COMPLETED)
         else:
             self.enter(a, Phase.HELD)
@@ -137,8 +134,8 @@ class Core:
         return self.others_take_over(a) or not (a.process.ahead or self.ledger.waiting(a.mailbox))
 
     def others_take_over(self, a: Instance) -> bool:
-        """Whether ``a`` was told to finish and other replicas take the requests that wait."""
-        return a.draining is not None and not self.ledger.boxes[a.mailbox].closed
+        """Whether ``a`` was told to finish and other instances take the requests that wait."""
+        return a.draining is not None and not a.team.leaving
 
     def stop_process(self, a: Instance, stage: StopStage) -> None:
         """Make the current process, or its request, end, beginning at ``stage`` (N8).
@@ -208,7 +205,7 @@ class Core:
             self.put_back(request)
 
     def put_back(self, request: Request) -> None:
-        """Queue a request again, for the first free replica."""
+        """Queue a request again, for the first free instance."""
         self.ledger.put_back(request)
         for member in self.ledger.boxes[request.mailbox].members:
             self.defer(member, _take_over)

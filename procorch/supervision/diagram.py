@@ -77,7 +77,7 @@ IGNORED: tuple[Ignored, ...] = (
         (WAITING, STARTING, RETIRING, HELD),
         "a new process is on its way",
     ),
-    Ignored((ev.Restart, ev.Drain, ev.Stop), (STOPPING, DONE), "it ends, or has ended"),
+    Ignored((ev.Restart, ev.Drain, ev.Stop, ev.Retire), (STOPPING, DONE), "it ends, or has ended"),
     Ignored((ev.Cancel,), (DONE,), "it has ended"),
     Ignored(
         (Due.START,),

@@ -123,7 +123,7 @@ def advance(core: Core, a: Instance) -> None:
     while ahead.may_get_more(core, a) and _send_next(core, a):
         pass
     done = not a.process.inflight and not holding.held_back(core, a)
-    if done and a.draining is not None and tree.may_end(core.instances, a):
+    if done and a.draining is not None and tree.may_end(a):
         core.end(a, a.draining, Aborted(agent=a.name) if a.aborted else None)
 
 
@@ -243,5 +243,4 @@ def too_late(core: Core, request: Request) -> RequestTimeout:
 
 
 def agent_of(core: Core, request: Request) -> str:
-    members = core.ledger.boxes[request.mailbox].members
-    return core.instances[request.worker or members[0]].name
+    return core.teams[request.mailbox].name

@@ -1,4 +1,5 @@
-"""How an instance ends: drained, cancelled, stopped, closed; and the stages of the ladder (N7, N8).
+"""How an instance ends: drained, retired, cancelled, stopped, closed; and the stages of the ladder
+(N7, N8). `teams` has the end of an agent as a whole.
 
 The order comes from one rule, `tree.may_end`: an agent that has finished its work waits until the
 agents under it, and the siblings started after it, have ended. No part plans the order: each
@@ -9,19 +10,15 @@ from __future__ import annotations
 
 from copy import copy
 
-from procorch.errors import Aborted, AgentCrashed, AgentError, AgentStopped
-from procorch.errors.texts import failed_start
-from procorch.supervision import actions, groups, notices, tree
+from procorch.errors import Aborted, AgentCrashed
+from procorch.supervision import actions, groups, notices, teams
 from procorch.supervision import events as ev
 from procorch.supervision.core import Core, Due
 from procorch.supervision.instance import Instance
-from procorch.supervision.process import Course
-from procorch.supervision.request import Request
 from procorch.supervision.states import AgentStatus, Phase, StopStage
+from procorch.supervision.turns import check_turn, end_if_done
 
 _ENDED = (Phase.STOPPING, Phase.DONE)
-
-_WITHOUT_PROCESS = (Phase.WAITING, Phase.BACKOFF, Phase.HELD)
 
 
 def cancel(core: Core, a: Instance, event: ev.Cancel) -> None:
@@ -38,51 +35,23 @@ def hasten(core: Core, a: Instance, event: ev.Cancel) -> None:
 def drain(core: Core, a: Instance, event: ev.Drain) -> None:
     """The channel is closed: finish the accepted requests, then end COMPLETED."""
     a.draining = a.draining or AgentStatus.COMPLETED
-    _close_channel(core, a)
-    _end_if_done(core, a)
+    core.defer(a.key, check_turn)  # after the other instances have been told
 
 
 def stop(core: Core, a: Instance, event: ev.Stop) -> None:
     """Finish requests within the grace, then end STOPPED; linked children first (N7)."""
     a.draining = a.draining or AgentStatus.STOPPED
-    for child in reversed(tree.children(core.instances, a)):
-        if tree.linked(a, child) and child.draining is None:
-            core.defer(
-                child.key, ev.Stop(child.key, min(event.grace, child.settings.shutdown.grace))
-            )
     a.grace = event.grace if a.grace is None else min(a.grace, event.grace)
-    _close_channel(core, a)
-    core.defer(a.key, check_turn)  # after the children have been told
+    core.defer(a.key, check_turn)  # after the children and the other instances have been told
 
 
-def _close_channel(core: Core, a: Instance) -> None:
-    """Accept no requests once all members of the mailbox were told to end."""
-    box = core.ledger.boxes[a.mailbox]
-    box.closed = all(core.instances[member].draining is not None for member in box.members)
-
-
-def _end_if_done(core: Core, a: Instance) -> None:
-    """End ``a`` if it was told to, has no request left, and its turn has come."""
-    spared = a.phase is Phase.AWAITING_POLICY and a.pending is None and a.cycle is None
-    if a.phase is Phase.READY or spared:
-        core.enter(a, Phase.READY)
-    elif core.closing and a.phase in _WITHOUT_PROCESS:
-        core.end_during_close(a)
-    elif a.phase in _WITHOUT_PROCESS and core.drained(a):
-        core.timers.disarm((Due.BACKOFF, a.key))
-        groups.drop(core, a)
-        core.end_in_turn(a)
-    elif a.phase is Phase.STARTING and core.drained(a) and tree.may_end(core.instances, a):
-        core.end(a, a.draining or AgentStatus.COMPLETED)  # No request needs it to become ready.
-
-
-def check_turn(core: Core, a: Instance) -> None:
-    """An instance that ``a`` waited for may have ended: check whether ``a`` may end now."""
-    if a.grace is not None and tree.may_end(core.instances, a):
-        end, sooner = core.now + a.grace, core.timers.at((Due.GRACE, a.key))
-        core.timers.arm((Due.GRACE, a.key), end if sooner is None else min(end, sooner))
-        a.grace = None
-    _end_if_done(core, a)
+def retire(core: Core, a: Instance, event: ev.Retire) -> None:
+    """End one instance of an agent that goes on: others take the requests that wait."""
+    a.draining = a.draining or AgentStatus.COMPLETED
+    if event.now:
+        core.end(a, AgentStatus.CANCELLED, Aborted(agent=a.name))
+    else:
+        end_if_done(core, a)
 
 
 def out_of_grace(core: Core, a: Instance, event: object) -> None:
@@ -99,8 +68,9 @@ def close(core: Core, event: ev.Close) -> None:
         groups.abandon(a)
         if a.phase not in _ENDED:
             a.draining = a.draining or AgentStatus.STOPPED
-            core.ledger.boxes[a.mailbox].closed = True
-            core.defer(a.key, _end_if_done if event.drain else abort)
+            core.defer(a.key, end_if_done if event.drain else abort)
+    for team in list(core.teams.values()):
+        teams.leave(core, team, AgentStatus.STOPPED)
 
 
 def abort(core: Core, a: Instance) -> None:
@@ -152,17 +122,7 @@ def leave(core: Core, a: Instance) -> None:
     _abort_ahead(core, a)
     a.process.inflight = []
     a.process.ahead.clear()
-    if core.ledger.leave(a.mailbox, a.key):
-        for request in core.ledger.empty(a.mailbox):
-            core.resolve(request, _unserved_error(core, a, request))
-        core.ledger.drop(a.mailbox)
-        core.timers.disarm((Due.FLOW, a.mailbox))
-        core.timers.disarm((Due.TAKE_BACK, a.mailbox))
-    else:
-        # It may have been the last one that was not told to end: the others take the queue.
-        _close_channel(core, a)
-        for member in core.ledger.boxes[a.mailbox].members:
-            core.defer(member, _end_if_done)
+    teams.lost(core, a)
     groups.drop(core, a)
     if not a.process.alive:
         core.enter(a, Phase.DONE)
@@ -180,52 +140,17 @@ def _abort_ahead(core: Core, a: Instance) -> None:
         core.resolve(request, Aborted(agent=a.name))
 
 
-def _unserved_error(core: Core, a: Instance, request: Request) -> AgentError:
-    assert a.final is not None
-    status, error = a.final
-    if core.closing:
-        return Aborted(agent=a.name)
-    when = "before the request was tried again" if request.executed else "before the request ran"
-    stopped = AgentStopped(
-        f"agent reply dropped: agent {a.name!r} ended {status.name} {when}{failed_start(error)}",
-        agent=a.name,
-    )
-    stopped.__cause__ = error
-    return stopped
-
-
 def finish(core: Core, a: Instance) -> None:
-    """DONE: publish the end of the instance, and pass it on to the tree."""
+    """DONE: publish the end of the instance, and that of its agent if it was the last one."""
     assert a.final is not None
     a.status, error = a.final
     core.tell(a, notices.Stopped, status=a.status, error=error)
     core.out.append(actions.Ended(a.key, a.status, error, a.limits.total, a.last_exit))
-    for child in reversed(tree.children(core.instances, a)):
-        if tree.linked(a, child) and not tree.leaving(child):
-            core.defer(child.key, ev.Stop(child.key, child.settings.shutdown.grace))
-    if a.key in a.siblings:
-        a.siblings.remove(a.key)
-    parent = core.instances.get(a.parent) if a.parent is not None else None
-    if parent is not None and _shuts_down(core, parent, a):
-        for child in reversed(tree.children(core.instances, parent)):
-            core.defer(child.key, ev.Stop(child.key, child.settings.shutdown.grace))
-        core.defer(parent.key, ev.Stop(parent.key, parent.settings.shutdown.grace))
-    for key in [*a.siblings, *([] if parent is None else [parent.key])]:
-        if key in core.instances and tree.leaving(core.instances[key]):
-            core.defer(key, check_turn)
+    a.team.members.remove(a)
+    if a.team.leaving and not a.team.members:
+        teams.last_ended(core, a)
     if not a.process.alive:
         del core.instances[a.key]
-
-
-def _shuts_down(core: Core, parent: Instance, a: Instance) -> bool:
-    """Whether the end of ``a`` ends its group: an end on request does not (N5, OTP)."""
-    alone = a.draining is None or a.process.course is Course.FINISHED
-    by_itself = alone and a.status in (AgentStatus.COMPLETED, AgentStatus.FAILED)
-    if not (by_itself and a.settings.significant) or core.closing or tree.leaving(parent):
-        return False
-    if parent.settings.auto_shutdown == "all_significant":
-        return not any(c.settings.significant for c in tree.children(core.instances, parent))
-    return parent.settings.auto_shutdown == "any_significant"
 
 
 def exited(core: Core, a: Instance, event: ev.Exited) -> None:

@@ -1,8 +1,9 @@
 """Events: frozen values that go into the machine. `actions` has what it returns.
 
 They are `msgspec.Struct` and not dataclasses: each request makes two of them, and a frozen
-dataclass costs eight times as much. A ``key`` identifies an *instance* of an agent, because one
-name may be spawned twice. ``key`` and ``generation`` identify its process.
+dataclass costs eight times as much. A ``key`` identifies an *instance* of an agent. ``key`` and
+``generation`` identify its process. An ``agent`` is identified by the number of its queue, because
+one name may be spawned twice.
 """
 
 from __future__ import annotations
@@ -57,11 +58,12 @@ class Spawn(Struct, frozen=True):
     """Start an instance.
 
     Args:
-        mailbox: the queue that it takes requests from; replicas share one.
+        mailbox: the queue that it takes requests from, which identifies its agent.
         supervised: it has a policy.
         reconsiders: that policy has ``on_child_escalation`` (N6).
-        parent: the live instance it is started under.
+        parent: the agent that a new one is started under.
         slot: which of its agent's instances it is, from 0.
+        joins: its agent runs already; if it has ended meanwhile, the instance does not start.
     """
 
     key: int
@@ -72,6 +74,13 @@ class Spawn(Struct, frozen=True):
     reconsiders: bool = False
     parent: int | None = None
     slot: int = 0
+    joins: bool = False
+
+
+class SpawnTogether(Struct, frozen=True):
+    """Start several instances. All of them are there before the first can fail."""
+
+    spawns: tuple[Spawn, ...]
 
 
 class Submit(Struct, frozen=True):
@@ -95,22 +104,32 @@ class CancelRequest(Struct, frozen=True):
 
 
 class Cancel(Struct, frozen=True):
-    """End the agent now; it ends CANCELLED (N14)."""
+    """End the agent now, all of its instances; it ends CANCELLED (N14)."""
 
-    key: int
+    agent: int
 
 
 class Drain(Struct, frozen=True):
     """Close the agent's channel: it finishes the accepted requests, then ends COMPLETED."""
 
-    key: int
+    agent: int
 
 
 class Stop(Struct, frozen=True):
     """End the agent on request (STOPPED): drain for ``grace`` seconds, then force it to end."""
 
-    key: int
+    agent: int
     grace: float
+
+
+class Retire(Struct, frozen=True):
+    """End one instance: it finishes the requests that it has and takes no more, or ends ``now``.
+
+    Its agent goes on with the others. Without others its requests wait for the next instance.
+    """
+
+    key: int
+    now: bool = False
 
 
 class Restart(Struct, frozen=True):
@@ -253,7 +272,8 @@ class Tick(Struct, frozen=True):
 
 
 Event: TypeAlias = (
-    Spawn | Submit | SetWidth | CancelRequest | Cancel | Drain | Stop | Restart | Close | Ready
-    | StartFailed | Replied | TakenBack | NotBegun | AgentFinished | Probed | MemoryExceeded
+    Spawn | SpawnTogether | Submit | SetWidth | CancelRequest | Cancel | Drain | Stop | Retire
+    | Restart | Close | Ready | StartFailed | Replied | TakenBack | NotBegun | AgentFinished
+    | Probed | MemoryExceeded
     | StreamBroken | Exited | PolicyAnswered | Reconsidered | Tick
 )  # fmt: skip

@@ -218,9 +218,7 @@ def _verdict(
 
 
 def _allowed(core: Core, a: Instance) -> bool:
-    return a.limits.allowed and all(
-        window.allows(core.now) for window in tree.windows(core.instances, a)
-    )
+    return a.limits.allowed and all(window.allows(core.now) for window in tree.windows(a.team))
 
 
 def _apply(
@@ -262,14 +260,22 @@ def _stop_group(core: Core, a: Instance, error: AgentError, *, told: bool) -> No
     Args:
         told: the policy has escalated already.
     """
-    full = [window for window in tree.windows(core.instances, a) if not window.allows(core.now)]
-    parent = core.instances.get(a.parent) if a.parent is not None else None
-    if parent is not None and parent.window in full:
-        for sibling in reversed(tree.children(core.instances, parent)):
-            if sibling is not a:
-                core.defer(sibling.key, ev.Stop(sibling.key, sibling.settings.shutdown.grace))
+    full = [window for window in tree.windows(a.team) if not window.allows(core.now)]
+    parent = a.team.parent
+    for sibling in reversed(parent.children) if parent and parent.window in full else ():
+        if sibling is not a.team:
+            core.defer(sibling, ev.Stop(sibling.key, sibling.settings.shutdown.grace))
+    if full:
+        _end_with(core, a, error)
     if full and not told:
         escalate(core, a, error)
+
+
+def _end_with(core: Core, a: Instance, error: BaseException) -> None:
+    """``a`` ends FAILED, and its agent with it: the other instances finish their requests."""
+    if len(a.team.members) > 1:
+        a.team.final = (AgentStatus.FAILED, _stopped(a, error))
+        core.defer(a.team, ev.Stop(a.team.key, a.team.settings.shutdown.grace))
 
 
 # ---- escalation (N6)
@@ -277,10 +283,10 @@ def _stop_group(core: Core, a: Instance, error: AgentError, *, told: bool) -> No
 
 def escalate(core: Core, a: Instance, error: AgentError) -> None:
     """Publish an escalation; ask the parent's policy if it has ``on_child_escalation``."""
-    above = list(tree.ancestors(core.instances, a))
+    above = list(tree.ancestors(a.team))
     core.tell(a, notices.Escalated, error=error, path=tuple(parent.name for parent in above))
-    if above and above[0].reconsiders and not core.closing:
-        parent = above[0]
+    parent = above[0].spokesman if above else None
+    if parent is not None and parent.reconsiders and not core.closing:
         parent.reconsideration += 1
         core.out.append(
             actions.Reconsider(parent.key, parent.name, parent.reconsideration, a.name, error)
@@ -288,7 +294,7 @@ def escalate(core: Core, a: Instance, error: AgentError) -> None:
 
 
 def reconsidered(core: Core, a: Instance, event: ev.Reconsidered) -> None:
-    """The policy decided about the parent of an escalating child."""
+    """The policy decided about the parent of an escalating child: about all its instances."""
     if event.ticket != a.reconsideration:
         return
     if event.fault is None and event.action is SupervisorAction.ESCALATE:
@@ -297,4 +303,8 @@ def reconsidered(core: Core, a: Instance, event: ev.Reconsidered) -> None:
     verdict = Verdict.STOP
     if event.fault is None and event.action is SupervisorAction.RESTART:
         verdict = _verdict(core, a, ExitKind.FAILED, event.action, event.error)
-    _apply(core, a, verdict, _first(event.fault, event.error))
+    if verdict is Verdict.REPLACE:
+        replace(core, a, counted=True, whole=True)
+    else:
+        _end_with(core, a, _first(event.fault, event.error))
+        core.end(a, AgentStatus.FAILED, _stopped(a, _first(event.fault, event.error)))

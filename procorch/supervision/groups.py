@@ -1,9 +1,10 @@
 """Restarting a group of agents (N5): stop them in reverse order, one by one, then start in order.
 
-A `Cycle` is one such restart. Its members are the agents that are not ready again yet: an agent
-leaves it when it is ready, or when it ends for good. A failure during a cycle begins a new one,
-which takes over the members of the old one. With ``one_for_all`` the agents that were ready again
-are stopped once more, with ``rest_for_one`` they stay.
+A `Cycle` is one such restart. Its members are the instances that are not ready again yet: one
+leaves it when it is ready, or when it ends for good. The instances of one agent stop, and start,
+together. A failure during a cycle begins a new one, which takes over the members of the old one.
+With ``one_for_all`` the agents that were ready again are stopped once more, with ``rest_for_one``
+they stay.
 """
 
 from __future__ import annotations
@@ -11,13 +12,19 @@ from __future__ import annotations
 from procorch.errors import AgentCrashed
 from procorch.supervision import tree
 from procorch.supervision.core import Core, Due
-from procorch.supervision.instance import Cycle, Instance
+from procorch.supervision.instance import Cycle, Instance, Team
 from procorch.supervision.states import AgentStatus, Phase
 
 
-def begin(core: Core, a: Instance, *, alone: bool = False) -> None:
-    """Restart ``a`` and all that are restarted with it; ``alone``: without its siblings."""
-    waiting = () if a.cycle is None else a.cycle.members
+def begin(core: Core, a: Instance, *, alone: bool = False, whole: bool = False) -> None:
+    """Restart ``a`` and all that are restarted with it.
+
+    Args:
+        alone: without its siblings.
+        whole: with all instances of its agent.
+    """
+    waiting = {member.key for member in a.team.members} if whole else set()
+    waiting.update(() if a.cycle is None else a.cycle.members)
     members = tree.cycle(core.instances, a, waiting, alone=alone)
     # A part of this group may be in another cycle: this one takes over its members.
     others = {key for m in members if (c := core.instances[m].cycle) for key in c.members}
@@ -27,7 +34,7 @@ def begin(core: Core, a: Instance, *, alone: bool = False) -> None:
     if members == [a.key]:
         core.enter(a, Phase.RETIRING)
     else:
-        group = Cycle([], a.name, a.delay)
+        group = Cycle([], a.name, a.key, a.delay)
         for key in members:
             member = core.instances[key]
             if member is not a and member.settings.restart == "temporary":
@@ -43,24 +50,35 @@ def begin(core: Core, a: Instance, *, alone: bool = False) -> None:
 
 
 def advance(core: Core, group: Cycle) -> None:
-    """Take the next step of a cycle: stop one member, or start one."""
+    """Take the next step of a cycle: stop one agent, or start one."""
     if not group.starting:
+        going: Team | None = None
         for key in reversed(group.members):
             member = core.instances[key]
+            if going is not None and member.team is not going:
+                break  # One agent after the other: the last exit of this one calls this again.
             if member.phase is not Phase.HELD:
                 _bring_down(core, member, group)
             if member.phase is not Phase.HELD:
-                return  # One after the other: its exit calls this again.
+                going = member.team
+        if going is not None:
+            return
         group.starting = True
         if group.members and group.delay > 0:
             first = core.instances[group.members[0]]
             first.delay = group.delay
             core.enter(first, Phase.BACKOFF)
             return
-    if group.members:
-        first = core.instances[group.members[0]]
-        if first.phase is Phase.HELD:
-            core.enter(first, Phase.WAITING)
+    begin_starts(core, group)
+
+
+def begin_starts(core: Core, group: Cycle) -> None:
+    """Start the first agent that is not ready again, with all its instances."""
+    members = [core.instances[key] for key in group.members]
+    if members and members[0].phase is not Phase.BACKOFF:
+        for member in members:
+            if member.team is members[0].team and member.phase is Phase.HELD:
+                core.enter(member, Phase.WAITING)
 
 
 def _bring_down(core: Core, a: Instance, group: Cycle) -> None:

@@ -36,31 +36,77 @@ class Cycle:
 
     Args:
         members: keys in order of start, parents before children.
-        blame: name of the agent whose failure began it.
+        blame: name of the agent whose failure began it; ``failed``: the key of that instance.
         delay: seconds of backoff before the first start.
         starting: all members have stopped, and the starts have begun.
     """
 
     members: list[int]
     blame: str
+    failed: int
     delay: float
     starting: bool = False
 
 
 @dataclass(slots=True, eq=False)
-class Instance:
-    """One running agent. Only the machine writes to it; others may read single attributes.
+class Team:
+    """One running agent: its instances, which take requests from one queue, and its children.
 
     Args:
-        parent: the instance it was started under, ``children`` those under it, in order of start;
-            ``siblings`` is its parent's list of children, which outlives the parent.
-        slot: which of its agent's instances it is, from 0.
-        window: restarts of its group (its children), if that has an intensity.
+        key: the number of its queue, which identifies it.
+        settings: those of its first instance; they apply to what concerns all instances (links,
+            groups, intensity).
+        parent: the agent it was started under, until that ends.
+        members: its instances that have not ended, in order of start.
+        children: the agents under it that have not ended, in order of start; ``siblings`` is its
+            parent's list of children, which outlives the parent.
+        window: restarts of its group (its children, or its instances if it has none), if that has
+            an intensity.
+        told: it was told to end. ``leaving``: it ends, and accepts neither requests, instances nor
+            children.
+        empty: its last instance was retired; its requests wait for the next one.
+        final: its final status and error, where its last instance does not decide about them.
+    """
+
+    key: int
+    name: str
+    settings: AgentSettings
+    parent: Team | None = None
+    members: list[Instance] = field(default_factory=list)
+    children: list[Team] = field(default_factory=list)
+    siblings: list[Team] = field(default_factory=list)
+    window: Window | None = None
+    told: bool = False
+    leaving: bool = False
+    empty: bool = False
+    final: tuple[AgentStatus, AgentError | None] | None = None
+
+    @property
+    def serving(self) -> list[Instance]:
+        """Its instances that neither end nor were told to."""
+        return [a for a in self.members if not a.leaving]
+
+    @property
+    def spokesman(self) -> Instance | None:
+        """The instance whose policy is asked about the agent: a ready one, if there is one."""
+        ready = (a for a in self.members if a.phase is Phase.READY)
+        return next(ready, self.members[0] if self.members else None)
+
+
+@dataclass(slots=True, eq=False)
+class Instance:
+    """One instance of an agent. Only the machine writes to it; others may read single attributes.
+
+    Args:
+        team: its agent.
+        slot: which of its agent's instances it is, from 0. A process, or an instance, that replaces
+            another one has the same.
         cycle: the group restart it takes part in.
         process: its current process. The record of an ended process stays until the next start: the
             verdict on the end needs it.
         announced: it was ready at least once.
-        draining: its final status, if it was told to finish.
+        draining: its final status, if it was told to finish: alone (it was retired), so that others
+            take the requests that wait, or with its agent.
         grace: seconds of draining, which begin when its turn to end has come (N7).
         aborted: requests of it were aborted.
         pending: the error that the policy is asked about; ``ticket`` numbers these questions.
@@ -74,14 +120,11 @@ class Instance:
     mailbox: int
     name: str
     settings: AgentSettings
+    team: Team
     supervised: bool
     limits: RestartLimits
     reconsiders: bool = False
-    parent: int | None = None
     slot: int = 0
-    children: list[int] = field(default_factory=list)
-    siblings: list[int] = field(default_factory=list)
-    window: Window | None = None
     cycle: Cycle | None = None
     phase: Phase = Phase.WAITING
     status: AgentStatus = AgentStatus.RUNNING
@@ -96,6 +139,11 @@ class Instance:
     delay: float = 0.0
     final: tuple[AgentStatus, AgentError | None] | None = None
     last_exit: str | None = None
+
+    @property
+    def leaving(self) -> bool:
+        """Whether it has ended, is ending or was told to end."""
+        return self.draining is not None or self.phase in (Phase.STOPPING, Phase.DONE)
 
     @property
     def generation(self) -> int:

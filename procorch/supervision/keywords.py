@@ -100,9 +100,8 @@ class WorkerSettings(TypedDict, total=False):
     the agent (pools)."""
 
 
-class Settings(WorkerSettings, total=False):
-    """Settings of an agent. Durations are seconds or text such as ``"30s"``, sizes are bytes or
-    text such as ``"512M"``."""
+class CommonSettings(WorkerSettings, total=False):
+    """The settings of an agent that pools and executors take as well; see `Settings`."""
 
     memory_limit: int | str | None
     """Bytes of memory that the worker and all its descendants may hold together: anonymous and
@@ -125,3 +124,13 @@ class Settings(WorkerSettings, total=False):
     """The limit that the calls of this agent count for, by the name that was declared with
     `AgentOrchestrator.limit`, or the `Limit` itself (N23). None: an agent of an LLM library uses
     the limit with the name of its model's provider, if one was declared."""
+
+
+class Settings(CommonSettings, total=False):
+    """Settings of an agent. Durations are seconds or text such as ``"30s"``, sizes are bytes or
+    text such as ``"512M"``."""
+
+    instances: int
+    """How many instances of the agent run behind its queue, each in a process of its own; a request
+    goes to the first that is free. `scale` changes the number. Pools and batches have ``workers``
+    in its place."""

@@ -1,6 +1,6 @@
 """Requests and the queues they wait in: every accepted one gets exactly one outcome (I1).
 
-A *mailbox* is a FIFO from which one instance, or several replicas, take requests. A request is in
+A *mailbox* is a FIFO from which the instances of one agent take requests. A request is in
 the ledger until its outcome is fixed; later events about it have no effect. Queues are cleaned
 lazily: a request that was resolved in its queue is skipped when its turn comes.
 """
@@ -58,12 +58,6 @@ class Ledger:
     def join(self, mailbox: int, member: int) -> None:
         """``member`` takes requests from ``mailbox``, which is created on first use."""
         self.boxes.setdefault(mailbox, RequestQueue()).members.append(member)
-
-    def leave(self, mailbox: int, member: int) -> bool:
-        """Remove a member; True if it was the last one of the mailbox."""
-        members = self.boxes[mailbox].members
-        members.remove(member)
-        return not members
 
     def last(self, mailbox: int, member: int) -> None:
         """Move ``member`` to the end: it takes a request only if no other member is free."""

@@ -28,10 +28,11 @@ from procorch.supervision import (
     requests,
     starting,
     take_back,
+    teams,
 )
 from procorch.supervision import events as ev
 from procorch.supervision.core import Core, Due, Entry
-from procorch.supervision.instance import Instance
+from procorch.supervision.instance import Instance, Team
 from procorch.supervision.states import Phase
 from procorch.supervision.throttle import FlowControl
 from procorch.supervision.timers import Timers
@@ -178,6 +179,7 @@ TRANSITIONS: dict[tuple[Phase, type | Due], Rule] = {
             (ev.Cancel, ending.cancel, (STOPPING,)),
             (ev.Drain, ending.drain, _WHEN_TOLD_TO_END[phase]),
             (ev.Stop, ending.stop, _WHEN_TOLD_TO_END[phase]),
+            (ev.Retire, ending.retire, (*_WHEN_TOLD_TO_END[phase], STOPPING)),
             (Due.GRACE, ending.out_of_grace, (STOPPING,)),
         )
     },
@@ -217,7 +219,13 @@ class Machine:
             case ev.CancelRequest():
                 requests.cancel(core, event)
             case ev.Spawn():
-                starting.spawn(core, event)
+                starting.spawn(core, (event,))
+            case ev.SpawnTogether(spawns):
+                starting.spawn(core, spawns)
+            case ev.Cancel() | ev.Drain() | ev.Stop():
+                addressed = core.teams.get(event.agent)
+                if addressed is not None:
+                    teams.told(core, addressed, event)
             case ev.Close():
                 ending.close(core, event)
             case ev.TakenBack() | ev.NotBegun():
@@ -225,9 +233,9 @@ class Machine:
             case ev.MemoryExceeded() | ev.StreamBroken() | ev.Probed() | ev.AgentFinished():
                 self._of_generation(event)
             case _:
-                addressed = core.instances.get(event.key)
-                if addressed is not None:
-                    self._handle(addressed, event)
+                a = core.instances.get(event.key)
+                if a is not None:
+                    self._handle(a, event)
         while core.deferred:
             self._handle_deferred()
         if core.limited_mailboxes:
@@ -244,8 +252,8 @@ class Machine:
 
     @property
     def idle(self) -> bool:
-        """Whether every instance has ended (N7)."""
-        return all(a.phase is DONE for a in self._core.instances.values())
+        """Whether every agent has ended (N7)."""
+        return not self._core.teams
 
     @property
     def stale(self) -> int:
@@ -268,14 +276,16 @@ class Machine:
 
     def _handle_deferred(self) -> None:
         """Handle one deferred event, or call one deferred function, for another instance."""
-        key, what = self._core.deferred.popleft()
-        a = self._core.instances.get(key)
-        if a is None:
+        to, what = self._core.deferred.popleft()
+        addressed = to if isinstance(to, Team) else self._core.instances.get(to)
+        if addressed is None:
             return
         if callable(what):
-            what(self._core, a)
+            what(self._core, addressed)
+        elif isinstance(addressed, Team):
+            teams.told(self._core, addressed, what)
         else:
-            self._handle(a, what)
+            self._handle(addressed, what)
 
     def _of_generation(self, event: Any) -> None:
         a = self._core.instances.get(event.key)

@@ -17,7 +17,7 @@ from procorch.supervision.states import Phase, StopStage
 
 def restart(core: Core, a: Instance, event: ev.Restart) -> None:
     """A caller asked for a new process: not a failure, so not counted (N1)."""
-    if tree.leaving(a):
+    if a.leaving:
         a.process.keep()  # The agent ends, so it needs no new process.
         if a.phase is Phase.READY:
             core.enter(a, Phase.READY)
@@ -32,12 +32,14 @@ def restart_while_awaiting_policy(core: Core, a: Instance, event: ev.Restart) ->
 
 
 def replace(
-    core: Core, a: Instance, *, counted: bool, alone: bool = False, asked: float = 0.0
-) -> None:
+    core: Core, a: Instance, *, counted: bool, alone: bool = False, whole: bool = False,
+    asked: float = 0.0,
+) -> None:  # fmt: skip
     """Begin a new generation of ``a``, and of all agents that are restarted with it (N4, N5).
 
     Args:
         alone: the restart is planned and not a failure, so no other agent is restarted with it.
+        whole: all instances of its agent are restarted with it.
         asked: the shortest wait before it in seconds, if the restart is counted (`retry_after`).
     """
     if a.process.alive and (core.closing or core.drained(a)):
@@ -50,7 +52,7 @@ def replace(
     a.delay = 0.0
     if counted:
         a.delay = a.limits.count(core.now, core.chance(), asked)
-        for window in tree.windows(core.instances, a):
+        for window in tree.windows(a.team):
             window.count(core.now)
     core.tell(
         a,
@@ -60,14 +62,14 @@ def replace(
         max_restarts=a.settings.max_restarts,
         planned=alone,
     )
-    groups.begin(core, a, alone=alone)
+    groups.begin(core, a, alone=alone, whole=whole)
 
 
 def retire(core: Core, a: Instance) -> None:
     """RETIRING: end the old process; the next one starts only after that (I2)."""
     if a.process.alive:
         if a.process.stage is None:
-            blamed = a.cycle is not None and a.cycle.blame != a.name
+            blamed = a.cycle is not None and a.cycle.failed != a.key
             busy = bool(a.process.inflight) or a.process.ready_at is None
             core.stop_process(a, StopStage.TERMINATE if blamed and busy else StopStage.LEAVE)
     elif core.closing:
@@ -115,6 +117,8 @@ def back_off(core: Core, a: Instance) -> None:
 def backoff_over(core: Core, a: Instance, event: object) -> None:
     """The backoff is over."""
     core.enter(a, Phase.WAITING)
+    if a.cycle is not None:  # it waited for its group: the other instances of its agent start, too
+        groups.begin_starts(core, a.cycle)
 
 
 def tell_hung(core: Core, a: Instance, request: Request) -> None:

@@ -52,6 +52,7 @@ class AgentSettings:
     rate: float | None = None
     throttle: Throttle | None = field(default_factory=lambda: Throttle(retries=0))
     limit: str | None = None
+    instances: int = 1
 
     @classmethod
     def of(cls, given: Mapping[str, Any]) -> AgentSettings:
@@ -276,5 +277,6 @@ FIELDS: dict[str, Field] = {
     "rate": Field(per_second, 'requests a second, or text such as "10/s"', optional=True),
     "throttle": _value(Throttle, optional=True),
     "limit": Field(_limit, "name of a limit, or Limit(...)", optional=True),
+    "instances": _count(1),
 }
 """Every setting: keyword of `AgentOrchestrator.add_agent`, and key of a file."""

@@ -2,47 +2,87 @@
 
 from __future__ import annotations
 
-from procorch.errors import Aborted, AgentStopped, StartError
-from procorch.supervision import actions, ahead, groups, holding, notices, tree
+from procorch.errors import Aborted, AgentError, AgentStopped, StartError
+from procorch.supervision import actions, ahead, groups, holding, notices
 from procorch.supervision import events as ev
 from procorch.supervision.core import Core, Due
-from procorch.supervision.instance import Instance, Pending
+from procorch.supervision.instance import Instance, Pending, Team
 from procorch.supervision.process import Process
 from procorch.supervision.restarts import RestartLimits, Window
 from procorch.supervision.states import AgentStatus, Phase, StopStage
 
 
-def spawn(core: Core, event: ev.Spawn) -> None:
-    """Add a new instance to its mailbox and its parent, and let it wait for a start slot."""
+def spawn(core: Core, spawns: tuple[ev.Spawn, ...]) -> None:
+    """Add new instances to their agent, and let them wait for a start slot."""
+    for event in spawns:
+        parent = None if event.parent is None else core.teams.get(event.parent)
+        team = core.teams.get(event.mailbox)
+        error = _refusal(core, event, team, parent)
+        if error is None:
+            _add(core, event, team or _new_team(core, event, parent))
+        else:
+            _refuse(core, event, error)
+    first = spawns[0]
+    if not first.joins and first.mailbox not in core.teams:
+        core.out.append(actions.AgentEnded(first.mailbox, AgentStatus.STOPPED, error))
+
+
+def _refusal(
+    core: Core, event: ev.Spawn, team: Team | None, parent: Team | None
+) -> AgentError | None:
+    """Why an instance cannot start; None: it can."""
+    if core.closing:
+        return Aborted(agent=event.name)
+    if team is not None:
+        if not team.leaving:
+            return None
+        why = "the agent is ending"
+    elif event.joins:
+        why = "the agent has ended"
+    elif event.parent is not None and (parent is None or parent.leaving):
+        why = "its parent is ending"
+    else:
+        return None
+    return AgentStopped(f"agent {event.name!r} was not started: {why}", agent=event.name)
+
+
+def _refuse(core: Core, event: ev.Spawn, error: AgentError) -> None:
+    status = AgentStatus.STOPPED
+    told = notices.Stopped(
+        agent=event.name, instance=event.slot, generation=0, at=core.now, status=status, error=error
+    )
+    core.out += [actions.Notify(event.key, told), actions.Ended(event.key, status, error)]
+
+
+def _new_team(core: Core, event: ev.Spawn, parent: Team | None) -> Team:
     intensity = event.settings.intensity
+    window = None if intensity is None else Window(intensity)
+    team = Team(event.mailbox, event.name, event.settings, parent, window=window)
+    if parent is not None:
+        parent.children.append(team)
+        team.siblings = parent.children
+    core.teams[team.key] = team
+    return team
+
+
+def _add(core: Core, event: ev.Spawn, team: Team) -> None:
     a = Instance(
         key=event.key,
-        mailbox=event.mailbox,
-        name=event.name,
+        mailbox=team.key,
+        name=team.name,
         settings=event.settings,
+        team=team,
         supervised=event.supervised,
         reconsiders=event.reconsiders,
         limits=RestartLimits(event.settings),
-        parent=event.parent,
         slot=event.slot,
-        window=None if intensity is None else Window(intensity),
     )
+    team.members.append(a)
     core.instances[a.key] = a
     core.ledger.join(a.mailbox, a.key)
     holding.begin(core, a)
     ahead.watch_all(core, a.mailbox)
-    parent = core.instances.get(event.parent) if event.parent is not None else None
-    if core.closing:
-        core.end(a, AgentStatus.STOPPED, Aborted(agent=a.name))
-    elif event.parent is not None and (parent is None or tree.leaving(parent)):
-        a.parent = None
-        gone = AgentStopped(f"agent {a.name!r} was not started: its parent is ending", agent=a.name)
-        core.end(a, AgentStatus.STOPPED, gone)
-    else:
-        if parent is not None:
-            parent.children.append(a.key)
-            a.siblings = parent.children
-        core.enter(a, Phase.WAITING)
+    core.enter(a, Phase.WAITING)
 
 
 def wait_for_slot(core: Core, a: Instance) -> None:
@@ -76,6 +116,7 @@ def ready(core: Core, a: Instance, event: ev.Ready) -> None:
     core.left_starting(a)
     a.process.ready_at = core.now
     a.process.gives_back = event.gives_back
+    a.team.empty = False
     core.tell(
         a, notices.Ready
     )  # Before `spawn` returns: it is no event "from now on" for its caller.

@@ -7,64 +7,55 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 
-from procorch.supervision.instance import Instance
+from procorch.supervision.instance import Instance, Team
 from procorch.supervision.restarts import Window
-from procorch.supervision.states import AgentStatus, Phase
+from procorch.supervision.states import AgentStatus
 
 Instances = Mapping[int, Instance]
 
-_LEAVING = (Phase.STOPPING, Phase.DONE)
 
-
-def children(instances: Instances, a: Instance) -> list[Instance]:
-    """The children that have not ended, in order of start."""
-    found = [instances[key] for key in a.children if key in instances]
-    return [child for child in found if child.phase is not Phase.DONE]
-
-
-def linked(parent: Instance, child: Instance) -> bool:
+def linked(parent: Team, child: Team) -> bool:
     """Whether the child ends with the parent; implied by a grouped strategy (N4)."""
     return child.settings.link != "record" or parent.settings.grouped
 
 
-def leaving(a: Instance) -> bool:
-    """Whether it has ended, is ending or was told to end."""
-    return a.draining is not None or a.phase in _LEAVING
-
-
-def may_end(instances: Instances, a: Instance) -> bool:
+def may_end(a: Instance) -> bool:
     """Whether its turn to end has come: leaves first, siblings in reverse order of start (N7).
 
-    A stopped instance also waits for linked children that have not been told to stop yet.
+    A stopped instance also waits for linked children that have not been told to stop yet. An
+    instance that ends without its agent need not wait: the agent and all below it go on. Instances
+    of one agent do not wait for each other.
     """
-    stopped = a.draining is AgentStatus.STOPPED
-    for child in children(instances, a):
-        if leaving(child) or (stopped and linked(a, child)):
+    return not a.team.leaving or in_turn(a.team, stopped=a.draining is AgentStatus.STOPPED)
+
+
+def in_turn(team: Team, *, stopped: bool) -> bool:
+    """Whether the turn of an agent that ends has come; see `may_end`."""
+    for child in team.children:
+        if child.leaving or (stopped and linked(team, child)):
             return False
-    for key in reversed(a.siblings):
-        if key == a.key:
+    for sibling in reversed(team.siblings):
+        if sibling is team:
             return True
-        sibling = instances.get(key)
-        if sibling is not None and sibling.phase is not Phase.DONE and leaving(sibling):
+        if sibling.leaving:
             return False
     return True
 
 
-def ancestors(instances: Instances, a: Instance) -> Iterator[Instance]:
+def ancestors(team: Team) -> Iterator[Team]:
     """The parent, its parent and so on, nearest first."""
-    while a.parent is not None and a.parent in instances:
-        a = instances[a.parent]
-        yield a
+    while team.parent is not None:
+        team = team.parent
+        yield team
 
 
-def windows(instances: Instances, a: Instance) -> list[Window]:
-    """The intensity windows in which a restart of ``a`` counts (N2).
+def windows(team: Team) -> list[Window]:
+    """The intensity windows in which a restart of one of its instances counts (N2).
 
     The window of its parent, whose group it belongs to. Without children it is a group of its own,
     and its own window counts as well.
     """
-    parent = instances.get(a.parent) if a.parent is not None else None
-    owners = ([parent] if parent is not None else []) + ([] if a.children else [a])
+    owners = ([] if team.parent is None else [team.parent]) + ([] if team.children else [team])
     return [owner.window for owner in owners if owner.window is not None]
 
 
@@ -73,37 +64,45 @@ def cycle(
 ) -> list[int]:
     """The instances that are restarted with ``a``: keys in order of start, parents before children.
 
-    These are ``a`` and its siblings by its parent's strategy (N5), without siblings for ``alone``
-    (a restart on request); all instances linked to one of them by "restart" (N4); and ``also``, the
-    members of a group restart under way. Instances that are ending are left out.
+    These are ``a`` and all instances of its agent and of the siblings by its parent's strategy
+    (N5), without these for ``alone`` (a restart on request); and ``also``, the members of a group
+    restart under way. If these are all instances of an agent, those of the agents linked to it by
+    "restart" (N4) are among them: while other instances of it serve, its children go on. Instances
+    that are ending are left out.
     """
     chosen = set(also) | {a.key}
-    parent = instances.get(a.parent) if a.parent is not None else None
+    parent = a.team.parent
     if parent is not None and parent.settings.grouped and not alone:
-        group = [child.key for child in children(instances, parent)]
+        group = parent.children
         if parent.settings.strategy == "rest_for_one":
-            group = group[group.index(a.key) :]
-        chosen.update(group)
-    stack = list(chosen)
+            group = group[group.index(a.team) :]
+        chosen.update(member.key for team in group for member in team.members)
+    teams = {instances[key].team.key: instances[key].team for key in chosen if key in instances}
+    stack = list(teams.values())
     while stack:
-        above = instances.get(stack.pop())
-        for child in children(instances, above) if above is not None else ():
-            if child.settings.link == "restart" and child.key not in chosen:
-                chosen.add(child.key)
-                stack.append(child.key)
+        above = stack.pop()
+        if not all(member.key in chosen for member in above.serving):
+            continue
+        for child in above.children:
+            fresh = {member.key for member in child.members} - chosen
+            if child.settings.link == "restart" and fresh:
+                chosen |= fresh
+                teams[child.key] = child
+                stack.append(child)
     return [
-        key for key in _in_order(instances, chosen) if key == a.key or not leaving(instances[key])
+        member.key
+        for team in _in_order(teams)
+        for member in team.members
+        if member.key in chosen and (member is a or not member.leaving)
     ]
 
 
-def _in_order(instances: Instances, chosen: set[int]) -> list[int]:
-    tops = [
-        key for key in sorted(chosen) if key in instances and instances[key].parent not in chosen
-    ]
-    ordered: list[int] = []
-    stack = tops[::-1]
+def _in_order(teams: Mapping[int, Team]) -> list[Team]:
+    tops = [team for team in teams.values() if team.parent is None or team.parent.key not in teams]
+    ordered: list[Team] = []
+    stack = sorted(tops, key=lambda team: team.key, reverse=True)
     while stack:
-        key = stack.pop()
-        ordered.append(key)
-        stack += [child for child in reversed(instances[key].children) if child in chosen]
+        team = stack.pop()
+        ordered.append(team)
+        stack += [child for child in reversed(team.children) if child.key in teams]
     return ordered

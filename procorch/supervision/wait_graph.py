@@ -1,30 +1,88 @@
-"""Agents that wait for other agents. A circle would wait for ever, so it is refused (N16)."""
+"""Agents that wait for other agents. A circle would wait for ever, so it is refused (N16).
+
+An instance waits for an agent, any instance of which may answer. So it waits for ever only if all
+of these wait for ever themselves.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
+
+def _itself(agent: int) -> Sequence[int]:
+    return (agent,)
+
 
 class WaitGraph:
-    """Which instance waits for which, by key. An agent may wait for several at once."""
+    """Which instance waits for which agents. An instance may wait for several at once.
 
-    def __init__(self) -> None:
+    Args:
+        members: the keys of the instances of an agent that have not ended.
+    """
+
+    def __init__(self, members: Callable[[int], Sequence[int]] = _itself) -> None:
+        self._members = members
         self._waiting: dict[int, list[int]] = {}
 
     def circle(self, asker: int, asked: int) -> list[int] | None:
-        """The circle that would result if ``asker`` waited for ``asked``: keys, asker first."""
-        came_from = {asked: asker}
-        stack = [asked]
+        """The circle that would result if ``asker`` waited for the agent ``asked``: the keys of
+        instances, asker first."""
+        members = self._members(asked)
+        if not all(key == asker or key in self._waiting for key in members):
+            return None  # nearly always: one of them will answer
+        answered = self._answered(asker, asked)
+        came_from = dict.fromkeys(() if asked in answered else members, asker)
+        stack = list(came_from)
         while stack:
             key = stack.pop()
             if key == asker:
-                path = [asker]
-                while (path[-1] != asked) and path[-1] in came_from:
+                path = [came_from[asker]]
+                while path[-1] != asker:
                     path.append(came_from[path[-1]])
-                return [asker, *reversed(path[1:])] if len(path) > 1 else [asker]
-            for further in self._waiting.get(key, ()):
-                if further not in came_from:
-                    came_from[further] = key
-                    stack.append(further)
+                return path[::-1]
+            for agent in self._waiting.get(key, ()):
+                for further in () if agent in answered else self._members(agent):
+                    if further not in came_from:
+                        came_from[further] = key
+                        stack.append(further)
         return None
+
+    def _answered(self, asker: int, asked: int) -> set[int]:
+        """The agents, of those that ``asked`` depends on, that can answer while ``asker`` waits.
+
+        An agent without instances is one of them: it may get some.
+        """
+        waits_for: dict[int, set[int]] = {asker: {asked}}
+        askers: dict[int, list[int]] = {}
+        agents_of: dict[int, list[int]] = {}
+        able: list[int] = []
+        seen, ahead = {asked}, [asked]
+        while ahead:
+            agent = ahead.pop()
+            members = self._members(agent)
+            if not members:
+                able.append(agent)
+            for key in members:
+                agents_of.setdefault(key, []).append(agent)
+                wanted = self._waiting.get(key, ())
+                if key != asker and not wanted:
+                    able.append(agent)
+                elif key not in waits_for:
+                    waits_for[key] = set(wanted)
+                    for further in waits_for[key]:
+                        askers.setdefault(further, []).append(key)
+                        if further not in seen:
+                            seen.add(further)
+                            ahead.append(further)
+        answered: set[int] = set()
+        while able:
+            agent = able.pop()
+            for key in () if agent in answered else askers.get(agent, ()):
+                waits_for[key].discard(agent)
+                if not waits_for[key]:
+                    able += agents_of[key]
+            answered.add(agent)
+        return answered
 
     def add(self, asker: int, asked: int) -> None:
         """``asker`` waits for ``asked``."""

@@ -9,8 +9,7 @@ from typing import Any, TypeVar
 from procorch.api.orchestrator import AgentOrchestrator
 from procorch.api.registry import Entry
 from procorch.futures.watch import EventHub, EventStream
-from procorch.runtime.instance_runtime import InstanceRuntime
-from procorch.runtime.mailbox import Mailbox
+from procorch.runtime.instance_runtime import AgentRuntime, InstanceRuntime
 from procorch.runtime.monitor import Monitor
 from procorch.supervision.notices import AgentEvent
 from procorch.testing.clock import FakeClock
@@ -71,8 +70,13 @@ class TestOrchestrator(AgentOrchestrator):
             limits=self._limits,
         )
 
-    def _new_instance(self, entry: Entry, mailbox: Mailbox | None) -> InstanceRuntime:
-        instance = super()._new_instance(entry, mailbox)
+    def _new_agent(self, entry: Entry) -> AgentRuntime:
+        agent = super()._new_agent(entry)
+        agent.ended = _Awaited(self.clock)
+        return agent
+
+    def _new_instance(self, agent: AgentRuntime, slot: int) -> InstanceRuntime:
+        instance = super()._new_instance(agent, slot)
         instance.started = _Awaited(self.clock)
         instance.ended = _Awaited(self.clock)
         return instance

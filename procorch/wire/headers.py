@@ -44,7 +44,9 @@ class InitHead(Struct, frozen=True, array_like=True):
     seed: str = ""
     """`Context.seed` is derived from it, and from agent, generation and request."""
     instance: int = 0
-    """The number of the instance: for a seed outside requests, and for `ps`."""
+    """The number of the instance: for a seed outside requests."""
+    slot: int = 0
+    """Which of its agent's instances it is: the value of `Context.instance`, and for `ps`."""
     surroundings: Surroundings | None = None
     """None: the worker keeps its own state."""
     waits: bool = False

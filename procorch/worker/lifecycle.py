@@ -87,6 +87,7 @@ class Worker:
             limits=LimitRules(head.limits, head.limit),
             max_message=head.max_message,
             on_child=meter.count_child,
+            instance=head.slot,
         )
         self.gate: InterruptGate = InterruptGate(page, self._context)
         self.reaper: Reaper = Reaper()

@@ -50,7 +50,7 @@ def main(sock_fd: int, page_fd: int, out_fd: int, err_fd: int, parent: int) -> N
     if first is None or channel.is_cut_off():  # the parent has given it up before its start
         return
     head = headers.decode_init(first.head)
-    process_title.of_worker(head.name, head.instance, head.generation)
+    process_title.of_worker(head.name, head.slot, head.generation)
     channel.limit(head.max_message + _HEAD_ROOM)
     page = StatusPage(page_fd)
     if fence.register():  # before the agent has threads, which would make it slow

@@ -168,7 +168,7 @@ def test_ahead_and_begun_before_the_reply_to_the_one_before_it_was_read(agent: A
     first = handle.deliver("wait")
     assert begun.line() == "wait"
     second = handle.submit(("wait-too",))
-    while len(handle._instance.mailbox):  # until it has been sent
+    while len(handle._agent.mailbox):  # until it has been sent
         time.sleep(0.001)
     with orch._monitor._loop.ownership:  # nobody reads meanwhile
         go.open()

@@ -337,7 +337,7 @@ def test_the_event_of_a_restart_comes_before_restart_returns(
 
     def noted(notice: Notice) -> None:
         if isinstance(notice, Ready):
-            waiting.extend(future.done() for _, future in handle._instance.fresh)
+            waiting.extend(future.done() for _, future in handle._agent.instances[0].fresh)
         publish(notice)
 
     monkeypatch.setattr(hub, "publish", noted)

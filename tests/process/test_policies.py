@@ -356,7 +356,8 @@ def test_a_restart_on_request_while_the_policy_thinks_is_not_forgotten(
     asked.wait()
     restarting = Aside(handle.restart)
     assert not restarting.done
-    while handle._monitor._machine.instance(handle.instance).process.course is Course.SERVING:
+    key = handle.info().instances[0].instance
+    while handle._monitor._machine.instance(key).process.course is Course.SERVING:
         pass
     go.set()
     restarting.result()

@@ -79,7 +79,7 @@ def test_of_a_handle_and_its_orchestrator(run: Callable[[str], str]) -> None:
             first = handle.deliver("go").result().output
             watched, events = orch.monitor("a"), orch.events()
             hanging, done = handle.submit(["hang"]), handle.deliver("go")
-            replica, = orch.spawn_replicas("a", 1)
+            replica = orch.spawn_pool("a")
 
             def body():
                 async def one():

@@ -104,17 +104,27 @@ class Agent:
 
     key: int
     mailbox: int
-    parent: int | None
     settings: AgentSettings
     supervised: bool
+    slot: int = 0
     generation: int = 0
     consecutive: int = 0
-    restarts: list[float] = field(default_factory=list)
     explained: bool = True
     not_before: float = 0.0
     cancelled: bool = False
     ended: bool = False
     status: AgentStatus | None = None
+
+
+@dataclass(slots=True, eq=False)
+class Whole:
+    """One agent with all its instances; ``restarts``: when one of its group was restarted."""
+
+    number: int
+    parent: int | None
+    settings: AgentSettings
+    restarts: list[float] = field(default_factory=list)
+    ended: bool = False
 
 
 class Books:
@@ -127,6 +137,7 @@ class Books:
     def __init__(self, start_limit: int) -> None:
         self.start_limit = start_limit
         self.agents: dict[int, Agent] = {}
+        self.wholes: dict[int, Whole] = {}
         self.processes: dict[int, Process] = {}
         self.requests: dict[int, Asked] = {}
         self.open: dict[int, Asked] = {}
@@ -146,10 +157,15 @@ class Books:
         match event:
             case ev.Spawn():
                 self.agents[event.key] = Agent(
-                    event.key, event.mailbox, event.parent, event.settings, event.supervised
+                    event.key, event.mailbox, event.settings, event.supervised, event.slot
                 )
+                if not event.joins:
+                    whole = Whole(event.mailbox, event.parent, event.settings)
+                    self.wholes[event.mailbox] = whole
                 self.queues.setdefault(event.mailbox, deque())
-                self._paused.pop(event.mailbox, None)  # it may be a new queue of that number
+            case ev.SpawnTogether(spawns):
+                for spawn in spawns:
+                    self.expect(spawn, now)
             case ev.Submit(request):
                 asked = Asked(
                     request.id,
@@ -266,6 +282,8 @@ class Books:
                     self._stop_process(action)
                 case actions.Ended():
                     self._finish(action)
+                case actions.AgentEnded():
+                    self._finish_whole(action)
                 case actions.AskPolicy():
                     assert self.agents[action.key].supervised
                     assert not self.closed, "N7: a verdict is asked for while closing"
@@ -409,6 +427,19 @@ class Books:
         process = self.processes.get(action.key)
         assert process is None or process.unreaped, "I5: ended while its process lives, unreported"
 
+    def _finish_whole(self, action: actions.AgentEnded) -> None:
+        whole = self.wholes[action.agent]
+        assert not whole.ended, "an end happens once"
+        whole.ended = True
+        assert action.status is not AgentStatus.RUNNING
+        assert all(each.ended for each in self.of(action.agent)), "it ended before its instances"
+        waits = [number for number, asked in self.open.items() if asked.mailbox == action.agent]
+        assert not waits, f"I1: requests {waits} wait for an agent that has ended"
+
+    def of(self, number: int) -> list[Agent]:
+        """The instances of an agent."""
+        return [agent for agent in self.agents.values() if agent.mailbox == number]
+
     def _restarting(
         self, event: ev.Event, agent: Agent, notice: notices.Restarting, now: float
     ) -> None:
@@ -422,13 +453,14 @@ class Books:
         agent.consecutive += 1
         assert agent.consecutive == notice.restart, "N2: miscounted"
         assert agent.consecutive <= agent.settings.max_restarts, "I3: consecutive"
-        parent = self.agents.get(agent.parent) if agent.parent is not None else None
+        whole = self.wholes[agent.mailbox]
+        parent = self.wholes.get(whole.parent) if whole.parent is not None else None
         if parent is not None and not parent.ended:
             self._count(parent, now)
-        if not any(a.parent == agent.key and not a.ended for a in self.agents.values()):
-            self._count(agent, now)
+        if not any(w.parent == whole.number and not w.ended for w in self.wholes.values()):
+            self._count(whole, now)
 
-    def _count(self, head: Agent, now: float) -> None:
+    def _count(self, head: Whole, now: float) -> None:
         intensity = head.settings.intensity
         if intensity is not None:
             head.restarts = [at for at in head.restarts if at >= now - intensity.period] + [now]
@@ -439,6 +471,7 @@ class Books:
         return self._root(other) == self._root(agent)
 
     def _root(self, agent: Agent) -> int:
-        while agent.parent is not None and agent.parent in self.agents:
-            agent = self.agents[agent.parent]
-        return agent.key
+        whole = self.wholes[agent.mailbox]
+        while whole.parent is not None and whole.parent in self.wholes:
+            whole = self.wholes[whole.parent]
+        return whole.number

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from procorch.supervision import actions, tree
 from procorch.supervision.core import Core, Due
-from procorch.supervision.instance import Instance
+from procorch.supervision.instance import Instance, Team
 from procorch.supervision.process import Course
 from procorch.supervision.request import RequestState
 from procorch.supervision.states import AgentStatus, Phase, StopStage
@@ -36,8 +36,11 @@ def look(core: Core, asked: set[tuple[int, int]]) -> None:
         placed.update(request.id for request in (*a.process.inflight, *a.process.ahead))
         if a.pending is not None and a.pending.request is not None:
             placed.add(a.pending.request.id)
-    for box in core.ledger.boxes.values():
-        assert box.members, "a mailbox without anybody to take from it"
+    for team in core.teams.values():
+        _whole(core, team)
+    for mailbox, box in core.ledger.boxes.items():
+        empty = mailbox in core.teams and core.teams[mailbox].empty
+        assert box.members or empty, "a mailbox without anybody to take from it"
         queued = [request for lane in box.lanes.values() for request in lane if request.is_open]
         assert box.waiting == len(queued), "the number of those that wait is wrong"
         assert all(request.state is RequestState.QUEUED for request in queued)
@@ -46,40 +49,68 @@ def look(core: Core, asked: set[tuple[int, int]]) -> None:
         assert number in placed, f"I1: request {number} is lost"
 
 
-def before(core: Core) -> dict[int, Before]:
+def _whole(core: Core, team: Team) -> None:
+    box = core.ledger.boxes.get(team.key)
+    where = f"agent {team.name}"
+    assert all(core.instances[a.key] is a for a in team.members), where
+    stays = [a for a in team.members if a.phase not in _GONE]
+    assert team.leaving or team.empty or stays, f"{where}: goes on, and nobody serves"
+    if box is not None:
+        assert box.closed == team.leaving, f"{where}: its queue knows better"
+        assert {*box.members} == {a.key for a in stays}, where
+    else:
+        assert team.leaving, f"{where}: goes on without a queue"
+        waits = not team.members and not tree.in_turn(team, stopped=True)
+        assert team.members or waits, f"{where}: has ended, and stays"
+    for child in team.children:
+        assert child.parent is team, where
+        assert core.teams[child.key] is child, f"{where}: a child that has ended"
+
+
+def before(core: Core) -> Before:
     """What has to be remembered of the state before a step."""
-    return {
-        key: Before(a, a.phase, a.draining is not None, list(a.children))
-        for key, a in core.instances.items()
-    }
+    phases = {key: a.phase for key, a in core.instances.items()}
+    return Before(
+        phases,
+        {key: Family(team, team.parent, [*team.children]) for key, team in core.teams.items()},
+    )
+
+
+class Family(NamedTuple):
+    """One agent before a step."""
+
+    team: Team
+    parent: Team | None
+    children: list[Team]
 
 
 class Before(NamedTuple):
-    """One instance before a step."""
+    """The instances and agents before a step."""
 
-    a: Instance
-    phase: Phase
-    leaving: bool
-    children: list[int]
+    phases: dict[int, Phase]
+    families: dict[int, Family]
 
 
-def compare(core: Core, earlier: dict[int, Before], taken: list[actions.Action]) -> None:
+def compare(core: Core, earlier: Before, taken: list[actions.Action]) -> None:
     """Check what a step means for the tree: order of ends, links, auto-shutdown.
 
     Raises:
         AssertionError: it means something else.
     """
     for a in core.instances.values():
-        was = earlier.get(a.key)
-        if was is not None and was.phase not in _GONE and a.phase is Phase.STOPPING:
-            _in_its_turn(core, a)
+        was = earlier.phases.get(a.key)
+        if was is not None and was not in _GONE and a.phase is Phase.STOPPING:
+            _in_its_turn(a)
     for action in taken:
         if isinstance(action, actions.Send) and action.key in core.instances:
-            _within_width(core, core.instances[action.key])
-    ended = [action.key for action in taken if isinstance(action, actions.Ended)]
+            a = core.instances[action.key]
+            _within_width(core, a)
+            retired = a.draining is not None and not a.team.leaving
+            assert not retired, f"{a.name}: sent to an instance that was retired"
+    ended = [action.agent for action in taken if isinstance(action, actions.AgentEnded)]
     for key in ended:
-        if key in earlier:
-            _consequences(core, earlier[key], alone=len(ended) == 1)
+        if key in earlier.families:
+            _consequences(core, earlier.families[key], alone=len(ended) == 1)
 
 
 def _within_width(core: Core, a: Instance) -> None:
@@ -90,34 +121,33 @@ def _within_width(core: Core, a: Instance) -> None:
     assert busy <= box.width, f"{a.name}: more busy at once than the width of its mailbox"
 
 
-def _in_its_turn(core: Core, a: Instance) -> None:
+def _in_its_turn(a: Instance) -> None:
     assert a.final is not None
-    if a.final[1] is None and a.draining is not None:
-        for child in tree.children(core.instances, a):
-            assert not (tree.leaving(child) and child.process.alive), (
-                f"N7: {a.name} before {child.name}"
-            )
+    if a.final[1] is None and a.draining is not None and a.team.leaving:
+        for child in a.team.children:
+            alive = any(member.process.alive for member in child.members)
+            assert not (child.leaving and alive), f"N7: {a.name} before {child.name}"
 
 
-def _consequences(core: Core, was: Before, *, alone: bool) -> None:
-    a = was.a
-    for key in was.children:
-        child = core.instances.get(key)
-        if child is not None and tree.linked(a, child):
-            assert tree.leaving(child), f"N4: {child.name} outlives {a.name}"
-            in_turn = a.draining is AgentStatus.STOPPED and a.final == (a.draining, None)
-            replica = a.mailbox in core.ledger.boxes  # its queue is another's, too
-            done = not child.process.alive or child.phase is Phase.DONE or core.closing or replica
-            assert done or not in_turn, f"N7: {a.name} ended before {child.name}"
-    parent = core.instances.get(a.parent) if a.parent is not None else None
-    if parent is None or a.draining is not None or core.closing or not a.settings.significant:
+def _consequences(core: Core, was: Family, *, alone: bool) -> None:
+    team, parent = was.team, was.parent
+    assert team.final is not None
+    for child in was.children:
+        if child.key in core.teams and tree.linked(team, child):
+            assert child.leaving, f"N4: {child.name} outlives {team.name}"
+            in_turn = team.told and team.final == (AgentStatus.STOPPED, None)
+            done = core.closing or not any(a.process.alive for a in child.members)
+            assert done or not in_turn, f"N7: {team.name} ended before {child.name}"
+    if parent is None or parent.key not in core.teams:
         return
-    if a.status in (AgentStatus.COMPLETED, AgentStatus.FAILED):
-        others = any(c.settings.significant for c in tree.children(core.instances, parent))
+    if team.told or core.closing or not team.settings.significant:
+        return
+    if team.final[0] in (AgentStatus.COMPLETED, AgentStatus.FAILED):
+        others = any(child.settings.significant for child in parent.children)
         last = alone and not others  # else the last one may have been stopped with its group
         auto = parent.settings.auto_shutdown
         if auto == "any_significant" or (auto == "all_significant" and last):
-            assert tree.leaving(parent), f"N5: {parent.name} goes on without {a.name}"
+            assert parent.leaving, f"N5: {parent.name} goes on without {team.name}"
 
 
 def _one(core: Core, a: Instance, asked: set[tuple[int, int]]) -> None:
@@ -152,7 +182,7 @@ def _one(core: Core, a: Instance, asked: set[tuple[int, int]]) -> None:
         case Phase.BACKOFF:
             assert _armed(core, Due.BACKOFF, a), f"{where}: no timer"
         case Phase.HELD:
-            stays = core.drained(a) and not tree.may_end(core.instances, a)
+            stays = core.drained(a) and not tree.may_end(a)
             assert a.cycle is not None or stays, f"{where}: without a group"
         case Phase.DONE:
             assert process.alive, f"{where}: kept for nothing"
@@ -163,7 +193,7 @@ def _one(core: Core, a: Instance, asked: set[tuple[int, int]]) -> None:
             and a.phase is Phase.READY
             and process.course is not Course.RENEWING
         )
-        assert not (drained and tree.may_end(core.instances, a) and process.stage is None), (
+        assert not (drained and tree.may_end(a) and process.stage is None), (
             f"{where}: drained, its turn has come, and it stays"
         )
     if a.cycle is not None and not core.closing:

@@ -12,6 +12,8 @@ import random
 from collections.abc import Callable
 from typing import Any
 
+from msgspec import structs
+
 from procorch.errors import (
     Aborted,
     AgentError,
@@ -60,6 +62,7 @@ class World:
         limit = rng.choice((1, 2, 12))
         self._machine = Machine(chance=rng.random, start_limit=limit)
         self._books = Books(limit)
+        self._spawns: dict[int, ev.Spawn] = {}
         self._gone: list[tuple[int, int, int]] = []
         self._latest = 0.0
         self._moves, self._weights = self._draw_moves()
@@ -119,6 +122,8 @@ class World:
     def _draw_moves(self) -> tuple[list[Callable[[], None]], list[int]]:
         often: dict[Callable[[], None], tuple[int, ...]] = {
             self._spawn: (4, 8),
+            self._join: (0, 0, 2),
+            self._retire: (0, 0, 1, 2),
             self._submit: (0, 4, 8),
             self._set_width: (0, 0, 1),
             self._ready: (8,),
@@ -153,27 +158,45 @@ class World:
         books, rng = self._books, self._rng
         if len(books.agents) >= MOST_AGENTS:
             return
-        parent, mailbox, key = None, None, next(self._keys)
-        keys = list(books.agents)
+        parent, keys = None, list(books.wholes)
         if keys and self._kinds == "deep":
             parent = keys[-1]
         elif keys and self._kinds == "wide":
             parent = keys[0] if rng.random() < 0.8 else rng.choice(keys)
         elif keys and self._kinds == "any" and rng.random() < 0.7:
             parent = rng.choice(keys)
-        if keys and parent is None and rng.random() < self._together:
-            mailbox = books.agents[rng.choice(keys)].mailbox
-        self._tell(
-            ev.Spawn(
-                key=key,
-                mailbox=mailbox or key,
-                name=f"a{key}",
-                settings=self._settings(),
-                supervised=rng.random() < 0.8,
-                reconsiders=rng.random() < 0.5,
-                parent=parent,
-            )
+        key = next(self._keys)
+        first = ev.Spawn(
+            key=key,
+            mailbox=key,
+            name=f"a{key}",
+            settings=self._settings(),
+            supervised=rng.random() < 0.8,
+            reconsiders=rng.random() < 0.5,
+            parent=parent,
         )
+        self._spawns[key] = first
+        count = rng.choice((2, 3)) if rng.random() < self._together else 1
+        if count == 1:
+            self._tell(first)
+        else:
+            others = (self._another(key, slot) for slot in range(1, count))
+            self._tell(ev.SpawnTogether((first, *others)))
+
+    def _another(self, agent: int, slot: int) -> ev.Spawn:
+        key = next(self._keys)
+        return structs.replace(self._spawns[agent], key=key, slot=slot, joins=True)
+
+    def _join(self) -> None:
+        """An agent gets another instance: a new slot, or a successor for one (N19)."""
+        if self._books.agents and len(self._books.agents) < MOST_AGENTS:
+            number = self._number()
+            slots = [agent.slot for agent in self._books.of(number)]
+            self._tell(self._another(number, self._rng.choice((max(slots) + 1, *slots))))
+
+    def _retire(self) -> None:
+        if self._books.agents:
+            self._tell(ev.Retire(self._agent().key, now=self._rng.random() < 0.2))
 
     def _settings(self) -> AgentSettings:
         rng, pick = self._rng, self._rng.choice
@@ -232,6 +255,9 @@ class World:
     def _agent(self) -> Any:
         return self._books.agents[self._rng.choice(list(self._books.agents))]
 
+    def _number(self) -> int:
+        return self._rng.choice(list(self._books.wholes))
+
     def _cancel_request(self) -> None:
         if self._books.requests:
             among = self._books.open or self._books.requests
@@ -239,19 +265,20 @@ class World:
 
     def _cancel(self) -> None:
         if self._books.agents:
-            agent = self._agent()
-            a = self._machine.instance(agent.key)
-            if a is not None and a.phase not in (Phase.STOPPING, Phase.DONE):
-                agent.cancelled = True
-            self._tell(ev.Cancel(agent.key))
+            number = self._number()
+            for agent in self._books.of(number):
+                a = self._machine.instance(agent.key)
+                if a is not None and a.phase not in (Phase.STOPPING, Phase.DONE):
+                    agent.cancelled = True
+            self._tell(ev.Cancel(number))
 
     def _drain(self) -> None:
         if self._books.agents:
-            self._tell(ev.Drain(self._agent().key))
+            self._tell(ev.Drain(self._number()))
 
     def _stop(self) -> None:
         if self._books.agents:
-            self._tell(ev.Stop(self._agent().key, self._rng.choice((0.0, 3.0))))
+            self._tell(ev.Stop(self._number(), self._rng.choice((0.0, 3.0))))
 
     def _restart(self) -> None:
         if self._books.agents:
@@ -531,6 +558,8 @@ class World:
             self._replies(process, None)
         elif any(kind is not Due.AGE for kind, _ in self._machine._core.timers._at):
             self._wait_for_timer()
+        elif empty := [t.key for t in self._machine._core.teams.values() if not t.members]:
+            self._tell(self._another(empty[0], 0))
         else:
             return False
         return True
@@ -553,6 +582,7 @@ class World:
             self._exits(process)
         core = self._machine._core
         assert not core.instances, "an instance is left"
+        assert not core.teams, "an agent is left"
         assert not core.ledger.boxes, "a mailbox is left"
         assert not core.ledger.requests, "a request is left"
         assert not core.starting, "a start slot is left"

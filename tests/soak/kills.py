@@ -25,6 +25,7 @@ from procorch import (
     OrchestratedHandle,
     SupervisorAction,
 )
+from procorch.api.info import AgentInfo
 from procorch.supervision.limits import Backoff
 
 UNKNOWN, ANSWERED, CRASHED, NOT_BEGUN = range(4)
@@ -98,10 +99,11 @@ def run(
     began = time.monotonic()
 
     with AgentOrchestrator(supervisor=lambda name, error: SupervisorAction.RESTART) as orch:
-        orch.add_agent("a", factory, max_restarts=10**9, backoff=Backoff(initial=0, cap=0))
-        handles = orch.spawn_replicas("a", workers)
+        backoff = Backoff(initial=0, cap=0)
+        orch.add_agent("a", factory, max_restarts=10**9, backoff=backoff, instances=workers)
+        handle = orch.spawn("a")
         killer = threading.Thread(
-            target=_kill, args=(kills, handles, chance, lull, report, answered, over)
+            target=_kill, args=(kills, handle, chance, lull, report, answered, over)
         )
         before = _holdings(here)
         killer.start()
@@ -109,7 +111,7 @@ def run(
         number = 0
         while not over.is_set() or under_way:
             while not over.is_set() and len(under_way) < WINDOW:
-                under_way.append((number, handles[number % workers].deliver(number)))
+                under_way.append((number, handle.deliver(number)))
                 number += 1
             if _account(*under_way.popleft(), outcomes, report):
                 answered.set()
@@ -117,8 +119,7 @@ def run(
                 memory[0] = here.memory_info().rss
         killer.join()
         report.requests = number
-        for handle in handles:
-            handle.restart()  # all are there again
+        handle.restart()  # all are there again
         after = _holdings(here)
         report.rss_growth = here.memory_info().rss - memory[0]
         report.left = {name: after[name] - before[name] for name in after}
@@ -129,7 +130,7 @@ def run(
 
 def _kill(
     kills: int,
-    handles: tuple[OrchestratedHandle, ...],
+    handle: OrchestratedHandle,
     chance: random.Random,
     lull: float,
     report: Report,
@@ -137,14 +138,13 @@ def _kill(
     over: threading.Event,
 ) -> None:
     never = threading.Event()
-    killed: dict[int, int] = {}  # by instance, the last generation: what is kept must not grow
+    killed: dict[int, int] = {}  # by slot, the last generation: what is kept must not grow
     try:
         while report.kills < kills:
-            handle = chance.choice(handles)
-            generation = handle.generation
+            row = chance.choice(handle.info().instances)
             # A zombie takes signals, too.
-            if killed.get(handle.instance) != generation and _kill_one(handle):
-                killed[handle.instance] = generation
+            if killed.get(row.slot) != row.generation and _kill_one(handle, row):
+                killed[row.slot] = row.generation
                 report.kills += 1
                 # However slow the machine: there is to be load, not only deaths.
                 answered.clear()
@@ -154,9 +154,9 @@ def _kill(
         over.set()
 
 
-def _kill_one(handle: OrchestratedHandle) -> bool:
+def _kill_one(handle: OrchestratedHandle, row: AgentInfo) -> bool:
     """Kill a worker; by pidfd, and only if it is one: its number may be another's by now."""
-    pid = handle.pid
+    pid = row.pid
     if pid is None:
         return False
     try:
@@ -164,7 +164,8 @@ def _kill_one(handle: OrchestratedHandle) -> bool:
     except ProcessLookupError:
         return False
     try:
-        if pid != handle.pid or psutil.Process().pid not in _ancestors(pid):
+        now = handle.info().instances[row.slot]
+        if pid != now.pid or psutil.Process().pid not in _ancestors(pid):
             return False
         signal.pidfd_send_signal(fd, signal.SIGKILL)
     except (ProcessLookupError, psutil.NoSuchProcess):

@@ -239,7 +239,7 @@ def test_a_request_is_sent_ahead_to_a_replica_that_stays(bench):
     second = bench.running(mailbox=first, prefetch=2)
     bench.submit(first)
     bench.submit(first)
-    bench.step(ev.Drain(first))
+    bench.step(ev.Retire(first))
     request = bench.submit(first)
     assert bench.sent[-1] == (second, 1, request)
 

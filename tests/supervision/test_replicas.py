@@ -62,7 +62,7 @@ def test_the_width_of_a_mailbox_that_is_gone_is_forgotten(bench: Any) -> None:
 def test_a_replica_that_is_told_to_finish_leaves_the_queue_to_the_others(bench: Any) -> None:
     first, second = two(bench)
     requests = [bench.submit(first) for _ in range(4)]
-    bench.step(ev.Drain(first))
+    bench.step(ev.Retire(first))
     bench.reply(first, requests[0])
     assert bench.phase(first) is Phase.STOPPING
     bench.die(first)
@@ -72,11 +72,10 @@ def test_a_replica_that_is_told_to_finish_leaves_the_queue_to_the_others(bench: 
     assert takers(bench) == [first, second, second, second]
 
 
-def test_the_last_replica_finishes_the_queue(bench: Any) -> None:
+def test_an_agent_that_drains_finishes_its_queue_with_all_its_instances(bench: Any) -> None:
     first, second = two(bench)
     requests = [bench.submit(first) for _ in range(4)]
     bench.step(ev.Drain(first))
-    bench.step(ev.Drain(second))
     assert bench.submit(first) in bench.outcomes  # nobody takes new ones
     assert isinstance(bench.error(5), AgentStopped)
     bench.reply(first, requests[0])
@@ -135,15 +134,15 @@ def test_a_jitter_is_a_part(jitter: Any) -> None:
         AgentSettings.of({"recycle_jitter": jitter})
 
 
-def test_what_waits_for_one_that_ends_is_taken_by_one_that_was_told_to_finish(bench: Any) -> None:
-    """It is there still, because it waits for its child to end."""
+def test_what_waits_for_one_that_ends_is_taken_by_one_that_was_retired(bench: Any) -> None:
+    """It is there still, because it has a request to finish."""
     first, second = two(bench)
-    bench.running(parent=first, link="stop")
-    bench.step(ev.Stop(first, 3.0))
-    runs, waits = bench.submit(first), bench.submit(first)
-    assert takers(bench) == [second]
-    bench.die(second, started=runs)
+    runs, dies, waits = (bench.submit(first) for _ in range(3))
+    bench.step(ev.Retire(first))
+    assert takers(bench) == [first, second]
+    bench.die(second, started=dies)
     bench.policy_says(SupervisorAction.STOP)
+    bench.reply(first, runs)
     assert bench.sent[-1][::2] == (first, waits)
 
 

@@ -24,7 +24,7 @@ DOCS = Path(__file__).resolve().parents[2] / "docs" / "supervision.md"
 BEGIN, END = "<!-- state diagram -->\n", "\n<!-- end of state diagram -->"
 
 OF_THE_WHOLE = {
-    ev.Spawn, ev.Submit, ev.SetWidth, ev.CancelRequest, ev.Close, ev.Tick,
+    ev.Spawn, ev.SpawnTogether, ev.Submit, ev.SetWidth, ev.CancelRequest, ev.Close, ev.Tick,
     Due.REQUEST, Due.CLOSE, Due.FLOW, Due.TAKE_BACK,
 }  # fmt: skip
 """Inputs and timers that are not about one instance: `Machine.step` takes them itself."""
@@ -145,7 +145,13 @@ def test_what_is_ignored_changes_nothing(phase: Phase, event: Any, bench: Any) -
 
 def blank(event: type, a: Instance) -> Any:
     """An event of that type that nothing but its type says anything about."""
-    given = {"key": a.key, "generation": a.generation, "grace": 1.0, "ticket": a.ticket}
+    given = {
+        "key": a.key,
+        "agent": a.mailbox,
+        "generation": a.generation,
+        "grace": 1.0,
+        "ticket": a.ticket,
+    }
     fields = event.__struct_fields__[
         : len(event.__struct_fields__) - len(event.__struct_defaults__)
     ]

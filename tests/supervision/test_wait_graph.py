@@ -47,6 +47,29 @@ def test_an_agent_may_wait_for_several_and_each_may_close_a_circle() -> None:
     assert waits.circle(4, 1) == [4, 1, 3]
 
 
+def test_an_agent_that_has_a_free_instance_answers() -> None:
+    waits = WaitGraph({10: [1, 2], 20: [3]}.__getitem__)
+    waits.add(1, 20)
+    assert waits.circle(3, 10) is None
+    waits.add(3, 10)
+    assert waits.circle(2, 20) == [2, 3], "then all of them would wait for each other"
+    assert waits.circle(1, 10) is None, "the other one is free to answer"
+
+
+def test_an_agent_all_of_whose_instances_wait_is_in_the_circle() -> None:
+    waits = WaitGraph({10: [1, 2], 20: [3]}.__getitem__)
+    waits.add(1, 20)
+    waits.add(2, 20)
+    assert waits.circle(3, 10) in ([3, 1], [3, 2])
+
+
+def test_an_agent_without_instances_is_in_no_circle() -> None:
+    waits = WaitGraph({10: [1], 20: []}.__getitem__)
+    assert waits.circle(1, 20) is None
+    waits.add(1, 20)
+    assert waits.circle(3, 10) is None
+
+
 def test_an_answer_ends_one_wait_only() -> None:
     waits = waiting((1, 2), (1, 2), (1, 3))
     waits.remove(1, 2)

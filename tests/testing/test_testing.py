@@ -323,14 +323,14 @@ def test_a_dropped_stream_ends_the_worker_that_lives_on(make: Make) -> None:
     assert output(handle) == "again"
 
 
-def test_a_replica_is_told_by_its_pid(make: Make) -> None:
+def test_an_instance_is_told_by_its_pid(make: Make) -> None:
     orch = make()
-    orch.add_agent("a", ScriptedAgent())
-    replicas = orch.spawn_replicas("a", 3)
-    first = replicas[0].pid
-    assert first is not None
-    orch.launcher.kill(first)
-    assert [replica.generation for replica in replicas] == [2, 1, 1]
+    orch.add_agent("a", ScriptedAgent(), instances=3)
+    agent = orch.spawn("a")
+    second = agent.info().instances[1].pid
+    assert second is not None
+    orch.launcher.kill(second)
+    assert [row.generation for row in agent.info().instances] == [1, 2, 1]
 
 
 def test_commands_need_a_live_worker(make: Make) -> None:

@@ -38,7 +38,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "one that leaves takes no more",
         "supervision/core.py",
         "Core.others_take_over",
-        "a.draining is not None and not self.ledger.boxes[a.mailbox].closed",
+        "a.draining is not None and not a.team.leaving",
         "False",
         (REPLICAS + "a_replica_that_is_told_to_finish_leaves_the_queue_to_the_others",),
     ),
@@ -89,12 +89,12 @@ MUTANTS: tuple[Mutant, ...] = (
         (CHUNKS + "a_chunk_that_takes_too_long_is_given_back_for_whoever_is_free",),
     ),
     Mutant(
-        "what waits is for those who were told to finish, when they are the last",
-        "supervision/ending.py",
-        "leave",
-        "core.defer(member, _end_if_done)",
-        "pass",
-        (REPLICAS + "what_waits_for_one_that_ends_is_taken_by_one_that_was_told_to_finish",),
+        "what waits is for those who were retired, when they are the last",
+        "supervision/teams.py",
+        "lost",
+        "team.leaving = box.closed = not team.empty",
+        "team.empty = True",
+        (REPLICAS + "what_waits_for_one_that_ends_is_taken_by_one_that_was_retired",),
     ),
     # ---- requests ahead of their turn
     Mutant(

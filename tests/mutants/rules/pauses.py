@@ -84,9 +84,9 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     Mutant(
         "the timer of a pause ends with its queue",
-        "supervision/ending.py",
-        "leave",
-        "core.timers.disarm((Due.FLOW, a.mailbox))",
+        "supervision/teams.py",
+        "_drop_queue",
+        "core.timers.disarm((Due.FLOW, team.key))",
         "",
         (THROTTLE + "the_timer_of_a_pause_ends_with_its_queue",),
     ),

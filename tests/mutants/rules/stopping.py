@@ -104,8 +104,14 @@ MUTANTS: tuple[Mutant, ...] = (
         "a circle of questions is refused",
         "supervision/wait_graph.py",
         "WaitGraph.circle",
-        "key == asker",
-        "False",
+        """
+        if key == asker:
+            path = [came_from[asker]]
+            while path[-1] != asker:
+                path.append(came_from[path[-1]])
+            return path[::-1]
+        """,
+        "",
         (WAITS + "a_circle_is_named_in_the_order_of_waiting_asker_first",),
     ),
     Mutant(

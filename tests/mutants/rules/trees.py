@@ -9,9 +9,9 @@ MUTANTS: tuple[Mutant, ...] = (
     # ---- N4, N5: links and groups
     Mutant(
         "a linked child ends with its parent",
-        "supervision/ending.py",
+        "supervision/teams.py",
         "finish",
-        "tree.linked(a, child) and not tree.leaving(child)",
+        "tree.linked(team, child) and not child.leaving",
         "False",
         (TREES + "a_linked_subtree_stops_when_its_parent_ends_leaves_first", SIMULATE),
     ),
@@ -28,21 +28,18 @@ MUTANTS: tuple[Mutant, ...] = (
         "supervision/groups.py",
         "advance",
         """
-        if member.phase is not Phase.HELD:
-            return
+        if going is not None and member.team is not going:
+            break
         """,
-        """
-        if member.phase is not Phase.HELD:
-            continue
-        """,
+        "",
         (GUARDS + "each_member_has_gone_before_the_next_one_goes_down",),
     ),
     Mutant(
         "rest_for_one",
         "supervision/tree.py",
         "cycle",
-        "group[group.index(a.key) :]",
-        "group[: group.index(a.key) + 1]",
+        "group[group.index(a.team) :]",
+        "group[: group.index(a.team) + 1]",
         (TREES + "rest_for_one_restarts_those_started_after_it",),
     ),
     Mutant(
@@ -61,10 +58,10 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     Mutant(
         "auto-shutdown only for an end by itself",
-        "supervision/ending.py",
-        "_shuts_down",
-        "by_itself and a.settings.significant",
-        "a.settings.significant",
+        "supervision/teams.py",
+        "finish",
+        "alone and team.final[0] in (AgentStatus.COMPLETED, AgentStatus.FAILED)",
+        "True",
         (TREES + "a_child_that_was_stopped_shuts_nothing_down",),
     ),
     Mutant(
@@ -79,24 +76,24 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "reverse stop order",
         "supervision/tree.py",
-        "may_end",
-        "reversed(a.siblings)",
-        "a.siblings",
+        "in_turn",
+        "reversed(team.siblings)",
+        "team.siblings",
         (TREES + "close_goes_leaves_first_and_branches_at_the_same_time",),
     ),
     Mutant(
         "may_end: leaves first",
         "supervision/tree.py",
-        "may_end",
-        "leaving(child) or (stopped and linked(a, child))",
+        "in_turn",
+        "child.leaving or (stopped and linked(team, child))",
         "False",
         (TREES + "close_goes_leaves_first_and_branches_at_the_same_time", SIMULATE),
     ),
     Mutant(
         "may_end: whoever waited looks again",
-        "supervision/ending.py",
+        "supervision/teams.py",
         "finish",
-        "core.defer(key, check_turn)",
+        "core.defer(member.key, check_turn)",
         "pass",
         (TREES + "close_goes_leaves_first_and_branches_at_the_same_time", SIMULATE),
     ),
@@ -118,8 +115,8 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     Mutant(
         "no restart while closing: what waits ends",
-        "supervision/ending.py",
-        "_end_if_done",
+        "supervision/turns.py",
+        "end_if_done",
         "core.closing and a.phase in _WITHOUT_PROCESS",
         "False",
         (
@@ -142,7 +139,7 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "no start for who is spawned while closing",
         "supervision/starting.py",
-        "spawn",
+        "_refusal",
         "core.closing",
         "False",
         (MACHINE + "an_agent_spawned_while_closing_never_starts", SIMULATE),

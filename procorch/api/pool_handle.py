@@ -1,10 +1,12 @@
-"""The handles that pools, executors and batches use for instances behind one queue."""
+"""The handle that pools, executors and batches use for their workers."""
 
 from __future__ import annotations
 
 from typing import Any, TypeVar
 
+from procorch.api import scaling
 from procorch.api.handle import OrchestratedHandle, bulk
+from procorch.api.info import AgentInfo, row_of
 from procorch.errors import AgentError
 from procorch.futures.chunk import ChunkReply, ItemList
 from procorch.futures.reply import Reply
@@ -15,16 +17,30 @@ from procorch.supervision.throttle import Pause
 _Reply = TypeVar("_Reply", bound=Reply[Any])
 
 
-class ReplicaHandle(OrchestratedHandle):
-    """A handle that also controls the queue which its instance shares with others.
+class PoolHandle(OrchestratedHandle):
+    """A handle that also controls the queue of the agent, and how many instances are busy.
 
-    Made by `AgentOrchestrator.spawn_replicas`.
+    Made by `AgentOrchestrator.spawn_pool`.
     """
 
     @property
     def mailbox(self) -> Mailbox:
-        """The places in its queue, which replicas share."""
-        return self._instance.mailbox
+        """The places in its queue."""
+        return self._agent.mailbox
+
+    def resize(self, count: int) -> None:
+        """Like `scale`, but instances that finish their requests are not waited for.
+
+        Raises:
+            StartError: a new instance could not be started; nothing has changed.
+        """
+        self._monitor.must_be_ours()
+        scaling.resize(self._monitor, self._agent, count)
+
+    def live(self) -> tuple[AgentInfo, ...]:
+        """A row for each instance that has not ended."""
+        self._monitor.must_be_ours()
+        return tuple(row_of(each, self._monitor) for each in self._agent.live())
 
     def must_be_ours(self) -> None:
         """Refuse callers in the child of a fork; all other methods call it.
@@ -83,18 +99,18 @@ class ReplicaHandle(OrchestratedHandle):
         self._monitor.withdraw_waiting()
 
     def set_width(self, width: int) -> None:
-        """Let at most ``width`` instances behind its queue be busy at once. The others are warm
+        """Let at most ``width`` instances be busy at once. The others are warm
         spares, which take over at once from an instance that dies or is recycled."""
         self._monitor.must_be_ours()
-        self._monitor.post(ev.SetWidth(self._instance.mailbox.key, width))
+        self._monitor.post(ev.SetWidth(self._agent.number, width))
 
     def pause(self) -> Pause | None:
         """The current pause of its queue, for a throttled service (N23); None: there is none."""
         self._monitor.must_be_ours()
-        return self._monitor.pause(self._instance)
+        return self._monitor.pause(self._agent)
 
     def allowed(self) -> int | None:
         """How many requests of its queue may be under way after a pause; None: as many as there are
         instances."""
         self._monitor.must_be_ours()
-        return self._monitor.allowed(self._instance)
+        return self._monitor.allowed(self._agent)

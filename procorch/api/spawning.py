@@ -1,0 +1,161 @@
+"""Starting registered agents, alone and as trees."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from typing import Any, Unpack
+
+from procorch.api import scaling
+from procorch.api.handle import OrchestratedHandle
+from procorch.api.pool_handle import PoolHandle
+from procorch.api.registration import Registration
+from procorch.api.registry import Entry
+from procorch.errors import PluginError
+from procorch.runtime.instance_runtime import AgentRuntime, InstanceRuntime
+from procorch.runtime.mailbox import Mailbox
+from procorch.runtime.monitor import Monitor
+from procorch.runtime.output import Output
+from procorch.supervision.keywords import Settings
+from procorch.supervision.policy import Policy, checked_policy
+from procorch.units import whole
+
+
+class Spawning(Registration):
+    """The part of `AgentOrchestrator` that starts agents."""
+
+    def __init__(
+        self,
+        max_restarts: int | None,
+        *,
+        supervisor: Policy | None,
+        channel_buffer: int,
+        **settings: Any,
+    ) -> None:
+        super().__init__(max_restarts, **settings)
+        self._supervisor = checked_policy(supervisor)
+        self._channel_buffer = whole(channel_buffer, "channel_buffer", least=1)
+        self._keys = itertools.count(1)
+
+    def spawn(self, name: str, *, wait: bool = True) -> OrchestratedHandle:
+        """Start a registered agent with all its instances; each call starts another one.
+
+        Args:
+            wait: return when the agent is ready; False: at once.
+
+        Returns:
+            The handle of the agent: requests go to its queue, and to the first free instance.
+
+        Raises:
+            PluginError: no such agent, or the orchestrator is closed.
+            StartError: the agent could not be started (N9); no process is left.
+            OSError: the file for its ``output`` cannot be written.
+        """
+        return self._spawn(name, None, wait=wait)
+
+    def spawn_pool(self, name: str) -> PoolHandle:
+        """Like `spawn`; the handle also controls the queue (pools, executors, batches)."""
+        self.must_be_ours()
+        agent = self._new_agent(self._registry[name])
+        monitor = self.running_monitor()
+        scaling.start(monitor, agent, wait=True)
+        return PoolHandle(agent, monitor, self._max_message)
+
+    def spawn_tree(self, root: str) -> dict[str, OrchestratedHandle]:
+        """Start ``root`` and all agents below it as one supervised tree.
+
+        Parents first, siblings in order of registration, each ready before the next begins (OTP).
+
+        Returns:
+            The handles by name, in order of start.
+
+        Raises:
+            PluginError: no such agent, or the orchestrator is closed.
+            StartError: one of them could not be started; those before it are stopped again.
+        """
+        self.must_be_ours()
+        handles: dict[str, OrchestratedHandle] = {}
+        try:
+            for entry in self._registry.subtree(root):
+                above = handles.get(entry.parent) if entry.parent is not None else None
+                handles[entry.name] = self._spawn(entry.name, above)
+        except BaseException:
+            for handle in reversed(handles.values()):
+                handle.cancel()
+            for handle in handles.values():
+                handle.wait()
+            raise
+        return handles
+
+    def spawn_all(self) -> dict[str, OrchestratedHandle]:
+        """Start all top-level agents with their subtrees; otherwise like `spawn_tree`."""
+        self.must_be_ours()
+        handles: dict[str, OrchestratedHandle] = {}
+        try:
+            for name in self._registry.tops():
+                handles.update(self.spawn_tree(name))
+        except BaseException:
+            for handle in handles.values():
+                handle.cancel()
+            for handle in handles.values():
+                handle.wait()
+            raise
+        return handles
+
+    def start_child(
+        self, parent: str, name: str, factory: Callable[[], Any], **settings: Unpack[Settings]
+    ) -> OrchestratedHandle:
+        """Register an agent under ``parent`` and start it under the running ``parent``.
+
+        Raises:
+            PluginError: ``parent`` does not run.
+            StartError: it could not be started; its registration is undone.
+        """
+        self.must_be_ours()
+        self.add_child(name, parent, factory, **settings)
+        try:
+            above = self.handle(parent)
+            if above is None:
+                raise PluginError("orchestrator", f"agent {parent!r} is not running")
+            return self._spawn(name, above)
+        except BaseException:
+            self._registry.remove(name)
+            raise
+
+    def _spawn(
+        self, name: str, parent: OrchestratedHandle | None, *, wait: bool = True
+    ) -> OrchestratedHandle:
+        self.must_be_ours()
+        agent = self._new_agent(self._registry[name])
+        agent.parent = None if parent is None else parent.instance
+        monitor = self.running_monitor()
+        scaling.start(monitor, agent, wait=wait)
+        return self._handle_of(agent, monitor)
+
+    def _new_agent(self, entry: Entry) -> AgentRuntime:
+        settings = entry.settings(self._channel_buffer, self._supervisor)
+        self._must_have_limit(entry.name, settings.limit)
+        return AgentRuntime(
+            entry.name,
+            settings,
+            entry.factory,
+            Mailbox(next(self._keys), settings.channel_buffer),
+            self._new_instance,
+            self._supervisor,
+            imports=entry.imports,
+            size=settings.instances,
+        )
+
+    def _new_instance(self, agent: AgentRuntime, slot: int) -> InstanceRuntime:
+        return InstanceRuntime(next(self._keys), agent, slot, output=Output(agent.settings.output))
+
+    def _handle_of(self, agent: AgentRuntime, monitor: Monitor) -> OrchestratedHandle:
+        return OrchestratedHandle(agent, monitor, self._max_message)
+
+    def handle(self, name: str) -> OrchestratedHandle | None:
+        """The handle of the running agent of a name, the latest of several; None: none runs."""
+        self.must_be_ours()
+        self._registry[name]
+        monitor = self._monitor
+        agent = None if monitor is None else monitor.find(name)
+        return None if monitor is None or agent is None else self._handle_of(agent, monitor)
