@@ -52,8 +52,7 @@ class Context:
     Args:
         agent: name of the agent.
         generation: 1 for the first process of this instance, one more with every restart.
-        instance: which of its agent's instances this is, from 0 (``instances=``); the same after a
-            restart.
+        instance: which of its agent's instances this is, from 0; the same after a restart.
         restored: the last checkpoint of an earlier generation; None at the first start.
         on_progress: what `progress()` calls.
         services: what `ask` and `checkpoint` go to.

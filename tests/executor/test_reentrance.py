@@ -108,7 +108,6 @@ def test_streams_in_signal_handlers(storm: Any) -> None:
 
 def test_a_place_in_a_mailbox_is_never_lost() -> None:
     box = Mailbox(1, 3)
-    box.join()
     most, entered, lock = 0, 0, threading.Lock()
 
     def send() -> None:
@@ -133,5 +132,5 @@ def test_a_place_in_a_mailbox_is_never_lost() -> None:
     assert [box.enter(0) for _ in range(4)] == [True, True, True, False]
     box.widen(4)
     assert box.enter(0)
-    box.release()
+    box.close()
     assert box.enter(None)  # a closed one has no limit
