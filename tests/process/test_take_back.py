@@ -13,19 +13,19 @@ from procorch import AgentOrchestrator, OrchestratedHandle, RequestTimeout
 from procorch.launch.process import LocalProcess
 from procorch.wire import fence
 
-Replicas = Callable[..., list[OrchestratedHandle]]
+Replicas = Callable[..., OrchestratedHandle]
 
 pytestmark = pytest.mark.skipif(not fence.is_supported(), reason="the kernel has no membarrier")
 
 
 @pytest.fixture
 def replicas(orchestrator: Callable[..., AgentOrchestrator]) -> Replicas:
-    """Start replicas of an agent behind one queue."""
+    """Start an agent with several instances."""
 
-    def begin(factory: Callable[[], Any], count: int, **settings: Any) -> list[OrchestratedHandle]:
+    def begin(factory: Callable[[], Any], count: int, **settings: Any) -> OrchestratedHandle:
         orch = orchestrator()
-        orch.add_agent("a", factory, channel_buffer=10_000, **settings)
-        return list(orch.spawn_replicas("a", count))
+        orch.add_agent("a", factory, channel_buffer=10_000, instances=count, **settings)
+        return orch.spawn("a")
 
     return begin
 
@@ -65,11 +65,11 @@ def test_each_request_begins_once_whatever_is_taken_back(
 
         return handle
 
-    handles = replicas(factory, 2, prefetch="auto")
+    handle = replicas(factory, 2, prefetch="auto")
     chance = random.Random(1)
     for first in range(0, 20_000, 2000):
         numbers = range(first, first + 2000)
-        replies = [handles[0].deliver((number, chance.random() < 0.01)) for number in numbers]
+        replies = [handle.deliver((number, chance.random() < 0.01)) for number in numbers]
         assert [reply.result().output for reply in replies] == [*numbers]
         if sum(handshakes) > 100:
             break
@@ -93,14 +93,14 @@ def test_what_waits_behind_a_slow_request_runs_in_a_free_replica(
 
         return handle
 
-    handles = replicas(factory, 2, prefetch="auto")
+    handle = replicas(factory, 2, prefetch="auto")
     slow: list[Any] = []
     for _ in range(20):
-        for reply in [handles[0].deliver(n) for n in range(64)]:
+        for reply in [handle.deliver(n) for n in range(64)]:
             reply.result()
-        quick = [handles[0].deliver(n) for n in range(32)]
-        slow.append(handles[0].deliver("wait"))
-        quick += [handles[0].deliver(n) for n in range(64)]
+        quick = [handle.deliver(n) for n in range(32)]
+        slow.append(handle.deliver("wait"))
+        quick += [handle.deliver(n) for n in range(64)]
         begun.line()
         for reply in quick:
             reply.result(timeout=20)
@@ -124,11 +124,11 @@ def test_a_large_body_waits_for_the_first_replica_that_is_free(
 
         return handle
 
-    handles = replicas(factory, 2, prefetch=8)
-    busy = [handles[0].deliver(word) for word in waits]
+    handle = replicas(factory, 2, prefetch=8)
+    busy = [handle.deliver(word) for word in waits]
     begun.line()
     begun.line()
-    large = handles[0].deliver(b"." * (1 << 20))
+    large = handle.deliver(b"." * (1 << 20))
     second.open()
     assert large.result(timeout=20).output == 1 << 20
     assert not busy[0].done()
@@ -152,7 +152,7 @@ def test_where_the_kernel_refuses_fences_nothing_is_sent_ahead(
         return handle
 
     monkeypatch.setattr(fence, "is_supported", lambda: False)
-    (handle,) = replicas(factory, 1, prefetch="auto")
+    handle = replicas(factory, 1, prefetch="auto")
     for n in range(64):
         handle.deliver(n).result()
     slow = handle.deliver("wait")
