@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from procorch.batch import values
 from procorch.batch.duplicate_names import duplicate_error
+from procorch.batch.input_check import CheckItem
 from procorch.batch.reader import Reader
 from procorch.batch.records import SourceItem
 
@@ -43,11 +44,13 @@ def plan(
     retry_failed: bool = False,
     redo: bool = False,
     accept_changes: bool = False,
+    on_left: CheckItem | None = None,
 ) -> Plan:
     """Read the whole input and look each item up.
 
     Args:
         retry_failed, redo, accept_changes: see `run_batch`.
+        on_left: called with each item that would be run.
 
     Raises:
         BatchInputError: the input is malformed, or names an item twice.
@@ -74,6 +77,8 @@ def plan(
                 again |= (retry_failed and not row.ok) or (accept_changes and changed)
             if row is None or again:
                 found.left += 1
+                if on_left is not None:
+                    on_left(item)
                 if len(found.first) < _SHOWN:
                     found.first.append(item.id)
     return found

@@ -17,7 +17,7 @@ from procorch.batch.items import BatchItem, ItemCost
 from procorch.batch.json_form import plain, text
 from procorch.batch.outcomes import cost_of, error_of
 from procorch.batch.records import ItemRecord, stop_of
-from procorch.errors import AgentCrashed, AgentError
+from procorch.errors import AgentCrashed, AgentError, CommandFailed
 from procorch.messages import StopReason
 
 FORMATS = ("jsonl", "csv", "joblog", "parquet")
@@ -118,6 +118,8 @@ def joblog(rows: Iterable[ItemRecord], folder: str | None = None) -> Iterator[st
             code, ended_by = 0, signal.Signals[str(error.signal)].value
         elif isinstance(error, AgentCrashed) and error.exitcode is not None:
             code = error.exitcode
+        elif isinstance(error, CommandFailed) and error.code:
+            code = error.code
         name = " ".join(row.id.split())
         began = row.finished - wall
         fields = (row.position + 1, host, f"{began:.3f}", f"{wall:.3f}", 0, 0, code, ended_by, name)

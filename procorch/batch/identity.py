@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from procorch.agents.apps import App
+from procorch.agents.command import Command
 
 _PLAIN = (str, int, float, bool, bytes, type(None))
 _LONGEST = 100_000
@@ -23,6 +24,8 @@ def name_of(factory: Callable[[], Any]) -> str:
     """``module:name``, as on the command line."""
     if isinstance(factory, App) and factory.facts is not None:
         return factory.facts.name
+    if isinstance(factory, Command):
+        return f"exec:{factory.name}"
     inner = factory
     while isinstance(inner, functools.partial):
         inner = inner.func
@@ -52,6 +55,8 @@ def describe(factory: Callable[[], Any]) -> str:
     """
     if isinstance(factory, App) and factory.facts is not None:
         return factory.facts.recipe
+    if isinstance(factory, Command):
+        return factory.recipe
     parts = []
     while isinstance(factory, functools.partial):
         parts.append(f"# partial: {_shown(factory.args)} {_shown(factory.keywords)}\n")

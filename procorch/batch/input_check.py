@@ -29,6 +29,8 @@ _KNOWN = 10_000
 _CHUNK = 64
 """Items whose outcomes are looked up together."""
 
+CheckItem: TypeAlias = Callable[[SourceItem], object]
+"""Raises `BatchInputError` for an item that cannot be run."""
 Find: TypeAlias = Callable[[list[str]], dict[str, ItemRecord | None]]
 
 
@@ -51,8 +53,11 @@ class InputScan:
     digests: dict[str, bytes] | None
 
 
-def scan(source: Source, selection: Selection) -> InputScan:
+def scan(source: Source, selection: Selection, check: CheckItem | None = None) -> InputScan:
     """Read a source to its end.
+
+    Args:
+        check: called with each item that would be run.
 
     Raises:
         BatchInputError: the source cannot be read, is malformed, names an item twice, or has no
@@ -75,6 +80,8 @@ def scan(source: Source, selection: Selection) -> InputScan:
     everything = counted()
     for item in selection.chosen(everything):
         total += 1
+        if check is not None:
+            check(item)
         if digests is not None and total <= _KNOWN:
             digests[item.id] = values.digest(item.value, *item.more)
         else:

@@ -232,7 +232,7 @@ class BatchLoop:
         active.tries += 1
         self.tally.retried += active.tries + active.throttled > 1
         try:
-            reply = self._workers.send(active.item.value, self._options.timeout)
+            reply = self._workers.send(active.item, self._options.timeout)
         except AgentError as error:
             self._failed(active, error, None)
             return

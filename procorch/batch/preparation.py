@@ -15,6 +15,7 @@ from typing import Any
 from procorch.api.orchestrator import AgentOrchestrator
 from procorch.batch import identity
 from procorch.batch.admission import Admission
+from procorch.batch.commands import OnCommand, command_check, find_program_of, make_results_folder
 from procorch.batch.dry_run import Plan, plan
 from procorch.batch.errors import JournalBusy, JournalDamaged, JournalError
 from procorch.batch.input_check import InputCheck, InputScan
@@ -73,6 +74,7 @@ class PreparedBatch:
                 method and the seed of the batch. None: make one.
         """
         began = time.monotonic()
+        make_results_folder(self.factory)
         inbox: Inbox = queue.SimpleQueue()
         store: Store
         options = self.options
@@ -143,16 +145,19 @@ class PreparedBatch:
         with contextlib.suppress(JournalDamaged), Reader(self.path, exact=True) as journal:
             self._check(journal)
 
-    def dry_run(self, *, makes_folder: bool = False) -> Plan:
+    def dry_run(self, *, makes_folder: bool = False, on_command: OnCommand | None = None) -> Plan:
         """Say what the batch would do, and refuse what it would refuse; nothing is written.
 
         Args:
             makes_folder: the journal's folder would be made if it is missing.
+            on_command: called with the name and the command line of each item that would be run, if
+                the agent is a program.
 
         Raises:
             BatchError, ValueError, TypeError: see `run_batch`.
         """
         check_settings(self.factory, self._name, self.settings, self.start_method, self.preload)
+        find_program_of(self.factory)
         with contextlib.ExitStack() as stack:
             journal = None
             if self.path is not None:
@@ -164,6 +169,7 @@ class PreparedBatch:
             return plan(
                 self.selection.of(self.source), journal, retry_failed=self.options.retry_failed,
                 redo=self.redo, accept_changes=self.options.accept_changes,
+                on_left=command_check(self.factory, on_command),
             )  # fmt: skip
 
 

@@ -9,12 +9,14 @@ from procorch.errors import (
     AgentCrashed,
     AgentError,
     AgentFailure,
+    CommandFailed,
     MemoryLimitExceeded,
     MessageTooLarge,
     PoisonRequest,
     RequestTimeout,
     SerializationError,
     StartError,
+    UnknownField,
 )
 
 REASONS = (
@@ -65,6 +67,10 @@ def place_of(error: AgentError) -> str:
             return _at(cause, _frame(error.last_stack, innermost_first=True))
         case RequestTimeout(timeout=float(timeout)):
             return f"deadline of {timeout:g} s"
+        case CommandFailed():
+            return error.what.partition(":")[0]
+        case UnknownField(field=name):
+            return f"no field {name!r}"
         case AgentFailure(exc_type=kind) | StartError(exc_type=kind) if kind:
             return _at(kind.rpartition(".")[2], _frame(error.remote_traceback))
         case _:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection, Sequence
 
 from procorch.batch.sources import IdOf
@@ -40,6 +41,7 @@ class BatchSettings(WorkerSettings, total=False):
     delimiter: str | None
     allow_empty: bool
     skip_known: bool
+    results: str | os.PathLike[str] | None
     command: str | None
     streams: Collection[int]
     start_method: str | None

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, TypeAlias, Unpack, cast, overload
 
 from procorch.agents.protocols import AsyncFactory, Factory
+from procorch.batch.commands import command_check, with_results
 from procorch.batch.halt import Halt
 from procorch.batch.input_check import scan
 from procorch.batch.journal_files import OutputFiles
@@ -103,6 +104,8 @@ def run_batch(
             what the first two rows show, with a warning.
         allow_empty: an input without items is a batch of none. False: it is an error.
         skip_known: do not hand out the items of earlier runs.
+        results: folder for the output of each item's program, if the factory is a
+            `procorch.command`: ``NAME.out`` and, if there is any, ``NAME.err``.
         command: the command line that goes on with this batch, for `procorch show`.
         streams: descriptors of standard output and error; the files they lead to are no input.
         start_method: how workers are started, see `AgentOrchestrator`.
@@ -154,6 +157,7 @@ def prepare_batch(
     delimiter: str | None = None,
     allow_empty: bool = False,
     skip_known: bool = False,
+    results: str | os.PathLike[str] | None = None,
     command: str | None = None,
     streams: Collection[int] = (1, 2),
     start_method: str | None = None,
@@ -194,7 +198,9 @@ def prepare_batch(
     journal_path = None if out is None else Path(os.fspath(out))
     outputs = OutputFiles(journal_path, streams)
     source = open_source(items, form=format, id=id, delimiter=delimiter, outputs=outputs)
-    found = scan(source, selection) if source.repeatable else None
+    if results is not None:
+        factory = with_results(factory, results, items)
+    found = scan(source, selection, command_check(factory)) if source.repeatable else None
     total = None if found is None else found.total
     header = {
         "input": source.name,

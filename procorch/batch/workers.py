@@ -7,7 +7,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from procorch.agents.command import Command
+from procorch.agents.result_files import Named
 from procorch.api.orchestrator import AgentOrchestrator
+from procorch.batch.records import SourceItem
 from procorch.futures.reply import ReplyFuture
 from procorch.supervision.allowance import MOST
 from procorch.supervision.keywords import CommonSettings
@@ -58,6 +61,7 @@ class Workers:
             orchestrator = AgentOrchestrator(start_method=start_method, seed=seed, preload=preload)
         self._orchestrator = orchestrator.with_supervisor(PoolSupervisor())
         self._orchestrator.with_channel_buffer(_MOST_WAITING)
+        self._named = isinstance(factory, Command) and factory.results is not None
         throttle = settings.get("throttle")
         if isinstance(throttle, Throttle):
             # The workers pause; the batch itself tries the item again, and records each attempt.
@@ -73,8 +77,9 @@ class Workers:
             self._orchestrator.close(drain=False)
             raise
 
-    def send(self, value: Any, timeout: float | None) -> ReplyFuture:
+    def send(self, item: SourceItem, timeout: float | None) -> ReplyFuture:
         """Send an item to the first worker that is free; see `OrchestratedHandle.deliver`."""
+        value = Named(item.id, item.value) if self._named else item.value
         return self._queue.deliver(value, timeout=timeout)
 
     def pause(self) -> Pause | None:

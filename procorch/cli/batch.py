@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from procorch.cli import signals, streams, verb
+from procorch.cli import batch_exec, signals, streams, verb
 from procorch.cli.exits import ExitCode, Misconfigured
 from procorch.cli.input_warnings import told_warnings
 from procorch.cli.params import duration, files, rate, size
@@ -29,8 +29,9 @@ _option = click.option
 
 
 @click.command("batch", cls=Verb)
-@click.argument("app", envvar="PROCORCH_APP", shell_complete=files)
-@click.argument("source", metavar="IN", envvar="PROCORCH_IN", shell_complete=files)
+@click.argument("app", envvar="PROCORCH_APP", shell_complete=files, required=False)
+@click.argument("source", metavar="IN", envvar="PROCORCH_IN", shell_complete=files, required=False)
+@batch_exec.with_options
 @_option("-o", "--out", type=click.Path(path_type=Path), metavar="RUN",
          help="The journal, one file; without it .procorch/FACTORY-IN.db.")  # fmt: skip
 @_option("-j", "--workers", type=click.IntRange(min=1), metavar="N",
@@ -81,11 +82,13 @@ _option = click.option
 @_option("--watch", is_flag=True, help="Show what each worker is doing.")
 @_option("--json", "as_json", is_flag=True,
          help="One JSON object an item on stdout, as items finish.")  # fmt: skip
-def command(app: str, source: str, out: Path | None, **given: Any) -> int:
+def command(app: str | None, source: str | None, out: Path | None, **given: Any) -> int:
     """Run every item of an input on crash-isolated agents, durably.
 
     APP is package.module:factory or path/to/file.py:factory; the factory makes the agent, which
-    gets the items unchanged. IN is a JSONL, JSON, CSV, TSV, text or Parquet file, a directory, or -
+    gets the items unchanged. --exec COMMAND runs a program in its place.
+
+    IN is a JSONL, JSON, CSV, TSV, text or Parquet file, a directory, or -
     for JSON lines on standard input.
 
     Each item gets exactly one outcome, whatever dies meanwhile. Outcomes are written to RUN as they
@@ -108,6 +111,8 @@ def command(app: str, source: str, out: Path | None, **given: Any) -> int:
     from procorch.telemetry.quiet import replacements
 
     context = click.get_current_context()
+    program = batch_exec.chosen(given)
+    app, source = batch_exec.arguments(app, source, program=program is not None)
     context.with_resource(told_warnings())
     # Until the orchestrator is closed: it logs on a thread of its own, and may be late.
     replaced = context.with_resource(replacements())
@@ -118,15 +123,19 @@ def command(app: str, source: str, out: Path | None, **given: Any) -> int:
     )
     context.call_on_close(lambda: orchestrator.close(drain=False))
     usual = out is None
-    out = places.usual_out(app, source) if out is None else out
+    if out is None:
+        out = places.usual_out(app if program is None else f":{program.name}", source)
     again = verb.again(*_GO_ON)
     try:
-        prepared = _prepared(App.parse(app), source, out, given, again)
+        prepared = _prepared(program or App.parse(app), source, out, given, again)
         prepared.check_early()
-        factory = load(app, orchestrator, bytecode=not given["dry_run"])
-        prepared = dataclasses.replace(prepared, factory=factory)
+        if program is None:
+            factory = load(app, orchestrator, bytecode=not given["dry_run"])
+            prepared = dataclasses.replace(prepared, factory=factory)
         if given["dry_run"]:
-            return _tell(prepared.dry_run(makes_folder=usual), source, out, given)
+            lines = batch_exec.tell(given["as_json"])
+            found = prepared.dry_run(makes_folder=usual, on_command=lines)
+            return _tell(found, source, out, given)
         if usual:
             places.make_home()
         with (
@@ -181,7 +190,7 @@ def _prepared(
         accept_changes=given["accept_changes"], keep_order=given["keep_order"],
         limit=given["limit"], shuffle=given["shuffle"], seed=given["seed"], shard=given["shard"],
         id=given["id_"], format=given["form"], delimiter=given["delimiter"],
-        allow_empty=given["allow_empty"], skip_known=True, command=again,
+        allow_empty=given["allow_empty"], skip_known=True, results=given["results"], command=again,
         streams=streams.descriptors(), output="capture",
         start_method=given["start_method"], preload=given["preload"], rate=given["rate"],
         throttle=Throttle(longest=longest) if longest else None, **settings,
@@ -193,10 +202,11 @@ def _tell(found: Plan, source: str, out: Path, given: dict[str, Any]) -> int:
         names = ("total", "ok", "failed", "changed", "left")
         streams.emit(json.dumps({name: getattr(found, name) for name in names}))
         return ExitCode.DONE
-    streams.emit(f"{found.total} items in {source}")
-    streams.emit(f"{found.ok} have succeeded and {found.failed} failed in {out}")
+    say = streams.emit if given["exec_"] is None else streams.note  # the data are command lines
+    say(f"{found.total} items in {source}")
+    say(f"{found.ok} have succeeded and {found.failed} failed in {out}")
     if found.changed:
-        streams.emit(f"{found.changed} of them have another input now")
+        say(f"{found.changed} of them have another input now")
     such = f", {', '.join(found.first)} first" if found.first and not given["shuffle"] else ""
-    streams.emit(f"{found.left} are to be run{such}")
+    say(f"{found.left} are to be run{such}")
     return ExitCode.DONE

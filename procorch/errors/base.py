@@ -66,6 +66,7 @@ class AgentError(Exception):
         "may_have_executed": "bool",
     }
     _says = ""
+    _has_place = True  # its traceback says something
 
     def __init_subclass__(cls) -> None:
         """Collect the figures, inherited ones first; those of users' classes, too."""
@@ -148,7 +149,7 @@ def describe_failure(error: BaseException, *, agent: str | None = None) -> Agent
     attribute or a method) or, where it says nothing, is a `ConnectionError` or `TimeoutError`.
     """
     if isinstance(error, AgentError):
-        trace = traceback_of(error)
+        trace = traceback_of(error) if error._has_place else ""
         with suppress(AttributeError):  # a subclass may have made them read-only
             object.__setattr__(error, "agent", error.agent or agent)
             object.__setattr__(error, "remote_traceback", error.remote_traceback or trace)

@@ -21,6 +21,7 @@ class CommandFailed(AgentFailure):
     credentials, `stderr_tail` the last 4 KiB that the program wrote to standard error.
     """
 
+    _has_place = False  # it was raised by procorch, about what a program did
     code: int | None = None
     reason: str = ""
     command: str = ""
@@ -41,6 +42,7 @@ class CommandFailed(AgentFailure):
 class UnknownField(AgentFailure):
     """A command names a field that a request does not have; the program was not started."""
 
+    _has_place = False
     field: str = ""
 
 
@@ -51,6 +53,7 @@ class CommandCrashed(AgentCrashed):
     `pid` and `signal` are those of the program, `command` is its command line without credentials.
     """
 
+    _has_place = False
     command: str = ""
 
     def _describe(self) -> str:

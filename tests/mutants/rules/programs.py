@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tests.mutants.mutant import Mutant, TextMutant
-from tests.mutants.suites import CHILD, COMMAND, TEMPLATE
+from tests.mutants.suites import BATCH_EXEC, CHILD, COMMAND, TEMPLATE
 
 PROGRAM = "agents/child_program.py"
 
@@ -110,5 +110,57 @@ MUTANTS: tuple[Mutant | TextMutant, ...] = (
             COMMAND + "a_signal_is_a_crash_by_name_and_the_agent_lives",
             COMMAND + "a_service_keeps_an_agent_whose_program_crashed",
         ),
+    ),
+    # ---- a batch of programs
+    Mutant(
+        "exec: fields are looked for before the first program",
+        "batch/start.py",
+        "prepare_batch",
+        "scan(source, selection, command_check(factory))",
+        "scan(source, selection)",
+        (BATCH_EXEC + "what_cannot_work_is_refused_before_anything_runs",),
+    ),
+    Mutant(
+        "exec: a dry run looks for the program",
+        "batch/preparation.py",
+        "PreparedBatch.dry_run",
+        "find_program_of(self.factory)",
+        "",
+        (BATCH_EXEC + "what_cannot_work_is_refused_before_anything_runs",),
+    ),
+    Mutant(
+        "exec: results are no items",
+        "batch/commands.py",
+        "with_results",
+        "os.path.commonpath([path, read]) == read",
+        "False",
+        (BATCH_EXEC + "what_cannot_work_is_refused_before_anything_runs",),
+    ),
+    Mutant(
+        "exec: another command is another batch",
+        "batch/identity.py",
+        "describe",
+        "factory.recipe",
+        "''",
+        (BATCH_EXEC + "another_command_is_another_batch",),
+    ),
+    Mutant(
+        "exec: files have safe names",
+        "agents/result_files.py",
+        "file_name",
+        "_UNSAFE.sub(_escaped, item)",
+        "item",
+        (
+            TEMPLATE + "files_of_an_item_have_safe_names",
+            BATCH_EXEC + "results_are_files_named_by_the_item",
+        ),
+    ),
+    Mutant(
+        "exec: what goes on names no variable that was not used",
+        "cli/batch_exec.py",
+        "_forget",
+        "_source(name) is ParameterSource.ENVIRONMENT",
+        "False",
+        (BATCH_EXEC + "the_input_may_come_from_the_environment",),
     ),
 )
