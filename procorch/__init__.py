@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     from procorch.errors import AgentStopped as AgentStopped
     from procorch.errors import AlreadyRunning as AlreadyRunning
     from procorch.errors import AuthError as AuthError
+    from procorch.errors import BudgetExceeded as BudgetExceeded
     from procorch.errors import CacheMiss as CacheMiss
     from procorch.errors import CommandCrashed as CommandCrashed
     from procorch.errors import CommandFailed as CommandFailed
@@ -103,6 +104,8 @@ if TYPE_CHECKING:
     from procorch.pool.outcome import Success as Success
     from procorch.pool.replicas import PoolInfo as PoolInfo
     from procorch.pool.results import Results as Results
+    from procorch.supervision.budgets import Budget as Budget
+    from procorch.supervision.budgets import ModelUse as ModelUse
     from procorch.supervision.keywords import Settings as Settings
     from procorch.supervision.limits import Backoff as Backoff
     from procorch.supervision.limits import Intensity as Intensity
@@ -157,11 +160,11 @@ _HOMES = {
     "bench": "Comparison Measurement Statistics compare measure",
     "errors": (
         "Aborted AgentCrashed AgentError AgentFailure AgentHung AgentStopped AlreadyRunning "
-        "AuthError CacheMiss CommandCrashed CommandFailed ContentFiltered ContextWindowOverflow "
-        "InvalidContinue MailboxFull MemoryLimitExceeded MessageTooLarge ModelRetired "
-        "ModelThrottled NetworkError NoMessages PluginError PoisonRequest ProtocolError "
-        "RequestCancelled RequestTimeout SerializationError StartError StreamError "
-        "StructuredOutputFailed UnknownField"
+        "AuthError BudgetExceeded CacheMiss CommandCrashed CommandFailed ContentFiltered "
+        "ContextWindowOverflow InvalidContinue MailboxFull MemoryLimitExceeded MessageTooLarge "
+        "ModelRetired ModelThrottled NetworkError NoMessages PluginError PoisonRequest "
+        "ProtocolError RequestCancelled RequestTimeout SerializationError StartError "
+        "StreamError StructuredOutputFailed UnknownField"
     ),
     "executor.agent_executor": "AgentExecutor",
     "futures.reply": "ReplyFuture",
@@ -176,6 +179,7 @@ _HOMES = {
     "pool.outcome": "Failure Outcome Success",
     "pool.replicas": "PoolInfo",
     "pool.results": "Results",
+    "supervision.budgets": "Budget ModelUse",
     "supervision.keywords": "Settings",
     "supervision.limits": "Backoff Intensity Shutdown",
     "supervision.notices": (

@@ -9,17 +9,17 @@ carries the id of the request that it is aimed at, so that it can never hit the 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
 from contextvars import ContextVar
 from time import monotonic
 from typing import Any, Protocol
 
-from procorch.agents.permits import CallServices, LimitRules, Permit
+from procorch.agents.account import account as account
+from procorch.agents.account import enter as enter
+from procorch.agents.permits import NO_LIMITS, CallServices, LimitRules, Permit
 from procorch.agents.seeds import Seed as Seed
-from procorch.messages import AgentResult
 
-_NO_LIMITS = LimitRules({})
+_NO_RULES = LimitRules({})
 
 
 class Services(CallServices, Protocol):
@@ -58,8 +58,7 @@ class Context:
         services: what `ask` and `checkpoint` go to.
         clock: seconds on the clock of the deadlines.
         seed: what `seed` is derived from.
-        client_retries: whether clients of services may try a request again by themselves: False
-            where the parent does so, as in a batch with ``retries``.
+        client_retries: whether clients of services may try again: False where the parent does.
         limits: the limits that the parent knows.
         max_message: the largest request or answer, in bytes; None: it is not limited.
         on_child: what `count_child` calls.
@@ -84,7 +83,7 @@ class Context:
         clock: Callable[[], float] = monotonic,
         seed: Seed | None = None,
         client_retries: bool = True,
-        limits: LimitRules = _NO_LIMITS,
+        limits: LimitRules = _NO_RULES,
         max_message: int | None = None,
         on_child: Callable[[float, float, int], object] | None = None,
         instance: int = 0,
@@ -182,20 +181,24 @@ class Context:
     def limit(self, name: str | None = None) -> Permit:
         """A permit for one call of a service, for ``with`` and ``async with`` (N23).
 
-        The block begins when the shared limit allows it. An exception that asks for a pause (a 429
-        of an LLM library, an error with ``retry_after``) makes all that share the limit wait.
+        The block begins when the limit allows it. An exception that asks for a pause (a 429, an
+        error with ``retry_after``) makes all wait that share the limit.
 
         Args:
             name: the limit; None: the agent's own (its setting ``limit``).
 
         Raises:
             ValueError: no name is given, and the agent has no limit.
-            PluginError: when the block is entered: there is no such limit.
+            PluginError, BudgetExceeded: at the start of the block: no such limit, nothing left.
         """
-        name = self.limits.own if name is None else name
-        if name is None:
+        if (name := name or self.limits.own) is None:
             raise ValueError(f"agent {self.agent!r} has no setting `limit`: give limit() a name")
-        return Permit(self._offered(), self.agent, name)
+        return self.permit(name)
+
+    def permit(self, limit: str | None) -> Permit:
+        """A permit for a call of a model; ``limit``: the one that counts it; None: none does."""
+        self._refuse_in_fork()
+        return Permit(self._services or NO_LIMITS, self.agent, limit, self._request)
 
     @property
     def streaming(self) -> bool:
@@ -286,30 +289,6 @@ class Context:
 _installed: Context | None = None
 _lent: ContextVar[Context | None] = ContextVar("procorch-context", default=None)
 """The context of a worker that is a thread of a test (`procorch.testing`)."""
-
-
-_account: ContextVar[list[AgentResult] | None] = ContextVar("procorch-account", default=None)
-"""Where what others have answered is noted; tasks and threads begun inside share it."""
-
-
-@contextmanager
-def account() -> Iterator[list[AgentResult]]:
-    """Note the answers of other agents in this block, and of agents in this process, for what they
-    have used. An account inside another is its own; its owner enters the sum in the outer one."""
-    noted: list[AgentResult] = []
-    token = _account.set(noted)
-    try:
-        yield noted
-    finally:
-        with suppress(ValueError):  # a coroutine that the collector closes, wherever it is
-            _account.reset(token)
-
-
-def enter(answer: object) -> None:
-    """Note an answer in the account that is open, if there is one."""
-    noted = _account.get()
-    if noted is not None and isinstance(answer, AgentResult):
-        noted.append(answer)
 
 
 def current() -> Context:

@@ -10,8 +10,8 @@ from collections.abc import Awaitable, Callable
 from inspect import isawaitable, iscoroutinefunction
 from typing import Any, TypeVar
 
-from procorch.agents.context import Context, installed
-from procorch.agents.permits import CallEnd, Permit
+from procorch.agents.context import Context, current, installed
+from procorch.agents.permits import CallEnd, Permit, Spent
 
 T = TypeVar("T")
 
@@ -26,12 +26,12 @@ class Attempts:
 
     Args:
         worker: the worker that makes it.
-        limit: the limit that it counts for.
+        limit: the limit that it counts for. Without one its client tries again by itself.
     """
 
-    def __init__(self, worker: Context, limit: str) -> None:
-        self._refusals_left = worker.limits.retries.get(limit, 0)
-        self._losses_left = _LOST if worker.client_retries else 0
+    def __init__(self, worker: Context, limit: str | None) -> None:
+        self._refusals_left = worker.limits.retries.get(limit or "", 0)
+        self._losses_left = _LOST if limit is not None and worker.client_retries else 0
         self._delay = _DELAY
 
     async def again(self, end: CallEnd) -> bool:
@@ -39,10 +39,10 @@ class Attempts:
 
         A call that was refused waits for its next permit instead.
         """
-        if end.refused:
+        if end.refused and self._refusals_left:
             self._refusals_left -= 1
-            return self._refusals_left >= 0
-        if end.passing and self._losses_left:
+            return True
+        if end.passing and not end.refused and self._losses_left:
             import asyncio
 
             self._losses_left -= 1
@@ -56,23 +56,23 @@ async def model_call(
     call: Callable[[], Awaitable[T]],
     worker: Context | None,
     limit: str | None,
-    tokens: Callable[[T], int],
+    spent: Callable[[T], Spent],
     repeatable: Callable[[], bool] = lambda: True,
 ) -> T:
-    """Make one call of a model, with a permit if a limit counts it.
+    """Make one call of a model, with a permit, and report what it has used.
 
     Args:
         call: makes it.
         worker: the worker that makes it; None: this process is none.
         limit: name of the limit; None: there is none.
-        tokens: how many tokens the answer has taken.
+        spent: what the answer has taken.
         repeatable: whether an attempt that failed had no effect that its caller can see.
     """
-    if worker is None or limit is None:
+    if worker is None:
         return await call()
     tries = Attempts(worker, limit)
     while True:
-        permit = await worker.limit(limit).__aenter__()
+        permit = await worker.permit(limit).__aenter__()
         try:
             answer = await call()
         except BaseException as error:
@@ -80,17 +80,19 @@ async def model_call(
             if not repeatable() or not await tries.again(end):
                 raise
         else:
-            permit.used(tokens(answer))
+            permit.used(*spent(answer))
             permit.end()
             return answer
 
 
 def permitted(handler: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    """The handler, which waits for a permit first if its agent has the setting ``limit``."""
-    worker = installed()
-    if worker is None or worker.limits.own is None:
+    """The handler, which waits for a permit first if a limit or a budget is about its agent."""
+    rules = getattr(installed(), "limits", None)
+    if rules is None or not (rules.own or rules.budgeted):
         return handler
-    limit = worker.limit
+
+    def limit() -> Permit:
+        return current().permit(rules.own)
 
     async def respond_async(payload: Any) -> Any:
         async with limit():

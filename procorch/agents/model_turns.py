@@ -21,6 +21,7 @@ from typing import Any, cast
 
 from procorch.agents.context import enter, installed
 from procorch.agents.limited import model_call
+from procorch.agents.permits import Spent
 from procorch.errors import Aborted, NoMessages, RequestCancelled, RequestTimeout, StreamError
 from procorch.messages import (
     AgentMessage,
@@ -192,7 +193,7 @@ def step() -> None:
 
 
 async def _turn(stream_fn: Callable[[TurnContext], Any], context: TurnContext) -> AssistantMessage:
-    """One turn, with a permit if a limit counts it; it is tried again unless it has been heard."""
+    """One turn, with a permit; if a limit counts it, it is tried again unless it was heard."""
     worker, heard = installed(), False
 
     async def emit(text: str) -> None:
@@ -205,7 +206,7 @@ async def _turn(stream_fn: Callable[[TurnContext], Any], context: TurnContext) -
         lambda: _one_turn(stream_fn, context, emit),
         worker,
         None if worker is None else worker.limits.own,
-        lambda message: message.usage.total,
+        lambda message: Spent(message.usage, message.cost, message.model),
         lambda: not heard,
     )
 

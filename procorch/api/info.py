@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from procorch.memory import peak_rss
 from procorch.runtime.instance_runtime import AgentRuntime, InstanceRuntime
 from procorch.runtime.monitor import Monitor
+from procorch.supervision.budgets import ModelUse
 from procorch.supervision.states import AgentStatus
 
 _BEST = ("READY", "BUSY", "PAUSED", "DRAINING", "HUNG", "STARTING", "BACKOFF", "STOPPING")
@@ -39,6 +41,8 @@ class AgentInfo:
         slot: which of the agent's instances it is, from 0. Of an agent: that of its first one.
         size: how many instances the agent is to have.
         instances: a row for each instance in the order of their slots; empty in such a row.
+        usage: what the agents of this name and those below them have used of models, by the name of
+            the model.
     """
 
     name: str
@@ -56,6 +60,7 @@ class AgentInfo:
     slot: int = 0
     size: int = 1
     instances: tuple[AgentInfo, ...] = ()
+    usage: Mapping[str, ModelUse] = field(default_factory=dict)
 
 
 def info_of(agent: AgentRuntime, monitor: Monitor) -> AgentInfo:
@@ -82,6 +87,7 @@ def info_of(agent: AgentRuntime, monitor: Monitor) -> AgentInfo:
         slot=0 if first is None else first.slot,
         size=agent.size,
         instances=rows,
+        usage=monitor.calls.accounts.used_by(agent.name),
     )
 
 
@@ -100,6 +106,7 @@ def row_of(instance: InstanceRuntime, monitor: Monitor) -> AgentInfo:
         request=request,
         slot=instance.slot,
         size=instance.agent.size,
+        usage=monitor.calls.accounts.used_by(instance.name),
     )
 
 

@@ -10,6 +10,7 @@ from procorch.api.registry import Registry
 from procorch.clock import Clock
 from procorch.errors.texts import did_you_mean
 from procorch.runtime.limits import store_of
+from procorch.supervision.budgets import ModelUse
 from procorch.supervision.keywords import Settings
 from procorch.supervision.shared_limit import Limit, LimitState
 from procorch.supervision.throttle import LONGEST
@@ -116,6 +117,14 @@ class Registration(Lifecycle):
         """The declared limits at the moment, by name."""
         now = Clock().steady() if self._monitor is None else self._monitor.clock.steady()
         return {name: store.state(now) for name, store in self._limits.items()}
+
+    def usage(self, agent: str | None = None) -> dict[str, ModelUse]:
+        """What was used of models so far, by the name of the model.
+
+        Args:
+            agent: only what this agent and those below it have used; None: all agents.
+        """
+        return {} if self._monitor is None else self._monitor.calls.accounts.used_by(agent)
 
     def parent_of(self, name: str) -> str | None:
         """The parent's name; None for a top-level or unknown agent."""

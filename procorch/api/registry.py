@@ -9,6 +9,7 @@ from typing import Any
 
 from procorch.errors import AgentError, PluginError
 from procorch.runtime.factories import imports_of, seal
+from procorch.supervision.budgets import Payer
 from procorch.supervision.settings import AgentSettings
 
 
@@ -126,6 +127,16 @@ class Registry:
     def names(self) -> list[str]:
         """All names in order of registration."""
         return list(self._entries)
+
+    def payers(self, name: str) -> tuple[Payer, ...]:
+        """Whom an agent's calls of models are charged to: itself, and the agents above it."""
+        found: list[Payer] = []
+        above: str | None = name
+        while above is not None:
+            entry = self[above]
+            found.append(Payer(entry.name, entry.given.get("budget")))
+            above = entry.parent
+        return tuple(found)
 
     def subtree(self, root: str) -> Iterator[Entry]:
         """``root`` and all agents below it: parents first, siblings in order of registration."""

@@ -143,6 +143,7 @@ class Spawning(Registration):
             self._new_instance,
             self._supervisor,
             imports=entry.imports,
+            payers=self._registry.payers(entry.name),
             size=settings.instances,
         )
 

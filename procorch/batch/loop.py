@@ -23,13 +23,14 @@ from typing import Any, TypeAlias
 from procorch.batch import outcomes
 from procorch.batch.admission import Admission
 from procorch.batch.class_loading import UnreadableValue
-from procorch.batch.errors import BatchError, BatchHalted, JournalError
+from procorch.batch.errors import BatchError, JournalError
+from procorch.batch.halt_check import HaltCheck, Halted
 from procorch.batch.input_check import InputCheck
 from procorch.batch.items import BatchItem
 from procorch.batch.options import ActiveItem, BatchOptions
 from procorch.batch.output_order import OutputOrder
 from procorch.batch.reader_thread import InputArrived
-from procorch.batch.records import ItemRecord
+from procorch.batch.records import ItemRecord, usage_of
 from procorch.batch.report import EndState, Tally
 from procorch.batch.retry_queue import RetryQueue
 from procorch.batch.store import Store
@@ -103,7 +104,7 @@ class BatchLoop:
         self._stopping_now = False
         self._writer_lives = True
         self._cancel_at: float | None = None
-        self._failed_and_ok = [0, 0]
+        self._halt_check = HaltCheck(options)
         self._unwritten = 0
         self._unwritten_bytes = 0
 
@@ -225,6 +226,8 @@ class BatchLoop:
                     f"item {record.id!r}: {error}; skip_known=True goes on without handing it out"
                 ) from None
         self.tally.add(record, fresh=False)
+        if record.used is not None:
+            self._halt(self._halt_check.spent(*usage_of(record)))
         self._output.put(item, turn)
 
     def _send(self, active: ActiveItem) -> None:
@@ -249,10 +252,12 @@ class BatchLoop:
         try:
             result = reply.result()
             active.spend(result.usage, result.cost)
+            self._halt(self._halt_check.spent(result.usage, result.cost))
             packed = outcomes.packed(result.output)
         except AgentError as error:
             if error.usage is not None:
                 active.spend(error.usage, error.cost)
+                self._halt(self._halt_check.spent(error.usage, error.cost))
             self._failed(active, error, reply)
             return
         stop, cut = result.stop_reason, outcomes.cut_off(result)
@@ -302,7 +307,7 @@ class BatchLoop:
         self._unwritten += 1
         self._unwritten_bytes += len(record.output or "")
         self._store.put(record, (record, item, active.turn))
-        self._halt_if_met(record.ok)
+        self._halt(self._halt_check.outcome(record.ok))  # before it is committed: as soon as may be
 
     def _committed(self, record: ItemRecord, item: BatchItem, turn: int) -> None:
         """Count and hand out an item whose outcome is committed."""
@@ -312,14 +317,9 @@ class BatchLoop:
         self.tally.add(record, fresh=True)
         self._output.put(item, turn)
 
-    def _halt_if_met(self, ok: bool) -> None:
-        """Apply the halt policy, before the outcome is committed: the sooner the better."""
-        self._failed_and_ok[ok] += 1
-        failed, succeeded = self._failed_and_ok
-        halt = self._options.halt
-        if halt is not None and halt.reached(succeeded, failed):
-            why = f"halted by {halt}: {failed} failed and {succeeded} succeeded in this run"
-            self._stop("halted", BatchHalted(why), now=halt.now)
+    def _halt(self, halted: Halted | None) -> None:
+        if halted is not None:
+            self._stop("halted", halted.error, now=halted.now)
 
     # ---- the end
 

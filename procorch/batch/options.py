@@ -12,6 +12,7 @@ from procorch.messages import Cost, Usage
 
 if TYPE_CHECKING:  # `procorch export` reads journals without what runs agents
     from procorch.futures.reply import ReplyFuture
+    from procorch.supervision.budgets import Amount
     from procorch.supervision.throttle import Throttle
 
 
@@ -25,6 +26,7 @@ class BatchOptions:
         allowed_failures: workers that an item may kill; one more and it is poison.
         retry_on: reasons that are tried again whether or not the error is retryable.
         throttle: how to handle a service that asks for a pause; None: the item has failed.
+        budget: what the items may use of models; None: any amount.
         keep_order: hand items out in the order of the input.
         halt: when to end before all items are done.
         retry_failed: run again what failed in earlier runs, and what is damaged.
@@ -38,6 +40,7 @@ class BatchOptions:
     allowed_failures: int = 2
     retry_on: frozenset[str] = frozenset()
     throttle: Throttle | None = None
+    budget: Amount | None = None
     keep_order: bool = False
     halt: Halt | None = None
     retry_failed: bool = False

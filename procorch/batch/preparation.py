@@ -116,7 +116,7 @@ class PreparedBatch:
     def _start_workers(self, orchestrator: AgentOrchestrator | None) -> Workers:
         return Workers(
             self.factory, self.workers, self._name, self.settings, self.start_method, self.seed,
-            orchestrator, self.preload,
+            orchestrator, self.preload, ahead=self.options.budget is None,
         )  # fmt: skip
 
     def _check(self, journal: Reader) -> tuple[str, bool]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
@@ -11,6 +11,7 @@ import msgspec
 from procorch.batch.reader import FailureGroup
 from procorch.batch.records import ItemRecord, usage_of
 from procorch.messages import Cost, Usage
+from procorch.supervision.budgets import ModelUse
 
 EndState: TypeAlias = Literal["running", "finished", "interrupted", "halted", "broken"]
 
@@ -35,6 +36,7 @@ class BatchSummary:
         gone: outcomes of items that are no longer in the input; they are in none of these counts.
         usage: tokens of models that were used for these items, earlier runs included.
         cost: the same in US dollars; 0 where nobody knows the price.
+        models: what this run has used of each model, by its name, failed attempts included.
     """
 
     total: int | None
@@ -48,6 +50,7 @@ class BatchSummary:
     gone: int = 0
     usage: Usage = field(default_factory=Usage)
     cost: Cost = field(default_factory=Cost)
+    models: Mapping[str, ModelUse] = field(default_factory=dict)
 
     @property
     def done(self) -> int:
@@ -74,6 +77,7 @@ class BatchSummary:
             lines.append(gone_words(self.gone))
         if self.usage.total:
             lines.append(used_words(self.usage, self.cost))
+        lines += model_words(self.models)
         lines += [f"  {g.count} x {g.reason}: {g.place} (as {g.example})" for g in self.failures]
         return "\n".join(lines)
 
@@ -83,6 +87,16 @@ def used_words(usage: Usage, cost: Cost) -> str:
     read = usage.input + usage.cache_read + usage.cache_write
     price = f", {cost.total:.4f} $" if cost.total else ""
     return f"{read} tokens in, {usage.output} out{price}"
+
+
+def model_words(models: Mapping[str, ModelUse]) -> list[str]:
+    """What is said of the models of a run, a line each; nothing if there is only one."""
+    if len(models) < 2:
+        return []
+    return [
+        f"  {name or 'other'}: {use.calls} calls, {used_words(use.usage, use.cost)}"
+        for name, use in sorted(models.items())
+    ]
 
 
 def gone_words(count: int) -> str:

@@ -144,6 +144,7 @@ class BatchRun(Generic[Out]):
             gone=gone,
             usage=tally.usage,
             cost=tally.cost,
+            models=self._workers.usage(),
         )
 
     def workers(self) -> list[BatchWorker]:

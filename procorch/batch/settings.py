@@ -24,6 +24,7 @@ class BatchSettings(WorkerSettings, total=False):
     rate: float | str | None
     throttle: Throttle | None
     shared_limit: Limit | None
+    budget: float | str | None
     allowed_failures: int
     retry_on: Collection[str]
     resume: bool

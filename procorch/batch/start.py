@@ -22,6 +22,7 @@ from procorch.batch.settings import BatchSettings
 from procorch.batch.sources import IdOf, open_source
 from procorch.errors.texts import did_you_mean
 from procorch.messages import Out
+from procorch.supervision.budgets import Amount
 from procorch.supervision.keywords import CommonSettings, WorkerSettings
 from procorch.supervision.shared_limit import Limit
 from procorch.supervision.throttle import Throttle
@@ -78,6 +79,9 @@ def run_batch(
             only this item waits, and uses up a retry.
         shared_limit: the limit that the calls of the workers count for, shared with agents and
             pools that are given the same `Limit`; None: there is none.
+        budget: US dollars, or text such as ``"200k tokens"``, that the items may use of models,
+            earlier runs included. When it is used up, nothing more is begun, what is under way is
+            finished, and the batch ends with `BatchHalted`; its cause is a `BudgetExceeded`.
         allowed_failures: workers that an item may kill; one more and it is poison, whatever
             ``retries`` allows.
         retry_on: reasons (`BatchItem.reason`) that are tried again whatever the error says.
@@ -140,6 +144,7 @@ def prepare_batch(
     rate: float | str | None = None,
     throttle: Throttle | None = Throttle(),  # noqa: B008  # a frozen value
     shared_limit: Limit | None = None,
+    budget: float | str | None = None,
     allowed_failures: int = 2,
     retry_on: Collection[str] = (),
     resume: bool = False,
@@ -174,6 +179,7 @@ def prepare_batch(
         allowed_failures=whole(allowed_failures, "allowed_failures"),
         retry_on=_reasons(retry_on),
         throttle=throttle,
+        budget=None if budget is None else Amount.of(budget, "budget"),
         keep_order=keep_order,
         halt=Halt.parse(halt),
         retry_failed=retry_failed,

@@ -13,6 +13,7 @@ from procorch.api.orchestrator import AgentOrchestrator
 from procorch.batch.records import SourceItem
 from procorch.futures.reply import ReplyFuture
 from procorch.supervision.allowance import MOST
+from procorch.supervision.budgets import ModelUse
 from procorch.supervision.keywords import CommonSettings
 from procorch.supervision.policy import PoolSupervisor
 from procorch.supervision.throttle import Pause, Throttle
@@ -45,6 +46,7 @@ class Workers:
 
     Args:
         orchestrator: to be used, and closed at the end; None: make one.
+        ahead: have some items wait for a worker, so that none is idle while the next one is read.
 
     Raises:
         StartError: the workers cannot be started.
@@ -56,6 +58,7 @@ class Workers:
         self, factory: Callable[[], Any], count: int, name: str, settings: CommonSettings,
         start_method: str | None = None, seed: int = 0,
         orchestrator: AgentOrchestrator | None = None, preload: Sequence[str] = (),
+        ahead: bool = True,
     ) -> None:  # fmt: skip
         if orchestrator is None:
             orchestrator = AgentOrchestrator(start_method=start_method, seed=seed, preload=preload)
@@ -68,8 +71,8 @@ class Workers:
             settings = {**settings, "throttle": dataclasses.replace(throttle, retries=0)}
         self._orchestrator.add_agent(name, factory, instances=count, **_as_pool(settings))
         waiting = min(max(count, _FEWEST_WAITING), _MOST_WAITING)
-        ahead = settings.get("prefetch", 1)
-        self.window: int = count * (MOST if ahead == "auto" else ahead) + waiting
+        each = settings.get("prefetch", 1)
+        self.window: int = count * (MOST if each == "auto" else each) + waiting * ahead
         """Requests under way at once: those that workers have, and some that wait."""
         try:
             self._queue = self._orchestrator.spawn_pool(name)
@@ -85,6 +88,10 @@ class Workers:
     def pause(self) -> Pause | None:
         """The pause of all workers that a service has asked for; None: they do not pause."""
         return self._queue.pause()
+
+    def usage(self) -> dict[str, ModelUse]:
+        """What the workers have used of models so far, by the name of the model."""
+        return self._orchestrator.usage()
 
     def states(self) -> list[WorkerState]:
         """What each worker is doing."""

@@ -44,6 +44,8 @@ _option = click.option
 @_option("--memory", type=size(least="16M"), help="Memory allowed to a worker and its children.")
 @_option("--allowed-failures", type=click.IntRange(min=0), default=2, show_default=True,
          metavar="N", help="Workers that an item may kill; one more and it is poison.")  # fmt: skip
+@_option("--budget", metavar="AMOUNT",
+         help="Dollars, or '200k tokens', of models; then nothing more is begun.")  # fmt: skip
 @_option("--rate", type=rate, metavar="RATE",
          help="Items that all workers together may begin: 10/s, 600/m, 0.5/s.")  # fmt: skip
 @_option("--max-pause", type=duration(least="0s"), default="5m", show_default=True,
@@ -99,7 +101,7 @@ def command(app: str | None, source: str | None, out: Path | None, **given: Any)
     at most --grace; items that take longer are run again by --resume.
 
     The exit code is 0 when all items succeeded, 1 when some failed, 2 when nothing was begun, 5
-    when --halt ended it, 130 after Ctrl-C, 143 after SIGTERM, and 129 after SIGHUP.
+    when --halt or --budget ended it, 130 after Ctrl-C, 143 after SIGTERM, and 129 after SIGHUP.
     """
     from procorch.agents.apps import App
     from procorch.api.orchestrator import AgentOrchestrator
@@ -193,6 +195,7 @@ def _prepared(
         allow_empty=given["allow_empty"], skip_known=True, results=given["results"], command=again,
         streams=streams.descriptors(), output="capture",
         start_method=given["start_method"], preload=given["preload"], rate=given["rate"],
+        budget=given["budget"],
         throttle=Throttle(longest=longest) if longest else None, **settings,
     )  # fmt: skip
 

@@ -15,7 +15,7 @@ from procorch.batch.errors import JournalError
 from procorch.batch.export import fields_of_item
 from procorch.batch.items import BatchItem
 from procorch.batch.reader import FailureGroup
-from procorch.batch.report import BatchSummary, gone_words, used_words
+from procorch.batch.report import BatchSummary, gone_words, model_words, used_words
 from procorch.cli import streams
 
 _KINDS = 20
@@ -59,6 +59,8 @@ def print_summary(
     )
     if summary.usage.total:
         console.print(used_words(summary.usage, summary.cost))
+    for line in model_words(summary.models):
+        console.print(line)
     more = []
     if summary.resumed:
         more.append(f"{summary.resumed} of them in earlier runs")

@@ -3,7 +3,8 @@
     AgentError
     |-- ModelThrottled, NetworkError                     retryable
     |-- ContextWindowOverflow, StructuredOutputFailed, AlreadyRunning, NoMessages,
-    |   InvalidContinue, StreamError, CacheMiss, ContentFiltered, ModelRetired, AuthError
+    |   InvalidContinue, StreamError, CacheMiss, ContentFiltered, ModelRetired, AuthError,
+    |   BudgetExceeded
     |-- Aborted
     |   `-- RequestCancelled
     |-- PluginError
@@ -30,6 +31,7 @@ from procorch.errors.tree import (
     AgentStopped,
     AlreadyRunning,
     AuthError,
+    BudgetExceeded,
     CacheMiss,
     ContentFiltered,
     ContextWindowOverflow,
@@ -61,6 +63,7 @@ __all__ = [
     "AgentStopped",
     "AlreadyRunning",
     "AuthError",
+    "BudgetExceeded",
     "CacheMiss",
     "CommandCrashed",
     "CommandFailed",

@@ -17,6 +17,25 @@ class ModelThrottled(AgentError):
 
 
 @known
+class BudgetExceeded(AgentError):
+    """A budget for models is used up: ``spent`` of ``limit`` dollars or tokens (``unit``).
+
+    `budget` says which: a request of an agent, its team, its day, or a batch.
+    """
+
+    budget: str = ""
+    spent: float = 0.0
+    limit: float = 0.0
+    unit: str = "dollars"
+
+    def _describe(self) -> str:
+        of = f" of {self.budget}" if self.budget else ""
+        if self.unit == "dollars":
+            return f"the budget{of} is used up: {self.spent:.4f} $ of {self.limit:.4f} $"
+        return f"the budget{of} is used up: {self.spent:.0f} of {self.limit:.0f} {self.unit}"
+
+
+@known
 class NetworkError(AgentError):
     """Transient I/O between an agent and a service."""
 

@@ -7,7 +7,7 @@ questions are cancelled.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
 from procorch.errors import AgentError, PluginError
@@ -52,6 +52,7 @@ class QuestionRelay:
         self._agents = agents
         self._waits = WaitGraph(agents.members)
         self._open: dict[int, dict[int, _Question]] = {}
+        self._origins: dict[int, tuple[int, int]] = {}
 
     def ask(self, process: WorkerProcess, frame: Frame, during: int) -> None:
         """A worker asks another agent while it works on request ``during``."""
@@ -87,12 +88,14 @@ class QuestionRelay:
         agent.mailbox.enter_beyond()
         self._waits.add(asker, agent.number)
         self._open.setdefault(asker, {})[number] = _Question(request_id, during)
+        self._origins[request_id] = asker, during
         self._agents.submit(request)
 
     def _answer(
         self, process: WorkerProcess, number: int, request: int, asked: int, outcome: ReplyOutcome
     ) -> None:
         asker = process.spec.key
+        self._origins.pop(request, None)
         question = self._open.get(asker, {}).get(number)
         if question is None or question.request != request:
             return  # The asker died meanwhile; its next process numbers its questions from 1 again.
@@ -104,6 +107,12 @@ class QuestionRelay:
             head = headers.AnswerErrorHead(used.with_error(outcome.error))
             body = payload.again(outcome.body) if len(outcome.body) else []
             process.send(Kind.ANSWER_ERROR, number, headers.encode(head), body)
+
+    def origins(self, request: int) -> Iterator[tuple[int, int]]:
+        """The request during which another one was asked, and so on: its agent's key and number."""
+        while (origin := self._origins.get(request)) is not None:
+            yield origin
+            request = origin[1]
 
     def forget(self, process: WorkerProcess, number: int) -> None:
         """The asker does not wait any more: cancel the question; the cancellation is its answer."""

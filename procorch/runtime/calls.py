@@ -1,4 +1,4 @@
-"""Calls of services by workers: each waits here for its permit (N23).
+"""Calls of services by workers: each waits here for its permit (N23), and is paid for.
 
 A worker says that a call is about to begin, and waits; it says how the call has ended. A permit is
 given back when the process that holds it ends, however it ends.
@@ -11,16 +11,22 @@ import math
 from collections.abc import Callable, Mapping
 
 from procorch.clock import Clock
-from procorch.errors import ModelThrottled, PluginError
+from procorch.errors import AgentError, ModelThrottled, PluginError
 from procorch.errors.plain_data import to_plain
 from procorch.errors.texts import did_you_mean
 from procorch.futures.watch import EventHub
 from procorch.launch.base import WorkerProcess
+from procorch.messages import Cost, Usage
+from procorch.runtime.asks import QuestionRelay
 from procorch.runtime.instance_runtime import InstanceRuntime
 from procorch.runtime.limits import Confirmer, LimitStore, Ticket
 from procorch.supervision import notices
+from procorch.supervision.budgets import Accounts, Charge, ModelUse
 from procorch.wire import headers
 from procorch.wire.frame import Frame, Kind
+
+_DAY = 86400.0
+"""Seconds."""
 
 
 class CallGate:
@@ -28,22 +34,29 @@ class CallGate:
 
     Args:
         limits: the limits of this orchestrator by name; others add to it.
+        asks: knows during which request an agent was asked.
         monitor: tells workers that they have their permits.
         instances: the instances that have not ended, by key.
         later: calls a function after some seconds.
         hub: publishes pauses.
+
+    Attributes:
+        accounts: what was used of models.
     """
 
     def __init__(
         self,
         limits: Mapping[str, LimitStore],
+        asks: QuestionRelay,
         monitor: Confirmer,
         instances: Mapping[int, InstanceRuntime],
         later: Callable[[float, Callable[[], None]], None],
         clock: Clock,
         hub: EventHub,
     ) -> None:
+        self.accounts: Accounts = Accounts()
         self._limits = limits
+        self._asks = asks
         self._monitor = monitor
         self._instances = instances
         self._later = later
@@ -60,13 +73,20 @@ class CallGate:
 
     def begin(self, process: WorkerProcess, frame: Frame) -> None:
         """A worker waits for a permit."""
-        name, number = headers.decode_call(frame.head).limit, frame.request
-        limit = self._limits.get(name)
-        if limit is None:
+        head, number = headers.decode_call(frame.head), frame.request
+        charge = self._charge(process, head.request)
+        refused: AgentError | None = None if charge is None else self.accounts.refusal(charge)
+        name = head.limit
+        limit = None if name is None else self._limits.get(name)
+        if refused is None and name is not None and limit is None:
             hint = did_you_mean(name, self._limits, listed="there is")
             refused = PluginError("orchestrator", f"no limit is called {name!r}{hint}")
-            head = headers.AnswerErrorHead(to_plain(refused))
-            process.send(Kind.ANSWER_ERROR, number, headers.encode(head), [])
+        if refused is not None:
+            why = headers.AnswerErrorHead(to_plain(refused))
+            process.send(Kind.ANSWER_ERROR, number, headers.encode(why), [])
+            return
+        if limit is None:
+            process.send(Kind.ANSWER, number, b"", [])
             return
         ticket = Ticket(self._monitor, process, number)
         self._open.setdefault(process.spec.key, {})[number] = limit, ticket
@@ -76,13 +96,17 @@ class CallGate:
     def end(self, process: WorkerProcess, frame: Frame) -> None:
         """A call has ended."""
         head = headers.decode_call_end(frame.head)
+        usage, cost = Usage(*head.tokens), Cost(*head.dollars)
+        charge = self._charge(process, head.request)
+        if charge is not None and (head.model or usage.total or cost.total):
+            self.accounts.spend(charge, head.model, ModelUse(1, usage, cost))
         found = self._open.get(process.spec.key, {}).pop(frame.request, None)
         if found is None:
             return
         limit, ticket = found
         now = self._clock.steady()
         if not head.refused:
-            opens_at = limit.change(lambda shared: shared.end(ticket, now, head.tokens), now)
+            opens_at = limit.change(lambda shared: shared.end(ticket, now, usage.total), now)
         else:
             error = ModelThrottled(agent=process.spec.name, retry_after=head.asked)
             pauses: list[float | None] = []
@@ -92,6 +116,22 @@ class CallGate:
             if pauses[0] is not None:
                 self._tell(process, pauses[0], error, now)
         self._wait_for(limit, opens_at, now)
+
+    def _charge(self, process: WorkerProcess, request: int | None) -> Charge | None:
+        """Who pays for a call; None: the machine has given the agent up."""
+        instance = self._instances.get(process.spec.key)
+        if instance is None or not instance.agent.payers:
+            return None
+        paying = [] if request is None else [(request, instance.agent.payers[0])]
+        for key, number in self._asks.origins(request or 0):
+            asker = self._instances.get(key)
+            if asker is not None and asker.agent.payers:
+                paying.append((number, asker.agent.payers[0]))
+        return Charge(instance.agent.payers, tuple(paying), int(self._clock.wall() // _DAY))
+
+    def answered(self, request: int) -> None:
+        """A request was answered: nothing more is charged to it."""
+        self.accounts.close(request)
 
     def forget(self, process: WorkerProcess, number: int) -> None:
         """A worker does not want to make a call any more; a worker that waits gets an answer."""

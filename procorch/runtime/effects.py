@@ -175,6 +175,7 @@ class ActionRunner:
             client_retries=settings.client_retries,
             limits=self._calls.retries,
             limit=settings.limit,
+            budgeted=any(payer.budget for payer in instance.agent.payers),
         )
         body = instance.agent.factory + (instance.checkpoint or b"")
         return Spec(

@@ -14,6 +14,7 @@ from procorch.messages import AgentResult
 from procorch.runtime.mailbox import Mailbox
 from procorch.runtime.output import Output
 from procorch.supervision import events as ev
+from procorch.supervision.budgets import Payer
 from procorch.supervision.instance import Instance
 from procorch.supervision.policy import Policy
 from procorch.supervision.settings import AgentSettings
@@ -32,6 +33,7 @@ class AgentRuntime:
         size: how many instances it is to have: the slots 0 to ``size`` - 1.
         instances: one for each slot, in any order. An instance that has ended by itself stays here
             until another one takes its slot.
+        payers: whom its calls of models are charged to: itself, and the agents above it.
         make: makes the record of a new instance in a slot.
         resizing: held while the number of instances is changed.
         ended: done when the agent has ended, with what `await_result` gives.
@@ -45,6 +47,7 @@ class AgentRuntime:
     policy: Policy | None = None
     imports: bytes = field(default=b"", repr=False)
     parent: int | None = None
+    payers: tuple[Payer, ...] = ()
     size: int = 1
     instances: list[InstanceRuntime] = field(default_factory=list)
     resizing: threading.RLock = field(default_factory=threading.RLock)

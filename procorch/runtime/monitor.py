@@ -85,8 +85,9 @@ class Monitor(Lookup):
         self.hub: EventHub = hub or EventHub()
         asks = QuestionRelay(self)
         self._requests = OpenRequests(self._instances, self.hub, clock)
-        calls = CallGate(
-            limits or {}, self, self._instances, self._loop.call_later, clock, self.hub
+        later = self._loop.call_later
+        self.calls = calls = CallGate(
+            limits or {}, asks, self, self._instances, later, clock, self.hub
         )
         self._runner = ActionRunner(
             launcher, max_message, sys_path, clock, self, asks, calls, self.hub, self._instances,

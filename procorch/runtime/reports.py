@@ -124,6 +124,7 @@ class Reports:
         head: headers.ReplyHead | headers.ErrorHead,
         error: AgentError | None,
     ) -> ev.Replied:
+        self._calls.answered(frame.request)
         spec, request = process.spec, self._requests.get(frame.request)
         figures, memory, wall, resources = None, 0, 0.0, head.resources
         if resources is not None:

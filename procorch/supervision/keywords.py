@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Literal, Protocol, TypedDict
 
+from procorch.supervision.budgets import Budget
 from procorch.supervision.limits import Backoff, Intensity, Shutdown
 from procorch.supervision.shared_limit import Limit
 from procorch.supervision.throttle import Throttle
@@ -124,6 +125,10 @@ class CommonSettings(WorkerSettings, total=False):
     """The limit that the calls of this agent count for, by the name that was declared with
     `AgentOrchestrator.limit`, or the `Limit` itself (N23). None: an agent of an LLM library uses
     the limit with the name of its model's provider, if one was declared."""
+    budget: Budget | None
+    """What it may use of models, in dollars or tokens: for a request, for it and the agents below
+    it (its team), and for a day. A call of a model that begins after that fails with
+    `BudgetExceeded`. None: any amount."""
 
 
 class Settings(CommonSettings, total=False):

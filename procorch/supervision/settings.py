@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple, get_args
 
 from procorch.errors.texts import did_you_mean
+from procorch.supervision.budgets import Budget
 from procorch.supervision.keywords import AutoShutdown, LinkKind, Restart, Strategy
 from procorch.supervision.limits import Backoff, Intensity, Shutdown
 from procorch.supervision.shared_limit import Limit
@@ -52,6 +53,7 @@ class AgentSettings:
     rate: float | None = None
     throttle: Throttle | None = field(default_factory=lambda: Throttle(retries=0))
     limit: str | None = None
+    budget: Budget | None = None
     instances: int = 1
 
     @classmethod
@@ -277,6 +279,7 @@ FIELDS: dict[str, Field] = {
     "rate": Field(per_second, 'requests a second, or text such as "10/s"', optional=True),
     "throttle": _value(Throttle, optional=True),
     "limit": Field(_limit, "name of a limit, or Limit(...)", optional=True),
+    "budget": _value(Budget, optional=True),
     "instances": _count(1),
 }
 """Every setting: keyword of `AgentOrchestrator.add_agent`, and key of a file."""

@@ -59,6 +59,8 @@ class InitHead(Struct, frozen=True, array_like=True):
     """The limits of services by name, each with how often a refused call is tried again."""
     limit: str | None = None
     """The limit that all calls of this agent count for."""
+    budgeted: bool = False
+    """A budget pays for its calls."""
 
 
 class RequestHead(Struct, frozen=True, array_like=True):
@@ -133,21 +135,26 @@ class DeltaHead(Struct, frozen=True, array_like=True):
 
 
 class CallHead(Struct, frozen=True, array_like=True):
-    """Worker to parent: a call of a service that counts for ``limit`` is about to begin."""
+    """Worker to parent: a call is about to begin during ``request``; ``limit`` counts it, if one
+    does."""
 
-    limit: str
+    limit: str | None
+    request: int | None
 
 
 class CallEndHead(Struct, frozen=True, array_like=True):
     """Worker to parent: a call has ended.
 
-    ``tokens``: what it used; ``refused``: the service refused it; ``asked``: the seconds that it
-    asked to wait.
+    ``refused``: the service refused it; ``asked``: the seconds that it asked to wait; ``tokens``
+    and ``dollars``: what it used of ``model``, in the order of the fields of `Usage` and `Cost`.
     """
 
-    tokens: int
+    request: int | None
     refused: bool = False
     asked: float | None = None
+    model: str = ""
+    tokens: tuple[int, int, int, int] = (0, 0, 0, 0)
+    dollars: tuple[float, float, float, float] = (0.0, 0.0, 0.0, 0.0)
 
 
 class AnswerErrorHead(Struct, frozen=True, array_like=True):

@@ -84,7 +84,7 @@ class Worker:
             services=self._services,
             clock=clock,
             client_retries=head.client_retries,
-            limits=LimitRules(head.limits, head.limit),
+            limits=LimitRules(head.limits, head.limit, head.budgeted),
             max_message=head.max_message,
             on_child=meter.count_child,
             instance=head.slot,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from procorch.agents.context import enter
-from procorch.agents.permits import CallEnd
+from procorch.agents.permits import CallEnd, Spent
 from procorch.errors import (
     AgentError,
     AgentStopped,
@@ -63,22 +63,27 @@ class Services:
             self._parent.forget(number)
             raise
 
-    def begin_call(self, agent: str, limit: str) -> int:
+    def begin_call(self, agent: str, limit: str | None, request: int | None) -> int:
         """See `agents.permits.CallServices`."""
-        number = self._parent.put(headers.encode(headers.CallHead(limit)), kind=Kind.CALL)
+        number = self._put_call(limit, request)
         return self._permitted(self._parent.await_answer(number), number, agent)
 
-    async def begin_call_async(self, agent: str, limit: str) -> int:
+    async def begin_call_async(self, agent: str, limit: str | None, request: int | None) -> int:
         """See `agents.permits.CallServices`."""
-        number = self._parent.put(headers.encode(headers.CallHead(limit)), kind=Kind.CALL)
+        number = self._put_call(limit, request)
         return self._permitted(await self._answer_to(number), number, agent)
+
+    def _put_call(self, limit: str | None, request: int | None) -> int:
+        return self._parent.put(headers.encode(headers.CallHead(limit, request)), kind=Kind.CALL)
 
     def _permitted(self, answer: Frame | None, number: int, agent: str) -> int:
         if answer is None or answer.kind is not Kind.ANSWER:
             self._open(answer, agent)  # raises
         return number
 
-    def end_call(self, number: int, error: BaseException | None, tokens: int) -> CallEnd:
+    def end_call(
+        self, number: int, request: int | None, error: BaseException | None, spent: Spent
+    ) -> CallEnd:
         """See `agents.permits.CallServices`."""
         known = error if isinstance(error, AgentError) else None
         if error is not None and known is None:
@@ -88,7 +93,15 @@ class Services:
         refused = known is not None and (
             isinstance(known, ModelThrottled) or known.retry_after is not None
         )
-        head = headers.CallEndHead(tokens, refused, known.retry_after if known else None)
+        tokens, money = spent.usage, spent.cost
+        head = headers.CallEndHead(
+            request,
+            refused,
+            known.retry_after if known else None,
+            spent.model,
+            (tokens.input, tokens.output, tokens.cache_read, tokens.cache_write),
+            (money.input, money.output, money.cache_read, money.cache_write),
+        )
         self._parent.send(Kind.CALL_END, number, headers.encode(head))
         return CallEnd(refused, known is not None and known.is_retryable)
 

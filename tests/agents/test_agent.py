@@ -16,6 +16,7 @@ from procorch.agents.agent import Agent, as_agent
 from procorch.agents.context import Context, install, uninstall
 from procorch.agents.model_turns import TurnContext
 from procorch.agents.options import AgentOptions
+from procorch.agents.permits import CallEnd
 from procorch.errors import NoMessages, RequestCancelled, StartError, StreamError
 from procorch.messages import (
     AgentResult,
@@ -446,6 +447,12 @@ class Shelf:
 
     def __init__(self) -> None:
         self.kept: list[Any] = []
+
+    async def begin_call_async(self, *about: Any) -> int:
+        return 0
+
+    def end_call(self, *about: Any) -> CallEnd:
+        return CallEnd()
 
     def checkpoint(self, agent: str, state: Any) -> None:
         self.kept.append(pickle.loads(pickle.dumps(state)))

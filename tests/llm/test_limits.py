@@ -11,6 +11,8 @@ from procorch import (
     AgentOptions,
     AgentOrchestrator,
     AgentPool,
+    Budget,
+    BudgetExceeded,
     Limit,
     ModelThrottled,
     NetworkError,
@@ -136,3 +138,34 @@ def test_prompts_of_a_pool_and_a_batch_at_a_limited_provider_cost_hardly_a_call_
         assert [item.ok for item in batch] == [True] * 40
         assert [reply.result(PATIENCE).text for reply in replies] == ["fine"] * 40
     assert len(provider.requests) <= 84
+
+
+@ADAPTERS
+def test_a_budget_ends_the_request_that_uses_it_up(
+    orchestrator: Make, provider: Provider, adapter: Any
+) -> None:
+    def add(a: int, b: int) -> int:
+        """Add."""
+        return a + b
+
+    orch = orchestrator(supervisor=ServiceSupervisor())
+    options = adapter(provider.url("call"), tools=[add])
+    orch.add_agent("a", options, budget=Budget(request="50 tokens"))
+    with pytest.raises(BudgetExceeded, match="54 of 50 tokens"):
+        orch.spawn("a").send_message("hi", timeout=PATIENCE)
+    assert len(provider.requests) == 3
+    ((model, used),) = orch.usage().items()
+    assert model.startswith("gpt-4o")
+    assert (used.calls, used.usage.total) == (3, 54)
+    assert (used.cost.total > 0) is (adapter is pydantic)
+
+
+@ADAPTERS
+def test_a_stream_is_paid_for(orchestrator: Make, provider: Provider, adapter: Any) -> None:
+    orch = orchestrator(supervisor=ServiceSupervisor())
+    orch.add_agent("a", adapter(provider.url("ok")))
+    reply = orch.spawn("a").stream("hi", timeout=PATIENCE)
+    assert reply.result().text == "one two three"
+    ((model, used),) = orch.usage().items()
+    assert model.startswith("gpt-4o")
+    assert (used.calls, used.usage.total) == (1, 18)

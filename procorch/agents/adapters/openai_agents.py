@@ -28,8 +28,8 @@ from agents.models.interface import Model
 from agents.stream_events import RawResponsesStreamEvent
 from openai.types.responses import ResponseTextDeltaEvent
 
-from procorch.agents.adapters.openai_items import encodable, from_items, to_items
-from procorch.agents.adapters.openai_limited import LimitedProvider, limit_models
+from procorch.agents.adapters.openai_items import encodable, from_items, to_items, usage_of
+from procorch.agents.adapters.openai_limited import LimitedProvider, is_limited, limit_models
 from procorch.agents.context import Context, enter, installed
 from procorch.agents.options import AgentOptions
 from procorch.errors import InvalidContinue, NoMessages, StreamError
@@ -111,7 +111,7 @@ class OpenAIConversation:
             "run_config": self._config,
         }
         worker = installed()
-        if worker is not None and (worker.limits.retries or not worker.client_retries):
+        if worker is not None and (is_limited(self._agent) or not worker.client_retries):
             how["run_config"] = _once(self._config)
         paid: list[Usage] = []
         try:
@@ -131,7 +131,7 @@ class OpenAIConversation:
         if run.raw_responses and not run.raw_responses[-1].output:
             raise StreamError("the provider's answer was empty", retryable=True)
         new = from_items(item.to_input_item() for item in run.new_items)
-        usages = [_usage(response.usage) for response in run.raw_responses]
+        usages = [usage_of(response.usage) for response in run.raw_responses]
         result = AgentResult(
             tuple(_with_usage(new, usages)),
             StopReason.STOP,
@@ -163,7 +163,7 @@ def _noting(usages: list[Usage]) -> RunHooks[Any]:
     """Hooks that note what each turn of a run has used, which a run that fails does not tell."""
 
     async def on_llm_end(context: Any, agent: Any, response: Any) -> None:
-        usages.append(_usage(response.usage))
+        usages.append(usage_of(response.usage))
 
     hooks: RunHooks[Any] = RunHooks()
     vars(hooks)["on_llm_end"] = on_llm_end
@@ -186,12 +186,6 @@ async def _pass_on(run: RunResultStreaming, worker: Context) -> None:
 
 def _settings(given: Any) -> ModelSettings | None:
     return ModelSettings(**given) if isinstance(given, dict) else given
-
-
-def _usage(told: Any) -> Usage:
-    details = told.input_tokens_details
-    read, written = details.cached_tokens or 0, details.cache_write_tokens or 0
-    return Usage(max(0, told.input_tokens - read - written), told.output_tokens, read, written)
 
 
 def _with_usage(

@@ -23,6 +23,7 @@ from procorch.messages import (
     ThinkingBlock,
     ToolCallBlock,
     ToolResultMessage,
+    Usage,
     UserMessage,
 )
 
@@ -158,3 +159,10 @@ def _text(block: ContentBlock) -> str:
     if isinstance(block, ThinkingBlock):
         return block.thinking
     return block.text if isinstance(block, TextBlock) else ""
+
+
+def usage_of(told: Any) -> Usage:
+    """Their usage as ours, where what was read from a cache or written to it counts apart."""
+    details = told.input_tokens_details
+    read, written = details.cached_tokens or 0, details.cache_write_tokens or 0
+    return Usage(max(0, told.input_tokens - read - written), told.output_tokens, read, written)

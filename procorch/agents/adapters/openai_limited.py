@@ -8,8 +8,10 @@ from typing import Any
 from agents import Agent, MultiProvider
 from agents.models.interface import Model, ModelProvider
 
+from procorch.agents.adapters.openai_items import usage_of
 from procorch.agents.context import current, installed
 from procorch.agents.limited import Attempts, model_call
+from procorch.agents.permits import Spent
 
 _PREFIXES = ("litellm", "any-llm")
 """What names of models begin with that go through another library to the provider."""
@@ -28,13 +30,20 @@ def limit_models(agent: Agent[Any]) -> None:
                 ahead.append(other)
 
 
+def is_limited(agent: Agent[Any]) -> bool:
+    """Whether a limit counts the calls of the agent's model."""
+    worker, model = installed(), agent.model
+    if isinstance(model, LimitedModel):
+        return model.limit is not None
+    return worker is not None and worker.limits.of(_provider(model)) is not None
+
+
 def _limited(model: Model, name: object) -> Model:
-    """The model with permits for its calls, or as it is where no limit counts them."""
+    """The model with permits for its calls; as it is where this process is no worker."""
     worker = installed()
     if worker is None or isinstance(model, LimitedModel):
         return model
-    limit = worker.limits.of(_provider(name))
-    return model if limit is None else LimitedModel(model, limit)
+    return LimitedModel(model, worker.limits.of(_provider(name)), str(name or ""))
 
 
 def _provider(name: object) -> str:
@@ -65,33 +74,38 @@ class LimitedModel(Model):
 
     Args:
         model: makes the calls.
-        limit: name of the limit that counts them.
+        limit: name of the limit that counts them; None: none does.
+        name: name of the model.
     """
 
-    def __init__(self, model: Model, limit: str) -> None:
+    def __init__(self, model: Model, limit: str | None, name: str) -> None:
         self._model = model
-        self._limit = limit
+        self.limit = limit
+        self._name = name
+
+    def _spent(self, usage: Any) -> Spent:
+        return Spent(usage_of(usage), model=self._name)
 
     async def get_response(self, *args: Any, **options: Any) -> Any:
         """See the base."""
         return await model_call(
             lambda: self._model.get_response(*args, **options),
             current(),
-            self._limit,
-            lambda response: int(response.usage.total_tokens),
+            self.limit,
+            lambda response: self._spent(response.usage),
         )
 
     async def stream_response(self, *args: Any, **options: Any) -> AsyncIterator[Any]:
         """See the base. The permit is held until the stream ends."""
         worker = current()
-        tries = Attempts(worker, self._limit)
+        tries = Attempts(worker, self.limit)
         while True:
-            permit, begun = await worker.limit(self._limit).__aenter__(), False
+            permit, begun = await worker.permit(self.limit).__aenter__(), False
             try:
                 async for event in self._model.stream_response(*args, **options):
                     begun = True
                     if event.type == "response.completed" and event.response.usage is not None:
-                        permit.used(event.response.usage.total_tokens)
+                        permit.used(*self._spent(event.response.usage))
                     yield event
             except BaseException as error:
                 end = permit.end(error)

@@ -20,7 +20,7 @@ from pydantic_ai import messages as theirs
 from pydantic_ai.agent import AbstractAgent, AgentRun, AgentRunResult
 from pydantic_ai.models import Model
 
-from procorch.agents.adapters.pydantic_limited import limited
+from procorch.agents.adapters.pydantic_limited import LimitedModel, limited
 from procorch.agents.adapters.pydantic_messages import (
     cost_of,
     encodable,
@@ -110,7 +110,8 @@ class PydanticConversation:
         history = [*self.history, *to_theirs(said, self.history)]
         worker = installed()
         model = self._limited_model
-        once = model is not None or not (worker is None or worker.client_retries)
+        counted = model is not None and model.limit is not None
+        once = counted or not (worker is None or worker.client_retries)
         with Agent.using_thread_executor(_Here()):
             run = self._agent.iter(
                 asked,
@@ -139,8 +140,8 @@ class PydanticConversation:
         return _result(steps.result), encodable(steps.result.all_messages(), len(history))
 
     @cached_property
-    def _limited_model(self) -> Model | None:
-        """The model with permits for its calls; None where no limit counts them."""
+    def _limited_model(self) -> LimitedModel | None:
+        """The model with permits for its calls; None where this process is no worker."""
         return limited(self._agent)
 
     def save(self, history: list[theirs.ModelMessage]) -> bytes:

@@ -13,27 +13,37 @@ from pydantic_ai.models import Model, ModelRequestParameters, StreamedResponse, 
 from pydantic_ai.models.wrapper import WrapperModel
 from pydantic_ai.settings import ModelSettings
 
+from procorch.agents.adapters.pydantic_messages import price_of, usage_of
 from procorch.agents.context import current, installed
 from procorch.agents.limited import Attempts, model_call
+from procorch.agents.permits import Spent
 
 
 def limited(agent: AbstractAgent[Any, Any]) -> LimitedModel | None:
-    """The agent's model with permits for its calls; None where no limit counts them."""
+    """The agent's model with permits for its calls; None where this process is no worker."""
     worker = installed()
-    if worker is None or not worker.limits.retries:
-        return None
     given = getattr(agent, "model", None)
     model = infer_model(given) if isinstance(given, str) else given
-    limit = worker.limits.of(model.system) if isinstance(model, Model) else None
-    return None if limit is None or model is None else LimitedModel(model, limit)
+    if worker is None or not isinstance(model, Model):
+        return None
+    return LimitedModel(model, worker.limits.of(model.system))
+
+
+def _spent(response: ModelResponse) -> Spent:
+    return Spent(usage_of(response.usage), price_of(response), response.model_name or "")
 
 
 class LimitedModel(WrapperModel):
-    """A model each of whose calls takes a permit."""
+    """A model each of whose calls takes a permit.
 
-    def __init__(self, wrapped: Model, limit: str) -> None:
+    Args:
+        wrapped: makes the calls.
+        limit: name of the limit that counts them; None: none does.
+    """
+
+    def __init__(self, wrapped: Model, limit: str | None) -> None:
         super().__init__(wrapped)
-        self._limit = limit
+        self.limit = limit
 
     async def request(
         self,
@@ -45,8 +55,8 @@ class LimitedModel(WrapperModel):
         return await model_call(
             lambda: self.wrapped.request(messages, model_settings, model_request_parameters),
             current(),
-            self._limit,
-            lambda response: response.usage.total_tokens,
+            self.limit,
+            _spent,
         )
 
     @asynccontextmanager
@@ -59,9 +69,9 @@ class LimitedModel(WrapperModel):
     ) -> AsyncGenerator[StreamedResponse, None]:
         """See the base. The permit is held until the stream ends."""
         worker = current()
-        tries = Attempts(worker, self._limit)
+        tries = Attempts(worker, self.limit)
         while True:
-            permit = await worker.limit(self._limit).__aenter__()
+            permit = await worker.permit(self.limit).__aenter__()
             async with AsyncExitStack() as stack:
                 try:
                     stream = await stack.enter_async_context(
@@ -78,6 +88,6 @@ class LimitedModel(WrapperModel):
                 except BaseException as error:
                     permit.end(error)
                     raise
-                permit.used(stream.usage.total_tokens)
+                permit.used(*_spent(stream.get()))
                 permit.end()
                 return

@@ -92,12 +92,15 @@ def usage_of(usage: Any) -> Usage:
 
 def cost_of(response: theirs.ModelResponse) -> Cost:
     """What a response cost, nothing where nobody knows the price of its model."""
-    if response.usage.cost is None:
-        return Cost()
+    return Cost() if response.usage.cost is None else price_of(response)
+
+
+def price_of(response: theirs.ModelResponse) -> Cost:
+    """The same for a response that a run of the library has not accounted for yet."""
     try:
         price = response.cost()
     except (AssertionError, LookupError, ValueError):
-        return Cost(output=float(response.usage.cost))  # told by a gateway, in one sum
+        return Cost(output=float(response.usage.cost or 0.0))  # told by a gateway, in one sum
     return Cost(float(price.input_price), float(price.output_price))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tests.mutants.mutant import Mutant
-from tests.mutants.suites import AGENT, ASK, CHECKPOINT, ERROR_MAP, MACHINE, RESTARTS
+from tests.mutants.suites import AGENT, ASK, BUDGETS, CHECKPOINT, ERROR_MAP, MACHINE, RESTARTS
 
 MUTANTS: tuple[Mutant, ...] = (
     # ---- retry_after: a restart waits for what the provider asked
@@ -207,5 +207,46 @@ MUTANTS: tuple[Mutant, ...] = (
         "_account.reset(token)",
         "pass",
         (ASK + "usage_and_cost_of_the_agents_that_tools_ask_are_summed_up_the_tree",),
+    ),
+    # ---- budgets for models
+    Mutant(
+        "budget: a call is refused when it is used up",
+        "runtime/calls.py",
+        "CallGate.begin",
+        "self.accounts.refusal(charge)",
+        "None",
+        (BUDGETS + "a_team_stops_where_its_budget_is_used_up",),
+    ),
+    Mutant(
+        "budget: a request pays for the agents that it asks",
+        "runtime/calls.py",
+        "CallGate._charge",
+        "paying.append((number, asker.agent.payers[0]))",
+        "pass",
+        (BUDGETS + "a_request_stops_where_its_budget_is_used_up",),
+    ),
+    Mutant(
+        "budget: a team pays for all below it",
+        "api/registry.py",
+        "Registry.payers",
+        "entry.parent",
+        "None",
+        (BUDGETS + "a_team_stops_where_its_budget_is_used_up",),
+    ),
+    Mutant(
+        "budget: a day ends",
+        "supervision/budgets.py",
+        "Accounts._today",
+        "used if when == day else ModelUse()",
+        "used",
+        ("tests/supervision/test_budgets.py::test_a_day_ends",),
+    ),
+    Mutant(
+        "budget: a batch has nothing waiting when it is used up",
+        "batch/preparation.py",
+        "PreparedBatch._start_workers",
+        "self.options.budget is None",
+        "True",
+        (BUDGETS + "a_batch_ends_where_its_budget_is_used_up_and_goes_on_with_another",),
     ),
 )

@@ -135,8 +135,8 @@ MUTANTS: tuple[Mutant, ...] = (
         "limit: a refused call is reported to all",
         "worker/services.py",
         "Services.end_call",
-        "headers.CallEndHead(tokens, refused, known.retry_after if known else None)",
-        "headers.CallEndHead(tokens)",
+        "isinstance(known, ModelThrottled) or known.retry_after is not None",
+        "False",
         (LIMITS + "a_refusal_stops_all_and_a_turn_is_tried_again",),
     ),
     Mutant(
