@@ -194,7 +194,7 @@ MUTANTS: tuple[Mutant, ...] = (
     # ---- what others have used for an answer
     Mutant(
         "account: what a tool has asked for is counted",
-        "agents/context.py",
+        "agents/account.py",
         "enter",
         "noted is not None and isinstance(answer, AgentResult)",
         "False",
@@ -202,7 +202,7 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     Mutant(
         "account: each conversation has its own",
-        "agents/context.py",
+        "agents/account.py",
         "account",
         "_account.reset(token)",
         "pass",
