@@ -75,6 +75,7 @@ if TYPE_CHECKING:
     from procorch.errors import StartError as StartError
     from procorch.errors import StreamError as StreamError
     from procorch.errors import StructuredOutputFailed as StructuredOutputFailed
+    from procorch.errors import TakesNoRequests as TakesNoRequests
     from procorch.errors import UnknownField as UnknownField
     from procorch.executor.agent_executor import AgentExecutor as AgentExecutor
     from procorch.futures.reply import ReplyFuture as ReplyFuture
@@ -164,7 +165,7 @@ _HOMES = {
         "ContextWindowOverflow InvalidContinue MailboxFull MemoryLimitExceeded MessageTooLarge "
         "ModelRetired ModelThrottled NetworkError NoMessages PluginError PoisonRequest "
         "ProtocolError RequestCancelled RequestTimeout SerializationError StartError "
-        "StreamError StructuredOutputFailed UnknownField"
+        "StreamError StructuredOutputFailed TakesNoRequests UnknownField"
     ),
     "executor.agent_executor": "AgentExecutor",
     "futures.reply": "ReplyFuture",

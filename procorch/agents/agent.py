@@ -11,7 +11,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from procorch.agents.context import account, enter, installed
+from procorch.agents.account import account, enter
+from procorch.agents.context import installed
 from procorch.agents.libraries import Conversation, library_of, open_conversation
 from procorch.agents.limited import permitted
 from procorch.agents.model_turns import TurnContext, Turns, as_messages

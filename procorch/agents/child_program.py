@@ -52,9 +52,14 @@ class Ended:
     peak_rss: int
 
 
-def wait_for_program(poll: select.poll) -> list[tuple[int, int]]:
-    """Wait until something is ready. An interrupt of the request may be raised here."""
-    return poll.poll()
+_LOOK = 100
+"""Milliseconds between two looks whether a program is to stop."""
+
+
+def wait_for_program(poll: select.poll, most: int | None = None) -> list[tuple[int, int]]:
+    """Wait until something is ready, at most so many milliseconds. An interrupt of the request may
+    be raised here."""
+    return poll.poll(most)
 
 
 class ChildProgram:
@@ -112,6 +117,19 @@ class ChildProgram:
         self._open.add(self._pidfd)
         self._watch(self._pidfd, select.POLLIN)
 
+    def run_until(self, stopped: Callable[[], bool]) -> bool:
+        """Feed and read it until it has ended, or is to stop.
+
+        Args:
+            stopped: whether it is to stop; asked several times a second.
+
+        Returns:
+            Whether it has ended.
+        """
+        while not self._ended and not stopped():
+            self._turn(wait_for_program(self._poll, _LOOK))
+        return self._ended
+
     def run(self) -> Ended:
         """Feed and read it until it has ended."""
         while not self._ended:
@@ -120,12 +138,13 @@ class ChildProgram:
         self._drain()
         return ended
 
-    def end(self, grace: float) -> None:
+    def end(self, grace: float, *, keep: bool = False) -> None:
         """Release everything. A program that still runs is ended with its group: SIGTERM, then
-        SIGKILL; what it writes meanwhile is read and dropped.
+        SIGKILL.
 
         Args:
             grace: seconds in between.
+            keep: what it writes meanwhile is passed on, and not dropped.
         """
         try:
             if self.pid is not None and not self._reaped:
@@ -133,7 +152,7 @@ class ChildProgram:
                 self._signal(signal.SIGCONT)
                 until = time.monotonic() + grace
                 while not self._ended and (left := until - time.monotonic()) > 0:
-                    self._turn(self._poll.poll(left * 1000), drop=True)
+                    self._turn(self._poll.poll(left * 1000), drop=not keep)
                 self._reap()
         finally:
             for fd in list(self._open):

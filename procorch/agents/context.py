@@ -54,7 +54,7 @@ class Context:
         generation: 1 for the first process of this instance, one more with every restart.
         instance: which of its agent's instances this is, from 0; the same after a restart.
         restored: the last checkpoint of an earlier generation; None at the first start.
-        on_progress: what `progress()` calls.
+        on_progress: what `progress()` calls; ``on_ready``: what `ready()` calls.
         services: what `ask` and `checkpoint` go to.
         clock: seconds on the clock of the deadlines.
         seed: what `seed` is derived from.
@@ -65,9 +65,9 @@ class Context:
     """
 
     __slots__ = (
-        "_cancelled", "_clock", "_deadline", "_on_child", "_on_progress", "_pid", "_request",
-        "_seed", "_services", "_streaming", "agent", "client_retries", "finished", "generation",
-        "instance", "limits", "max_message", "restored",
+        "_cancelled", "_clock", "_deadline", "_on_child", "_on_progress", "_on_ready", "_pid",
+        "_request", "_seed", "_services", "_streaming", "agent", "client_retries", "finished",
+        "generation", "instance", "limits", "max_message", "restored",
     )  # fmt: skip
 
     def __init__(
@@ -79,6 +79,7 @@ class Context:
         deadline: float | None = None,
         restored: Any = None,
         on_progress: Callable[[], object] | None = None,
+        on_ready: Callable[[], object] | None = None,
         services: Services | None = None,
         clock: Callable[[], float] = monotonic,
         seed: Seed | None = None,
@@ -97,6 +98,7 @@ class Context:
         self.max_message: int | None = max_message
         self._on_child = on_child
         self._on_progress = on_progress
+        self._on_ready = on_ready
         self._services = services
         self.finished: bool = False
         self._clock = clock
@@ -134,6 +136,13 @@ class Context:
         requests it is different for each replica.
         """
         return self._seed.derive(self.agent, self.generation, self._request)
+
+    def ready(self) -> None:
+        """Tell that this service is ready, if it was added with ``says_ready=True``. It has no
+        effect a second time, and in other agents."""
+        self._refuse_in_fork()
+        if self._on_ready is not None:
+            self._on_ready()
 
     def progress(self) -> None:
         """Tell the watchdog that work goes on; it waits its `heartbeat_timeout` anew (N12)."""

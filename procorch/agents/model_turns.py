@@ -19,7 +19,8 @@ from contextlib import aclosing
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
-from procorch.agents.context import enter, installed
+from procorch.agents.account import enter
+from procorch.agents.context import installed
 from procorch.agents.limited import model_call
 from procorch.agents.permits import Spent
 from procorch.errors import Aborted, NoMessages, RequestCancelled, RequestTimeout, StreamError

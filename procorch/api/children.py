@@ -55,6 +55,6 @@ class ChildCounts:
 
 def running_state(state: str) -> str:
     """OTP's word for the state of an agent that runs: "running" or "restarting"."""
-    if state in ("READY", "BUSY", "PAUSED", "DRAINING"):
+    if state in ("READY", "BUSY", "RUNNING", "PAUSED", "DRAINING"):
         return "running"
     return "stopped" if state in AgentStatus.__members__ else "restarting"

@@ -13,7 +13,17 @@ from procorch.runtime.monitor import Monitor
 from procorch.supervision.budgets import ModelUse
 from procorch.supervision.states import AgentStatus
 
-_BEST = ("READY", "BUSY", "PAUSED", "DRAINING", "HUNG", "STARTING", "BACKOFF", "STOPPING")
+_BEST = (
+    "READY",
+    "BUSY",
+    "RUNNING",
+    "PAUSED",
+    "DRAINING",
+    "HUNG",
+    "STARTING",
+    "BACKOFF",
+    "STOPPING",
+)
 """The states of instances; the first of these that one has is that of the agent."""
 
 
@@ -27,9 +37,10 @@ class AgentInfo:
         pid: process id; None: it has no process. Of an agent: that of its first instance, and so
             are the generation and the last exit.
         generation: number of its process, from 1; 0: none was started yet.
-        state: STARTING, READY, BUSY, PAUSED (idle, because a throttled service asked for a pause),
-            BACKOFF, DRAINING, HUNG, STOPPING, or its final status. Of an agent: the best state of
-            its instances, so that BUSY means that none of them is free; EMPTY: it was scaled to 0.
+        state: STARTING, READY, BUSY, RUNNING (a service), PAUSED (idle, because a service that it
+            uses asked for a pause), BACKOFF, DRAINING, HUNG, STOPPING, or its final status. Of an
+            agent: the best state of its instances, so that BUSY means that none of them is free;
+            EMPTY: it was scaled to 0.
         queue: how many requests wait.
         restarts: counted restarts since it was spawned, of all its instances.
         last_exit: how the previous process ended, as text; None before the first end.

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Self, Unpack
 
+from procorch.agents.command import Command
+from procorch.agents.service import factory_of
 from procorch.api.lifecycle import Lifecycle
-from procorch.api.registry import Registry
+from procorch.api.registry import Registry, check_service
 from procorch.clock import Clock
 from procorch.errors.texts import did_you_mean
 from procorch.runtime.limits import store_of
@@ -58,6 +60,43 @@ class Registration(Lifecycle):
             ValueError: also when ``parent`` is not registered.
         """
         self._add(name, parent, factory, settings)
+
+    def add_service(
+        self,
+        name: str,
+        run: Callable[[], object] | Command[Any],
+        *,
+        parent: str | None = None,
+        says_ready: bool = False,
+        **settings: Unpack[Settings],
+    ) -> None:
+        """Register a service: a loop of your own, such as the consumer of a queue.
+
+        Its worker calls ``run`` once. ``current().cancelled`` tells it to return. With
+        ``heartbeat_timeout`` it must call ``current().progress()`` often enough. When it ends, a
+        new process runs it again as its restart type and the policy say; without a policy the
+        restart type alone. Nothing can be sent to it (`TakesNoRequests`).
+
+        Args:
+            name: the name of the agent.
+            run: a function without arguments, sync or async, or ``command([...])``, a program that
+                is kept alive. It is serialised by this call. What it returns is dropped.
+            parent: the agent above it; None: there is none.
+            says_ready: ``run`` calls ``current().ready()`` when it is ready, at the latest after
+                ``start_timeout``; False: it is ready when it begins.
+            settings: as for `add_agent`, without those that are about requests; ``restart`` is
+                "permanent" unless you say otherwise, so a new run follows on a return, too.
+
+        Raises:
+            ValueError: as for `add_agent`; or the command has fields or an input.
+            TypeError: as for `add_agent`; a setting is about requests; ``run`` takes arguments.
+            SerializationError: ``run`` cannot be serialised; the error has the path inside it.
+        """
+        self.must_be_ours()
+        given = {"restart": "permanent", **settings}
+        check_service(name, given, says_ready=says_ready, program=isinstance(run, Command))
+        factory = factory_of(run, says_ready=says_ready)
+        self._registry.add(name, parent, factory, given, self._max_restarts, service=True)
 
     def _add(
         self, name: str, parent: str | None, factory: Callable[[], Any], given: Mapping[str, Any]

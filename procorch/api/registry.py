@@ -22,6 +22,7 @@ class Entry:
         imports: imports the modules that it comes from, see `launch.base.Code`.
         given: the settings as they were given; `settings` adds the others at each spawn.
         max_restarts: the orchestrator's ``max_restarts`` at the time of registration.
+        service: it runs by itself.
     """
 
     name: str
@@ -30,6 +31,7 @@ class Entry:
     parent: str | None
     given: Mapping[str, Any]
     max_restarts: int | None
+    service: bool = False
     children: list[str] = field(default_factory=list)
 
     def settings(self, channel_buffer: int, policy: object) -> AgentSettings:
@@ -43,6 +45,8 @@ class Entry:
                 given["max_restarts"] = budget
         if isinstance(charge := getattr(policy, "charge_requests", None), bool):
             given.setdefault("charge_requests", charge)
+        if self.service:
+            given |= {"charge_requests": False, "prefetch": 1}  # it has one request, its own
         return AgentSettings.of(given)
 
 
@@ -60,8 +64,10 @@ class Registry:
         factory: Callable[[], Any],
         given: Mapping[str, Any],
         max_restarts: int | None,
+        *,
+        service: bool = False,
     ) -> None:
-        """See `AgentOrchestrator.add_agent` and `AgentOrchestrator.add_child`."""
+        """See `AgentOrchestrator.add_agent`, `add_child` and `add_service`."""
         if not isinstance(name, str) or not name:
             raise TypeError(f"an agent's name must be a non-empty string, not {name!r}")
         if name != name.encode(errors="ignore").decode():
@@ -81,7 +87,9 @@ class Registry:
             self._check(name, parent)  # again: another thread may have registered it meanwhile
             if parent is not None:
                 self._entries[parent].children.append(name)
-            self._entries[name] = Entry(name, data, imports, parent, dict(given), max_restarts)
+            self._entries[name] = Entry(
+                name, data, imports, parent, dict(given), max_restarts, service
+            )
 
     def _check(self, name: str, parent: str | None) -> None:
         if parent is not None and parent not in self._entries:
@@ -163,3 +171,29 @@ def _check_group(parent: Entry, name: str, settings: AgentSettings) -> None:
             intensity.check_against(settings.backoff)
         except ValueError as error:
             raise ValueError(f"agent {name!r} in the group of {parent.name!r}: {error}") from None
+
+
+_OF_REQUESTS = (
+    "request_timeout", "max_requests", "max_memory", "recycle_jitter", "channel_buffer", "prefetch",
+    "retries", "allowed_failures", "charge_requests", "rate", "throttle",
+)  # fmt: skip
+
+
+def check_service(name: str, given: Mapping[str, Any], *, says_ready: bool, program: bool) -> None:
+    """Refuse settings that say nothing about a service.
+
+    Raises:
+        TypeError: one is about requests, or needs code in the worker and there is a program.
+    """
+    for setting in given:
+        if setting in _OF_REQUESTS:
+            raise TypeError(
+                f"service {name!r}: {setting} is about requests, and a service takes none"
+            )
+    if program and says_ready:
+        raise TypeError(f"service {name!r}: a program cannot call current().ready()")
+    if program and given.get("heartbeat_timeout") is not None:
+        raise TypeError(
+            f"service {name!r}: heartbeat_timeout is for code that calls current().progress(), "
+            "and a program cannot"
+        )

@@ -145,6 +145,7 @@ class Spawning(Registration):
             imports=entry.imports,
             payers=self._registry.payers(entry.name),
             size=settings.instances,
+            service=entry.service,
         )
 
     def _new_instance(self, agent: AgentRuntime, slot: int) -> InstanceRuntime:

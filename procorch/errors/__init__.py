@@ -16,7 +16,7 @@
     |   `-- MemoryLimitExceeded
     |-- RequestTimeout (also a TimeoutError)
     |-- StartError                                       retryable unless permanent
-    |-- PoisonRequest, MailboxFull
+    |-- PoisonRequest, MailboxFull, TakesNoRequests
     `-- SerializationError, MessageTooLarge, ProtocolError
 
 This package has the public names; `base`, `tree` and `programs` are where the classes are.
@@ -52,6 +52,7 @@ from procorch.errors.tree import (
     StartError,
     StreamError,
     StructuredOutputFailed,
+    TakesNoRequests,
 )
 
 __all__ = [
@@ -86,5 +87,6 @@ __all__ = [
     "StartError",
     "StreamError",
     "StructuredOutputFailed",
+    "TakesNoRequests",
     "UnknownField",
 ]

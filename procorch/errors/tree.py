@@ -298,6 +298,13 @@ class MailboxFull(AgentError):
 
 
 @known
+class TakesNoRequests(AgentError):
+    """`agent` is a service: it runs by itself, and nothing can be sent to it."""
+
+    _says = "it is a service, which runs by itself and takes no requests"
+
+
+@known
 class SerializationError(AgentError):
     """`what` (a request, a reply, a factory) cannot be serialised, at `path` inside the object."""
 

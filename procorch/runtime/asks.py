@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
-from procorch.errors import AgentError, PluginError
+from procorch.errors import AgentError, PluginError, TakesNoRequests
 from procorch.errors.plain_data import to_plain
 from procorch.launch.base import WorkerProcess
 from procorch.runtime.cargo import Cargo
@@ -61,6 +61,9 @@ class QuestionRelay:
         agent = self._agents.find(head.name)
         if agent is None:
             _refuse(process, number, f"agent {head.name!r} is not running", head.name)
+            return
+        if agent.service:
+            _fail(process, number, TakesNoRequests(agent=head.name))
             return
         circle = self._waits.circle(asker, agent.number)
         if circle is not None:
@@ -134,6 +137,9 @@ class QuestionRelay:
 
 
 def _refuse(process: WorkerProcess, number: int, why: str, agent: str) -> None:
-    error: AgentError = PluginError("orchestrator", why, agent=agent)
+    _fail(process, number, PluginError("orchestrator", why, agent=agent))
+
+
+def _fail(process: WorkerProcess, number: int, error: AgentError) -> None:
     head = headers.AnswerErrorHead(to_plain(error))
     process.send(Kind.ANSWER_ERROR, number, headers.encode(head), [])

@@ -146,6 +146,8 @@ class ActionRunner:
         instance.generation = action.generation
         instance.process = instance.pid = None
         instance.output.begin()
+        if instance.agent.service:
+            instance.run = self._requests.run_by_itself(instance, action.generation)
         try:
             instance.process = self._launcher.start(self._spec(instance))
         except Exception as error:  # of the system (descriptors, memory), or of the settings
@@ -175,6 +177,7 @@ class ActionRunner:
             client_retries=settings.client_retries,
             limits=self._calls.retries,
             limit=settings.limit,
+            run=0 if instance.run is None else instance.run.id,
             budgeted=any(payer.budget for payer in instance.agent.payers),
         )
         body = instance.agent.factory + (instance.checkpoint or b"")
@@ -226,6 +229,10 @@ class ActionRunner:
         match action.stage:
             case StopStage.LEAVE:
                 process.send(Kind.STOP, 0, b"", [])
+                run = self._instances[action.key].run
+                if run is not None:  # it does not read the frame: it is busy until it ends
+                    self._asks.cancel(action.key, run.id)
+                    process.cancel(run.id, force=False)
             case StopStage.COOPERATE | StopStage.INTERRUPT as stage:
                 self._asks.cancel(action.key, action.request)
                 process.cancel(action.request, force=stage is StopStage.INTERRUPT)

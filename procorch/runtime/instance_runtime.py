@@ -17,6 +17,7 @@ from procorch.supervision import events as ev
 from procorch.supervision.budgets import Payer
 from procorch.supervision.instance import Instance
 from procorch.supervision.policy import Policy
+from procorch.supervision.request import Request
 from procorch.supervision.settings import AgentSettings
 from procorch.supervision.states import AgentStatus
 
@@ -31,6 +32,7 @@ class AgentRuntime:
         mailbox: its queue; the number of the queue identifies the agent for the machine.
         parent: the number of the agent it was started under.
         size: how many instances it is to have: the slots 0 to ``size`` - 1.
+        service: it runs by itself and takes no requests.
         instances: one for each slot, in any order. An instance that has ended by itself stays here
             until another one takes its slot.
         payers: whom its calls of models are charged to: itself, and the agents above it.
@@ -49,6 +51,7 @@ class AgentRuntime:
     parent: int | None = None
     payers: tuple[Payer, ...] = ()
     size: int = 1
+    service: bool = False
     instances: list[InstanceRuntime] = field(default_factory=list)
     resizing: threading.RLock = field(default_factory=threading.RLock)
     status: AgentStatus = AgentStatus.RUNNING
@@ -76,6 +79,7 @@ class InstanceRuntime:
         agent: what it is an instance of.
         slot: which of its agent's instances it is, from 0.
         retired: it was told to end, and its agent goes on.
+        run: the request that a service runs by itself in its current process.
         checkpoint: the last state it stored, for its next generation (N17).
         ready: the last generation that became ready.
         fresh: futures of callers that wait for a new process, each with the value of ``ready`` when
@@ -90,6 +94,7 @@ class InstanceRuntime:
     agent: AgentRuntime
     slot: int = 0
     retired: bool = False
+    run: Request | None = None
     process: WorkerProcess | None = None
     pid: int | None = None
     generation: int = 0
@@ -125,6 +130,7 @@ class InstanceRuntime:
             parent=agent.parent,
             slot=self.slot,
             joins=joins,
+            service=agent.service,
         )
 
 

@@ -6,6 +6,7 @@ blocks or opens a payload.
 
 from __future__ import annotations
 
+import itertools
 import sys
 from collections import deque
 from collections.abc import Callable
@@ -23,6 +24,19 @@ from procorch.supervision import actions, notices
 from procorch.supervision.request import Request
 from procorch.wire import headers, used
 from procorch.wire.frame import Kind
+
+_runs = itertools.count(1 << 48)
+"""Numbers of what services run, apart from the requests of users, so that these have the same ones
+in each run of a program (`Context.seed`)."""
+
+
+class _Unread:
+    """Receives the outcome of a service's request, which nobody waits for."""
+
+    started = False
+
+    def settle(self, outcome: ReplyOutcome) -> None:
+        """See `Receiver`."""
 
 
 class OpenRequests:
@@ -79,6 +93,23 @@ class OpenRequests:
         """The process has not begun it after all."""
         cargo: Cargo = action.request.cargo
         cargo.sent, cargo.reply.started = None, False
+
+    def run_by_itself(self, instance: InstanceRuntime, generation: int) -> Request:
+        """The request that the process of a service begins by itself when it is ready."""
+        agent = instance.agent
+        cargo = Cargo(
+            agent.name, agent.mailbox, _Unread(), False, [], 0, self.now,
+            generation=generation, slot=instance.slot, placed=False,
+        )  # fmt: skip
+        return Request(next(_runs), agent.number, repeatable=False, cargo=cargo)
+
+    def began_by_itself(self, instance: InstanceRuntime) -> Request | None:
+        """A process is ready: the request that it has begun by itself; None: it is no service."""
+        run = instance.run
+        if run is not None:
+            run.cargo.process = instance.process
+            self.by_number[run.id] = run
+        return run
 
     def _note_begin(self, request: Request, instance: InstanceRuntime) -> None:
         cargo: Cargo = request.cargo

@@ -48,6 +48,7 @@ class Reports:
     ) -> None:
         self._launcher = launcher
         self._instances = instances
+        self._open = requests
         self._requests = requests.by_number
         self._asks = asks
         self._calls = calls
@@ -89,7 +90,8 @@ class Reports:
                 head = headers.decode_error(frame.head)
                 return self._replied(process, frame, head, used.error_with(head.error))
             case Kind.READY:
-                return ev.Ready(spec.key, spec.generation, process.gives_back)
+                run = self._open.began_by_itself(self._instances[spec.key])
+                return ev.Ready(spec.key, spec.generation, process.gives_back, run)
             case Kind.NOT_BEGUN:
                 place = headers.decode_not_begun(frame.head).place
                 return ev.NotBegun(spec.key, spec.generation, frame.request, place)

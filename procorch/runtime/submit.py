@@ -9,7 +9,13 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any, NamedTuple, TypeVar
 
-from procorch.errors import AgentError, MailboxFull, MessageTooLarge, RequestTimeout
+from procorch.errors import (
+    AgentError,
+    MailboxFull,
+    MessageTooLarge,
+    RequestTimeout,
+    TakesNoRequests,
+)
 from procorch.futures import socket_readers
 from procorch.futures.chunk import ChunkReply
 from procorch.futures.outcome import ReplyOutcome
@@ -152,6 +158,8 @@ class Submitter:
     def _request(self, body: list[Buffer], reply: Reply[Any], delivery: Delivery) -> Request | None:
         """The request, which holds a place; None: it got no place in time, and has failed."""
         agent, settings = self._agent, self._agent.settings
+        if agent.service:
+            raise TakesNoRequests(agent=agent.name)
         size = len(body[0]) if len(body) == 1 else sum(map(len, body))
         if size > self._limit:
             raise MessageTooLarge(agent=agent.name, what="request", size=size, limit=self._limit)

@@ -122,7 +122,8 @@ def advance(core: Core, a: Instance) -> None:
         return
     while ahead.may_get_more(core, a) and _send_next(core, a):
         pass
-    done = not a.process.inflight and not holding.held_back(core, a)
+    # A service does not finish its request by itself: to end it is to end the request.
+    done = (not a.process.inflight or a.service) and not holding.held_back(core, a)
     if done and a.draining is not None and tree.may_end(a):
         core.end(a, a.draining, Aborted(agent=a.name) if a.aborted else None)
 
@@ -184,6 +185,15 @@ def _dispatch(core: Core, a: Instance, request: Request) -> None:
     else:
         process.inflight.append(request)
         _begun(core, a, request)
+
+
+def run(core: Core, a: Instance, request: Request) -> None:
+    """A service has begun by itself the one request that it runs."""
+    core.ledger.hand_over(request, a.key)
+    a.process.inflight.append(request)
+    a.process.target = request.id
+    core.out.append(actions.BeginAhead(a.key, request))
+    _begun(core, a, request)
 
 
 def _begun(core: Core, a: Instance, request: Request) -> None:

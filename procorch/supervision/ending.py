@@ -102,7 +102,7 @@ def leave(core: Core, a: Instance) -> None:
     """STOPPING: fix the outcome of all requests now, and end the process."""
     assert a.final is not None
     error = a.final[1]
-    a.grace = None
+    a.grace, until = None, core.timers.at((Due.GRACE, a.key))
     core.left_starting(a)
     for due in (Due.BACKOFF, Due.GRACE, Due.HEARTBEAT):
         core.timers.disarm((due, a.key))
@@ -129,6 +129,11 @@ def leave(core: Core, a: Instance) -> None:
     elif a.process.stage is None or a.process.stage is StopStage.LEAVE:
         # A process whose requests were aborted before it waited for its turn is idle by now.
         hurried = isinstance(error, Aborted | AgentCrashed) and not a.aborted
+        if a.service and error is None:
+            core.stop_process(a, StopStage.LEAVE)
+            if until is not None:
+                core.timers.arm((Due.STOP_STAGE, a.key), until)
+            return
         stage = (
             StopStage.COOPERATE if aborted else StopStage.TERMINATE if hurried else StopStage.LEAVE
         )
@@ -162,6 +167,9 @@ def exited(core: Core, a: Instance, event: ev.Exited) -> None:
 def next_stage(core: Core, a: Instance, event: object) -> None:
     """A stage has not ended the process in time: take the next one, or give up (``Unreaped``)."""
     assert a.process.stage is not None
+    if a.process.stage is StopStage.LEAVE and a.service and a.process.target:
+        core.stop_process(a, StopStage.INTERRUPT)  # it was told, and its function goes on
+        return
     if a.process.stage is not StopStage.KILL:
         core.stop_process(a, a.process.stage.next)
         return

@@ -64,6 +64,7 @@ class Spawn(Struct, frozen=True):
         parent: the agent that a new one is started under.
         slot: which of its agent's instances it is, from 0.
         joins: its agent runs already; if it has ended meanwhile, the instance does not start.
+        service: it runs by itself and takes no requests.
     """
 
     key: int
@@ -75,6 +76,7 @@ class Spawn(Struct, frozen=True):
     parent: int | None = None
     slot: int = 0
     joins: bool = False
+    service: bool = False
 
 
 class SpawnTogether(Struct, frozen=True):
@@ -151,12 +153,14 @@ class Close(Struct, frozen=True):
 class Ready(Struct, frozen=True):
     """The worker has built its agent.
 
-    ``gives_back``: requests that are sent ahead can be taken back (`actions.TakeBack`).
+    ``gives_back``: requests that are sent ahead can be taken back (`actions.TakeBack`). ``run``: of
+    a service, the request that it runs by itself.
     """
 
     key: int
     generation: int
     gives_back: bool = False
+    run: Request | None = None
 
 
 class StartFailed(Struct, frozen=True):

@@ -186,7 +186,8 @@ def policy_answered(core: Core, a: Instance, event: ev.PolicyAnswered) -> None:
         verdict = Verdict.STOP
     else:
         finished = a.process.course.leaves and not a.process.alive
-        how = ExitKind.FAILED if a.process.alive or finished else ExitKind.DIED
+        kept = (a.process.alive or finished) and not a.service
+        how = ExitKind.FAILED if kept else ExitKind.DIED
         verdict = _verdict(core, a, how, event.action, error, counted=counted)
         if verdict is Verdict.KEEP and finished:
             verdict = _finished(core, a)
@@ -210,7 +211,12 @@ def _verdict(
     *,
     counted: bool = True,
 ) -> Verdict:
-    """Decide; if only the intensity forbids a restart, the group stops (N2)."""
+    """Decide; if only the intensity forbids a restart, the group stops (N2).
+
+    Without a policy, the restart type of a service decides: nobody else sees its errors.
+    """
+    if action is None and a.service and how is ExitKind.DIED:
+        action = SupervisorAction.RESTART
     kind, allowed = a.settings.restart, not counted or _allowed(core, a)
     if not allowed and decide(kind, how, action, allowed=True) is Verdict.REPLACE:
         _stop_group(core, a, error, told=action is SupervisorAction.ESCALATE)

@@ -101,6 +101,7 @@ class Instance:
         team: its agent.
         slot: which of its agent's instances it is, from 0. A process, or an instance, that replaces
             another one has the same.
+        service: it runs by itself and takes no requests.
         cycle: the group restart it takes part in.
         process: its current process. The record of an ended process stays until the next start: the
             verdict on the end needs it.
@@ -125,6 +126,7 @@ class Instance:
     limits: RestartLimits
     reconsiders: bool = False
     slot: int = 0
+    service: bool = False
     cycle: Cycle | None = None
     phase: Phase = Phase.WAITING
     status: AgentStatus = AgentStatus.RUNNING
@@ -170,6 +172,8 @@ class Instance:
                 return "HUNG"
             if self.draining is not None:
                 return "DRAINING"
+            if self.service:
+                return "RUNNING"
             return "BUSY" if self.process.inflight else "READY"
         return _STATES[self.phase]
 

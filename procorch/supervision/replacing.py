@@ -71,7 +71,8 @@ def retire(core: Core, a: Instance) -> None:
         if a.process.stage is None:
             blamed = a.cycle is not None and a.cycle.failed != a.key
             busy = bool(a.process.inflight) or a.process.ready_at is None
-            core.stop_process(a, StopStage.TERMINATE if blamed and busy else StopStage.LEAVE)
+            hard = blamed and busy and not a.service  # it is always busy
+            core.stop_process(a, StopStage.TERMINATE if hard else StopStage.LEAVE)
     elif core.closing:
         core.end_during_close(a)
     elif a.cycle is not None:
@@ -145,7 +146,7 @@ def death(
         "signal": exit.signal,
         "generation": a.generation,
         "pid": exit.pid,
-        "request": None if request is None else request.id,
+        "request": None if request is None or a.service else request.id,
         "may_have_executed": begun,
         "last_stack": exit.last_stack or "",
         "stderr_tail": exit.stderr_tail or "",

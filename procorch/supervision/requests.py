@@ -9,7 +9,7 @@ from procorch.errors import (
     SerializationError,
 )
 from procorch.supervision import events as ev
-from procorch.supervision import holding
+from procorch.supervision import holding, notices
 from procorch.supervision.core import Core, Due
 from procorch.supervision.dispatch import (
     agent_of,
@@ -43,6 +43,8 @@ def replied(core: Core, a: Instance, event: ev.Replied) -> None:
     if a.process.is_stopped_for(event.request):
         core.de_escalate(a)  # The request has ended, and the worker lives (N8).
     core.clear_hang_suspicion(a)
+    if a.service:
+        _service_ended(core, a, error if request.is_open else None)
     again = holding.answered(core, a, event)
     answered(core, a, request, error)
     ask_policy = (
@@ -70,6 +72,15 @@ def replied(core: Core, a: Instance, event: ev.Replied) -> None:
         recycle(core, a)
     else:
         core.enter(a, Phase.READY)
+
+
+def _service_ended(core: Core, a: Instance, error: AgentError | None) -> None:
+    """Its function has ended. Nobody waits for the answer, so an event tells the error."""
+    a.process.target = 0
+    if error is not None:
+        assert a.process.ready_at is not None
+        a.limits.was_ready(a.process.ready_at, core.now)
+        core.tell(a, notices.Crashed, error=error)
 
 
 def _is_healthy(core: Core, a: Instance, event: ev.Replied) -> bool:
@@ -126,7 +137,7 @@ def _reached_limit(a: Instance, used: int) -> bool:
 def recycle(core: Core, a: Instance) -> None:
     """Replace the process between two requests; no request fails, and it is not counted (N1)."""
     a.process.renew()  # It gets no further request.
-    if not a.process.inflight:  # requests that are ahead have not begun
+    if not a.process.inflight or a.service:  # requests ahead have not begun
         core.defer(a.key, ev.Restart(a.key))
 
 
@@ -148,7 +159,10 @@ def replied_in_leaving(core: Core, a: Instance, event: ev.Replied) -> None:
         core.resolve(request, event.error, event.payload)
     elif event.request != a.process.target:
         core.stale += 1
-    if a.process.is_stopped_for(event.request):
+    stopped = a.process.is_stopped_for(event.request)
+    if a.service and event.request == a.process.target:
+        a.process.target = 0
+    if stopped:
         core.de_escalate(a)
         core.stop_process(a, StopStage.LEAVE)
 

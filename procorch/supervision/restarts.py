@@ -116,15 +116,17 @@ class RestartLimits:
     """Counts restarts of one agent, and decides whether and when the next one may happen.
 
     *Consecutive*: at most ``max_restarts`` restarts between two successes.
+    A service has a success when it was ready for ``reset_after`` seconds, too.
     *Backoff*: a delay only. It is reset by a success, and by ``reset_after`` seconds of readiness.
     After many restarts within a minute the delay is at least ``floor`` in any case.
     """
 
-    __slots__ = ("_attempts", "_backoff", "_max", "_recent", "consecutive", "total")
+    __slots__ = ("_attempts", "_backoff", "_max", "_recent", "_service", "consecutive", "total")
 
-    def __init__(self, settings: AgentSettings) -> None:
+    def __init__(self, settings: AgentSettings, *, service: bool = False) -> None:
         self._max = settings.max_restarts
         self._backoff: Backoff = settings.backoff
+        self._service = service
         self._attempts = 0
         self._recent: deque[float] = deque(maxlen=OFTEN)
         self.consecutive: int = 0
@@ -145,6 +147,8 @@ class RestartLimits:
         """The generation that has ended was ready from ``since`` until ``now``."""
         if now - since >= self._backoff.reset_after:
             self._attempts = 0
+            if self._service:
+                self.consecutive = 0
 
     def count(self, now: float, chance: float, asked: float = 0.0) -> float:
         """Count one restart at ``now``.

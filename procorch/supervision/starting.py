@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from procorch.errors import Aborted, AgentError, AgentStopped, StartError
-from procorch.supervision import actions, ahead, groups, holding, notices
+from procorch.supervision import actions, ahead, dispatch, groups, holding, notices
 from procorch.supervision import events as ev
 from procorch.supervision.core import Core, Due
 from procorch.supervision.instance import Instance, Pending, Team
@@ -74,8 +74,9 @@ def _add(core: Core, event: ev.Spawn, team: Team) -> None:
         team=team,
         supervised=event.supervised,
         reconsiders=event.reconsiders,
-        limits=RestartLimits(event.settings),
+        limits=RestartLimits(event.settings, service=event.service),
         slot=event.slot,
+        service=event.service,
     )
     team.members.append(a)
     core.instances[a.key] = a
@@ -125,6 +126,8 @@ def ready(core: Core, a: Instance, event: ev.Ready) -> None:
         core.out.append(actions.Started(a.key))
     if a.settings.max_age is not None:
         core.timers.arm((Due.AGE, a.key), core.now + a.settings.max_age * (1 - a.process.margin))
+    if event.run is not None:
+        dispatch.run(core, a, event.run)
     core.enter(a, Phase.READY)
     groups.became_ready(core, a)
 

@@ -15,9 +15,9 @@ _WITHOUT_PROCESS = (Phase.WAITING, Phase.BACKOFF, Phase.HELD)
 def end_if_done(core: Core, a: Instance) -> None:
     """End ``a`` if it was told to, has no request left, and its turn has come."""
     spared = a.phase is Phase.AWAITING_POLICY and a.pending is None and a.cycle is None
-    if a.phase is Phase.READY or spared:
+    if a.phase is Phase.READY or (spared and a.process.alive):
         core.enter(a, Phase.READY)
-    elif core.closing and a.phase in _WITHOUT_PROCESS:
+    elif core.closing and (a.phase in _WITHOUT_PROCESS or spared):
         core.end_during_close(a)
     elif a.phase in _WITHOUT_PROCESS and core.drained(a):
         core.timers.disarm((Due.BACKOFF, a.key))

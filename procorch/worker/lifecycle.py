@@ -34,7 +34,7 @@ from procorch.wire.frame import Frame, Kind
 from procorch.wire.item_list import SIMPLE, ItemList, opened
 from procorch.wire.payload import Buffer
 from procorch.wire.status import StatusPage
-from procorch.worker import limits, randomness, settling
+from procorch.worker import limits, randomness, service_run, settling
 from procorch.worker.chunk import ChunkRun
 from procorch.worker.error_reply import describe, error_head, refuse_too_large
 from procorch.worker.fork_guard import leave_if_forked
@@ -80,6 +80,7 @@ class Worker:
             agent=head.name,
             generation=head.generation,
             on_progress=page.touch,
+            on_ready=self._say_ready,
             seed=context.Seed(head.seed, head.instance, lambda: page.item),
             services=self._services,
             clock=clock,
@@ -98,6 +99,9 @@ class Worker:
         self._ahead: deque[Frame] = deque()
         self._taken = 0  # requests that have come to their turn
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._is_ready = False
+        if head.run:
+            self._ahead.append(service_run.frame(head.run, first.generation))
         self._agent: Agent
 
     def release(self) -> None:
@@ -134,8 +138,14 @@ class Worker:
             head = error_head(self._plain(error, phase))
             self._parent.send(Kind.FAILED_START, 0, head)
             return False
-        self._parent.send(Kind.READY, 0, b"")
+        if not self._head.run:
+            self._say_ready()  # A service says so itself.
         return True
+
+    def _say_ready(self) -> None:
+        if not self._is_ready:
+            self._is_ready = True
+            self._parent.send(Kind.READY, 0, b"")
 
     def _settle_in(self) -> None:
         head = self._head
@@ -229,6 +239,9 @@ class Worker:
                 used.put(failure, *paid)
             self._agent.take_back()
         resources = self._meter.resources()
+        if not self._is_ready:
+            self._parent.send(*service_run.failed_start(self._head.name, failure))
+            return
         if self._context.finished:
             # Before the reply: the parent must not send a request between the two frames.
             self._parent.send(Kind.BYE, 0, b"")

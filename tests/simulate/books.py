@@ -107,6 +107,7 @@ class Agent:
     settings: AgentSettings
     supervised: bool
     slot: int = 0
+    service: bool = False
     generation: int = 0
     consecutive: int = 0
     explained: bool = True
@@ -157,7 +158,12 @@ class Books:
         match event:
             case ev.Spawn():
                 self.agents[event.key] = Agent(
-                    event.key, event.mailbox, event.settings, event.supervised, event.slot
+                    event.key,
+                    event.mailbox,
+                    event.settings,
+                    event.supervised,
+                    event.slot,
+                    event.service,
                 )
                 if not event.joins:
                     whole = Whole(event.mailbox, event.parent, event.settings)
@@ -270,6 +276,7 @@ class Books:
                 case actions.Send():
                     self._send(action, now)
                 case actions.BeginAhead():
+                    self._begin_by_itself(action, now)
                     self._begin(action.key, action.request.id)
                 case actions.Proceed():
                     process = self.processes[action.key]
@@ -383,6 +390,18 @@ class Books:
                         self.queues[self.open[number].mailbox].appendleft(number)
                 process.ahead.clear()
 
+    def _begin_by_itself(self, action: actions.BeginAhead, now: float) -> None:
+        """A service begins the one request that it runs."""
+        request = action.request
+        if request.id not in self.requests:
+            process = self.processes[action.key]
+            assert self.agents[action.key].service, "begun, and never sent"
+            assert process.request is None, "seed: one request at a time"
+            asked = Asked(request.id, request.mailbox, 0, 0, None, repeatable=False)
+            self.requests[request.id] = self.open[request.id] = asked
+            process.places[request.id] = 1
+            process.begin(request.id, now)
+
     def _begin(self, key: int, request: int) -> None:
         asked = self.requests[request]
         assert self.processes[key].request == request, "it works on something else"
@@ -451,6 +470,8 @@ class Books:
         if not notice.counted:
             return
         agent.consecutive += 1
+        if agent.service and notice.restart == 1:
+            agent.consecutive = 1  # it was ready for long enough
         assert agent.consecutive == notice.restart, "N2: miscounted"
         assert agent.consecutive <= agent.settings.max_restarts, "I3: consecutive"
         whole = self.wholes[agent.mailbox]

@@ -188,7 +188,7 @@ def _one(core: Core, a: Instance, asked: set[tuple[int, int]]) -> None:
             assert process.alive, f"{where}: kept for nothing"
     if a.draining is not None and a.grace is None and a.phase not in _GONE:
         drained = (
-            not process.inflight
+            (not process.inflight or (a.service and process.course is Course.SERVING))
             and core.drained(a)
             and a.phase is Phase.READY
             and process.course is not Course.RENEWING

@@ -10,6 +10,7 @@ from __future__ import annotations
 import itertools
 import random
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from msgspec import structs
@@ -33,7 +34,7 @@ from procorch.supervision.settings import AgentSettings
 from procorch.supervision.states import Phase, StopStage
 from procorch.supervision.throttle import Throttle
 from tests.simulate import inside
-from tests.simulate.books import Books, Process
+from tests.simulate.books import Agent, Books, Process
 
 MOST_AGENTS = 12
 CLOSE_TIMEOUT = 10.0
@@ -68,6 +69,7 @@ class World:
         self._moves, self._weights = self._draw_moves()
         self._deaf = rng.choice((0.0, 0.1, 0.6))
         self._immortal = rng.choice((0.0, 0.0, 0.1))
+        self._services = rng.choice((0.0, 0.0, 0.2, 0.8))
         self._kinds = rng.choice(("flat", "deep", "wide", "any"))
         self._together = rng.choice((0.3, 0.9))
 
@@ -165,12 +167,13 @@ class World:
             parent = keys[0] if rng.random() < 0.8 else rng.choice(keys)
         elif keys and self._kinds == "any" and rng.random() < 0.7:
             parent = rng.choice(keys)
-        key = next(self._keys)
+        key, service = next(self._keys), rng.random() < self._services
         first = ev.Spawn(
             key=key,
             mailbox=key,
             name=f"a{key}",
-            settings=self._settings(),
+            settings=_of_service(self._settings()) if service else self._settings(),
+            service=service,
             supervised=rng.random() < 0.8,
             reconsiders=rng.random() < 0.5,
             parent=parent,
@@ -227,15 +230,15 @@ class World:
         )  # fmt: skip
 
     def _submit(self) -> None:
-        rng = self._rng
-        if not self._books.agents:
+        rng, takers = self._rng, self._takers()
+        if not takers:
             return
         timeout = rng.choice((None, None, 1.0, 5.0))
         deadline = self._now + timeout if timeout and rng.random() < 0.7 else None
         self._tell(
             ev.Submit(
                 Request(
-                    mailbox=self._agent().mailbox,
+                    mailbox=rng.choice(takers).mailbox,
                     id=next(self._requests),
                     deadline=deadline,
                     timeout=timeout,
@@ -249,8 +252,13 @@ class World:
         )
 
     def _set_width(self) -> None:
-        if self._books.agents:
-            self._tell(ev.SetWidth(self._agent().mailbox, self._rng.choice((1, 1, 2, 3))))
+        if takers := self._takers():
+            mailbox = self._rng.choice(takers).mailbox
+            self._tell(ev.SetWidth(mailbox, self._rng.choice((1, 1, 2, 3))))
+
+    def _takers(self) -> list[Agent]:
+        """The agents that take requests."""
+        return [agent for agent in self._books.agents.values() if not agent.service]
 
     def _agent(self) -> Any:
         return self._books.agents[self._rng.choice(list(self._books.agents))]
@@ -327,7 +335,10 @@ class World:
 
     def _becomes_ready(self, process: Process) -> None:
         gives_back = self._rng.random() < 0.9
-        self._tell(ev.Ready(process.key, process.generation, gives_back))
+        agent, run = self._books.agents[process.key], None
+        if agent.service:
+            run = Request(mailbox=agent.mailbox, id=next(self._requests), repeatable=False)
+        self._tell(ev.Ready(process.key, process.generation, gives_back, run))
 
     def _fail_start(self) -> None:
         process = self._process(lambda p: not p.ready and not p.failed)
@@ -424,6 +435,8 @@ class World:
         if wall is None:
             wall = self._rng.choice((0.0, 1e-5, 1e-4, 1e-4, 0.0004, 0.05))
         payload = (key, generation, request)
+        if self._books.agents[key].service and not process.leaving:
+            self._tell(ev.AgentFinished(key, generation))  # its worker leaves
         self._gone.append(payload)
         peak = self._rng.choice((0, 500, 500, 2000))
         self._tell(ev.Replied(key, generation, request, error, payload, peak, wall))
@@ -492,10 +505,11 @@ class World:
         else:
             self._exits(process)
 
-    def _probed(self) -> None:
+    def _probed(self, *, calm: bool = False) -> None:
         if self._books.probes:
             probe = self._books.probes.pop(0)
-            progress = self._rng.choice((7, 7, 7, self.steps))
+            works = calm and self._books.agents[probe.key].service
+            progress = self.steps if works else self._rng.choice((7, 7, 7, self.steps))
             self._tell(ev.Probed(probe.key, probe.generation, progress))
 
     def _overgrow(self) -> None:
@@ -535,7 +549,9 @@ class World:
                 break
         else:
             raise AssertionError("liveness: it never comes to rest")
-        assert not self._books.open, f"liveness: requests without outcome: {[*self._books.open]}"
+        running = {process.request for process in self._books.processes.values()}
+        left = [number for number in self._books.open if number not in running]
+        assert not left, f"liveness: requests without outcome: {left}"
         for key, agent in self._books.agents.items():
             a = self._machine.instance(key)
             if not agent.ended:
@@ -548,21 +564,28 @@ class World:
         if books.asks or books.reconsiders:
             self._answer()
         elif books.probes:
-            self._probed()
+            self._probed(calm=True)
         elif process := self._process(lambda p: p.stage is not None or p.leaving or p.failed):
             process.immortal = process.deaf = False
             self._obeys(process)
         elif process := self._process(lambda p: not p.ready):
             self._becomes_ready(process)
-        elif process := self._process(lambda p: p.request is not None):
+        elif process := self._process(
+            lambda p: p.request is not None and not books.agents[p.key].service
+        ):
             self._replies(process, None)
-        elif any(kind is not Due.AGE for kind, _ in self._machine._core.timers._at):
+        elif any(not self._goes_on(*timer) for timer in self._machine._core.timers._at):
             self._wait_for_timer()
         elif empty := [t.key for t in self._machine._core.teams.values() if not t.members]:
             self._tell(self._another(empty[0], 0))
         else:
             return False
         return True
+
+    def _goes_on(self, kind: Due, key: int) -> bool:
+        """Whether a timer is armed as long as an agent lives."""
+        busy = kind is Due.HEARTBEAT and self._books.agents[key].service
+        return busy or kind is Due.AGE
 
     def _close_and_wait(self) -> None:
         """I5, with processes that do not help: the deadline, the kill wait, and it is over."""
@@ -588,3 +611,8 @@ class World:
         assert not core.starting, "a start slot is left"
         left = [kind for kind, _ in core.timers._at if kind is not Due.CLOSE]
         assert not left, f"timers are left: {left}"
+
+
+def _of_service(settings: AgentSettings) -> AgentSettings:
+    """The settings without those about requests."""
+    return replace(settings, max_requests=None, prefetch=1, charge_requests=False, rate=None)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tests.mutants.mutant import Mutant
-from tests.mutants.suites import EVENT_DATA
+from tests.mutants.suites import EVENT_DATA, SERVICES, SIMULATE
 
 MUTANTS: tuple[Mutant, ...] = (
     # ---- N18: events
@@ -41,5 +41,94 @@ MUTANTS: tuple[Mutant, ...] = (
         "self._tally.add(output)",
         "",
         (EVENT_DATA + "the_events_of_chunks_have_what_all_their_items_have_used",),
+    ),
+    # ---- endless work
+    Mutant(
+        "a service whose function has raised is not kept",
+        "supervision/failing.py",
+        "policy_answered",
+        "(a.process.alive or finished) and not a.service",
+        "a.process.alive or finished",
+        (SERVICES + "a_policy_decides_about_a_service",),
+    ),
+    Mutant(
+        "without a policy the restart type of a service decides",
+        "supervision/failing.py",
+        "_verdict",
+        "action is None and a.service and how is ExitKind.DIED",
+        "False",
+        (SERVICES + "a_service_is_run_again_after_every_end",),
+    ),
+    Mutant(
+        "time of readiness clears the budget of a service",
+        "supervision/restarts.py",
+        "RestartLimits.was_ready",
+        "self.consecutive = 0",
+        "",
+        (SERVICES + "time_in_which_a_service_was_ready_clears_its_budget",),
+    ),
+    Mutant(
+        "a service that stops has its grace",
+        "supervision/ending.py",
+        "leave",
+        "a.service and error is None",
+        "False",
+        (SERVICES + "a_service_is_told_to_stop_and_has_its_grace",),
+    ),
+    Mutant(
+        "the grace of a stop is that of the stop",
+        "supervision/ending.py",
+        "leave",
+        "until is not None",
+        "False",
+        (SERVICES + "a_service_that_does_not_stop_is_interrupted_and_cleans_up",),
+    ),
+    Mutant(
+        "a service that goes on after its grace is interrupted",
+        "supervision/ending.py",
+        "next_stage",
+        "a.process.stage is StopStage.LEAVE and a.service and a.process.target",
+        "False",
+        (SERVICES + "a_service_that_does_not_stop_is_interrupted_and_cleans_up",),
+    ),
+    Mutant(
+        "no interrupt is aimed at a service that has answered",
+        "supervision/requests.py",
+        "replied_in_leaving",
+        "a.service and event.request == a.process.target",
+        "False",
+        (SIMULATE,),
+    ),
+    Mutant(
+        "a service that is told to end is told so at once",
+        "supervision/dispatch.py",
+        "advance",
+        "(not a.process.inflight or a.service)",
+        "(not a.process.inflight)",
+        (SIMULATE, SERVICES + "a_service_is_told_to_stop_and_has_its_grace"),
+    ),
+    Mutant(
+        "a service goes down with its group in order",
+        "supervision/replacing.py",
+        "retire",
+        "blamed and busy and not a.service",
+        "blamed and busy",
+        (SERVICES + "a_service_goes_with_its_group",),
+    ),
+    Mutant(
+        "a process that has exited while its group waited does not go on in a close",
+        "supervision/turns.py",
+        "end_if_done",
+        "(spared and a.process.alive)",
+        "spared",
+        (SIMULATE,),
+    ),
+    Mutant(
+        "a service is ready when its function has begun",
+        "worker/lifecycle.py",
+        "Worker.start",
+        "not self._head.run",
+        "True",
+        (SERVICES + "a_service_that_ends_before_it_is_ready_has_not_started",),
     ),
 )

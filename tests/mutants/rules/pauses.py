@@ -78,8 +78,8 @@ MUTANTS: tuple[Mutant, ...] = (
         "a drain waits for the end of a pause",
         "supervision/dispatch.py",
         "advance",
-        "not a.process.inflight and not holding.held_back(core, a)",
-        "not a.process.inflight",
+        "(not a.process.inflight or a.service) and not holding.held_back(core, a)",
+        "not a.process.inflight or a.service",
         (THROTTLE + "a_drain_waits_for_the_pause",),
     ),
     Mutant(

@@ -117,7 +117,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "no restart while closing: what waits ends",
         "supervision/turns.py",
         "end_if_done",
-        "core.closing and a.phase in _WITHOUT_PROCESS",
+        "core.closing and (a.phase in _WITHOUT_PROCESS or spared)",
         "False",
         (
             GUARDS + "who_backs_off_is_not_started_by_a_close",
