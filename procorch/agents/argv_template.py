@@ -24,6 +24,7 @@ from procorch.errors.texts import did_you_mean
 
 _PART = re.compile(r"(?P<brace>\{\{|\}\})|\{(?P<field>[^{}]*)\}|(?P<lone>[{}])")
 _SECRET = re.compile(r"key|token|secret|passw|credential|authorization", re.IGNORECASE)
+_SPLIT = re.compile(r"""[\s'"\\]""")
 _LONGEST = 2000
 """Characters of a command line in an error."""
 
@@ -77,6 +78,10 @@ class ArgvTemplate:
     def program(self) -> str:
         """What the program is called."""
         return "".join(map(str, self.arguments[0]))
+
+    def __str__(self) -> str:
+        """The command line as a person writes it: only what a shell would split is in quotes."""
+        return " ".join(shlex.quote(it) if not it or _SPLIT.search(it) else it for it in self.words)
 
     @property
     def fields(self) -> tuple[str, ...]:

@@ -38,6 +38,7 @@ class Case:
         python: the interpreter; empty: the one that runs this.
         path: its ``sys.path``; None: that which the interpreter makes.
         kind: ``factory``, ``function``, or empty: what it returns tells.
+        program: each request is the file and the arguments of a program, which is run.
     """
 
     name: str
@@ -50,6 +51,7 @@ class Case:
     python: str = ""
     path: Sequence[str] | None = None
     kind: str = ""
+    program: bool = False
 
     @property
     def digest(self) -> str:

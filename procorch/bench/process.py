@@ -19,6 +19,8 @@ from procorch.errors import (
     AgentCrashed,
     AgentError,
     AgentFailure,
+    CommandCrashed,
+    CommandFailed,
     MemoryLimitExceeded,
     RequestTimeout,
     StartError,
@@ -142,6 +144,7 @@ class Process:
                 "name": case.name,
                 "app": case.app,
                 "factory": case.factory,
+                "program": case.program,
                 "path": None if case.path is None else list(case.path),
                 "requests": list(case.requests),
                 "given": case.given,
@@ -153,7 +156,9 @@ class Process:
             conditions.start_timeout,
         )
         self.loaded = report
-        self._start, self._pid = report["seconds"], report["pid"]
+        # What starts here is not the program, which starts with each call.
+        self._start = None if case.program else report["seconds"]
+        self._pid = report["pid"]
 
     def run(self, turn: int, *, warmup_calls: int, loops: int) -> Run:
         """Execute all requests.
@@ -263,6 +268,8 @@ class Process:
 
 
 def _as_error(name: str, told: dict[str, Any], *, over: bool) -> AgentError:
+    if "ended" in told:
+        return _of_program(name, told["ended"])
     if not over:
         about = {"exc_type": told["type"], "exc_str": told["text"]}
         kind = StartError if told["phase"] == "start" else AgentFailure
@@ -279,8 +286,16 @@ def _as_error(name: str, told: dict[str, Any], *, over: bool) -> AgentError:
     return AgentCrashed(may_have_executed=True, **about)
 
 
+def _of_program(name: str, code: int) -> AgentError:
+    if code < 0:
+        return CommandCrashed(agent=name, exitcode=code, may_have_executed=True)
+    return CommandFailed(agent=name, code=code)
+
+
 def _kind_of(error: AgentError) -> str:
     match error:
+        case CommandFailed(code=code):
+            return f"exit {code}"
         case RequestTimeout():
             return "timeout"
         case MemoryLimitExceeded():

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from procorch.bench.cases import Case, NotMeasurable, distinct, interpreter, serialise
+from procorch.bench.cases import Case, NotMeasurable, interpreter, serialise
 
 Values = dict[str, list[Any]]
 
@@ -50,7 +50,7 @@ def combine(
     pythons: Sequence[str],
     kind: str = "",
 ) -> list[Case]:
-    """A case for each combination, with a name of its own.
+    """A case for each combination.
 
     Args:
         requests: as texts of JSON or plain text, in which ``{NAME}`` is the value of a parameter;
@@ -69,8 +69,8 @@ def combine(
                 for name, value in chosen.items()
                 if not any(f"{{{name}}}" in text for text in requests)
             }
-            sent = [read_value(_filled(text, chosen)) for text in requests] or [None]
-            words = [app, *(f"{name}={_word(value)}" for name, value in chosen.items())]
+            sent = [read_value(fill_in(text, chosen)) for text in requests] or [None]
+            words = [app, *(f"{name}={word_of(value)}" for name, value in chosen.items())]
             if len(pythons) > 1:
                 words.append(f"({python})")
             case = Case(
@@ -84,14 +84,16 @@ def combine(
                 kind=kind,
             )
             cases.append(case)
-    return distinct(cases)
+    return cases
 
 
-def _filled(text: str, chosen: dict[str, Any]) -> str:
+def fill_in(text: str, chosen: Mapping[str, Any]) -> str:
+    """A request with the values of parameters in it."""
     for name, value in chosen.items():
-        text = text.replace(f"{{{name}}}", _word(value))
+        text = text.replace(f"{{{name}}}", word_of(value))
     return text
 
 
-def _word(value: Any) -> str:
+def word_of(value: Any) -> str:
+    """A value of a parameter as it was written."""
     return value if isinstance(value, str) else json.dumps(value)

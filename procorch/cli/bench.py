@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from procorch.cli import signals, streams
+from procorch.cli import batch_exec, signals, streams
 from procorch.cli.bench_options import with_options
 from procorch.cli.exits import ExitCode, Misconfigured
 from procorch.cli.verb import Verb
 
 if TYPE_CHECKING:
+    from procorch.agents.argv_template import ArgvTemplate
     from procorch.bench import Measurement
     from procorch.bench.session import Session
     from procorch.cli.bench_verdicts import Verdicts
@@ -23,9 +24,10 @@ if TYPE_CHECKING:
 @click.command("bench", cls=Verb)
 @with_options
 def command(apps: tuple[str, ...], **given: Any) -> int:
-    """Measure agents and functions: wall and cpu time, cold and warm, peak memory, start.
+    """Measure agents, functions and programs: wall and cpu time, cold and warm, peak memory, start.
 
-    APP is package.module:name or path/to/file.py:name, of a factory or a plain function. Each run
+    APP is package.module:name or path/to/file.py:name, of a factory or a plain function; --exec
+    COMMAND is a program. Each run
     executes all requests. Several APPs take turns, each in processes of its own, and are compared
     with the first. A run that fails costs only itself.
 
@@ -45,13 +47,18 @@ def command(apps: tuple[str, ...], **given: Any) -> int:
 
 def _bench(apps: tuple[str, ...], given: dict[str, Any]) -> int:
     compare: tuple[str, str] | None = given["compare"]
-    if bool(apps) == bool(compare):
-        raise click.UsageError("name what is to be measured: APP..., or --compare A B.")
+    programs = [batch_exec.parse(text).template for text in given["execs"]]
+    if bool(apps or programs) == bool(compare):
+        raise click.UsageError(
+            "name what is to be measured: APP..., --exec COMMAND, or --compare A B."
+        )
+    if programs and not apps and (given["pythons"] or given["function"]):
+        raise click.UsageError("--python and --function are about APP, and there is none.")
     if given["as_json"] and given["markdown"]:
         raise click.UsageError("--json or --markdown, not both.")
     if given["resume"] and given["export_json"] is None:
         raise click.UsageError("--resume goes on with the file of --export-json: name it.")
-    if given["fail_if"] and len(apps) == 1 and given["baseline"] is None:
+    if given["fail_if"] and len(apps) + len(programs) == 1 and given["baseline"] is None:
         raise click.UsageError("--fail-if is about a comparison: name --baseline or --compare.")
     if given["baseline"] is not None and compare:
         raise click.UsageError("--baseline or --compare, not both.")
@@ -61,7 +68,7 @@ def _bench(apps: tuple[str, ...], given: dict[str, Any]) -> int:
     _check_files(given, read)
     if stored:
         return _compare_stored(named, given)
-    return _measure(named, given, given["baseline"])
+    return _measure([*named, *programs], given, given["baseline"])
 
 
 def _compare_stored(named: list[str], given: dict[str, Any]) -> int:
@@ -100,7 +107,9 @@ def _check_files(given: dict[str, Any], sources: list[Path]) -> None:
         plot.check(given["plot"])
 
 
-def _measure(named: Sequence[str], given: dict[str, Any], baseline: Path | None = None) -> int:
+def _measure(
+    named: Sequence[str | ArgvTemplate], given: dict[str, Any], baseline: Path | None = None
+) -> int:
     """Measure, and compare with each other or with the measurements in a file."""
     from procorch.cli import bench_verdicts, screen
     from procorch.cli.bench_plan import read, session

@@ -28,6 +28,11 @@ def _limits(ctx: click.Context, param: click.Parameter, text: str | None) -> lis
 PROGRAMS: tuple[Decorator, ...] = (
     click.argument("apps", metavar="APP...", nargs=-1, shell_complete=files),
     click.option(
+        "--exec", "execs", multiple=True, metavar="COMMAND",
+        help="Measure a program, as 'sort {file}': {NAME} is a parameter (-P) or a field of a "
+        "request. Split as a shell would, no shell is started. Repeated: each of them is measured.",
+    ),
+    click.option(
         "-r", "--request", "requests", multiple=True, metavar="VALUE",
         help="A request of each run, as JSON; what is no JSON is text. May be repeated.",
     ),

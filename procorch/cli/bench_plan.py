@@ -12,10 +12,13 @@ from typing import Any
 
 import click
 
+from procorch.agents.argv_template import ArgvTemplate
 from procorch.batch import output_file
 from procorch.batch.errors import BatchError
 from procorch.bench import Measurement
 from procorch.bench.amounts import Amounts, until_precise
+from procorch.bench.cases import distinct
+from procorch.bench.commands import of_command
 from procorch.bench.machine import read_cpus
 from procorch.bench.process import Conditions
 from procorch.bench.session import OnRun, Session
@@ -27,19 +30,25 @@ _PAUSE = 0.25
 """Seconds at least between two writes of the file while measuring."""
 
 
-def session(given: dict[str, Any], apps: Sequence[str], on_run: OnRun) -> Session:
+def session(given: dict[str, Any], named: Sequence[str | ArgvTemplate], on_run: OnRun) -> Session:
     """What the options ask for.
+
+    Args:
+        named: what is measured: apps and command lines.
 
     Raises:
         NotMeasurable, Misconfigured: they cannot be met.
     """
-    cases = combine(
-        apps,
-        _requests(given["requests"], given["file"]),
-        read_parameters(given["params"]),
-        given["pythons"],
-        "function" if given["function"] else "",
-    )
+    requests = _requests(given["requests"], given["file"])
+    params = read_parameters(given["params"])
+    kind = "function" if given["function"] else ""
+    cases = []
+    for each in named:
+        if isinstance(each, str):
+            cases += combine([each], requests, params, given["pythons"], kind)
+        else:
+            cases += of_command(each, requests, params)
+    cases = distinct(cases)
     conditions = Conditions(
         fast=given["fast"],
         timeout=given["timeout"],

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from procorch.bench import Measurement, NotMeasurable, Run, plot
+from procorch.bench.cases import distinct
 from procorch.bench.records import Plan
 from procorch.bench.sweep import combine, read_parameters
 
@@ -41,8 +42,12 @@ def test_each_combination_is_a_case_of_its_own_name() -> None:
     cases = combine(["a.py:f", "a.py:g"], [], {"n": [1, 2], "k": ["x"]}, [])
     assert names(cases) == ["a.py:f n=1 k=x", "a.py:f n=2 k=x", "a.py:g n=1 k=x", "a.py:g n=2 k=x"]
     assert cases[1].params == {"n": 2, "k": "x"}
-    assert names(combine(["a:f", "a:f", "b:f"], [], {}, [])) == ["a:f (a)", "a:f (b)", "b:f"]
-    pythons = combine(["a:f"], [], {}, [sys.executable, sys.executable])
+    assert names(distinct(combine(["a:f", "a:f", "b:f"], [], {}, []))) == [
+        "a:f (a)",
+        "a:f (b)",
+        "b:f",
+    ]
+    pythons = distinct(combine(["a:f"], [], {}, [sys.executable, sys.executable]))
     assert names(pythons) == [f"a:f ({sys.executable}) (a)", f"a:f ({sys.executable}) (b)"]
 
 

@@ -14,7 +14,13 @@ class Meter:
     The kernel's high-water mark of the memory is set back at the beginning, so the peak is that of
     the calls in between. Children that were waited for are in the kernel's account of children;
     those that still live are looked at in ``/proc``.
+
+    Args:
+        itself: the processor time of this process counts, too.
     """
+
+    def __init__(self, *, itself: bool = True) -> None:
+        self._itself = itself
 
     def begin(self) -> None:
         """Start measuring."""
@@ -38,8 +44,8 @@ class Meter:
         # The mark of children that were waited for cannot be set back: it is of all there were.
         peaks = [waited.ru_maxrss * 1024 if ended else 0, *(_status(p, b"VmHWM:") for p in living)]
         return {
-            "cpu_user": own.ru_utime - before.ru_utime + user + busy,
-            "cpu_system": own.ru_stime - before.ru_stime + system,
+            "cpu_user": (own.ru_utime - before.ru_utime) * self._itself + user + busy,
+            "cpu_system": (own.ru_stime - before.ru_stime) * self._itself + system,
             "peak_rss": max(peak, *peaks),
             "page_faults": own.ru_majflt + own.ru_minflt - before.ru_majflt - before.ru_minflt,
             "children": len(living) + ended,

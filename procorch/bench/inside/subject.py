@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import sys
 
-from . import loading, meter
+from . import executed, loading, meter
 from .calls import Caller
 from .program import Program, loader
 
@@ -64,11 +64,14 @@ class Subject:
         if order["path"] is not None:
             sys.path[:] = order["path"]
         _Lender(order["name"])
-        if order["factory"] is not None:
+        if order["program"]:
+            found: Any = executed.run
+            self._meter = meter.Meter(itself=False)
+        elif order["factory"] is not None:
             from procorch.wire import codec
 
             codec.set_role("worker")
-            found: Any = codec.load_factory(order["factory"])
+            found = codec.load_factory(order["factory"])
         else:
             found = loading.find(order["app"])
         params = dict(order["params"])
@@ -117,7 +120,8 @@ class Subject:
         return report
 
     def _way(self, order: dict[str, Any]) -> dict[str, Any]:
-        return {"way": self._caller.way()}
+        # The arguments of a program are not sent to it, and it need not be run for them.
+        return {"way": None if self._program.call is executed.run else self._caller.way()}
 
     def _close(self, order: dict[str, Any]) -> dict[str, Any]:
         self._caller.finish(self._program.close())
@@ -189,4 +193,5 @@ def _described(error: BaseException, phase: str, request: int | None) -> dict[st
         "phase": phase,
         "request": request,
         "traceback": "".join(lines),
+        **({"ended": error.code} if isinstance(error, executed.Failed) else {}),
     }

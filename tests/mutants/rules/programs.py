@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tests.mutants.mutant import Mutant, TextMutant
-from tests.mutants.suites import BATCH_EXEC, CHILD, COMMAND, TEMPLATE
+from tests.mutants.suites import BATCH_EXEC, BENCH_EXEC, CHILD, COMMAND, TEMPLATE
 
 PROGRAM = "agents/child_program.py"
 
@@ -162,5 +162,31 @@ MUTANTS: tuple[Mutant | TextMutant, ...] = (
         "_source(name) is ParameterSource.ENVIRONMENT",
         "False",
         (BATCH_EXEC + "the_input_may_come_from_the_environment",),
+    ),
+    # ---- programs that are measured
+    Mutant(
+        "bench: a program that fails is a failure",
+        "bench/inside/executed.py",
+        "run",
+        "if status:\n    raise Failed(\n        -os.WTERMSIG(status) if os.WIFSIGNALED(status) "
+        "else os.WEXITSTATUS(status)\n    )",
+        "",
+        (BENCH_EXEC + "failures_are_named_and_cost_their_runs_only",),
+    ),
+    Mutant(
+        "bench: the start of what measures a program is not its own",
+        "bench/process.py",
+        "Process.load",
+        "None if case.program else report['seconds']",
+        "report['seconds']",
+        (BENCH_EXEC + "figures_are_those_of_the_program",),
+    ),
+    Mutant(
+        "bench: a parameter of a program is used",
+        "bench/commands.py",
+        "of_command",
+        "_refuse_unused(name, template, requests, parameters)",
+        "",
+        (BENCH_EXEC + "what_cannot_be_measured_is_refused",),
     ),
 )
