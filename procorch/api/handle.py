@@ -15,7 +15,7 @@ from procorch.launch.base import Stream
 from procorch.messages import AgentMessage, AgentResult
 from procorch.runtime.instance_runtime import AgentRuntime, InstanceRuntime
 from procorch.runtime.monitor import Monitor
-from procorch.runtime.submit import Delivery, Submitter
+from procorch.runtime.submit import SAID, Delivery, Submitter
 from procorch.supervision import events as ev
 from procorch.supervision.states import AgentStatus
 from procorch.units import seconds, whole
@@ -93,8 +93,10 @@ class OrchestratedHandle:
     def _call(self, request: Any, timeout: float | str | None) -> AgentResult:
         if os.getpid() != self._monitor.owner:
             self._monitor.must_be_ours()
+        if timeout is None and type(request) is not list:
+            return self._submitter.call(request, SAID)
         limit = None if timeout is None else seconds(timeout, "timeout")
-        return self._submitter.call(request, Delivery(type(request) is not list, limit)).result()
+        return self._submitter.call(request, Delivery(type(request) is not list, limit))
 
     def submit(
         self,
@@ -124,7 +126,8 @@ class OrchestratedHandle:
             MessageTooLarge: it is larger than ``max_message``.
             MailboxFull: the queue is full, and ``wait`` is False.
         """
-        self._monitor.must_be_ours()
+        if os.getpid() != self._monitor.owner:
+            self._monitor.must_be_ours()
         limit = None if timeout is None else seconds(timeout, "timeout")
         again = None if retries is None else whole(retries, "retries")
         text = isinstance(request, str)

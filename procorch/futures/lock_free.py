@@ -12,10 +12,12 @@ from __future__ import annotations
 
 import concurrent.futures
 import threading
-from abc import abstractmethod
 from collections.abc import Callable
-from concurrent.futures._base import CANCELLED, CANCELLED_AND_NOTIFIED, FINISHED
-from typing import Any, Generic, TypeVar
+from concurrent.futures._base import CANCELLED, CANCELLED_AND_NOTIFIED, FINISHED, PENDING
+from typing import Any, Generic, TypeAlias, TypeVar
+
+from procorch.futures import callbacks
+from procorch.futures.callbacks import Notification
 
 _LOCK_TIMEOUT = 0.005
 """Seconds for which the thread that settles a future waits for the lock of the future."""
@@ -23,7 +25,29 @@ _LOCK_TIMEOUT = 0.005
 _CANCELLED = (CANCELLED, CANCELLED_AND_NOTIFIED)
 _DONE = (FINISHED, *_CANCELLED)
 
+RunCallback: TypeAlias = Callable[[Callable[[], None]], None]
+"""Runs a function on the orchestrator's callback thread."""
+
 _T = TypeVar("_T")
+
+
+class Lazy(Generic[_T]):
+    """An attribute that is made when it is first read, once whatever threads read it.
+
+    Args:
+        make: makes its first value.
+    """
+
+    def __init__(self, make: Callable[[], _T]) -> None:
+        self._make = make
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._name = name
+
+    def __get__(self, obj: Any, owner: type) -> _T:
+        # Python looks here only as long as the object has no value.
+        made: _T = obj.__dict__.setdefault(self._name, self._make())
+        return made
 
 
 class LockFreeFuture(concurrent.futures.Future[_T], Generic[_T]):
@@ -36,11 +60,15 @@ class LockFreeFuture(concurrent.futures.Future[_T], Generic[_T]):
 
     on_end: Callable[[], None] | None = None
 
-    _state: str
-    _waiters: list[Any]
-    _done_callbacks: list[Callable[[Any], object]]
-    _exception: BaseException | None
-    _result: _T | None
+    _run_callback: RunCallback
+
+    # The constructor of the standard library would make a condition. Most futures need none of the
+    # objects that are made here when they are needed.
+    _state: str = PENDING
+    _waiters: Lazy[list[Any]] | list[Any] = Lazy(list)
+    _done_callbacks: Lazy[list[Any]] | list[Callable[[Any], object]] = Lazy(list)
+    _exception: BaseException | None = None
+    _result: _T | None = None
     _lazy_condition: threading.Condition | None = None
 
     @property
@@ -91,9 +119,28 @@ class LockFreeFuture(concurrent.futures.Future[_T], Generic[_T]):
             self._wake_waiters(condition)
         self._invoke_callbacks()
 
-    @abstractmethod
     def _invoke_callbacks(self) -> None:
-        """Call what `add_done_callback` was given."""
+        # Called on the thread that settles the future, usually the monitor's: the user's callbacks
+        # are handed to the callback thread.
+        if self._done_callbacks:
+            users = []
+            for callback in self._done_callbacks:
+                if type(callback) is Notification:
+                    callback(self)
+                else:
+                    users.append(callback)
+            self._done_callbacks = users
+            if users:
+                self._run_callback(lambda: callbacks.call_all(users, self))
+
+    def add_done_callback(self, fn: Callable[[Any], object]) -> None:
+        """Have ``fn`` called with this future when its outcome is fixed.
+
+        Callbacks run on the orchestrator's callback thread, in the order in which they were added.
+        If the outcome is fixed already, ``fn`` is called at once on this thread. What it raises is
+        logged.
+        """
+        super().add_done_callback(fn if type(fn) is Notification else callbacks.guarded(fn))
 
     def renounce(self, error: BaseException) -> None:
         """Fail in the child of a fork, where threads that hold a lock of it do not exist."""

@@ -12,23 +12,21 @@ import os
 import threading
 from abc import abstractmethod
 from collections.abc import Callable, Generator
-from concurrent.futures._base import CANCELLED, CANCELLED_AND_NOTIFIED, FINISHED, PENDING
-from typing import Any, Generic, TypeAlias, TypeVar, cast
+from concurrent.futures._base import CANCELLED, CANCELLED_AND_NOTIFIED, FINISHED
+from typing import Any, Generic, TypeVar
 
+from procorch.agents.text_messages import result_of_text
 from procorch.clock import REAL, Clock
 from procorch.errors import AgentError, RequestCancelled
-from procorch.futures import callbacks, socket_readers
+from procorch.futures import socket_readers
 from procorch.futures.callbacks import Notification
 from procorch.futures.fork_guard import is_ours, must_be_ours, refusal
-from procorch.futures.lock_free import LockFreeFuture
+from procorch.futures.lock_free import Lazy, LockFreeFuture, RunCallback
 from procorch.futures.outcome import ReplyOutcome, unpack_body, with_original
 from procorch.futures.wakeups import wakeup
 from procorch.messages import AgentResult, Out, RequestMetrics, metrics_of, to_result
 from procorch.wire import codec
 from procorch.wire.payload import Buffer, Lease
-
-RunCallback: TypeAlias = Callable[[Callable[[], None]], None]
-"""Runs a function on the orchestrator's callback thread."""
 
 _RLock = type(threading.RLock())  # `threading.RLock` is a function of Python around it
 
@@ -65,6 +63,17 @@ class Reply(LockFreeFuture[_T], Generic[_T]):
     # A finalizer may cancel at the end of the interpreter, when the module has lost its names.
     _is_ours, _must_be_ours = staticmethod(is_ours), staticmethod(must_be_ours)
 
+    stdout: str = ""
+    stderr: str = ""
+    failure: AgentError | None = None
+    started: bool = False
+    _figures: tuple[Any, ...] | None = None
+    _undecoded: ReplyOutcome | None = None
+    _executed: bool | None = None
+    _decode_lock = Lazy(_RLock)
+    _drop_once = Lazy(lambda: [None])
+    _executed_waiters = Lazy(list[threading.Event])
+
     def __init__(
         self,
         request: int,
@@ -72,28 +81,15 @@ class Reply(LockFreeFuture[_T], Generic[_T]):
         drop: Callable[[int], None],
         run_callback: RunCallback,
         clock: Clock = REAL,
+        owner: int | None = None,
     ) -> None:
-        # Not by the constructor of the standard library, which makes a condition.
-        self._state = PENDING
-        self._result = self._exception = None
-        self._waiters = []
-        self._done_callbacks = []
+        # Not by the constructor of the standard library, see `LockFreeFuture`.
         self.request = request
         self.agent = agent
-        self.stdout: str = ""
-        self.stderr: str = ""
-        self.failure: AgentError | None = None
-        self._figures: tuple[Any, ...] | None = None
         self._drop = drop
         self._run_callback = run_callback
         self._clock = clock
-        self._undecoded: ReplyOutcome | None = None
-        self._decode_lock = _RLock()
-        self._drop_once = [None]
-        self.started: bool = False
-        self._executed: bool | None = None
-        self._owner = os.getpid()
-        self._executed_waiters: list[threading.Event] = []
+        self._owner = os.getpid() if owner is None else owner
 
     @property
     def metrics(self) -> RequestMetrics | None:
@@ -145,14 +141,14 @@ class Reply(LockFreeFuture[_T], Generic[_T]):
         if self.__dict__.setdefault("_ended_by", FINISHED) != FINISHED:
             self._set_executed(outcome.error)
             return
-        self.failure = outcome.error
         self._figures = outcome.figures
-        self.stdout = outcome.stdout
-        self.stderr = outcome.stderr
+        if outcome.stdout or outcome.stderr:
+            self.stdout = outcome.stdout
+            self.stderr = outcome.stderr
         if outcome.error is None:
             self._result = _UNDECODED
         else:
-            self._exception = outcome.error
+            self.failure = self._exception = outcome.error
         self._undecoded = outcome
         self._state = FINISHED
         self._tell_end()
@@ -205,7 +201,22 @@ class Reply(LockFreeFuture[_T], Generic[_T]):
             finally:
                 # The traceback refers to this frame, and so would the frame to the error.
                 del error
-        return cast(_T, self._result)
+        return self._result  # type: ignore[return-value]
+
+    def result_for_sender(self) -> _T:
+        """The same as `result`, for a thread that has sent the request and given this future to
+        nobody: no other thread decodes it."""
+        outcome = self._undecoded
+        if outcome is None:
+            return self.result()
+        body: Any = outcome.body
+        result, error = self._decoded(outcome, body)
+        if error is not None:
+            try:
+                raise error
+            finally:
+                del error, outcome, self
+        return result  # type: ignore[return-value]
 
     def await_outcome(self, timeout: float | None = None) -> None:
         """Wait until the outcome is fixed, and decode nothing; raises like `exception`."""
@@ -255,7 +266,7 @@ class Reply(LockFreeFuture[_T], Generic[_T]):
             outcome = self._undecoded
             if outcome is None:
                 return
-            body = cast(Buffer, outcome.body)  # `settle` has unpacked it
+            body: Any = outcome.body  # `settle` has unpacked it
             if outcome.decoding:
                 body = bytes(body)
             outcome.decoding = True
@@ -307,29 +318,6 @@ class Reply(LockFreeFuture[_T], Generic[_T]):
             raise
         return self.result()
 
-    def _invoke_callbacks(self) -> None:
-        # Called on the thread that settles the future, usually the monitor's: the user's callbacks
-        # are handed to the callback thread.
-        if self._done_callbacks:
-            users = []
-            for callback in self._done_callbacks:
-                if type(callback) is Notification:
-                    callback(self)
-                else:
-                    users.append(callback)
-            self._done_callbacks = users
-            if users:
-                self._run_callback(lambda: callbacks.call_all(users, self))
-
-    def add_done_callback(self, fn: Callable[[Any], object]) -> None:
-        """Have ``fn`` called with this future when its outcome is fixed.
-
-        Callbacks run on the orchestrator's callback thread, in the order in which they were added.
-        If the outcome is fixed already, ``fn`` is called at once on this thread. What it raises is
-        logged.
-        """
-        super().add_done_callback(fn if type(fn) is Notification else callbacks.guarded(fn))
-
 
 class ReplyFuture(Reply[AgentResult[Out]], Generic[Out]):
     """The future of an `AgentResult`: it can be awaited, and its ``cancel()`` ends work that runs.
@@ -339,7 +327,10 @@ class ReplyFuture(Reply[AgentResult[Out]], Generic[Out]):
 
     def decode(self, body: Buffer) -> AgentResult[Out]:
         """See `Reply.decode`."""
-        return to_result(codec.decode(body), metrics_of(self._figures))
+        value = codec.decode(body)
+        if type(value) is str:
+            return result_of_text(value, self._figures)
+        return to_result(value, metrics_of(self._figures))
 
 
 class ValueReply(Reply[_T]):
@@ -347,4 +338,5 @@ class ValueReply(Reply[_T]):
 
     def decode(self, body: Buffer) -> _T:
         """See `Reply.decode`."""
-        return cast(_T, codec.decode(body))
+        value: _T = codec.decode(body)
+        return value

@@ -24,8 +24,9 @@ from procorch.clock import REAL, Clock
 from procorch.futures import socket_readers
 from procorch.futures.fork_guard import must_be_ours
 from procorch.futures.latch import Latch
+from procorch.futures.lock_free import RunCallback
 from procorch.futures.outcome import ReplyOutcome
-from procorch.futures.reply import ReplyFuture, RunCallback
+from procorch.futures.reply import ReplyFuture
 from procorch.futures.wakeups import wakeup
 from procorch.messages import AgentResult
 
@@ -48,10 +49,11 @@ class StreamReply(ReplyFuture):
         drop: Callable[[int], None],
         run_callback: RunCallback,
         clock: Clock = REAL,
+        owner: int | None = None,
         *,
         confirm: Confirm,
     ) -> None:
-        super().__init__(request, agent, drop, run_callback, clock)
+        super().__init__(request, agent, drop, run_callback, clock, owner)
         self._confirm = confirm
         self._pieces: deque[tuple[bytes, int]] = deque()
         self._unconfirmed: deque[tuple[object, int]] = deque()

@@ -183,6 +183,11 @@ class WorkerProcess(Protocol):
         """Let the monitor read the socket again; idempotent."""
         ...
 
+    def leave_reader(self) -> None:
+        """The same within some milliseconds, or as soon as something is sent to the worker. The
+        worker has nothing to do, and the next caller may detach the socket again."""
+        ...
+
     @property
     def progress(self) -> int:
         """A count that changes when the worker makes progress (N12)."""

@@ -26,6 +26,10 @@ _EOF_PATIENCE = 1.0
 """Seconds after the end of a worker's stream until it counts as alive without one. The socket of a
 dying process closes a moment before its pidfd becomes readable."""
 
+_REST = 0.01
+"""Seconds for which a socket that a caller has read is left to the next caller. To detach and
+attach it costs two system calls, and wakes the monitor where a reply comes in between."""
+
 _SIGNAL_INTERVAL = 0.05
 """Seconds between two signals to a worker whose request is cancelled."""
 
@@ -44,7 +48,10 @@ class LocalProcess(WatchedProcess):
         self._page = ends.page
         self._sink = sink
         self._disconnected = False
-        self._detached = False
+        self._detached = False  # The loop does not watch the socket,
+        self._lent = False  # because a caller reads it, or
+        self._left_at_rest = False  # one has read it lately: `_return_reader` will be called.
+        self._taken_again = False
         self._signalled = 0
         ends.ours.setblocking(False)
         self._channel = Channel(ends.ours, max_frame)
@@ -75,6 +82,8 @@ class LocalProcess(WatchedProcess):
         """See `WorkerProcess.send`."""
         if self._gone or self._disconnected:
             return
+        if self._detached and not self._lent:
+            self.attach_reader()
         try:
             self._channel.send(kind, self.spec.generation, request, head, body)
         except OSError:
@@ -93,12 +102,14 @@ class LocalProcess(WatchedProcess):
             self.where is None
             or self._gone
             or self._disconnected
-            or self._detached
+            or self._lent
             or self._channel.unsent
         ):
             return -1
-        self._detached = True
-        self._loop.unwatch(self._fd)
+        self._lent = self._taken_again = True
+        if not self._detached:
+            self._detached = True
+            self._loop.unwatch(self._fd)
         return self._fd
 
     def read(self) -> bool:
@@ -109,9 +120,28 @@ class LocalProcess(WatchedProcess):
 
     def attach_reader(self) -> None:
         """See `WorkerProcess.attach_reader`."""
+        self._lent = False
         if self._detached:
             self._detached = False
             self._loop.watch(self._fd, self._readable)
+
+    def leave_reader(self) -> None:
+        """See `WorkerProcess.leave_reader`."""
+        self._lent = False
+        if self._detached and not self._left_at_rest:
+            self._left_at_rest = True
+            self._taken_again = False
+            self._loop.call_later(_REST, self._return_reader)
+
+    def _return_reader(self) -> None:
+        """Attach the socket again, unless a caller has detached it lately."""
+        self._left_at_rest = False
+        if self._lent:
+            return  # That caller will leave or attach it.
+        if self._taken_again:
+            self.leave_reader()
+        else:
+            self.attach_reader()
 
     def cancel(self, request: int, *, force: bool) -> None:
         """See `WorkerProcess.cancel`."""
@@ -212,7 +242,7 @@ class LocalProcess(WatchedProcess):
         self._sink.on_started(self, where)
 
     def _stop_reading(self) -> None:
-        self._detached = False
+        self._detached = self._lent = False
         self._loop.unwatch(self._fd)
 
     def _drain(self) -> None:

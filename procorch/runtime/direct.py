@@ -13,7 +13,7 @@ The machine sees the same events in both cases, so it decides the same.
 Dangers for a user's thread that owns the loop, and what is done about each:
 
 * *A signal handler that raises* (Ctrl-C) in the main thread could stop a step halfway and leave the
-  machine inconsistent. `_SignalDeferral` runs handlers after the step, some microseconds later.
+  machine inconsistent. `SignalDeferral` runs handlers after the step, some microseconds later.
 * *A stack that is nearly full* would end a step by `RecursionError`. `_has_room` checks it first.
 * *A signal handler waits for the same worker* while this thread waits for its socket. The handler's
   call gives the socket back to the monitor first (`socket_readers`).
@@ -27,27 +27,21 @@ import os
 import select
 import sys
 import threading
-
-# The functions of `signal` take 2 us each, these 0.1: they make no enumerations of the numbers.
-from _signal import NSIG, getsignal, signal  # type: ignore[import-not-found]
 from collections import deque
-from collections.abc import Callable
 from functools import partial
-from types import FrameType
-from typing import Any, TypeAlias
+from typing import Any
 
 from procorch.futures import socket_readers
 from procorch.futures.reply import Reply
 from procorch.launch.base import WorkerProcess
 from procorch.runtime.loop import Loop
-from procorch.runtime.ports import StepPort
-from procorch.supervision import events as ev
+from procorch.runtime.ports import OwnerPort
+from procorch.runtime.signal_deferral import SignalDeferral
+from procorch.runtime.stepper import Stepper
 from procorch.supervision.request import Request
 
-Handler: TypeAlias = Callable[[int, FrameType | None], Any]
-
-_SIGNALS = range(1, NSIG)
-_MAIN = threading.main_thread().ident
+_BRIEF = 2
+"""Milliseconds for which handlers of signals stay replaced while the caller waits."""
 _FRAMES = 80
 """Stack frames that a step may need."""
 
@@ -57,16 +51,18 @@ class Direct:
 
     Args:
         loop: the loop of the monitor.
-        monitor: handles the events.
+        monitor: handles what was posted.
+        stepper: steps the machine.
 
     Attributes:
         allowed: whether the monitor runs, and the launcher's workers have sockets to read.
     """
 
-    def __init__(self, loop: Loop[Any], monitor: StepPort) -> None:
+    def __init__(self, loop: Loop[Any], monitor: OwnerPort, stepper: Stepper) -> None:
         self._loop = loop
         self._ownership = loop.ownership
         self._monitor = monitor
+        self._stepper = stepper
         self._wakers: deque[_Waker] = deque()
         self._closed = False
         self.allowed: bool = False
@@ -80,60 +76,76 @@ class Direct:
             return
         if socket_readers.holders:
             socket_readers.give_back()
-        deferral, cargo = _SignalDeferral(), request.cargo
+        deferral = SignalDeferral()
         waker = self._wakers.pop() if self._wakers else _Waker()
         waker.rung, reply.on_end = False, waker.wake
         me = threading.get_ident()
         process: WorkerProcess | None = None  # whose socket this thread reads
-        submitted, fd = False, -1
         try:
-            while not submitted or process is not None:
-                if process is not None and not waker.rung:
-                    waker.wait(fd)
-                with deferral:
-                    # Before the submission another owner may act instead of this thread.
-                    if not self._ownership.acquire(blocking=submitted):
-                        return
-                    try:
-                        if self._loop.posted:
-                            self._monitor.take_posted()
-                        if not submitted:
-                            submitted = True
-                            self._monitor.step(ev.Submit(request))
-                            started: WorkerProcess | None = cargo.process
-                            if started is not None and (fd := started.detach_reader()) >= 0:
-                                process, waker.thread = started, me
-                                back = partial(self._return, started, waker)
-                                socket_readers.holders[me] = back
-                        elif process is not None and not self._read(process, waker):
-                            process = None
-                    except BaseException as error:
-                        self._monitor.fail(error)
-                        raise
-                    finally:
-                        self._loop.release_ownership()
+            deferral.begin()
+            if not self._ownership.acquire(blocking=False):
+                return  # Another thread acts as the monitor, and takes the request.
+            try:
+                if self._loop.posted:
+                    self._monitor.take_posted()
+                started, fd = self._stepper.submit_to_read(request)
+                if started is not None and fd >= 0:
+                    process, waker.thread = started, me
+                    socket_readers.holders[me] = partial(self._return, started, waker)
+            except BaseException as error:
+                self._monitor.fail(error)
+                raise
+            finally:
+                self._loop.release_ownership()
+            while process is not None:
+                if not waker.rung:
+                    deferral.pause()
+                    if not waker.wait(fd, _BRIEF):
+                        deferral.end()
+                        waker.wait(fd, None)
+                    deferral.begin()
+                self._ownership.acquire()
+                try:
+                    if self._loop.posted:
+                        self._monitor.take_posted()
+                    if not self._read(process, waker):
+                        process = None
+                except BaseException as error:
+                    self._monitor.fail(error)
+                    raise
+                finally:
+                    self._loop.release_ownership()
         finally:
-            reply.on_end = None
-            socket_readers.holders.pop(me, None)
-            if process is not None:  # An exception, such as Ctrl-C, has ended the loop above.
-                self._return(process, waker)
-            self._wakers.append(waker)
-            if self._closed:
-                self.close()
+            try:
+                if process is not None:  # An exception, such as Ctrl-C, has ended the loop above.
+                    deferral.begin()
+                reply.on_end = None
+                socket_readers.holders.pop(me, None)
+                if process is not None:
+                    self._return(process, waker)
+                self._wakers.append(waker)
+                if self._closed:
+                    self.close()
+            finally:
+                deferral.end()
 
-    @staticmethod
-    def _read(process: WorkerProcess, waker: _Waker) -> bool:
+    def _read(self, process: WorkerProcess, waker: _Waker) -> bool:
         """Read the socket once; returns whether this thread has to go on reading."""
         detached = process.read()
         if waker.rung:
-            process.attach_reader()
+            if self._stepper.works(process):
+                process.attach_reader()
+            else:
+                process.leave_reader()
             return False
         return detached
 
     def _return(self, process: WorkerProcess, waker: _Waker) -> None:
         """Attach the socket to the loop again. The end of the future wakes the thread then."""
         waker.thread = 0
-        with _SignalDeferral():
+        deferral = SignalDeferral()
+        try:
+            deferral.begin()
             self._ownership.acquire()
             try:
                 self._monitor.take_posted()
@@ -143,6 +155,8 @@ class Direct:
                 raise
             finally:
                 self._loop.release_ownership()
+        finally:
+            deferral.end()
 
     def close(self) -> None:
         """Close the wakers: all outcomes are fixed. Only the owner of the loop calls it."""
@@ -168,6 +182,7 @@ class _Waker:
         self._fd = self._fds[0]
         self._poll = select.poll()
         self._poll.register(self._fd, select.POLLIN)
+        self._polled = -1
         self.thread = 0
         self.rung = False
 
@@ -177,15 +192,25 @@ class _Waker:
         if threading.get_ident() != self.thread:
             os.eventfd_write(self._fd, 1)
 
-    def wait(self, fd: int) -> None:
-        """Wait until ``fd`` is readable or `wake` was called, perhaps for an earlier request."""
-        self._poll.register(fd, select.POLLIN)
-        try:
-            for ready, _ in self._poll.poll():
-                if ready == self._fd:
-                    os.eventfd_read(ready)
-        finally:
-            self._poll.unregister(fd)
+    def wait(self, fd: int, timeout: int | None) -> bool:
+        """Wait until ``fd`` is readable or `wake` was called, perhaps for an earlier request.
+
+        Args:
+            timeout: milliseconds; None: no limit.
+
+        Returns:
+            False: nothing has happened in that time.
+        """
+        if fd != self._polled:
+            if self._polled >= 0:
+                self._poll.unregister(self._polled)
+            self._poll.register(fd, select.POLLIN)
+            self._polled = fd
+        ready = self._poll.poll(timeout)
+        for each, _ in ready:
+            if each == self._fd:
+                os.eventfd_read(each)
+        return bool(ready)
 
     def close(self) -> None:
         """Close the descriptor; idempotent."""
@@ -194,61 +219,6 @@ class _Waker:
 
     def __del__(self) -> None:
         self.close()
-
-
-class _SignalDeferral:
-    """A block in which handlers of signals are deferred; they are called at its end.
-
-    Python calls handlers in the main thread only, so it does nothing in other threads.
-    """
-
-    def __init__(self) -> None:
-        self._handlers = _handlers() if threading.get_ident() == _MAIN else {}
-        self._came: list[tuple[int, FrameType | None]] = []
-        self._entered = False
-
-    def __enter__(self) -> _SignalDeferral:
-        self._entered = True
-        try:
-            for signum in self._handlers:
-                signal(signum, self._note)
-        except BaseException:  # by a handler that was not deferred yet
-            self.__exit__()
-            raise
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._entered = False
-        for signum, handler in self._handlers.items():
-            signal(signum, handler)
-        if self._came:
-            self._handle()
-
-    def _handle(self) -> None:
-        if self._came:
-            signum, frame = self._came.pop(0)
-            try:
-                self._handlers[signum](signum, frame)
-            finally:
-                self._handle()
-
-    def _note(self, signum: int, frame: FrameType | None) -> None:
-        if self._entered:
-            self._came.append((signum, frame))
-        else:  # `__exit__` did not restore this handler, because another one raised there.
-            self._handlers[signum](signum, frame)
-
-
-_known: tuple[tuple[object, ...], dict[int, Handler]] = ((), {})
-
-
-def _handlers() -> dict[int, Handler]:
-    """The handlers that are written in Python, by signal."""
-    global _known
-    now = tuple(map(getsignal, _SIGNALS))
-    if now != _known[0]:  # handlers change rarely
-        _known = now, {n: each for n, each in zip(_SIGNALS, now, strict=True) if callable(each)}
-    return _known[1]
 
 
 def _has_room(frames: int) -> bool:

@@ -156,13 +156,15 @@ class Loop(Generic[T]):
         woken then. If it is awake, it reads the timers as soon as it owns the loop.
         """
         asleep = self._asleep
-        late = asleep and self._is_due_before(self._until)
+        until = self._until
+        late = (
+            asleep
+            and (self._timers.bound < until or self._later.bound < until)
+            and self._next() < until
+        )
         self.ownership.release()
         if self._asleep and (late or self.posted):
             self._write_wake()
-
-    def _is_due_before(self, until: float) -> bool:
-        return min(self._timers.bound, self._later.bound) < until and self._next() < until
 
     def _next(self) -> float:
         earliest = math.inf

@@ -40,6 +40,7 @@ from procorch.runtime.open_requests import OpenRequests
 from procorch.runtime.output import Echo
 from procorch.runtime.reports import Reports
 from procorch.runtime.sampler import Sampler
+from procorch.runtime.stepper import Stepper
 from procorch.supervision import events as ev
 from procorch.supervision.machine import Machine
 from procorch.supervision.request import Request, RequestState
@@ -93,11 +94,13 @@ class Monitor(Lookup):
             launcher, max_message, sys_path, clock, self, asks, calls, self.hub, self._instances,
             self._agents, self._requests, seed,
         )  # fmt: skip
+        self._stepper = Stepper(self._machine, self._runner, self._requests, clock)
         self._sampler = Sampler(lambda *seen: self.post(ev.MemoryExceeded(*seen)))
         self._reports = Reports(
-            launcher, self._instances, self._requests, asks, calls, self._sampler, self._echo, self
-        )
-        self._direct = Direct(self._loop, self)
+            launcher, self._instances, self._requests, asks, calls, self._sampler, self._echo,
+            self._stepper,
+        )  # fmt: skip
+        self._direct = Direct(self._loop, self, self._stepper)
         self._fault: BaseException | None = None
         self._closing = False
         self._over = False
@@ -273,13 +276,13 @@ class Monitor(Lookup):
             self.hub.close()
 
     def take_posted(self) -> None:
-        """See `ports.StepPort`."""
+        """See `ports.OwnerPort`."""
         while self._loop.posted and (event := self._loop.take()) is not None:
             if isinstance(event, _Confirm):
                 event.process.send(Kind.ANSWER, event.number, b"", [])
                 continue
             self._closing = self._closing or type(event) is ev.Close
-            self.step(event)
+            self._stepper.step(event)
 
     def _tick(self) -> None:
         if self._fault is not None:
@@ -288,23 +291,12 @@ class Monitor(Lookup):
             due = self._machine.next_due()
             if due is not None and due <= self.clock.now():
                 self._runner.read_detached()
-                self.step(ev.Tick())
+                self._stepper.step(ev.Tick())
 
     def fail(self, fault: BaseException) -> None:
-        """See `ports.StepPort`."""
+        """See `ports.OwnerPort`."""
         self._fault = fault
         self.post(ev.Tick())
-
-    def step(self, event: ev.Event) -> None:
-        """See `ports.StepPort`."""
-        now = self._requests.now = self.clock.now()
-        perform, answers = self._runner.actions, self._runner.answers
-        while True:
-            for action in self._machine.step(event, now):
-                perform[type(action)](action)
-            if not answers:
-                return
-            event = answers.popleft()
 
     def _refuse(self) -> None:
         while (event := self._loop.take()) is not None:

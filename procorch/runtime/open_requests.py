@@ -18,12 +18,16 @@ from procorch.futures.latch import Latch
 from procorch.futures.outcome import ReplyOutcome
 from procorch.futures.reply import Reply
 from procorch.futures.watch import EventHub
+from procorch.launch.base import WorkerProcess
 from procorch.runtime.cargo import Cargo
 from procorch.runtime.instance_runtime import InstanceRuntime
 from procorch.supervision import actions, notices
 from procorch.supervision.request import Request
 from procorch.wire import headers, used
 from procorch.wire.frame import Kind
+
+_TEXT = headers.encode(headers.RequestHead(True, None))
+_PLAIN = headers.encode(headers.RequestHead(False, None))
 
 _runs = itertools.count(1 << 48)
 """Numbers of what services run, apart from the requests of users, so that these have the same ones
@@ -61,14 +65,21 @@ class OpenRequests:
         self.now: float = clock.now()
         self._quiet: deque[Latch] = deque()
 
+    def process_of(self, key: int) -> WorkerProcess | None:
+        """The process of an instance; None: it could not be started."""
+        return self._instances[key].process
+
     def send(self, action: actions.Send) -> None:
         """Write a request to its process."""
-        request = action.request
+        self.write(action.request, action.key, action.generation, ahead=action.ahead)
+
+    def write(self, request: Request, key: int, generation: int, *, ahead: bool) -> None:
+        """The same without an action."""
         cargo: Cargo = request.cargo
-        instance = self._instances[action.key]
+        instance = self._instances[key]
         process = cargo.process = instance.process
-        cargo.generation, cargo.slot = action.generation, instance.slot
-        if not action.ahead:
+        cargo.generation, cargo.slot = generation, instance.slot
+        if not ahead:
             self._note_begin(request, instance)
         if cargo.placed:
             cargo.placed = False
@@ -77,10 +88,13 @@ class OpenRequests:
         if request.deadline is not None:
             remaining = max(0.0, request.deadline - self.now)
         items = cargo.items
-        chunk, whole = items is not None, items is not None and items.whole
-        head = headers.encode(
-            headers.RequestHead(cargo.text, remaining, chunk, cargo.stream, whole)
-        )
+        if remaining is None and items is None and not cargo.stream:
+            head = _TEXT if cargo.text else _PLAIN
+        else:
+            chunk, whole = items is not None, items is not None and items.whole
+            head = headers.encode(
+                headers.RequestHead(cargo.text, remaining, chunk, cargo.stream, whole)
+            )
         if process is not None:
             process.send(Kind.REQUEST, request.id, head, cargo.body)
 
@@ -154,22 +168,34 @@ class OpenRequests:
         if action.sent and error is not None:
             self._look_whether_begun(request, action.sent, error)
         outcome.withdrawn = action.payload is None and type(error) is RequestCancelled
+        if error is not None and error.agent is None:
+            error.agent = cargo.agent
+        self._settle(request, outcome)
+
+    def succeed(self, number: int, outcome: ReplyOutcome) -> None:
+        """Give a request that a worker has answered its outcome, a success, unless it has one."""
+        request = self.by_number.pop(number, None)
+        if request is not None:
+            self._settle(request, outcome)
+
+    def _settle(self, request: Request, outcome: ReplyOutcome) -> None:
+        cargo: Cargo = request.cargo
         if cargo.sent is not None and cargo.output is not None:
             if cargo.mark != cargo.output.written:
                 outcome.stdout, outcome.stderr = cargo.output.since(cargo.mark)
             if outcome.figures is None:
                 queued, wall = cargo.sent - cargo.submitted, self.now - cargo.sent
                 outcome.figures = (queued, wall, 0.0, 0.0, 0, cargo.size, 0, cargo.generation)
-        if error is not None and error.agent is None:
-            error.agent = cargo.agent
         if self._hub.of_requests:
             # Before `settle`: a caller that has the answer finds the event in the stream.
+            error = outcome.error
             usage, cost = used.sums(outcome.used, error)
             self._publish(notices.RequestDone, request, error=error, usage=usage, cost=cost)
         cargo.reply.settle(outcome)
         request.cargo = None  # Free its memory: the machine may keep the request for long.
-        while not self.by_number and self._quiet:
-            self._quiet.popleft().open()
+        if self._quiet:
+            while not self.by_number and self._quiet:
+                self._quiet.popleft().open()
 
     @staticmethod
     def _look_whether_begun(request: Request, sent: tuple[int, ...], error: AgentError) -> None:

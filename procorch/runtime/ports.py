@@ -24,6 +24,11 @@ class RequestPort(Protocol):
         """The clock of the deadlines."""
         ...
 
+    @property
+    def owner(self) -> int:
+        """The process to which the agents belong."""
+        ...
+
     def submit(self, request: Request) -> None:
         """Submit a request that has entered its mailbox."""
         ...
@@ -65,12 +70,8 @@ class EventPort(Protocol):
         ...
 
 
-class StepPort(Protocol):
-    """Steps the machine at once. Only the thread that owns the loop may use it."""
-
-    def step(self, event: ev.Event) -> None:
-        """Step the machine with an event, and perform the actions it returns."""
-        ...
+class OwnerPort(Protocol):
+    """What a thread that owns the loop does for the monitor."""
 
     def take_posted(self) -> None:
         """Step the machine with all posted events."""

@@ -17,8 +17,8 @@ from procorch.runtime.effects import no_process
 from procorch.runtime.instance_runtime import InstanceRuntime
 from procorch.runtime.open_requests import OpenRequests
 from procorch.runtime.output import Echo
-from procorch.runtime.ports import StepPort
 from procorch.runtime.sampler import Sampler
+from procorch.runtime.stepper import Stepper
 from procorch.supervision import events as ev
 from procorch.wire import headers, used
 from procorch.wire.frame import Frame, Kind
@@ -32,7 +32,7 @@ class Reports:
     machine drops those that are not current.
 
     Args:
-        machine: handles the events.
+        stepper: handles the events.
     """
 
     def __init__(
@@ -44,7 +44,7 @@ class Reports:
         calls: CallGate,
         sampler: Sampler,
         echo: Echo,
-        machine: StepPort,
+        stepper: Stepper,
     ) -> None:
         self._launcher = launcher
         self._instances = instances
@@ -54,7 +54,7 @@ class Reports:
         self._calls = calls
         self._sampler = sampler
         self._echo = echo
-        self._machine = machine
+        self._stepper = stepper
 
     def on_started(self, process: WorkerProcess, where: Where) -> None:
         """See `launch.base.Sink`."""
@@ -67,13 +67,20 @@ class Reports:
     def on_frame(self, process: WorkerProcess, frame: Frame) -> None:
         """See `launch.base.Sink`."""
         try:
+            if frame.kind is Kind.REPLY:
+                head = headers.decode_reply(frame.head)
+                outcome = self._outcome(process, frame, head)
+                self._stepper.succeed(
+                    process.spec.key, frame.generation, frame.request, outcome, head.resources
+                )
+                return
             event = self._event_of(process, frame)
         except ValueError as error:
             name = process.spec.name
             self.on_broken(process, ProtocolError(f"agent {name!r}: bad frame: {error}"))
             return
         if event is not None:
-            self._machine.step(event)
+            self._stepper.step(event)
 
     def _event_of(self, process: WorkerProcess, frame: Frame) -> ev.Event | None:
         """Handle a frame; returns the event for the machine, None if it needs none.
@@ -84,11 +91,18 @@ class Reports:
         """
         spec = process.spec
         match frame.kind:
-            case Kind.REPLY:
-                return self._replied(process, frame, headers.decode_reply(frame.head), None)
             case Kind.ERROR:
                 head = headers.decode_error(frame.head)
-                return self._replied(process, frame, head, used.error_with(head.error))
+                resources = head.resources
+                return ev.Replied(
+                    spec.key,
+                    frame.generation,
+                    frame.request,
+                    used.error_with(head.error),
+                    self._outcome(process, frame, head),
+                    0 if resources is None else resources.used,
+                    0.0 if resources is None else resources.wall,
+                )
             case Kind.READY:
                 run = self._open.began_by_itself(self._instances[spec.key])
                 return ev.Ready(spec.key, spec.generation, process.gives_back, run)
@@ -119,34 +133,28 @@ class Reports:
                 raise ValueError(f"a worker does not send {frame.kind.name}")
         return None
 
-    def _replied(
-        self,
-        process: WorkerProcess,
-        frame: Frame,
-        head: headers.ReplyHead | headers.ErrorHead,
-        error: AgentError | None,
-    ) -> ev.Replied:
+    def _outcome(
+        self, process: WorkerProcess, frame: Frame, head: headers.ReplyHead | headers.ErrorHead
+    ) -> ReplyOutcome:
+        """The outcome that an answer is, with its figures as far as they are known."""
         self._calls.answered(frame.request)
-        spec, request = process.spec, self._requests.get(frame.request)
-        figures, memory, wall, resources = None, 0, 0.0, head.resources
-        if resources is not None:
-            memory, wall = resources.used, resources.wall
-            if request is not None:
-                cargo: Cargo = request.cargo
-                figures = (
-                    (cargo.sent or cargo.submitted) - cargo.submitted,
-                    wall,
-                    resources.cpu_user,
-                    resources.cpu_system,
-                    resources.peak_rss,
-                    cargo.size,
-                    len(frame.body),
-                    spec.generation,
-                    0 if process.where is None else process.where.pid,
-                    resources.page_faults,
-                )
-        outcome = ReplyOutcome(figures, None, frame.body, used=head.used)
-        return ev.Replied(spec.key, frame.generation, frame.request, error, outcome, memory, wall)
+        request, resources = self._requests.get(frame.request), head.resources
+        if resources is None or request is None:
+            return ReplyOutcome(None, None, frame.body, used=head.used)
+        cargo: Cargo = request.cargo
+        figures = (
+            (cargo.sent or cargo.submitted) - cargo.submitted,
+            resources.wall,
+            resources.cpu_user,
+            resources.cpu_system,
+            resources.peak_rss,
+            cargo.size,
+            len(frame.body),
+            process.spec.generation,
+            0 if process.where is None else process.where.pid,
+            resources.page_faults,
+        )
+        return ReplyOutcome(figures, None, frame.body, used=head.used)
 
     def _cargo(self, number: int) -> Cargo | None:
         """The runtime data of a request; None: it has its outcome."""
@@ -181,7 +189,7 @@ class Reports:
 
     def on_broken(self, process: WorkerProcess, error: AgentError) -> None:
         """See `launch.base.Sink`."""
-        self._machine.step(ev.StreamBroken(process.spec.key, process.spec.generation, error))
+        self._stepper.step(ev.StreamBroken(process.spec.key, process.spec.generation, error))
 
     def on_exit(self, process: WorkerProcess, exit: ExitInfo) -> None:
         """See `launch.base.Sink`."""
@@ -194,10 +202,10 @@ class Reports:
         if hit is not None and hit.items is not None:
             hit.items.begun = exit.item
         if exit.cause is Cause.START_FAILED:
-            self._machine.step(
+            self._stepper.step(
                 ev.StartFailed(spec.key, spec.generation, no_process(spec.name, exit.detail))
             )
-        self._machine.step(
+        self._stepper.step(
             ev.Exited(
                 spec.key,
                 spec.generation,

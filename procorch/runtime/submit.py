@@ -6,7 +6,6 @@ import contextlib
 import itertools
 import sys
 from collections.abc import Callable, Iterator
-from functools import partial
 from typing import Any, NamedTuple, TypeVar
 
 from procorch.errors import (
@@ -21,6 +20,7 @@ from procorch.futures.chunk import ChunkReply
 from procorch.futures.outcome import ReplyOutcome
 from procorch.futures.reply import Reply, ReplyFuture
 from procorch.futures.stream import StreamReply
+from procorch.messages import AgentResult
 from procorch.runtime.cargo import Cargo
 from procorch.runtime.instance_runtime import AgentRuntime
 from procorch.runtime.ports import RequestPort
@@ -72,6 +72,9 @@ class Delivery(NamedTuple):
     priority: int = 0
 
 
+SAID = Delivery(text=True)
+"""Text, without anything special."""
+
 _CHUNK = Delivery(from_dispatch=True, retries=0)
 
 
@@ -88,16 +91,22 @@ class Submitter:
         self._agent = agent
         self._limit = limit
         self._requests = requests
-        self._about_reply = agent.name, requests.drop, requests.run_callback, requests.clock
+        self._about_reply = (
+            agent.name, requests.drop, requests.run_callback, requests.clock, requests.owner
+        )  # fmt: skip
 
-    def call(self, payload: Any, delivery: Delivery) -> ReplyFuture[Any]:
-        """Submit a request whose caller waits for the outcome next; otherwise like `send`."""
-        body = self._encode(payload)
+    def call(self, payload: Any, delivery: Delivery) -> AgentResult[Any]:
+        """Submit a request and wait for its outcome; otherwise like `send`."""
+        try:
+            body = codec.encode(payload, what="request")
+        except AgentError as error:
+            error.agent = self._agent.name
+            raise
         reply: ReplyFuture[Any] = ReplyFuture(next(_numbers), *self._about_reply)
         request = self._request(body, reply, delivery)
         if request is not None:
             self._requests.call(request, reply)
-        return reply
+        return reply.result_for_sender()
 
     def send(self, payload: Any, kind: Callable[..., _Reply], delivery: Delivery) -> _Reply:
         """Submit a request.
@@ -110,7 +119,12 @@ class Submitter:
             SerializationError: it cannot be serialised; the error has the path inside it.
             MessageTooLarge: it is larger than the limit; the error has both sizes.
         """
-        return self._submit(self._encode(payload), kind, delivery)
+        body = self._encode(payload)
+        reply = kind(next(_numbers), *self._about_reply)
+        request = self._request(body, reply, delivery)
+        if request is not None:
+            self._requests.submit(request)
+        return reply
 
     def send_chunk(self, items: list[Any] | ItemList, *, priority: int, whole: bool) -> ChunkReply:
         """Submit items as one request that has no deadline and no retries.
@@ -130,8 +144,11 @@ class Submitter:
         except AgentError as error:
             error.agent = self._agent.name
             raise
-        kind = partial(ChunkReply, whole=whole)
-        return self._submit([body], kind, _CHUNK._replace(priority=priority))
+        reply = ChunkReply(next(_numbers), *self._about_reply, whole=whole)
+        request = self._request([body], reply, _CHUNK._replace(priority=priority))
+        if request is not None:
+            self._requests.submit(request)
+        return reply
 
     def failed(self, kind: Callable[..., _Reply], error: AgentError) -> _Reply:
         """The future of a request that could not be sent."""
@@ -145,15 +162,6 @@ class Submitter:
         except AgentError as error:
             error.agent = self._agent.name
             raise
-
-    def _submit(
-        self, body: list[Buffer], kind: Callable[..., _Reply], delivery: Delivery
-    ) -> _Reply:
-        reply = kind(next(_numbers), *self._about_reply)
-        request = self._request(body, reply, delivery)
-        if request is not None:
-            self._requests.submit(request)
-        return reply
 
     def _request(self, body: list[Buffer], reply: Reply[Any], delivery: Delivery) -> Request | None:
         """The request, which holds a place; None: it got no place in time, and has failed."""

@@ -1,7 +1,7 @@
 """Requests on their way to a worker: accepted, queued, dispatched.
 
-Nearly all requests meet an idle instance, and nothing else needs a decision. `submit` has a short
-path for this case, as `requests.replied` has for nearly all answers. The rest of this module is the
+Nearly all requests meet an idle instance, and nothing else needs a decision. `give` is the short
+path for this case, as `requests.succeed` is for nearly all answers. The rest of this module is the
 long path, with the same result: the simulator compares both.
 """
 
@@ -20,20 +20,43 @@ from procorch.supervision.states import Phase, StopStage
 def submit(core: Core, event: ev.Submit) -> None:
     """Send a request to an idle instance, or queue it where there is none."""
     request = event.request
-    idle = _idle_member(core, request)
+    idle = give(core, request)
     if idle is not None:
-        if request.deadline is not None:
-            core.timers.arm((Due.REQUEST, request.id), request.deadline)
-        _dispatch(core, idle, request)
-        core.ledger.hand_over(request, idle.key)
-        return
+        core.out.append(actions.Send(idle.key, idle.process.generation, request))
+    else:
+        queue(core, request)
+
+
+def queue(core: Core, request: Request) -> None:
+    """Queue a new request, or send it ahead to a busy instance."""
     if not core.ledger.accept(request):
         request.state = RequestState.RESOLVED
         core.out.append(actions.Resolve(request, AgentStopped("agent channel closed")))
         return
     if request.deadline is not None:
         core.timers.arm((Due.REQUEST, request.id), request.deadline)
-    wake(core, request.mailbox)
+    if core.ledger.boxes[request.mailbox].waiting == 1:  # Else no instance may have a further one.
+        wake(core, request.mailbox)
+
+
+def give(core: Core, request: Request) -> Instance | None:
+    """Give a new request to an idle instance.
+
+    Returns:
+        The instance; None: the request has to be queued, and nothing has changed.
+    """
+    a = _idle_member(core, request)
+    if a is None:
+        return None
+    if request.deadline is not None:
+        core.timers.arm((Due.REQUEST, request.id), request.deadline)
+    process = a.process
+    process.sent += 1
+    request.place = process.sent
+    process.inflight.append(request)
+    _begun(core, a, request)
+    core.ledger.hand_over(request, a.key)
+    return a
 
 
 def _idle_member(core: Core, request: Request) -> Instance | None:
@@ -117,7 +140,7 @@ def advance(core: Core, a: Instance) -> None:
     ):
         a.process.held = False
         core.out.append(actions.Proceed(a.key, a.generation))
-        _go_on(core, a)
+        go_on(core, a)
     if not a.process.serves:
         return
     while ahead.may_get_more(core, a) and _send_next(core, a):
@@ -155,16 +178,17 @@ def _send_next(core: Core, a: Instance) -> bool:
 
 
 def hand_next(core: Core, a: Instance) -> None:
-    """Give an instance, about which nothing else is to be decided, the next request that waits."""
-    request = core.ledger.take(a.mailbox, a.key)
-    if request is None:
-        return
-    if request.deadline is not None and request.deadline <= core.now:
-        request.worker = None
-        core.resolve(request, too_late(core, request))
-        core.enter(a, Phase.READY)
-    else:
-        _dispatch(core, a, request)
+    """Give an instance, about which nothing else is to be decided, the next requests that wait. It
+    is idle, or has just begun the one that it works on."""
+    while a.credit > 0:
+        request = core.ledger.take(a.mailbox, a.key, ahead=bool(a.process.inflight))
+        if request is None:
+            return
+        if request.deadline is not None and request.deadline <= core.now:
+            request.worker = None
+            core.resolve(request, too_late(core, request))
+        else:
+            _dispatch(core, a, request)
 
 
 def _has_ahead(core: Core, a: Instance) -> bool:
@@ -211,10 +235,10 @@ def answered(core: Core, a: Instance, request: Request, error: AgentError | None
     a.process.inflight.remove(request)
     a.process.held = error is not None and a.settings.sends_ahead
     if not a.process.held and not a.process.course.leaves:
-        _go_on(core, a)
+        go_on(core, a)
 
 
-def _go_on(core: Core, a: Instance) -> None:
+def go_on(core: Core, a: Instance) -> None:
     """The process begins a request that was sent ahead.
 
     If that is cancelled by now, the process may have begun it before it saw the cancellation, so

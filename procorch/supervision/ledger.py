@@ -122,6 +122,11 @@ class Ledger:
                 return lane
             del box.lanes[priority]
 
+    def close(self, request: Request) -> None:
+        """Fix the outcome of a request that a worker has and that has none."""
+        del self.requests[request.id]
+        request.state = RequestState.RESOLVED
+
     def resolve(
         self,
         request: Request,

@@ -16,7 +16,7 @@ apply to all events:
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from procorch.supervision import (
@@ -33,6 +33,7 @@ from procorch.supervision import (
 from procorch.supervision import events as ev
 from procorch.supervision.core import Core, Due, Entry
 from procorch.supervision.instance import Instance, Team
+from procorch.supervision.request import Request
 from procorch.supervision.states import Phase
 from procorch.supervision.throttle import FlowControl
 from procorch.supervision.timers import Timers
@@ -236,6 +237,39 @@ class Machine:
                 a = core.instances.get(event.key)
                 if a is not None:
                     self._handle(a, event)
+        self._end_step()
+        return out
+
+    def give(self, request: Request, now: float) -> Instance | None:
+        """The short path of `Submit`: an idle instance has the request, which is to be written to
+        its process. None: nothing has changed, and the event has to be stepped."""
+        core = self._core
+        if core.limited_mailboxes:
+            return None
+        core.now = now
+        return dispatch.give(core, request)
+
+    def succeed(
+        self, key: int, generation: int, number: int, wall: float, now: float
+    ) -> Sequence[actions.Action] | None:
+        """The short path of `Replied` for a success: the outcome of the request is fixed, and the
+        actions follow it. None: nothing has changed, and the event has to be stepped."""
+        core = self._core
+        a = core.instances.get(key)
+        if a is None or a.process.generation != generation or core.limited_mailboxes:
+            return None
+        core.now = now
+        out: list[actions.Action] = []
+        core.out = out
+        if not requests.succeed(core, a, number, wall):
+            return None
+        if core.deferred:
+            self._end_step()
+        return out
+
+    def _end_step(self) -> None:
+        """Do what the step means for other instances."""
+        core = self._core
         while core.deferred:
             self._handle_deferred()
         if core.limited_mailboxes:
@@ -244,7 +278,6 @@ class Machine:
                 self._handle_deferred()
         if core.start_queue:
             starting.fill_slots(core)
-        return out
 
     def next_due(self) -> float | None:
         """The time at which the next `Tick` is due; None: no timer is armed."""

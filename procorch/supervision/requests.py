@@ -10,11 +10,13 @@ from procorch.errors import (
 )
 from procorch.supervision import events as ev
 from procorch.supervision import holding, notices
+from procorch.supervision.actions import Resolve
 from procorch.supervision.core import Core, Due
 from procorch.supervision.dispatch import (
     agent_of,
     answered,
     end_request,
+    go_on,
     hand_next,
     too_late,
 )
@@ -29,8 +31,10 @@ BLAMELESS = (SerializationError, MessageTooLarge)
 
 def replied(core: Core, a: Instance, event: ev.Replied) -> None:
     """The worker answered: a success resets the restart counter, an error goes to the policy."""
-    if _is_healthy(core, a, event):
-        _succeeded(core, a, event)
+    if event.error is None and _is_healthy(core, a, event.request):
+        done = _succeeded(core, a, event.wall)
+        core.out.append(Resolve(done, None, event.payload))
+        _follow(core, a)
         return
     request = a.process.works_on(event.request)
     if request is None:
@@ -83,18 +87,31 @@ def _service_ended(core: Core, a: Instance, error: AgentError | None) -> None:
         core.tell(a, notices.Crashed, error=error)
 
 
-def _is_healthy(core: Core, a: Instance, event: ev.Replied) -> bool:
-    """Whether an answer is a success, and nothing but the next request can follow."""
+def succeed(core: Core, a: Instance, number: int, wall: float) -> bool:
+    """The worker answered a request with a success, and nothing but the next request can follow.
+
+    Returns:
+        False: that is not so, and nothing has changed. True: the outcome of the request is fixed,
+        without an action; the actions of this step are those about the requests that follow.
+    """
+    if a.phase is not Phase.READY or not _is_healthy(core, a, number):
+        return False
+    _succeeded(core, a, wall)
+    _follow(core, a)
+    return True
+
+
+def _is_healthy(core: Core, a: Instance, number: int) -> bool:
+    """Whether nothing but the next request can follow a success."""
     process, settings = a.process, a.settings
     flow = core.ledger.boxes[a.mailbox].flow
     return (
-        event.error is None
-        and process.stage is None
+        process.stage is None
         and process.course is Course.SERVING
-        and not process.ahead
         and len(process.inflight) == 1
-        and process.inflight[0].id == event.request
+        and process.inflight[0].id == number
         and process.inflight[0].state is not RequestState.RESOLVED
+        and (not process.ahead or process.ahead[0].state is not RequestState.RESOLVED)
         and settings.max_requests is None
         and settings.max_memory is None
         and settings.heartbeat_timeout is None
@@ -103,24 +120,32 @@ def _is_healthy(core: Core, a: Instance, event: ev.Replied) -> bool:
     )
 
 
-def _succeeded(core: Core, a: Instance, event: ev.Replied) -> None:
+def _succeeded(core: Core, a: Instance, wall: float) -> Request:
     process = a.process
     request = process.inflight.pop()
     process.served += 1
-    process.allowance.note(event.wall)
+    process.allowance.note(wall)
     if a.limits.consecutive:
         a.limits.succeeded()
     if request.timeout is not None or request.deadline is not None:
         core.timers.disarm((Due.REQUEST, request.id))
-    box = core.ledger.boxes[a.mailbox]
-    if box.flow is not None:
-        pace = box.flow.pace
+    flow = core.ledger.boxes[a.mailbox].flow
+    if flow is not None:
+        pace = flow.pace
         pace.answers += 1
         if core.now >= pace.look_at:
             pace.begin_span(core.now)
-    core.ledger.resolve(request, core.out, None, event.payload)
+    core.ledger.close(request)
+    return request
+
+
+def _follow(core: Core, a: Instance) -> None:
+    """The process begins what was sent ahead, and gets the requests that wait."""
+    if a.process.ahead:
+        go_on(core, a)
+    box = core.ledger.boxes[a.mailbox]
     if box.waiting:
-        if box.width is None and a.credit == 1:
+        if box.width is None:
             hand_next(core, a)
         else:
             core.enter(a, Phase.READY)

@@ -147,6 +147,9 @@ class FakeProcess:
         """See `WorkerProcess.read`."""
         return False
 
+    def leave_reader(self) -> None:
+        """See `WorkerProcess.leave_reader`."""
+
     def attach_reader(self) -> None:
         """See `WorkerProcess.attach_reader`."""
 

@@ -25,10 +25,11 @@ from typing import TYPE_CHECKING, Any
 from procorch.agents import context
 from procorch.agents.agent import Agent, as_agent
 from procorch.agents.permits import LimitRules
+from procorch.agents.text_messages import message_of_text
 from procorch.errors import RequestCancelled, SerializationError, StartError
 from procorch.errors.base import describe_failure
 from procorch.errors.plain_data import to_plain
-from procorch.messages import Cost, Usage, user_text
+from procorch.messages import Cost, Usage
 from procorch.wire import codec, headers, payload, used
 from procorch.wire.frame import Frame, Kind
 from procorch.wire.item_list import SIMPLE, ItemList, opened
@@ -220,7 +221,9 @@ class Worker:
             else:
                 message = codec.decode(payload.unpack(frame.body), what="request")
                 seen = True
-                output = self._respond(request, [user_text(message)] if head.text else message)
+                if head.text:
+                    message = [message_of_text(message)]
+                output = self._respond(request, message)
                 body = codec.encode(output, what="reply")
                 refuse_too_large(body, self._head.max_message, self._head.name)
         except SystemExit:
@@ -264,7 +267,8 @@ class Worker:
     def _respond(self, request: int, message: Any) -> Any:
         self.gate.open(request)
         try:
-            return self._finish(self._agent.respond(message))
+            value = self._agent.respond(message)
+            return value if type(value) in SIMPLE else self._finish(value)
         finally:
             leave_if_forked()
             self.gate.close()

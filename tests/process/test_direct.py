@@ -26,6 +26,7 @@ from procorch import (
 from procorch.clock import REAL
 from procorch.futures.outcome import ReplyOutcome
 from procorch.futures.reply import ValueReply
+from procorch.launch import process as local
 from procorch.runtime.direct import Direct
 from procorch.runtime.loop import Loop
 from procorch.supervision.request import Request, RequestState
@@ -305,18 +306,94 @@ def test_replies_and_requests_of_megabytes(start: Start) -> None:
         assert handle.send_message(text).text == text
 
 
+@pytest.fixture
+def long_rest(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A socket that a caller has read is left alone for longer than a test takes."""
+    monkeypatch.setattr(local, "_REST", 1000.0)
+
+
+@pytest.mark.usefixtures("long_rest")
+def test_the_monitor_reads_what_it_has_sent_to_a_worker_whose_socket_is_left_alone(
+    start: Start,
+) -> None:
+    handle = start(plain)
+    for n in range(3):
+        assert handle.send_message("by its thread").text == "by its thread"
+        assert handle.submit(f"{n}").result(30).text == f"{n}"
+
+
+@pytest.mark.usefixtures("long_rest")
+def test_a_socket_is_not_left_alone_while_its_worker_works(start: Start, gate: Any) -> None:
+    begun, go = gate(), gate()
+    wait = go.wait
+
+    def factory() -> Callable[[Any], Any]:
+        def handle(messages):
+            if messages[0].content[0].text == "first":
+                begun.tell()
+                wait()
+            return messages[0].content[0].text
+
+        return handle
+
+    handle = start(factory)
+    caller = threading.Thread(target=handle.send_message, args=("first",))
+    caller.start()
+    begun.line()
+    second = handle.submit("second")
+    go.open()
+    assert second.result(30).text == "second"
+    caller.join()
+
+
+def test_what_a_worker_sends_after_its_answer_is_read_soon(orchestrator: Any, gate: Any) -> None:
+    """A thread of the agent asks while nobody waits for the agent."""
+    asked = gate()
+
+    def factory() -> Callable[[Any], Any]:
+        import threading
+
+        import procorch
+
+        ask = procorch.current().ask
+        go = threading.Event()
+
+        def later() -> None:
+            go.wait()
+            asked.tell(ask("other", "a question"))
+
+        threading.Thread(target=later, daemon=True).start()
+
+        def handle(messages):
+            go.set()
+            return "an answer"
+
+        return handle
+
+    orch = orchestrator()
+    orch.add_agent("other", plain)
+    orch.add_agent("asks", factory)
+    orch.spawn("other")
+    handle = orch.spawn("asks")
+    assert handle.send_message("go").text == "an answer"
+    assert asked.line() == "a question"
+
+
 class Settling:
     """A monitor that fixes the outcome in the very step in which a request is submitted."""
 
-    def __init__(self, reply: ValueReply[Any], process: Any, request: Request) -> None:
-        self._reply, self._process, self._request = reply, process, request
+    def __init__(self, reply: ValueReply[Any], process: Any) -> None:
+        self._reply, self._process = reply, process
 
     def take_posted(self) -> None:
         pass
 
-    def step(self, event: object) -> None:
-        self._request.cargo.process = self._process
+    def submit_to_read(self, request: Request) -> tuple[Any, int]:
         self._reply.settle(ReplyOutcome(body=b""))
+        return self._process, self._process.detach_reader()
+
+    def works(self, process: object) -> bool:
+        return True
 
     def fail(self, fault: BaseException) -> None:
         raise fault
@@ -333,12 +410,12 @@ def test_an_outcome_that_this_thread_has_fixed_itself_is_not_waited_for() -> Non
     direct: Direct | None = None
     for number in (1, 2):  # the second request has the waker of the first
         reply: ValueReply[Any] = ValueReply(number, "a", lambda _: None, lambda call: call())
-        request = Request(number, 1, cargo=SimpleNamespace(process=None))
-        monitor = Settling(reply, process, request)
+        request = Request(number, 1)
+        monitor: Any = Settling(reply, process)
         if direct is None:
-            direct = Direct(loop, monitor)
+            direct = Direct(loop, monitor, monitor)
             direct.allowed = True
-        direct._monitor = monitor
+        direct._monitor = direct._stepper = monitor
         direct.call(request, reply)
         assert reply.done()
     assert direct is not None

@@ -50,12 +50,14 @@ class World:
     Attributes:
         steps: events handed to the machine so far.
         told: those events, each with its time.
+        shortened: how many of them the machine handled on their short path.
     """
 
     def __init__(self, seed: int) -> None:
         self.seed = seed
         self.steps = 0
         self.told: list[tuple[float, ev.Event]] = []
+        self.shortened = 0
         self._rng = rng = random.Random(seed)
         self._now = 0.0
         self._keys = itertools.count(1)
@@ -66,12 +68,15 @@ class World:
         self._spawns: dict[int, ev.Spawn] = {}
         self._gone: list[tuple[int, int, int]] = []
         self._latest = 0.0
+        self._plain = rng.random() < 0.3  # else hardly any request takes its short path
         self._moves, self._weights = self._draw_moves()
         self._deaf = rng.choice((0.0, 0.1, 0.6))
         self._immortal = rng.choice((0.0, 0.0, 0.1))
         self._services = rng.choice((0.0, 0.0, 0.2, 0.8))
         self._kinds = rng.choice(("flat", "deep", "wide", "any"))
         self._together = rng.choice((0.3, 0.9))
+        self._short = rng.choice((0.0, 0.5, 1.0))
+        self._rng_of_paths = random.Random(seed)
 
     # ---- playing
 
@@ -106,7 +111,7 @@ class World:
         books, core = self._books, self._machine._core
         books.expect(event, self._now)
         before = inside.before(core)
-        taken = self._machine.step(event, self._now)
+        taken = self._step(event)
         known = set(books.processes)
         books.book(event, taken, self._now)
         for key in books.processes.keys() - known:
@@ -120,6 +125,25 @@ class World:
                 self._take_back(action)
         if type(event) is ev.Tick:
             self._nothing_is_stuck()
+
+    def _step(self, event: ev.Event) -> list[actions.Action]:
+        """Hand an event to the machine, at random by its short path, if it has one."""
+        if self._short < self._rng_of_paths.random():
+            return self._machine.step(event, self._now)
+        match event:
+            case ev.Submit(request):
+                a = self._machine.give(request, self._now)
+                if a is not None:
+                    self.shortened += 1
+                    return [actions.Send(a.key, a.generation, request)]
+            case ev.Replied(key, generation, number, None, payload, _, wall):
+                request = self._machine._core.ledger.requests.get(number)
+                further = self._machine.succeed(key, generation, number, wall, self._now)
+                if further is not None:
+                    self.shortened += 1
+                    assert request is not None, "I1: a success of a request that has its outcome"
+                    return [actions.Resolve(request, None, payload), *further]
+        return self._machine.step(event, self._now)
 
     def _draw_moves(self) -> tuple[list[Callable[[], None]], list[int]]:
         often: dict[Callable[[], None], tuple[int, ...]] = {
@@ -152,6 +176,16 @@ class World:
             self._close: (0, 0, 0, 0, 0, 0, 1),
         }
         weights = [self._rng.choice(choices) for choices in often.values()]
+        if self._plain:
+            usual = {
+                self._spawn: 8, self._submit: 8, self._ready: 8, self._reply: 8,
+                self._reply_late: 8, self._exit: 1, self._cancel_request: 2,
+            }  # fmt: skip
+            for at, move in enumerate(often):
+                if move in usual:
+                    weights[at] = usual[move]
+                elif self._rng.random() < 0.8:
+                    weights[at] = 0
         return list(often), weights
 
     # ---- what users do
@@ -204,7 +238,7 @@ class World:
     def _settings(self) -> AgentSettings:
         rng, pick = self._rng, self._rng.choice
         restart = pick(("permanent", "transient", "transient", "temporary"))
-        return AgentSettings(
+        settings = AgentSettings(
             restart=restart,
             max_restarts=pick((0, 1, 3, 9)),
             backoff=Backoff(initial=pick((0.0, 1.0, 5.0)), cap=5.0, reset_after=pick((0, 30))),
@@ -228,6 +262,11 @@ class World:
             throttle=pick((None, None, None, Throttle(retries=pick((0, 1, 4)), longest=8.0))),
             rate=pick((None, None, None, None, None, 0.5, 2.0)),
         )  # fmt: skip
+        if self._plain:
+            return replace(
+                settings, heartbeat_timeout=None, max_requests=None, throttle=None, rate=None
+            )
+        return settings
 
     def _submit(self) -> None:
         rng, takers = self._rng, self._takers()

@@ -106,3 +106,47 @@ def test_a_second_death_before_it_began_does_not_make_the_first_undone(bench: An
     bench.die(key, started=0)
     bench.policy_says(SupervisorAction.RESTART)
     assert bench.error(request).may_have_executed
+
+
+def test_a_success_is_counted_on_its_short_path(bench: Any) -> None:
+    key = bench.running()
+    request = Request(7, key)
+    assert bench.machine.give(request, 0.0).key == key
+    assert request.state is RequestState.SENT
+    assert bench.machine.succeed(key, 1, 7, 0.0, 0.0) == []
+    assert request.state is RequestState.RESOLVED
+    assert bench.machine.instance(key).process.served == 1
+
+
+def test_a_success_is_taken_once_and_only_from_the_process_that_has_the_request(
+    bench: Any,
+) -> None:
+    key = bench.running()
+    machine = bench.machine
+    machine.give(Request(7, key), 0.0)
+    assert machine.succeed(key, 1, 6, 0.0, 0.0) is None, "of an earlier request"
+    assert machine.succeed(key, 2, 7, 0.0, 0.0) is None, "of another generation"
+    assert machine.succeed(key + 1, 1, 7, 0.0, 0.0) is None, "of an instance that has ended"
+    assert machine.succeed(key, 1, 7, 0.0, 0.0) == []
+    assert machine.succeed(key, 1, 7, 0.0, 0.0) is None, "twice"
+    machine.give(Request(8, key), 0.0)
+    bench.die(key, started=8)
+    assert machine.succeed(key, 1, 8, 0.0, 0.0) is None, "after the exit"
+
+
+def test_what_was_sent_ahead_begins_and_what_waits_follows_on_the_short_path(bench: Any) -> None:
+    key = bench.running(prefetch=2)
+    first, second, third = (bench.submit(key) for _ in range(3))
+    begun, sent = bench.machine.succeed(key, 1, first, 0.0, 0.0)
+    assert isinstance(begun, actions.BeginAhead)
+    assert begun.request.id == second
+    assert isinstance(sent, actions.Send)
+    assert (sent.request.id, sent.ahead) == (third, True)
+
+
+def test_what_was_sent_ahead_and_is_cancelled_by_now_takes_the_long_path(bench: Any) -> None:
+    key = bench.running(prefetch=2)
+    first, second = (bench.submit(key) for _ in range(2))
+    bench.step(ev.CancelRequest(second))
+    assert bench.machine.succeed(key, 1, first, 0.0, 0.0) is None
+    assert any(isinstance(a, actions.StopProcess) for a in bench.reply(key, first))

@@ -29,7 +29,7 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "a spare takes over",
         "supervision/machine.py",
-        "Machine.step",
+        "Machine._end_step",
         "dispatch.fill(core)",
         "pass",
         (REPLICAS + "a_spare_takes_over_from_one_that_died_before_the_policy_has_answered",),
@@ -128,7 +128,7 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "ahead: one that began before its cancellation is interrupted",
         "supervision/dispatch.py",
-        "_go_on",
+        "go_on",
         "end_request(core, a, request)",
         "",
         (MACHINE + "one_that_was_cancelled_ahead_of_its_turn_is_interrupted_when_that_comes",),

@@ -10,7 +10,7 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "events of requests are not made when nobody watches",
         "runtime/open_requests.py",
-        "OpenRequests.resolve",
+        "OpenRequests._settle",
         "self._hub.of_requests",
         "True",
         (EVENT_DATA + "requests_whose_events_nobody_wants_do_nothing_for_events",),

@@ -20,12 +20,39 @@ MUTANTS: tuple[Mutant, ...] = (
         "what a caller has fixed itself is not waited for",
         "runtime/direct.py",
         "Direct.call",
-        "process is not None and not waker.rung",
-        "process is not None",
+        "not waker.rung",
+        "True",
         (
             "tests/process/test_direct.py"
             "::test_an_outcome_that_this_thread_has_fixed_itself_is_not_waited_for",
         ),
+    ),
+    Mutant(
+        "a socket that is left alone is read again when something is sent",
+        "launch/process.py",
+        "LocalProcess.send",
+        "self._detached and not self._lent",
+        "False",
+        (
+            "tests/process/test_direct.py::test_the_monitor_reads_what_it_has_sent_to_a_worker"
+            "_whose_socket_is_left_alone",
+        ),
+    ),
+    Mutant(
+        "a socket is not left alone while its worker works",
+        "runtime/direct.py",
+        "Direct._read",
+        "self._stepper.works(process)",
+        "False",
+        ("tests/process/test_direct.py::test_a_socket_is_not_left_alone_while_its_worker_works",),
+    ),
+    Mutant(
+        "a socket that is left alone is attached again",
+        "launch/process.py",
+        "LocalProcess._return_reader",
+        "self._taken_again",
+        "True",
+        ("tests/process/test_direct.py::test_what_a_worker_sends_after_its_answer_is_read_soon",),
     ),
     # ---- N3: retries, and who takes a request
     Mutant(
@@ -135,7 +162,7 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "short way: the next request follows",
         "supervision/requests.py",
-        "_succeeded",
+        "_follow",
         "box.waiting",
         "False",
         (SHORT_WAY,),
@@ -166,5 +193,43 @@ MUTANTS: tuple[Mutant, ...] = (
         "process.served += 1",
         "",
         (REQUEST + "what_a_process_has_answered_is_counted",),
+    ),
+    Mutant(
+        "short way: a success of an older generation is late",
+        "supervision/machine.py",
+        "Machine.succeed",
+        "a.process.generation != generation",
+        "False",
+        (REQUEST + "a_success_is_taken_once_and_only_from_the_process_that_has_the_request",),
+    ),
+    Mutant(
+        "short way: a success counts once, and for its own request",
+        "supervision/requests.py",
+        "_is_healthy",
+        "process.inflight[0].id == number",
+        "True",
+        (
+            REQUEST + "a_success_is_taken_once_and_only_from_the_process_that_has_the_request",
+            SIMULATE,
+        ),
+    ),
+    Mutant(
+        "short way: what was sent ahead and is cancelled by now is ended",
+        "supervision/requests.py",
+        "_is_healthy",
+        "not process.ahead or process.ahead[0].state is not RequestState.RESOLVED",
+        "True",
+        (REQUEST + "what_was_sent_ahead_and_is_cancelled_by_now_takes_the_long_path",),
+    ),
+    Mutant(
+        "short way: what was sent ahead begins",
+        "supervision/requests.py",
+        "_follow",
+        "go_on(core, a)",
+        "pass",
+        (
+            REQUEST + "what_was_sent_ahead_begins_and_what_waits_follows_on_the_short_path",
+            SHORT_WAY,
+        ),
     ),
 )
