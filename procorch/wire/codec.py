@@ -20,12 +20,14 @@ from struct import Struct
 from typing import Any, NoReturn
 
 from procorch.errors import SerializationError
+from procorch.wire.bulk import LARGE, Source, pickle_large
 from procorch.wire.byvalue import inherited, module_replica, selection
 from procorch.wire.byvalue.module_replica import set_role
 from procorch.wire.payload import LOST, Buffer
 from procorch.wire.pickle_diagnostics import find_unserialisable, say
 from procorch.wire.picklers import (
     SIGNALLED,
+    Pickle,
     any_may_refer_to_ours,
     attempt,
     keep_large,
@@ -36,6 +38,7 @@ from procorch.wire.picklers import (
     pickle_shared,
     pickle_with_definitions,
     pickle_with_dill,
+    references,
 )
 
 __all__ = ["decode", "dump_factory", "encode", "load_factory", "set_role"]
@@ -48,6 +51,7 @@ _PREFIX = {PICKLE: bytes([PICKLE, 0]), DILL: bytes([DILL, 0])}
 _TABLE = Struct("!BBHIQ")
 _ALIGNMENT = 64
 _SIMPLE = frozenset({str, bytes, int, float, bool, type(None)})  # no reference, no buffer inside
+_LONG = frozenset({str, bytes})
 
 
 def encode(obj: Any, *, what: str, to_parent: bool | None = None) -> list[Buffer]:
@@ -63,12 +67,14 @@ def encode(obj: Any, *, what: str, to_parent: bool | None = None) -> list[Buffer
     """
     try:
         if type(obj) in _SIMPLE:
+            if type(obj) in _LONG and len(obj) >= LARGE:
+                return [_PREFIX[PICKLE], *pickle_large(obj)]
             return [_PREFIX[PICKLE], pickle.dumps(obj, 5)]
         upward = module_replica.is_worker() if to_parent is None else to_parent
         made = attempt(pickle_plainly, obj)
-        if made is not None and inherited.MARK in made[0]:
+        if made is not None and inherited.MARK in references(made[0]):
             made = pickle_shared(obj)
-        if made is not None and (upward or not may_refer_to_ours(obj, made[0])):
+        if made is not None and (upward or not may_refer_to_ours(obj, references(made[0]))):
             return _parts(PICKLE, *made)
         if not upward and (made := attempt(pickle_with_definitions, obj)) is not None:
             return _parts(PICKLE, *made)
@@ -160,19 +166,19 @@ def load_factory(data: Buffer) -> Callable[[], Any]:
 # Layout.
 
 
-def _parts(form: int, data: bytes, buffers: list[pickle.PickleBuffer]) -> list[Buffer]:
+def _parts(form: int, data: Pickle, buffers: list[pickle.PickleBuffer]) -> list[Buffer]:
+    pieces: list[Buffer] = [data] if isinstance(data, bytes) else data
     if not buffers:
-        return [_PREFIX[form], data]
+        return [_PREFIX[form], *pieces]
     raw = [buffer.raw() for buffer in buffers]
-    table = _TABLE.pack(form, 1, 0, len(raw), len(data))
+    size = sum(map(len, pieces))
+    table = _TABLE.pack(form, 1, 0, len(raw), size)
     table += b"".join(view.nbytes.to_bytes(8) for view in raw)
-    parts: list[Buffer] = [table]
-    contents: list[Buffer] = [data, *raw]
-    for part in contents:
-        if gap := -len(parts[-1]) % _ALIGNMENT:
-            parts.append(bytes(gap))
-        parts.append(part)
-    return parts
+    parts = [table, bytes(-len(table) % _ALIGNMENT), *pieces]
+    for view in raw:
+        parts += [bytes(-size % _ALIGNMENT), view]
+        size = view.nbytes
+    return [part for part in parts if len(part)]
 
 
 def _split(view: memoryview) -> tuple[memoryview, list[Buffer]]:
@@ -212,6 +218,8 @@ class _Unpickler(pickle.Unpickler):
 
 def _loads(data: Buffer, buffers: Sequence[Buffer]) -> Any:
     try:
+        if len(data) >= LARGE:
+            return pickle.Unpickler(Source(memoryview(data)), buffers=buffers).load()
         return pickle.loads(data, buffers=buffers)
     except (AttributeError, ImportError):
         if not module_replica.has_other_homes():

@@ -24,13 +24,13 @@ need no copy.
 
 from __future__ import annotations
 
-import mmap
 from collections.abc import Sequence
 from enum import IntEnum
 from struct import Struct
 from typing import NamedTuple
 
 from procorch.errors import ProtocolError
+from procorch.wire.pages import allocate
 from procorch.wire.payload import Buffer, Content
 
 MAGIC = b"pO"
@@ -299,6 +299,6 @@ def _allocate(size: int) -> memoryview:
     if size < _MAP_FROM:
         return memoryview(bytearray(size))
     try:
-        return memoryview(mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS))
+        return allocate(size)
     except (OSError, OverflowError, ValueError, MemoryError) as error:
         raise ProtocolError(f"no memory for a frame of {size} bytes: {error}") from error

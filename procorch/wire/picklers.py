@@ -12,9 +12,10 @@ import io
 import pickle
 from collections.abc import Callable, Sequence
 from types import FunctionType
-from typing import Any
+from typing import Any, TypeAlias
 
 from procorch.errors import Aborted, RequestTimeout
+from procorch.wire.bulk import Parts, has_large
 from procorch.wire.byvalue import inherited, selection
 
 _SEPARATE_FROM = 16 * 1024  # bytes; a smaller buffer is cheaper inside the pickle
@@ -24,6 +25,7 @@ SIGNALLED = (Aborted, RequestTimeout)
 _FINAL = (RecursionError, MemoryError, *SIGNALLED)  # no other pickler would succeed
 
 _Keep = Callable[[pickle.PickleBuffer], bool]
+Pickle: TypeAlias = bytes | Parts
 
 
 class _ByValueNeeded(Exception):
@@ -31,8 +33,8 @@ class _ByValueNeeded(Exception):
 
 
 def attempt(
-    dumps: Callable[[Any, _Keep], bytes], obj: Any
-) -> tuple[bytes, list[pickle.PickleBuffer]] | None:
+    dumps: Callable[[Any, _Keep], Pickle], obj: Any
+) -> tuple[Pickle, list[pickle.PickleBuffer]] | None:
     """Return the pickle of ``obj`` and its buffers; None if the next pickler has to try."""
     buffers: list[pickle.PickleBuffer] = []
     try:
@@ -55,9 +57,18 @@ def keep_large(buffers: list[pickle.PickleBuffer]) -> _Keep:
     return keep
 
 
-def pickle_plainly(obj: Any, keep: _Keep) -> bytes:
-    """Pickle ``obj`` with ``pickle.dumps``, without checks of its references."""
-    return pickle.dumps(obj, 5, buffer_callback=keep)
+def pickle_plainly(obj: Any, keep: _Keep) -> Pickle:
+    """Pickle ``obj`` without checks of its references; large objects in it are not copied."""
+    if not has_large(obj):
+        return pickle.dumps(obj, 5, buffer_callback=keep)
+    parts = Parts()
+    pickle.Pickler(parts, 5, buffer_callback=keep).dump(obj)
+    return parts
+
+
+def references(data: Pickle) -> bytes:
+    """The part of a pickle that may refer to classes and functions."""
+    return data if isinstance(data, bytes) else data.without_large()
 
 
 class _References(pickle.Pickler):
@@ -95,11 +106,11 @@ class _Shared(pickle.Pickler):
         return NotImplemented if proxy is None else proxy
 
 
-def pickle_shared(obj: Any) -> tuple[bytes, list[pickle.PickleBuffer]]:
+def pickle_shared(obj: Any) -> tuple[Pickle, list[pickle.PickleBuffer]]:
     """Pickle a message that contains objects of ``multiprocessing``; see `_Shared`."""
-    file, buffers = io.BytesIO(), list[pickle.PickleBuffer]()
-    _Shared(file, 5, buffer_callback=keep_large(buffers)).dump(obj)
-    return file.getvalue(), buffers
+    parts, buffers = Parts(), list[pickle.PickleBuffer]()
+    _Shared(parts, 5, buffer_callback=keep_large(buffers)).dump(obj)
+    return parts, buffers
 
 
 class _Pieces(_References):
@@ -120,11 +131,11 @@ def pickle_references(obj: Any, keep: _Keep) -> bytes:
     return file.getvalue()
 
 
-def pickle_with_definitions(obj: Any, keep: _Keep) -> bytes:
+def pickle_with_definitions(obj: Any, keep: _Keep) -> Pickle:
     """Pickle ``obj`` with the classes and named functions that workers cannot import."""
-    file = io.BytesIO()
-    _Pieces(file, 5, buffer_callback=keep).dump(obj)
-    return file.getvalue()
+    parts = Parts()
+    _Pieces(parts, 5, buffer_callback=keep).dump(obj)
+    return parts
 
 
 def pickle_with_dill(obj: Any, keep: _Keep, *, upward: bool) -> bytes:
