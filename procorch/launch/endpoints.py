@@ -11,6 +11,9 @@ from procorch.launch.base import Stream
 from procorch.launch.output_pipes import standard_output
 from procorch.wire.status import StatusPage
 
+_SEND_BUFFER = 1 << 20
+"""Bytes of a large frame that may be on their way. The system limits it (net.core.wmem_max)."""
+
 
 class Endpoints:
     """What a worker and its parent share: a socket pair, a status page, pipes for its output.
@@ -31,6 +34,9 @@ class Endpoints:
         self.pipes: dict[Stream, int] = {}
         self.ours: socket.socket
         self.ours, theirs = socket.socketpair()
+        for end in (self.ours, theirs):
+            end.setblocking(True)  # `socket.setdefaulttimeout` may say otherwise
+            end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER)
         self.passed.append(theirs.detach())
         try:
             self.passed.append(StatusPage.create())

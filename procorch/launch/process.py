@@ -7,14 +7,17 @@ from __future__ import annotations
 
 import contextlib
 import signal
+import socket
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 from procorch.errors import ProtocolError
 from procorch.launch.base import ExitInfo, Sink, Spec, Stream, Watcher, Where
 from procorch.launch.death import WatchedProcess
 from procorch.launch.endpoints import Endpoints
 from procorch.launch.output_pipes import OutputPipe
+from procorch.launch.transfer import Transfer
 from procorch.wire import fence
 from procorch.wire.channel import Channel
 from procorch.wire.frame import Frame, Kind
@@ -53,8 +56,9 @@ class LocalProcess(WatchedProcess):
         self._left_at_rest = False  # one has read it lately: `_return_reader` will be called.
         self._taken_again = False
         self._signalled = 0
-        ends.ours.setblocking(False)
-        self._channel = Channel(ends.ours, max_frame)
+        self._channel = Channel(ends.ours, max_frame, waits=False)
+        self._reading: Transfer | None = None
+        self._writing: Transfer | None = None
         self._fd = ends.ours.fileno()
         self._output_pipes = [
             OutputPipe(fd, loop, self._writes(stream)) for stream, fd in ends.pipes.items()
@@ -92,9 +96,41 @@ class LocalProcess(WatchedProcess):
             self._want_to_write()
 
     def _want_to_write(self) -> None:
-        if self._channel.unsent and not self._channel.held:
+        channel = self._channel
+        if channel.take_bulk():
+            self._writing = self._transfer(channel.write_bulk, socket.SHUT_WR, self._has_written)
+            if self._writing is None:
+                channel.return_bulk()
+        if channel.unsent and not channel.held and not channel.writing and self._reading is None:
             self.attach_reader()
             self._loop.watch_writable(self._fd, self._writable)
+
+    def _transfer(
+        self, move: Callable[[], None], direction: int, done: Callable[[], None]
+    ) -> Transfer | None:
+        """Have a thread move the bulk of a frame; None: there is no thread left for it."""
+        try:
+            return Transfer(move, partial(self._channel.stop, direction), self._loop, done)
+        except (OSError, RuntimeError):
+            return None
+
+    def _has_written(self) -> None:
+        self._writing = None
+        self._channel.writing = False
+        self._flush()
+        self._want_to_write()
+
+    def _read_bulk(self) -> None:
+        """Have a thread read the large frame that has begun; nobody else reads meanwhile."""
+        reading = self._transfer(self._channel.read_bulk, socket.SHUT_RD, self._has_read)
+        if reading is not None:
+            self._stop_reading()
+            self._reading = reading
+
+    def _has_read(self) -> None:
+        self._reading = None
+        self._loop.watch(self._fd, self._readable)
+        self._want_to_write()
 
     def detach_reader(self) -> int:
         """See `WorkerProcess.detach_reader`."""
@@ -104,6 +140,8 @@ class LocalProcess(WatchedProcess):
             or self._disconnected
             or self._lent
             or self._channel.unsent
+            or self._channel.writing
+            or self._reading is not None
         ):
             return -1
         self._lent = self._taken_again = True
@@ -183,10 +221,13 @@ class LocalProcess(WatchedProcess):
             self._signal(signal.SIGCONT)
             self._signal(STACK)
 
-    def _writable(self) -> None:
-        with contextlib.suppress(OSError):
+    def _flush(self) -> None:
+        with contextlib.suppress(OSError):  # It has died; the pidfd reports it.
             self._channel.flush()
-        if not self._channel.unsent:
+
+    def _writable(self) -> None:
+        self._flush()
+        if not self._channel.unsent or self._channel.writing:
             self._loop.unwatch_writable(self._fd)
 
     def _readable(self) -> None:
@@ -210,6 +251,8 @@ class LocalProcess(WatchedProcess):
         if self._channel.eof:
             self._stop_listening()
             self._loop.call_later(_EOF_PATIENCE, self._still_there)
+        elif self._channel.is_reading_bulk and not self._disconnected:
+            self._read_bulk()
 
     def _hand_in(self, frames: list[Frame]) -> None:
         """What they have sent to it leaves in one write."""
@@ -244,6 +287,9 @@ class LocalProcess(WatchedProcess):
     def _stop_reading(self) -> None:
         self._detached = self._lent = False
         self._loop.unwatch(self._fd)
+        if self._reading is not None:
+            self._reading.stop()
+            self._reading = None
 
     def _drain(self) -> None:
         for pipe in self._output_pipes:
@@ -259,6 +305,9 @@ class LocalProcess(WatchedProcess):
         return replace(info, started=page.started, item=page.item, last_stack=page.text())
 
     def _close(self) -> None:
+        if self._writing is not None:
+            self._writing.stop()
+            self._writing = None
         self._channel.close()
         self._fd = -1
         self._page.close()

@@ -26,8 +26,9 @@ from procorch.runtime.instance_runtime import AgentRuntime
 from procorch.runtime.ports import RequestPort
 from procorch.supervision.request import Request
 from procorch.wire import codec
+from procorch.wire.bulk import keep
 from procorch.wire.item_list import ItemList
-from procorch.wire.payload import THRESHOLD, Buffer, Lease, Parts, pack
+from procorch.wire.payload import STREAMED, THRESHOLD, Buffer, Lease, Parts
 
 _Reply = TypeVar("_Reply", bound=Reply[Any])
 
@@ -183,7 +184,7 @@ class Submitter:
         parts: Parts = body
         if size >= THRESHOLD and items is None:
             try:
-                parts = pack(body)
+                parts = keep(body)
             except BaseException:  # Ctrl-C
                 agent.mailbox.leave()
                 raise
@@ -200,7 +201,7 @@ class Submitter:
             delivery.priority,
             items is None and not stream,
             cargo,
-            isinstance(parts, Lease),
+            size >= STREAMED or isinstance(parts, Lease),
         )
 
     def _enter(self, patience: float | None, wait: bool) -> bool:

@@ -1,7 +1,11 @@
 """A duplex socket that carries frames.
 
-The parent's end never blocks: data that the socket does not accept waits in `Channel` until the
-socket is writable again. The worker's end blocks.
+The parent's end never waits: data that the socket does not accept is kept in `Channel` until the
+socket is writable again. The worker's end waits.
+
+The socket itself is a waiting one at both ends. A thread that has nothing else to do moves the bulk
+of a large frame in one system call (`write_bulk`, `read_bulk`). Meanwhile nobody else writes, or
+reads: the channel is `writing`, or its user does not call `receive`.
 
 A body that comes apart (`payload`) travels as a descriptor beside the first byte of its frame.
 Descriptors arrive in the order of their frames, and not later than the end of their frame. So the
@@ -37,6 +41,10 @@ _ONE = socket.CMSG_LEN(array("i").itemsize)
 
 # Plain numbers: an operation on the enumeration takes longer than a read.
 _CLOSED_ON_EXEC, _CUT = int(socket.MSG_CMSG_CLOEXEC), int(socket.MSG_CTRUNC)
+_ALL = int(socket.MSG_WAITALL)
+
+BULK = 1 << 20
+"""Bytes from which data is worth a thread that waits for the peer."""
 
 _NONE_LEFT = -1
 """Stands for a descriptor for which this process had no number left."""
@@ -58,18 +66,21 @@ class Channel:
     """Frames over a connected stream socket.
 
     Args:
-        sock: the socket, blocking or not; the channel owns it.
+        sock: the socket; the channel owns it.
         max_frame: the largest frame accepted, in bytes.
+        waits: sending and receiving wait for the peer.
 
     Attributes:
         eof: the peer has closed its end; nothing more will come.
         held: frames are kept and not sent, see `hold`.
         unsent: the data that waits for the socket to become writable.
+        writing: `write_bulk` has data to write; everything else waits for its end.
         fault: why nothing can be read any more; all frames before it were returned.
     """
 
-    def __init__(self, sock: socket.socket, max_frame: int) -> None:
+    def __init__(self, sock: socket.socket, max_frame: int, *, waits: bool = True) -> None:
         self._sock = sock
+        self._flags = 0 if waits else int(socket.MSG_DONTWAIT)
         self._decoder = Decoder(max_frame)
         self.unsent: deque[memoryview | _Apart] = deque()
         self._in: deque[Frame] = deque()
@@ -77,6 +88,8 @@ class Channel:
         self.fault: ProtocolError | None = None
         self.eof: bool = False
         self.held: bool = False
+        self.writing: bool = False
+        self._bulk: list[memoryview] = []
 
     def fileno(self) -> int:
         """The socket's descriptor."""
@@ -104,11 +117,11 @@ class Channel:
             self.flush()
             return
         buffers = gather(kind, generation, request, head, body)
-        if len(buffers) == 1 and not self.unsent and not self.held:
+        if len(buffers) == 1 and not self.unsent and not self.held and not self.writing:
             # The common case: a small message, an idle socket.
             data = buffers[0]
             try:
-                sent = self._sock.send(data)
+                sent = self._sock.send(data, self._flags)
             except BlockingIOError:
                 sent = 0
             if sent == len(data):
@@ -134,7 +147,7 @@ class Channel:
     def flush(self) -> None:
         """Send the data that waits, as far as the socket accepts it."""
         out = self.unsent
-        while out and not self.held:
+        while out and not self.held and not self.writing:
             try:
                 if isinstance(out[0], _Apart):
                     self._pass(out[0])
@@ -145,19 +158,75 @@ class Channel:
 
     def _write(self) -> None:
         """Write the data before the next descriptor."""
-        out = self.unsent
-        buffers: list[memoryview] = []
-        for waiting in out:
-            if isinstance(waiting, _Apart) or len(buffers) == _MAX_BUFFERS:
-                break
-            buffers.append(waiting)
-        sent = self._sock.sendmsg(buffers)
+        out, buffers = self.unsent, self._next_buffers()
+        sent = self._sock.sendmsg(buffers, (), self._flags)
         for buffer in buffers:
             if sent < buffer.nbytes:
                 out[0] = buffer[sent:]
                 return
             sent -= buffer.nbytes
             out.popleft()
+
+    def _next_buffers(self) -> list[memoryview]:
+        """The data before the next descriptor."""
+        buffers: list[memoryview] = []
+        for waiting in self.unsent:
+            if isinstance(waiting, _Apart) or len(buffers) == _MAX_BUFFERS:
+                break
+            buffers.append(waiting)
+        return buffers
+
+    def take_bulk(self) -> bool:
+        """Take the data that waits for the socket, if it is much: `write_bulk` has to be called."""
+        if not self.unsent or self.writing or self.held:
+            return False
+        buffers = self._next_buffers()
+        if sum(map(len, buffers)) < BULK:
+            return False
+        self._bulk, self.writing = buffers, True
+        for _ in buffers:
+            self.unsent.popleft()
+        return True
+
+    def return_bulk(self) -> None:
+        """Undo `take_bulk`."""
+        self.unsent.extendleft(reversed(self._bulk))
+        self._bulk, self.writing = [], False
+
+    def write_bulk(self) -> None:
+        """Write that data, waiting for the peer; on any thread."""
+        buffers, self._bulk = self._bulk, []
+        try:
+            while buffers:
+                sent = self._sock.sendmsg(buffers)
+                while buffers and sent >= len(buffers[0]):
+                    sent -= len(buffers.pop(0))
+                if buffers:
+                    buffers[0] = buffers[0][sent:]
+        except OSError:
+            pass  # The peer has ended, which is found out otherwise.
+
+    def read_bulk(self) -> None:
+        """Read a large frame but for its last byte, waiting for the peer; on any thread.
+
+        What it does not read for any reason, `receive` reads.
+        """
+        with contextlib.suppress(OSError):
+            while (most := self._decoder.missing - 1) > 0:
+                count = self._take(self._decoder.writable()[:most], _ALL)
+                if not count:
+                    return
+                self._decoder.filled(count)
+
+    @property
+    def is_reading_bulk(self) -> bool:
+        """Whether much of a frame has still to come: `read_bulk` may be called."""
+        return self._decoder.missing > BULK
+
+    def stop(self, how: int) -> None:
+        """End `read_bulk` (``socket.SHUT_RD``) or `write_bulk` (``SHUT_WR``) of another thread."""
+        with contextlib.suppress(OSError):
+            self._sock.shutdown(how)
 
     def _pass(self, frame: _Apart) -> None:
         """Send a frame with its descriptor, or with the body itself if that is impossible."""
@@ -166,7 +235,7 @@ class Channel:
         right = (socket.SOL_SOCKET, socket.SCM_RIGHTS, array("i", [lease.fileno()]))
         left: list[memoryview]
         try:
-            sent = self._sock.sendmsg([data], [right])
+            sent = self._sock.sendmsg([data], [right], self._flags)
             left = _views([data[sent:]])  # the descriptor went with the first byte
         except OSError as error:
             if error.errno not in _NO_PASSAGE:
@@ -244,20 +313,22 @@ class Channel:
         if self.fault is not None:
             raise self.fault
         try:
-            count, rights, flags, _ = self._sock.recvmsg_into(
-                [self._decoder.writable()], _ONE, _CLOSED_ON_EXEC
-            )
+            count = self._take(self._decoder.writable(), self._flags)
         except BlockingIOError:
             return 0
         except ConnectionError:
             count = 0
-        else:
-            if rights:
-                self._descriptors.extend(array("i", rights[0][2]))
-            elif flags & _CUT:
-                self._descriptors.append(_NONE_LEFT)
         if count == 0:
             self.eof = True
+        return count
+
+    def _take(self, memory: memoryview, flags: int) -> int:
+        """Read into ``memory``, and the descriptors that come with it."""
+        count, rights, found, _ = self._sock.recvmsg_into([memory], _ONE, _CLOSED_ON_EXEC | flags)
+        if rights:
+            self._descriptors.extend(array("i", rights[0][2]))
+        elif found & _CUT:
+            self._descriptors.append(_NONE_LEFT)
         return count
 
     def abandon(self) -> None:
@@ -267,6 +338,7 @@ class Channel:
     def close(self) -> None:
         """Close the socket and the descriptors of incomplete frames; drop unsent data."""
         self.unsent.clear()
+        self._bulk.clear()
         while self._descriptors:
             if (fd := self._descriptors.popleft()) != _NONE_LEFT:
                 os.close(fd)

@@ -13,24 +13,23 @@ Decoding runs code from the body, as pickle does: decode only bodies of your own
 
 from __future__ import annotations
 
-import io
 import pickle
 from collections.abc import Callable, Sequence
 from struct import Struct
 from typing import Any, NoReturn
 
 from procorch.errors import SerializationError
-from procorch.wire.bulk import LARGE, Source, pickle_large
+from procorch.wire.bulk import LARGE, BulkUnpickler, has_large
 from procorch.wire.byvalue import inherited, module_replica, selection
 from procorch.wire.byvalue.module_replica import set_role
 from procorch.wire.payload import LOST, Buffer
 from procorch.wire.pickle_diagnostics import find_unserialisable, say
 from procorch.wire.picklers import (
     SIGNALLED,
+    Buffers,
     Pickle,
     any_may_refer_to_ours,
     attempt,
-    keep_large,
     may_refer_to_ours,
     pickle_definition,
     pickle_plainly,
@@ -51,7 +50,6 @@ _PREFIX = {PICKLE: bytes([PICKLE, 0]), DILL: bytes([DILL, 0])}
 _TABLE = Struct("!BBHIQ")
 _ALIGNMENT = 64
 _SIMPLE = frozenset({str, bytes, int, float, bool, type(None)})  # no reference, no buffer inside
-_LONG = frozenset({str, bytes})
 
 
 def encode(obj: Any, *, what: str, to_parent: bool | None = None) -> list[Buffer]:
@@ -66,9 +64,7 @@ def encode(obj: Any, *, what: str, to_parent: bool | None = None) -> list[Buffer
         SerializationError: a part cannot be serialised; the error has the path to it.
     """
     try:
-        if type(obj) in _SIMPLE:
-            if type(obj) in _LONG and len(obj) >= LARGE:
-                return [_PREFIX[PICKLE], *pickle_large(obj)]
+        if type(obj) in _SIMPLE and not has_large(obj):
             return [_PREFIX[PICKLE], pickle.dumps(obj, 5)]
         upward = module_replica.is_worker() if to_parent is None else to_parent
         made = attempt(pickle_plainly, obj)
@@ -78,8 +74,8 @@ def encode(obj: Any, *, what: str, to_parent: bool | None = None) -> list[Buffer
             return _parts(PICKLE, *made)
         if not upward and (made := attempt(pickle_with_definitions, obj)) is not None:
             return _parts(PICKLE, *made)
-        buffers: list[pickle.PickleBuffer] = []
-        data = pickle_with_dill(obj, keep_large(buffers), upward=upward)
+        buffers: Buffers = []
+        data = pickle_with_dill(obj, buffers, upward=upward)
         return _parts(DILL, data, buffers)
     except SIGNALLED:
         raise
@@ -138,7 +134,7 @@ def dump_factory(factory: Callable[[], Any]) -> bytes:
         )
     try:
         made = attempt(pickle_references, factory)
-        return pickle_definition(factory) if made is None else made[0]
+        return pickle_definition(factory) if made is None else references(made[0])
     except SIGNALLED:
         raise
     except (Exception, SystemExit) as error:
@@ -166,7 +162,7 @@ def load_factory(data: Buffer) -> Callable[[], Any]:
 # Layout.
 
 
-def _parts(form: int, data: Pickle, buffers: list[pickle.PickleBuffer]) -> list[Buffer]:
+def _parts(form: int, data: Pickle, buffers: Buffers) -> list[Buffer]:
     pieces: list[Buffer] = [data] if isinstance(data, bytes) else data
     if not buffers:
         return [_PREFIX[form], *pieces]
@@ -207,7 +203,7 @@ def _split(view: memoryview) -> tuple[memoryview, list[Buffer]]:
 # Loading and refusing.
 
 
-class _Unpickler(pickle.Unpickler):
+class _Unpickler(BulkUnpickler):
     """Finds names in a replica of ``__main__``, which is not in ``sys.modules``."""
 
     def find_class(self, module: str, name: str) -> Any:
@@ -218,13 +214,13 @@ class _Unpickler(pickle.Unpickler):
 
 def _loads(data: Buffer, buffers: Sequence[Buffer]) -> Any:
     try:
-        if len(data) >= LARGE:
-            return pickle.Unpickler(Source(memoryview(data)), buffers=buffers).load()
-        return pickle.loads(data, buffers=buffers)
+        if buffers or len(data) >= LARGE:
+            return BulkUnpickler(memoryview(data), buffers).load()
+        return pickle.loads(data)
     except (AttributeError, ImportError):
         if not module_replica.has_other_homes():
             raise
-    return _Unpickler(io.BytesIO(data), buffers=buffers).load()
+    return _Unpickler(memoryview(data), buffers).load()
 
 
 def _strange(view: Buffer) -> str:

@@ -31,7 +31,7 @@ from typing import NamedTuple
 
 from procorch.errors import ProtocolError
 from procorch.wire.pages import allocate
-from procorch.wire.payload import Buffer, Content
+from procorch.wire.payload import Buffer, Content, lost
 
 MAGIC = b"pO"
 VERSION = 1
@@ -43,6 +43,9 @@ HEADER_SIZE = _LAYOUT.size
 _COPY_BELOW = (
     16 * 1024
 )  # up to this size a copy is cheaper than a further buffer in a gathering write
+_NO_MEMORY = (OSError, OverflowError, ValueError, MemoryError)
+_SCRATCH = 1024 * 1024
+"""Bytes that are read at a time of a body for which there is no memory; more than a read buffer."""
 _MAP_FROM = 1024 * 1024  # from this size a private mapping: bytearray(n) would first write n zeros
 
 
@@ -124,9 +127,14 @@ def announce(kind: int, generation: int, request: int, head: bytes, size: int) -
 
 
 class _Large:
-    """A frame larger than the read buffer, while it is being received into its own memory."""
+    """A frame larger than the read buffer, while it is being received into its own memory.
 
-    __slots__ = ("apart", "filled", "generation", "head_at", "kind", "memory", "request")
+    If there is no memory for its body, the body is read and dropped, and only it is lost.
+    """
+
+    __slots__ = (
+        "apart", "filled", "generation", "head_at", "kind", "lost", "memory", "request", "size"
+    )  # fmt: skip
 
     def __init__(
         self, kind: Kind, generation: int, request: int, head_len: int, body_len: int, apart: int
@@ -135,13 +143,29 @@ class _Large:
         self.generation = generation
         self.request = request
         self.head_at = slice(pad := -head_len % BODY_ALIGNMENT, pad + head_len)
-        self.memory = _allocate(self.head_at.stop + body_len)
+        self.size = self.head_at.stop + body_len
+        self.lost: bytes | None = None
+        try:
+            self.memory = _allocate(self.size)
+        except _NO_MEMORY as error:
+            self.lost = lost(f"its {body_len} bytes cannot be mapped: {error}")
+            try:
+                self.memory = _allocate(self.head_at.stop + _SCRATCH)
+            except _NO_MEMORY as none:
+                raise ProtocolError(f"no memory for a header of {head_len} bytes: {none}") from none
         self.filled = pad
         self.apart = apart
 
+    def room(self) -> memoryview:
+        """The memory for the next bytes, never empty."""
+        if self.lost is None:
+            return self.memory[self.filled :]
+        start = min(self.filled, self.head_at.stop)
+        return self.memory[start : start + self.size - self.filled]
+
     def frame(self) -> Frame:
         head = bytes(self.memory[self.head_at])
-        body = self.memory[self.head_at.stop :]
+        body = self.memory[self.head_at.stop :] if self.lost is None else self.lost
         return Frame(self.kind, self.generation, self.request, head, body, self.apart)
 
 
@@ -186,8 +210,18 @@ class Decoder:
         if self.error is not None:
             raise self.error
         if self._large is not None:
-            return self._large.memory[self._large.filled :]
+            return self._large.room()
         return self._buffer[self._end :] if self._end else self._buffer
+
+    @property
+    def missing(self) -> int:
+        """How many bytes a frame in memory of its own still needs; 0 if there is no such frame."""
+        return 0 if self._large is None else self._large.size - self._large.filled
+
+    def filled(self, count: int) -> None:
+        """Note that ``count`` bytes, fewer than are `missing`, were received into `writable`."""
+        assert self._large is not None
+        self._large.filled += count
 
     def wrote(self, count: int) -> list[Frame]:
         """Decode ``count`` bytes received into ``writable()``; return the complete frames.
@@ -201,10 +235,10 @@ class Decoder:
             raise self.error
         large = self._large
         if large is not None:
-            if not 0 <= count <= len(large.memory) - large.filled:
+            if not 0 <= count <= large.size - large.filled:
                 raise ValueError(f"{count} bytes cannot have been received")
             large.filled += count
-            if large.filled < len(large.memory):
+            if large.filled < large.size:
                 return []
             self._large = None
             self.announced = large.apart > 0
@@ -246,7 +280,7 @@ class Decoder:
                 if stop - start > self._size:
                     large = _Large(kind, generation, request, head_len, body_len, apart)
                     came = buffer[start + HEADER_SIZE : end]
-                    large.memory[large.filled : large.filled + len(came)] = came
+                    large.room()[: len(came)] = came
                     large.filled += len(came)
                     self._large = large
                     self._end = 0
@@ -296,9 +330,4 @@ def _allocate(size: int) -> memoryview:
     ``bytearray(size)`` (a third of the time to receive 100 MB), and a peer that announces much and
     sends nothing costs addresses and no memory.
     """
-    if size < _MAP_FROM:
-        return memoryview(bytearray(size))
-    try:
-        return allocate(size)
-    except (OSError, OverflowError, ValueError, MemoryError) as error:
-        raise ProtocolError(f"no memory for a frame of {size} bytes: {error}") from error
+    return memoryview(bytearray(size)) if size < _MAP_FROM else allocate(size)

@@ -36,4 +36,6 @@ def prefer_huge(memory: memoryview) -> None:
         return
     start = ctypes.addressof(ctypes.c_char.from_buffer(memory))
     first = -start % mmap.PAGESIZE
-    _madvise(start + first, (memory.nbytes - first) // mmap.PAGESIZE * mmap.PAGESIZE, _MADV_HUGEPAGE)
+    _madvise(
+        start + first, (memory.nbytes - first) // mmap.PAGESIZE * mmap.PAGESIZE, _MADV_HUGEPAGE
+    )

@@ -34,6 +34,9 @@ Buffer: TypeAlias = bytes | bytearray | memoryview
 THRESHOLD = 1 << 19
 """Bytes from which a body is passed by descriptor (docs/decisions/006)."""
 
+STREAMED = 1 << 24
+"""Bytes from which a body goes over the socket again, into memory on huge pages (decision 024)."""
+
 LOST = 3
 """First byte of the replacement for a body that was lost on the way; the reason follows."""
 
@@ -102,12 +105,12 @@ Content: TypeAlias = Buffer | Lease
 
 
 def pack(parts: Sequence[Buffer]) -> Parts:
-    """Put a large body into memory of its own; return a small one unchanged.
+    """Put a large body into memory of its own; return a small or a huge one unchanged.
 
     Without memory or a descriptor a large one is returned unchanged, too: it goes over the socket.
     """
     size = sum(map(len, parts))
-    if size < THRESHOLD:
+    if not THRESHOLD <= size < STREAMED:
         return parts
     try:
         return _write(parts, size)

@@ -15,7 +15,7 @@ from types import FunctionType
 from typing import Any, TypeAlias
 
 from procorch.errors import Aborted, RequestTimeout
-from procorch.wire.bulk import Parts, has_large
+from procorch.wire.bulk import BulkPickler, Parts, has_large
 from procorch.wire.byvalue import inherited, selection
 
 _SEPARATE_FROM = 16 * 1024  # bytes; a smaller buffer is cheaper inside the pickle
@@ -24,28 +24,26 @@ _SEPARATE_FROM = 16 * 1024  # bytes; a smaller buffer is cheaper inside the pick
 SIGNALLED = (Aborted, RequestTimeout)
 _FINAL = (RecursionError, MemoryError, *SIGNALLED)  # no other pickler would succeed
 
-_Keep = Callable[[pickle.PickleBuffer], bool]
 Pickle: TypeAlias = bytes | Parts
+Buffers: TypeAlias = list[pickle.PickleBuffer]
 
 
 class _ByValueNeeded(Exception):
     """The object has a part that this pickler cannot serialise."""
 
 
-def attempt(
-    dumps: Callable[[Any, _Keep], Pickle], obj: Any
-) -> tuple[Pickle, list[pickle.PickleBuffer]] | None:
+def attempt(dumps: Callable[[Any, Buffers], Pickle], obj: Any) -> tuple[Pickle, Buffers] | None:
     """Return the pickle of ``obj`` and its buffers; None if the next pickler has to try."""
-    buffers: list[pickle.PickleBuffer] = []
+    buffers: Buffers = []
     try:
-        return dumps(obj, keep_large(buffers)), buffers
+        return dumps(obj, buffers), buffers
     except _FINAL:
         raise
     except Exception:
         return None
 
 
-def keep_large(buffers: list[pickle.PickleBuffer]) -> _Keep:
+def keep_large(buffers: Buffers) -> Callable[[pickle.PickleBuffer], bool]:
     """Return a callback that keeps large buffers out of the pickle."""
 
     def keep(buffer: pickle.PickleBuffer) -> bool:
@@ -57,13 +55,14 @@ def keep_large(buffers: list[pickle.PickleBuffer]) -> _Keep:
     return keep
 
 
-def pickle_plainly(obj: Any, keep: _Keep) -> Pickle:
+def pickle_plainly(obj: Any, buffers: Buffers) -> Pickle:
     """Pickle ``obj`` without checks of its references; large objects in it are not copied."""
     if not has_large(obj):
-        return pickle.dumps(obj, 5, buffer_callback=keep)
-    parts = Parts()
-    pickle.Pickler(parts, 5, buffer_callback=keep).dump(obj)
-    return parts
+        return pickle.dumps(obj, 5, buffer_callback=keep_large(buffers))
+    pickler = BulkPickler(keep_large(buffers))
+    pickler.dump(obj)
+    buffers += reversed(pickler.texts)
+    return pickler.parts
 
 
 def references(data: Pickle) -> bytes:
@@ -106,9 +105,9 @@ class _Shared(pickle.Pickler):
         return NotImplemented if proxy is None else proxy
 
 
-def pickle_shared(obj: Any) -> tuple[Pickle, list[pickle.PickleBuffer]]:
+def pickle_shared(obj: Any) -> tuple[Pickle, Buffers]:
     """Pickle a message that contains objects of ``multiprocessing``; see `_Shared`."""
-    parts, buffers = Parts(), list[pickle.PickleBuffer]()
+    parts, buffers = Parts(), Buffers()
     _Shared(parts, 5, buffer_callback=keep_large(buffers)).dump(obj)
     return parts, buffers
 
@@ -124,26 +123,26 @@ class _Pieces(_References):
         return definition_cache.reduce_piece(obj)
 
 
-def pickle_references(obj: Any, keep: _Keep) -> bytes:
+def pickle_references(obj: Any, _buffers: Buffers) -> bytes:
     """Pickle by reference what workers can import; raise for anything else."""
     file = io.BytesIO()
     _References(file, 5).dump(obj)
     return file.getvalue()
 
 
-def pickle_with_definitions(obj: Any, keep: _Keep) -> Pickle:
+def pickle_with_definitions(obj: Any, buffers: Buffers) -> Pickle:
     """Pickle ``obj`` with the classes and named functions that workers cannot import."""
     parts = Parts()
-    _Pieces(parts, 5, buffer_callback=keep).dump(obj)
+    _Pieces(parts, 5, buffer_callback=keep_large(buffers)).dump(obj)
     return parts
 
 
-def pickle_with_dill(obj: Any, keep: _Keep, *, upward: bool) -> bytes:
+def pickle_with_dill(obj: Any, buffers: Buffers, *, upward: bool) -> bytes:
     """Pickle ``obj`` with dill's help; ``upward``: from a worker to its parent."""
     from procorch.wire.byvalue import definition_cache
 
     mode = definition_cache.Mode.UP if upward else definition_cache.Mode.DOWN
-    return definition_cache.dumps(obj, mode, buffer_callback=keep)
+    return definition_cache.dumps(obj, mode, buffer_callback=keep_large(buffers))
 
 
 def pickle_definition(obj: Any) -> bytes:

@@ -225,7 +225,7 @@ def dying_writer() -> Callable[[float], Factory]:
                 if x == "last":
                     send = socket.socket.send
 
-                    def send_and_die(sock, data):
+                    def send_and_die(sock, data, *flags):
                         send(sock, data[: int(len(data) * part)])
                         os.kill(os.getpid(), signal.SIGKILL)
 

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from procorch.errors import ProtocolError
+from procorch.errors import ProtocolError, SerializationError
+from procorch.wire import codec
 from procorch.wire import frame as frame_module
 from procorch.wire.frame import (
     HEADER_SIZE,
@@ -145,11 +146,31 @@ def test_a_peer_that_announces_much_and_sends_nothing_takes_no_memory() -> None:
     assert decoder.partial
 
 
-def test_a_length_that_no_memory_can_hold_is_a_protocol_error() -> None:
+def test_a_body_that_no_memory_can_hold_is_dropped_as_it_comes() -> None:
     decoder = Decoder(2**70)
     decoder.writable()[:HEADER_SIZE] = header(Kind.REPLY, 1, 2, 0, 2**63)
-    with pytest.raises(ProtocolError, match="no memory for a frame of"):
-        decoder.wrote(HEADER_SIZE)
+    assert decoder.wrote(HEADER_SIZE) == []
+    for _ in range(3):
+        assert 0 < len(decoder.writable()) <= 1 << 20
+        assert decoder.wrote(len(decoder.writable())) == []
+    assert decoder.partial
+
+
+def test_only_the_body_for_which_there_is_no_memory_is_lost(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def no_memory(size: int) -> memoryview:
+        raise OSError("no memory")
+
+    monkeypatch.setattr(frame_module, "allocate", no_memory)
+    lost = Frame(Kind.REPLY, 1, 2, b"head", b"b" * (3 << 20))
+    after = Frame(Kind.REPLY, 1, 3, b"head", b"body")
+    monkeypatch.setattr(frame_module, "_SCRATCH", 1 << 19)
+    first, second = read_all(stream([lost, after]), max_frame=1 << 23)
+    assert first[:4] == lost[:4]
+    with pytest.raises(SerializationError, match="3145728 bytes cannot be mapped: no memory"):
+        codec.decode(first.body)
+    assert second == after
 
 
 def test_a_frame_of_exactly_the_limit_passes_and_one_byte_more_does_not() -> None:
