@@ -19,8 +19,8 @@ from procorch.launch.endpoints import Endpoints
 from procorch.launch.output_pipes import OutputPipe
 from procorch.launch.transfer import Transfer
 from procorch.wire import fence
-from procorch.wire.channel import Channel
 from procorch.wire.frame import Frame, Kind
+from procorch.wire.parent_channel import ParentChannel
 from procorch.wire.payload import Parts
 from procorch.wire.status import FLAG, RAISE
 from procorch.worker.interrupts import CANCEL, STACK
@@ -56,7 +56,7 @@ class LocalProcess(WatchedProcess):
         self._left_at_rest = False  # one has read it lately: `_return_reader` will be called.
         self._taken_again = False
         self._signalled = 0
-        self._channel = Channel(ends.ours, max_frame, waits=False)
+        self._channel = ParentChannel(ends.ours, max_frame)
         self._reading: Transfer | None = None
         self._writing: Transfer | None = None
         self._fd = ends.ours.fileno()
@@ -116,8 +116,8 @@ class LocalProcess(WatchedProcess):
 
     def _has_written(self) -> None:
         self._writing = None
-        self._channel.writing = False
-        self._flush()
+        with contextlib.suppress(OSError):  # It has died; the pidfd reports it.
+            self._channel.written()
         self._want_to_write()
 
     def _read_bulk(self) -> None:
@@ -221,12 +221,9 @@ class LocalProcess(WatchedProcess):
             self._signal(signal.SIGCONT)
             self._signal(STACK)
 
-    def _flush(self) -> None:
-        with contextlib.suppress(OSError):  # It has died; the pidfd reports it.
-            self._channel.flush()
-
     def _writable(self) -> None:
-        self._flush()
+        with contextlib.suppress(OSError):
+            self._channel.flush()
         if not self._channel.unsent or self._channel.writing:
             self._loop.unwatch_writable(self._fd)
 

@@ -1,11 +1,7 @@
 """A duplex socket that carries frames.
 
-The parent's end never waits: data that the socket does not accept is kept in `Channel` until the
-socket is writable again. The worker's end waits.
-
-The socket itself is a waiting one at both ends. A thread that has nothing else to do moves the bulk
-of a large frame in one system call (`write_bulk`, `read_bulk`). Meanwhile nobody else writes, or
-reads: the channel is `writing`, or its user does not call `receive`.
+The parent's end (`parent_channel`) never blocks: data that the socket does not accept waits in
+`Channel` until the socket is writable again. The worker's end blocks.
 
 A body that comes apart (`payload`) travels as a descriptor beside the first byte of its frame.
 Descriptors arrive in the order of their frames, and not later than the end of their frame. So the
@@ -41,10 +37,6 @@ _ONE = socket.CMSG_LEN(array("i").itemsize)
 
 # Plain numbers: an operation on the enumeration takes longer than a read.
 _CLOSED_ON_EXEC, _CUT = int(socket.MSG_CMSG_CLOEXEC), int(socket.MSG_CTRUNC)
-_ALL = int(socket.MSG_WAITALL)
-
-BULK = 1 << 20
-"""Bytes from which data is worth a thread that waits for the peer."""
 
 _NONE_LEFT = -1
 """Stands for a descriptor for which this process had no number left."""
@@ -68,19 +60,20 @@ class Channel:
     Args:
         sock: the socket; the channel owns it.
         max_frame: the largest frame accepted, in bytes.
-        waits: sending and receiving wait for the peer.
 
     Attributes:
         eof: the peer has closed its end; nothing more will come.
         held: frames are kept and not sent, see `hold`.
         unsent: the data that waits for the socket to become writable.
-        writing: `write_bulk` has data to write; everything else waits for its end.
+        writing: another thread writes (`ParentChannel`), and everything else waits for its end.
         fault: why nothing can be read any more; all frames before it were returned.
     """
 
-    def __init__(self, sock: socket.socket, max_frame: int, *, waits: bool = True) -> None:
+    _flags = 0
+    """Of each call that sends or receives."""
+
+    def __init__(self, sock: socket.socket, max_frame: int) -> None:
         self._sock = sock
-        self._flags = 0 if waits else int(socket.MSG_DONTWAIT)
         self._decoder = Decoder(max_frame)
         self.unsent: deque[memoryview | _Apart] = deque()
         self._in: deque[Frame] = deque()
@@ -89,7 +82,6 @@ class Channel:
         self.eof: bool = False
         self.held: bool = False
         self.writing: bool = False
-        self._bulk: list[memoryview] = []
 
     def fileno(self) -> int:
         """The socket's descriptor."""
@@ -175,58 +167,6 @@ class Channel:
                 break
             buffers.append(waiting)
         return buffers
-
-    def take_bulk(self) -> bool:
-        """Take the data that waits for the socket, if it is much: `write_bulk` has to be called."""
-        if not self.unsent or self.writing or self.held:
-            return False
-        buffers = self._next_buffers()
-        if sum(map(len, buffers)) < BULK:
-            return False
-        self._bulk, self.writing = buffers, True
-        for _ in buffers:
-            self.unsent.popleft()
-        return True
-
-    def return_bulk(self) -> None:
-        """Undo `take_bulk`."""
-        self.unsent.extendleft(reversed(self._bulk))
-        self._bulk, self.writing = [], False
-
-    def write_bulk(self) -> None:
-        """Write that data, waiting for the peer; on any thread."""
-        buffers, self._bulk = self._bulk, []
-        try:
-            while buffers:
-                sent = self._sock.sendmsg(buffers)
-                while buffers and sent >= len(buffers[0]):
-                    sent -= len(buffers.pop(0))
-                if buffers:
-                    buffers[0] = buffers[0][sent:]
-        except OSError:
-            pass  # The peer has ended, which is found out otherwise.
-
-    def read_bulk(self) -> None:
-        """Read a large frame but for its last byte, waiting for the peer; on any thread.
-
-        What it does not read for any reason, `receive` reads.
-        """
-        with contextlib.suppress(OSError):
-            while (most := self._decoder.missing - 1) > 0:
-                count = self._take(self._decoder.writable()[:most], _ALL)
-                if not count:
-                    return
-                self._decoder.filled(count)
-
-    @property
-    def is_reading_bulk(self) -> bool:
-        """Whether much of a frame has still to come: `read_bulk` may be called."""
-        return self._decoder.missing > BULK
-
-    def stop(self, how: int) -> None:
-        """End `read_bulk` (``socket.SHUT_RD``) or `write_bulk` (``SHUT_WR``) of another thread."""
-        with contextlib.suppress(OSError):
-            self._sock.shutdown(how)
 
     def _pass(self, frame: _Apart) -> None:
         """Send a frame with its descriptor, or with the body itself if that is impossible."""
@@ -338,7 +278,6 @@ class Channel:
     def close(self) -> None:
         """Close the socket and the descriptors of incomplete frames; drop unsent data."""
         self.unsent.clear()
-        self._bulk.clear()
         while self._descriptors:
             if (fd := self._descriptors.popleft()) != _NONE_LEFT:
                 os.close(fd)

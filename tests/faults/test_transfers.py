@@ -149,22 +149,15 @@ def test_questions_between_agents(orchestrator: Make) -> None:
 
 @pytest.fixture
 def dying() -> Factory:
-    """An agent that dies when it has sent as many bytes of its reply as its request says. If it is
-    to have a ``child``, that goes on and holds the socket."""
+    """An agent that dies when it has sent as many bytes of its reply as its request says."""
 
     def factory():
         import os
-        import signal
         import socket
 
         def handle(x):
-            sent, child, content = x
+            sent, content = x
             send = socket.socket.sendmsg
-            born = os.fork() if child else 1
-            if born == 0:
-                os.setsid()
-                while True:
-                    signal.pause()
 
             def torn(sock, buffers, *rest):
                 send(sock, [b"".join(buffers)[:sent]], *rest)
@@ -184,31 +177,21 @@ def test_death_in_the_middle_of_the_reply_is_one_crash(
     start: Start, dying: Factory, sent: int
 ) -> None:
     handle = start(dying, supervisor=restarting)
-    error = error_of(handle.deliver((sent, False, b"x" * SIZE)))
+    error = error_of(handle.deliver((sent, b"x" * SIZE)))
     assert isinstance(error, AgentCrashed)
     assert (error.exitcode, error.may_have_executed) == (7, True)
     assert lives_again(handle)
 
 
 def lives_again(handle: OrchestratedHandle) -> bool:
-    return output(handle.deliver((None, False, b"y" * SIZE))) == b"y" * SIZE
+    return output(handle.deliver((None, b"y" * SIZE))) == b"y" * SIZE
 
 
 def test_a_reply_that_was_sent_is_delivered_whatever_becomes_of_its_worker(
     start: Start, dying: Factory
 ) -> None:
     handle = start(dying, supervisor=restarting)
-    assert output(handle.deliver((2 * SIZE, False, b"x" * SIZE))) == b"x" * SIZE
-
-
-def test_a_grandchild_that_holds_the_socket_does_not_hold_the_transfer(
-    start: Start, dying: Factory
-) -> None:
-    handle = start(dying, supervisor=restarting)
-    error = error_of(handle.deliver((1 << 22, True, b"x" * SIZE)))
-    assert isinstance(error, AgentCrashed)
-    assert not [thread for thread in transfers() if thread.is_alive()]
-    assert lives_again(handle)
+    assert output(handle.deliver((2 * SIZE, b"x" * SIZE))) == b"x" * SIZE
 
 
 def test_death_in_the_middle_of_the_request(start: Start) -> None:

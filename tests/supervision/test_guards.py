@@ -606,6 +606,23 @@ def test_what_a_worker_wrote_is_read_before_its_death_is_told():
     assert paper.told == ["started", 1, 2, "exit with 0"]
 
 
+def test_a_thread_that_reads_ends_with_its_worker_whoever_else_holds_the_socket():
+    paper, ends = Paper(), Endpoints(capture=False)
+    fd, before = ends.ours.fileno(), threading.enumerate()
+    with ends:  # it stays open, as in a grandchild that goes on
+        process = LocalProcess(Spec(1, 1, "a", b"", b""), ends, 1 << 26, paper, paper)
+        child = subprocess.Popen([sys.executable, "-c", ""], start_new_session=True)
+        pidfd = os.pidfd_open(child.pid)
+        process.launched(child.pid, pidfd, child.wait)
+        os.write(ends.passed[0], header(Kind.REPLY, 1, 1, 0, 1 << 25) + bytes(1 << 16))
+        paper.watched[fd]()
+        (reader,) = set(threading.enumerate()) - set(before)
+        child.wait()
+        paper.watched[pidfd]()
+        assert not reader.is_alive()
+    assert paper.told == ["started", "exit with 0"]
+
+
 def test_a_worker_is_not_heard_before_it_is_known_where_it_lives():
     """Its first frame may overtake the word of its birth: who sees it ready sees its pid."""
     paper, ends = Paper(), Endpoints(capture=False)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tests.mutants.mutant import Mutant
-from tests.mutants.suites import PAYLOAD, SURROUNDINGS
+from tests.mutants.suites import GUARDS, PAYLOAD, SURROUNDINGS, TRANSFERS
 
 MUTANTS: tuple[Mutant, ...] = (
     # ---- nothing of a closed orchestrator is kept
@@ -28,9 +28,42 @@ MUTANTS: tuple[Mutant, ...] = (
         "wire: the number of a descriptor is not sent as a connection",
         "wire/codec.py",
         "encode",
-        "made is not None and inherited.MARK in made[0]",
+        "made is not None and inherited.MARK in references(made[0])",
         "False",
         ("tests/wire/test_inherited.py::test_a_message_with_it_is_refused",),
+    ),
+    # ---- Huge payloads, which a thread moves
+    Mutant(
+        "transfers: a thread ends with its worker",
+        "launch/process.py",
+        "LocalProcess._stop_reading",
+        "self._reading.stop()",
+        "pass",
+        (GUARDS + "a_thread_that_reads_ends_with_its_worker_whoever_else_holds_the_socket",),
+    ),
+    Mutant(
+        "transfers: nothing is written in the middle of a frame",
+        "wire/channel.py",
+        "Channel.flush",
+        "out and not self.held and not self.writing",
+        "out and not self.held",
+        ("tests/wire/test_parent_channel.py::test_a_frame_waits_for_the_bulk_before_it",),
+    ),
+    Mutant(
+        "transfers: the monitor ends the frame",
+        "wire/parent_channel.py",
+        "ParentChannel.read_bulk",
+        "self._decoder.missing - 1",
+        "self._decoder.missing",
+        (TRANSFERS + "a_reply_that_was_sent_is_delivered_whatever_becomes_of_its_worker",),
+    ),
+    Mutant(
+        "transfers: what waits is a copy of what can change",
+        "wire/bulk.py",
+        "keep",
+        "sum(len(part) for part in parts if not is_fixed(part))",
+        "0",
+        (TRANSFERS + "what_is_done_to_an_object_after_it_was_sent_changes_nothing",),
     ),
     # ---- Large payloads: no foreign memory, nothing kept, shortage costs one request
     Mutant(
@@ -71,7 +104,7 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "a body without a number for its descriptor",
         "wire/channel.py",
-        "Channel._read",
+        "Channel._take",
         "self._descriptors.append(_NONE_LEFT)",
         "pass",
         (PAYLOAD + "without_a_number_for_a_descriptor_one_frame_loses_its_body_and_no_other",),
