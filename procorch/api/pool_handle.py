@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, TypeVar
 
 from procorch.api import scaling
@@ -70,7 +71,7 @@ class PoolHandle(OrchestratedHandle):
 
     def deliver_chunk(
         self,
-        items: list[Any] | ItemList,
+        items: Sequence[Any] | ItemList,
         *,
         priority: int = 0,
         whole: bool = False,

@@ -57,7 +57,7 @@ class InputSender:
         ended, error = found.ended, found.error
         try:
             if found.items and not self._closed:
-                chunks = self.sender.send(found.items, self)
+                chunks = self.sender.send(list(found.items), self)
         except BaseException as refusal:  # after a shutdown, or raised while serialising
             ended, error = True, refusal
         self.sent.put(SentPart(chunks, ended, error))

@@ -38,7 +38,7 @@ class Sender(Protocol):
         """Send one item."""
         ...
 
-    def chunk(self, items: list[Any]) -> ChunkReply:
+    def chunk(self, items: Sequence[Any]) -> ChunkReply:
         """Send several items as one request."""
         ...
 
@@ -72,7 +72,7 @@ class Chunk:
     """
 
     index: int
-    items: list[Any]
+    items: Sequence[Any]
     reply: Reply[Any] | AgentError
     deaths: int = 0
     executed: bool = False
@@ -95,7 +95,7 @@ class Chunk:
 def send(
     sender: Sender,
     index: int,
-    items: list[Any],
+    items: Sequence[Any],
     deaths: int = 0,
     executed: bool = False,
     throttled: int = 0,
@@ -172,7 +172,7 @@ def _handle_chunk(
 
 
 def _send_again(
-    sender: Sender, sizes: ChunkSizes, index: int, items: list[Any], executed: bool
+    sender: Sender, sizes: ChunkSizes, index: int, items: Sequence[Any], executed: bool
 ) -> list[Chunk]:
     sent: list[Chunk] = []
     size = sizes.again()

@@ -82,7 +82,7 @@ class InFlight:
     def __len__(self) -> int:
         return len(self._chunks)
 
-    def send(self, items: list[Any]) -> None:
+    def send(self, items: Sequence[Any]) -> None:
         """Send new items."""
         index, self._next_index = self._next_index, self._next_index + len(items)
         sent = chunks.send(self._sender, index, items)

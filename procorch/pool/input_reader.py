@@ -11,8 +11,8 @@ import itertools
 import queue
 import threading
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterator
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 if TYPE_CHECKING:
     import asyncio
@@ -25,6 +25,35 @@ NEVER_WAITS = (
 _END: Any = object()
 
 
+class SlicedInput(Iterator[Any]):
+    """A list or a range as an input: its items are taken by slices, of a range without making them.
+
+    Args:
+        items: the input.
+    """
+
+    def __init__(self, items: list[Any] | range) -> None:
+        self._items = items
+        self._at = 0
+
+    def __next__(self) -> Any:
+        for item in self.take(1):
+            return item
+        raise StopIteration
+
+    def take(self, count: int) -> Sequence[Any]:
+        """The next ``count`` items, fewer at the end."""
+        items = self._items[self._at : self._at + count]
+        self._at += len(items)
+        return items
+
+
+def iterate(items: Iterable[Any]) -> Iterator[Any]:
+    """An iterator of an input, for `read`."""
+    kind = type(items)
+    return SlicedInput(cast(Any, items)) if kind is list or kind is range else iter(items)
+
+
 class InputPart(NamedTuple):
     """Items that were read from an input.
 
@@ -34,7 +63,7 @@ class InputPart(NamedTuple):
         error: what the input raised.
     """
 
-    items: list[Any]
+    items: Sequence[Any]
     ended: bool
     error: BaseException | None = None
 
@@ -89,6 +118,9 @@ def _read_orders(
 
 def read(source: Iterator[Any], count: int) -> InputPart:
     """The next ``count`` items; an error does not discard the items before it."""
+    if isinstance(source, SlicedInput):
+        part = source.take(count)
+        return InputPart(part, len(part) < count)
     items: list[Any] = []
     try:
         items.extend(itertools.islice(source, count))

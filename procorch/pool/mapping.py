@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, Callable, Iterable, Sized
+from collections.abc import AsyncIterable, Callable, Iterable, Sequence, Sized
 from typing import Any, Generic, Literal, TypedDict, Unpack, overload
 
 from procorch.agents.protocols import In
@@ -287,6 +287,6 @@ class _ItemSender:
             item, timeout=self._timeout, retries=self._retries, priority=self._priority
         )
 
-    def chunk(self, items: list[Any]) -> ChunkReply:
+    def chunk(self, items: Sequence[Any]) -> ChunkReply:
         self._must_be_open()
         return self._queue.deliver_chunk(items, priority=self._priority)

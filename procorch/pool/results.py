@@ -22,7 +22,14 @@ from procorch.futures.wakeups import waker
 from procorch.pool.chunk_sizes import ChunkSizes
 from procorch.pool.chunks import Answer, Chunk, Sender
 from procorch.pool.in_flight import Inbox, InFlight
-from procorch.pool.input_reader import NEVER_WAITS, AsyncInput, InputPart, InputReader, read
+from procorch.pool.input_reader import (
+    NEVER_WAITS,
+    AsyncInput,
+    InputPart,
+    InputReader,
+    iterate,
+    read,
+)
 from procorch.pool.result_formats import ResultFormat, ToRaise
 
 if TYPE_CHECKING:
@@ -72,7 +79,7 @@ class Results(Generic[T]):
         if isinstance(items, AsyncIterable):
             self._async_input = AsyncInput(aiter(items))
         if isinstance(items, Iterable) or self._async_input is None:
-            self._source = iter(cast(Iterable[Any], items))
+            self._source = iterate(cast(Iterable[Any], items))
         self._read_here = isinstance(items, NEVER_WAITS)
         self._owner = os.getpid()
         self._closed = False

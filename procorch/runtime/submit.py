@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 from procorch.errors import (
@@ -127,7 +127,9 @@ class Submitter:
             self._requests.submit(request)
         return reply
 
-    def send_chunk(self, items: list[Any] | ItemList, *, priority: int, whole: bool) -> ChunkReply:
+    def send_chunk(
+        self, items: Sequence[Any] | ItemList, *, priority: int, whole: bool
+    ) -> ChunkReply:
         """Submit items as one request that has no deadline and no retries.
 
         Args:

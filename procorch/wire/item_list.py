@@ -98,14 +98,14 @@ class ItemList(NamedTuple):
     """
 
     simple: bool
-    entries: list[Any]
+    entries: Sequence[Any]
     prelude: bytes = b""
     rows: bool = False
 
     @classmethod
-    def of(cls, items: list[Any], *, what: str, prelude: bytes = b"") -> ItemList:
-        """Seal ``items``; raises like `seal`."""
-        if SIMPLE.issuperset(map(type, items)):
+    def of(cls, items: Sequence[Any], *, what: str, prelude: bytes = b"") -> ItemList:
+        """Seal ``items``; raises like `seal`. Those of a range are made where they are used."""
+        if type(items) is range or SIMPLE.issuperset(map(type, items)):
             return cls(True, items, prelude)
         return cls(False, seal_all(items, what=what), prelude)
 
@@ -141,5 +141,5 @@ class ItemList(NamedTuple):
     def items(self, *, what: str) -> list[Any]:
         """The items; a `BrokenItem` takes the place of one that does not load."""
         if self.simple:
-            return self.entries
+            return self.entries if isinstance(self.entries, list) else list(self.entries)
         return open_all(self.entries, what=what)

@@ -39,6 +39,10 @@ LONGEST = 0.05
 _NONE: frozenset[type] = frozenset()
 
 
+class _NoResult:
+    """No result is of this class."""
+
+
 class ChunkRun:
     """Runs the items of one chunk and sends their results.
 
@@ -95,11 +99,12 @@ class ChunkRun:
         Raises:
             BaseException: an item raised it; all results before it have been sent.
         """
-        clock, simple, held = self._clock, SIMPLE, self._held
+        clock, simple, held, keep = self._clock, SIMPLE, self._held, self._held.append
         now = clock()
         due, end = now + HOLD, now + self.longest
         cell, sealed, rows = self._page.item_cell, not chunk.simple, chunk.rows
         as_they_are = simple  # classes of results that need no pickle of their own
+        usual: type = int  # the one of them that occurred last
         values: set[object] = set(simple)  # classes of results that cannot be awaited
         total = len(chunk.entries)
         try:
@@ -108,21 +113,25 @@ class ChunkRun:
                 if sealed:
                     item = opened(item, what="request")
                 output = respond(*item) if rows else respond(item)
-                if type(output) not in as_they_are:
+                if type(output) is not usual:
                     kind = type(output)
-                    if kind not in values:
-                        if inspect.isawaitable(output):
-                            output = finish(output)
-                        elif kind is not GeneratorType:  # of which some can be awaited
-                            values.add(kind)
-                    if type(output) not in as_they_are:
-                        self._tally.add(output)
-                        output = seal(output, what="reply")
-                        if self._simple:
-                            self._simple, as_they_are = False, _NONE
-                            held[:] = seal_all(held, what="reply")
-                held.append(output)
-                if (now := clock()) > due:
+                    if kind in as_they_are:
+                        usual = kind
+                    else:
+                        if kind not in values:
+                            if inspect.isawaitable(output):
+                                output = finish(output)
+                            elif kind is not GeneratorType:  # of which some can be awaited
+                                values.add(kind)
+                        if type(output) not in as_they_are:
+                            self._tally.add(output)
+                            output = seal(output, what="reply")
+                            if self._simple:
+                                self._simple, as_they_are, usual = False, _NONE, _NoResult
+                                held[:] = seal_all(held, what="reply")
+                keep(output)
+                if clock() > due:
+                    now = clock()
                     if now > end or cell[0] == total:
                         break
                     as_they_are = simple

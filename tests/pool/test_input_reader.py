@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from procorch import AgentExecutor, AgentPool, run_batch
+from procorch.pool.input_reader import iterate, read
 
 PATIENCE = 30.0
 
@@ -137,3 +138,23 @@ def test_one_iteration_is_the_input_of_another(
 def test_an_asynchronous_input_alone_still_needs_async_for(pool: AgentPool) -> None:
     with pytest.raises(TypeError, match="async for"):
         next(pool.imap(failing_later()))
+
+
+@pytest.mark.parametrize(
+    "items", [[3, 1, 2], range(7, 1, -2), range(0), [None]], ids=["list", "range", "empty", "one"]
+)
+def test_an_input_that_is_cut_gives_what_its_iterator_gives(items: Any) -> None:
+    cut = iterate(items)
+    assert list(read(cut, 2).items) == list(items[:2])
+    rest = read(cut, 100)
+    assert list(rest.items) == list(items[2:])
+    assert rest.ended
+    assert list(iterate(items)) == list(items)
+
+
+def test_a_subclass_of_list_is_iterated_as_it_wants() -> None:
+    class Backwards(list[int]):
+        def __iter__(self) -> Iterator[int]:
+            return reversed(self)
+
+    assert list(read(iterate(Backwards([1, 2])), 5).items) == [2, 1]

@@ -93,3 +93,11 @@ def test_a_class_that_workers_cannot_import_is_sealed_with_its_definition(
 def test_damaged_bytes_are_refused(body: bytes) -> None:
     with pytest.raises(SerializationError, match="cannot be loaded"):
         ItemList.load(body, what="reply")
+
+
+def test_a_range_travels_without_its_items() -> None:
+    items = ItemList.of(range(5, 10**6), what="request")
+    body = items.dump()
+    assert len(body) < 200
+    assert ItemList.load(body, what="request").items(what="request")[:2] == [5, 6]
+    assert list(items.part(1, 3).entries) == [6, 7]
