@@ -13,6 +13,7 @@ _HOMES = {
     "P2b": "p2b_map",
     "P2c": "p2c_executor",
     "P3": "p3_arrays",
+    "P3b": "p3b_bytes",
     "P4": "p4_death",
     "P5": "p5_recovery",
     "P6": "p6_scale",
