@@ -258,7 +258,7 @@ def go_on(core: Core, a: Instance) -> None:
 def end_request(core: Core, a: Instance, request: Request) -> None:
     if a.process.stage is None:
         a.process.stopped_for_request = True
-        a.process.target = request.id
+        a.process.aim_at(request)
         core.stop_process(a, StopStage.COOPERATE)
 
 

@@ -35,14 +35,14 @@ def hasten(core: Core, a: Instance, event: ev.Cancel) -> None:
 def drain(core: Core, a: Instance, event: ev.Drain) -> None:
     """The channel is closed: finish the accepted requests, then end COMPLETED."""
     a.draining = a.draining or AgentStatus.COMPLETED
-    core.defer(a.key, check_turn)  # after the other instances have been told
+    end_if_done(core, a)
 
 
 def stop(core: Core, a: Instance, event: ev.Stop) -> None:
     """Finish requests within the grace, then end STOPPED; linked children first (N7)."""
     a.draining = a.draining or AgentStatus.STOPPED
     a.grace = event.grace if a.grace is None else min(a.grace, event.grace)
-    core.defer(a.key, check_turn)  # after the children and the other instances have been told
+    core.defer(a.key, check_turn)  # after the children have been told
 
 
 def retire(core: Core, a: Instance, event: ev.Retire) -> None:
@@ -84,7 +84,7 @@ def abort(core: Core, a: Instance) -> None:
     _abort_ahead(core, a)
     if a.process.inflight and a.process.stage is None:
         a.process.stopped_for_request = True
-        a.process.target = a.process.inflight[0].id
+        a.process.aim_at(a.process.inflight[0])
         core.stop_process(a, StopStage.COOPERATE)
     core.enter(a, Phase.READY)
 
@@ -116,7 +116,7 @@ def leave(core: Core, a: Instance) -> None:
         # A copy: `may_have_executed` differs between the request and the agent, which has it too.
         crashed = isinstance(error, AgentCrashed)
         core.resolve(request, copy(error) if crashed else Aborted(agent=a.name))
-        a.process.target = request.id
+        a.process.aim_at(request)
     if a.process.held:
         core.return_ahead(a)  # The worker waits for PROCEED, which it will not get.
     _abort_ahead(core, a)

@@ -55,7 +55,7 @@ class Process:
         served: requests that it has answered.
         heartbeat: the last progress count seen and when it was new.
         stage: the last stage of the ladder taken against it; ``target``: the request that the first
-            stages aim at.
+            stages aim at; ``target_place``: that request was the n-th that it was sent.
         stopped_for_request: it was ended to end one request (its deadline, its cancellation), so
             its exit is *requested* (N0) and its replacement is not counted (N1).
         reason: why procorch ended it (memory limit, broken stream, failed start); the request in
@@ -78,6 +78,7 @@ class Process:
     heartbeat: tuple[int, float] | None = None
     stage: StopStage | None = None
     target: int = 0
+    target_place: int = 0
     stopped_for_request: bool = False
     reason: AgentError | None = None
 
@@ -95,6 +96,10 @@ class Process:
     def hung(self) -> bool:
         """Whether it is ended because it made no progress (N12)."""
         return isinstance(self.reason, AgentHung)
+
+    def aim_at(self, request: Request) -> None:
+        """The first stages of the ladder aim at this request."""
+        self.target, self.target_place = request.id, request.place
 
     def is_stopped_for(self, request: int) -> bool:
         """Whether a request is being stopped, and the process may live on once that has ended."""

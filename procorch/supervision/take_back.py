@@ -69,7 +69,8 @@ def not_begun(core: Core, a: Instance, event: ev.NotBegun) -> None:
 def not_begun_in_leaving(core: Core, a: Instance, event: ev.NotBegun) -> None:
     """The same of a process that is being ended."""
     _withdraw(core, a, event)
-    if a.process.is_stopped_for(event.request):
+    # It may have been sent once more since, and the process may be at work on that.
+    if a.process.is_stopped_for(event.request) and event.place == a.process.target_place:
         core.de_escalate(a)
         core.stop_process(a, StopStage.LEAVE)
 

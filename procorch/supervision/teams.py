@@ -19,10 +19,7 @@ from procorch.supervision.turns import check_turn
 
 
 def told(core: Core, team: Team, event: ev.Cancel | ev.Drain | ev.Stop) -> None:
-    """End an agent: tell all its instances, and linked children when it is to stop (N7).
-
-    All are told before one looks whether its turn to end has come (`core.deferred`).
-    """
+    """End an agent: tell all its instances, and linked children when it is to stop (N7)."""
     if team.key not in core.teams:
         return  # It has ended in this step.
     team.told = True

@@ -205,8 +205,25 @@ def test_the_answer_about_one_that_was_sent_once_more_is_known_by_its_place(benc
     taken(bench, first)
     bench.reply(first, requests[0], wall=QUICK)
     assert at(bench, first) == [requests[2]]
-    bench.step(ev.NotBegun(first, 1, requests[2], old))
+    done = bench.step(ev.NotBegun(first, 1, requests[2], old))
+    assert not any(isinstance(a, actions.Withdraw) for a in done)
     assert at(bench, first) == [requests[2]]
+    assert second
+
+
+def test_the_end_of_one_that_was_sent_once_more_is_not_the_answer_about_the_first_time(
+    bench: Any,
+) -> None:
+    first, second = quick(bench)
+    requests = [bench.submit(first) for _ in range(4)]
+    old = bench.machine.instance(first).process.ahead[0].place
+    bench.wait(0.002)
+    taken(bench, first)
+    bench.reply(first, requests[0], wall=QUICK)
+    assert at(bench, first) == [requests[2]]
+    bench.step(ev.Cancel(first))
+    bench.step(ev.NotBegun(first, 1, requests[2], old))
+    assert bench.pressed(first) == [StopStage.COOPERATE]
     assert second
 
 

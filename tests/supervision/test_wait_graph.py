@@ -63,6 +63,13 @@ def test_an_agent_all_of_whose_instances_wait_is_in_the_circle() -> None:
     assert waits.circle(3, 10) in ([3, 1], [3, 2])
 
 
+def test_an_agent_answers_if_the_one_that_it_waits_for_can() -> None:
+    waits = WaitGraph({10: [1, 2], 20: [3], 30: [4]}.__getitem__)
+    waits.add(1, 20)
+    waits.add(2, 30)
+    assert waits.circle(3, 10) is None, "4 answers 2, and then 2 answers 3"
+
+
 def test_an_agent_without_instances_is_in_no_circle() -> None:
     waits = WaitGraph({10: [1], 20: []}.__getitem__)
     assert waits.circle(1, 20) is None

@@ -213,6 +213,14 @@ MUTANTS: tuple[Mutant, ...] = (
         (TAKE_BACK + "where_the_kernel_refuses_fences_nothing_is_sent_ahead",),
     ),
     Mutant(
+        "take back: an answer about the first time does not spare the worker",
+        "supervision/take_back.py",
+        "not_begun_in_leaving",
+        "a.process.is_stopped_for(event.request) and event.place == a.process.target_place",
+        "a.process.is_stopped_for(event.request)",
+        (TAKING + "the_end_of_one_that_was_sent_once_more_is_not_the_answer_about_the_first_time",),
+    ),
+    Mutant(
         "take back: when the running request is slow",
         "supervision/take_back.py",
         "due",
