@@ -16,7 +16,7 @@ from procorch.batch.errors import BatchError
 from procorch.batch.items import BatchItem, ItemCost
 from procorch.batch.json_form import plain, text
 from procorch.batch.outcomes import cost_of, error_of
-from procorch.batch.records import ItemRecord, stop_of
+from procorch.batch.records import ItemRecord, scores_of, stop_of
 from procorch.errors import AgentCrashed, AgentError, CommandFailed
 from procorch.messages import StopReason
 
@@ -48,6 +48,7 @@ def fields_of(row: ItemRecord, folder: str | None = None) -> dict[str, Any]:
         row.attempts,
         cost_of(row),
         stop_of(row),
+        scores_of(row),
     )
 
 
@@ -55,14 +56,14 @@ def fields_of_item(item: BatchItem) -> dict[str, Any]:
     """The same for an item that was just handed out."""
     return _fields(
         item.id, item.ok, plain(item.output), item.reason, item.place, item.error, item.attempts,
-        item.cost, item.stop_reason,
+        item.cost, item.stop_reason, item.scores,
     )  # fmt: skip
 
 
 def _fields(
     id: str, ok: bool, output: Any, reason: str | None, place: str | None,
     error: AgentError | None, attempts: int, cost: ItemCost,
-    stop: StopReason | None,
+    stop: StopReason | None, scores: Mapping[str, float],
 ) -> dict[str, Any]:  # fmt: skip
     return {
         "id": id,
@@ -82,6 +83,7 @@ def _fields(
         "cache_read": cost.usage.cache_read,
         "cache_write": cost.usage.cache_write,
         "dollars": cost.money.total,
+        "scores": dict(scores) or None,
     }
 
 
@@ -100,6 +102,7 @@ def comma_separated(rows: Iterable[ItemRecord], folder: str | None = None) -> It
         fields = fields_of(row, folder)
         if not isinstance(fields["output"], str | None):
             fields["output"] = msgspec.json.encode(fields["output"]).decode()
+        fields["scores"] = _json(fields["scores"])
         writer.writerow(fields.values())
         yield lines.getvalue()
         lines.seek(0)
@@ -161,6 +164,7 @@ def write_parquet(rows: Iterable[ItemRecord], file: IO[bytes], folder: str | Non
             fields = fields_of(row, folder)
             if row.ok:
                 fields["output"] = msgspec.json.encode(fields["output"]).decode()
+            fields["scores"] = _json(fields["scores"])
             held.append(fields)
             if len(held) == 1000:
                 writer.write_table(pyarrow.Table.from_pylist(held, schema))
@@ -168,5 +172,9 @@ def write_parquet(rows: Iterable[ItemRecord], file: IO[bytes], folder: str | Non
         writer.write_table(pyarrow.Table.from_pylist(held, schema))
 
 
+def _json(value: Any) -> str | None:
+    return None if value is None else msgspec.json.encode(value).decode()
+
+
 def _names() -> list[str]:
-    return list(_fields("", True, None, None, None, None, 1, ItemCost(), None))
+    return list(_fields("", True, None, None, None, None, 1, ItemCost(), None, {}))

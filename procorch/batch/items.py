@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeAlias
 
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
         cost: ItemCost = field(default_factory=ItemCost)
         log: str = ""
         stop_reason: StopReason | None = None
+        scores: Mapping[str, float] = field(default_factory=dict)
 
     @dataclass(frozen=True, slots=True)
     class BatchFailure:
@@ -65,6 +67,7 @@ if TYPE_CHECKING:
         cost: ItemCost = field(default_factory=ItemCost)
         log: str = ""
         stop_reason: StopReason | None = None
+        scores: Mapping[str, float] = field(default_factory=dict)
 
     BatchItem: TypeAlias = BatchSuccess[Out] | BatchFailure
     """An item with its outcome: ``item.error is None`` tells type checkers which of the two."""
@@ -92,6 +95,8 @@ else:
             log: what was written to standard output and error during the last attempt.
             stop_reason: why the model stopped. An answer that was cut off at a limit of tokens
                 (`StopReason.LENGTH`) is a failure. None: the item had no answer.
+            scores: what the scorer gave for the output, by name; empty without a scorer, and where
+                the item failed.
         """
 
         id: str
@@ -106,6 +111,7 @@ else:
         cost: ItemCost = field(default_factory=ItemCost)
         log: str = ""
         stop_reason: StopReason | None = None
+        scores: Mapping[str, float] = field(default_factory=dict)
 
     class BatchSuccess(BatchItem, Generic[Out]):
         """An item that succeeded; see `BatchItem`."""

@@ -20,6 +20,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
+from procorch.agents.scored import Scored
 from procorch.batch import outcomes
 from procorch.batch.admission import Admission
 from procorch.batch.class_loading import UnreadableValue
@@ -253,7 +254,10 @@ class BatchLoop:
             result = reply.result()
             active.spend(result.usage, result.cost)
             self._halt(self._halt_check.spent(result.usage, result.cost))
-            packed = outcomes.packed(result.output)
+            output = result.output
+            if isinstance(output, Scored):
+                output, active.scores = output.output, output.scores
+            packed = outcomes.packed(output)
         except AgentError as error:
             if error.usage is not None:
                 active.spend(error.usage, error.cost)
@@ -268,7 +272,7 @@ class BatchLoop:
             self._write(record, active, None, cut)
         else:
             record = outcomes.success(active, packed, reply, stop)
-            self._write(record, active, result.output, None)
+            self._write(record, active, output, None)
 
     def _failed(self, active: ActiveItem, error: AgentError, reply: ReplyFuture | None) -> None:
         if self._stopping and isinstance(error, RequestCancelled | AgentStopped):

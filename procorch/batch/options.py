@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,8 @@ from procorch.errors import AgentCrashed
 from procorch.messages import Cost, Usage
 
 if TYPE_CHECKING:  # `procorch export` reads journals without what runs agents
+    from procorch.agents.apps import App
+    from procorch.agents.scored import Scorer
     from procorch.futures.reply import ReplyFuture
     from procorch.supervision.budgets import Amount
     from procorch.supervision.throttle import Throttle
@@ -27,6 +30,7 @@ class BatchOptions:
         retry_on: reasons that are tried again whether or not the error is retryable.
         throttle: how to handle a service that asks for a pause; None: the item has failed.
         budget: what the items may use of models; None: any amount.
+        score: scores each output; None: nothing does.
         keep_order: hand items out in the order of the input.
         halt: when to end before all items are done.
         retry_failed: run again what failed in earlier runs, and what is damaged.
@@ -41,6 +45,7 @@ class BatchOptions:
     retry_on: frozenset[str] = frozenset()
     throttle: Throttle | None = None
     budget: Amount | None = None
+    score: Scorer | App | None = None
     keep_order: bool = False
     halt: Halt | None = None
     retry_failed: bool = False
@@ -63,6 +68,7 @@ class ActiveItem:
         reply: the future of the current attempt.
         usage: tokens of a model that all attempts have used, in this run.
         money: what they have cost, in US dollars.
+        scores: the scores of its output, by name.
     """
 
     item: SourceItem
@@ -75,6 +81,7 @@ class ActiveItem:
     reply: ReplyFuture | None = None
     usage: Usage = field(default_factory=Usage)
     money: Cost = field(default_factory=Cost)
+    scores: Mapping[str, float] = field(default_factory=dict)
 
     def spend(self, usage: Usage, money: Cost) -> None:
         """An attempt has used so much of a model."""

@@ -11,7 +11,14 @@ from procorch.batch import values
 from procorch.batch.items import BatchFailure, BatchItem, BatchSuccess, ItemCost
 from procorch.batch.options import ActiveItem
 from procorch.batch.reasons import place_of, reason_of
-from procorch.batch.records import AttemptRecord, ItemRecord, stop_of, usage_of, used
+from procorch.batch.records import (
+    AttemptRecord,
+    ItemRecord,
+    scores_of,
+    stop_of,
+    usage_of,
+    used,
+)
 from procorch.errors import AgentError, SerializationError, StreamError
 from procorch.errors.plain_data import from_plain, to_plain
 from procorch.messages import AgentResult, RequestMetrics, StopReason
@@ -119,7 +126,10 @@ def finished_item(
 ) -> BatchItem:
     """The item of a record, with its output or its error as objects."""
     stop = stop_of(record)
-    rest = (record.attempts, record.position, resumed, cost_of(record), record.log, stop)
+    rest = (
+        record.attempts, record.position, resumed, cost_of(record), record.log, stop,
+        scores_of(record),
+    )  # fmt: skip
     if error is None:
         return BatchSuccess(record.id, True, output, None, None, None, *rest)
     reason = record.reason or reason_of(error)
@@ -134,7 +144,7 @@ def cost_of(record: ItemRecord) -> ItemCost:
 
 def _record(active: ActiveItem, stop: StopReason | None, **known: Any) -> ItemRecord:
     return ItemRecord(
-        used=used(active.usage, active.money, stop),
+        used=used(active.usage, active.money, stop, active.scores),
         id=active.item.id,
         position=active.item.position,
         digest=active.digest,

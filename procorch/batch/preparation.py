@@ -9,9 +9,11 @@ import queue
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from procorch.agents.scored import scored
 from procorch.api.orchestrator import AgentOrchestrator
 from procorch.batch import identity
 from procorch.batch.admission import Admission
@@ -114,8 +116,11 @@ class PreparedBatch:
         return BatchRun(loop, workers, store, inbox, admission, total, began)
 
     def _start_workers(self, orchestrator: AgentOrchestrator | None) -> Workers:
+        factory, score = self.factory, self.options.score
+        if score is not None:
+            factory = partial(scored, factory, score)
         return Workers(
-            self.factory, self.workers, self._name, self.settings, self.start_method, self.seed,
+            factory, self.workers, self._name, self.settings, self.start_method, self.seed,
             orchestrator, self.preload, ahead=self.options.budget is None,
         )  # fmt: skip
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import astuple, dataclass
 from typing import Any
 
@@ -43,7 +44,7 @@ class ItemRecord(msgspec.Struct, kw_only=True):
         epoch: number of the runner that wrote the record.
         input: value of an item that failed, as JSON text, so that it can be tried again by itself.
         log: what was written to standard output and error during the attempt.
-        used: what a model was used for it, in JSON (`used`).
+        used: what a model was used for it, and its scores, in JSON (`used`).
     """
 
     id: str
@@ -83,14 +84,18 @@ class AttemptRecord(msgspec.Struct, kw_only=True):
     log: str = ""
 
 
-def used(usage: Usage, money: Cost, stop: StopReason | None) -> str | None:
-    """What a model was used for an item, for `ItemRecord.used`; None where none was."""
+def used(
+    usage: Usage, money: Cost, stop: StopReason | None, scores: Mapping[str, float]
+) -> str | None:
+    """What a model was used for an item, and its scores, for `ItemRecord.used`; None: nothing."""
     found: dict[str, Any] = {}
     if usage.total or money.total:
         found["tokens"] = list(astuple(usage))
         found["dollars"] = list(astuple(money))
     if stop is not None and (found or stop is not StopReason.STOP):
         found["stop_reason"] = stop.value
+    if scores:
+        found["scores"] = dict(scores)
     return msgspec.json.encode(found).decode() if found else None
 
 
@@ -104,6 +109,11 @@ def stop_of(record: ItemRecord) -> StopReason | None:
     """Why the model stopped; None where none was asked or it gave no answer."""
     stop = _used(record).get("stop_reason")
     return None if stop is None else StopReason(stop)
+
+
+def scores_of(record: ItemRecord) -> dict[str, float]:
+    """The scores of an item by name; empty where it was not scored."""
+    return dict(_used(record).get("scores", ()))
 
 
 def _used(record: ItemRecord) -> dict[str, Any]:

@@ -10,6 +10,7 @@ import msgspec
 
 from procorch.batch.reader import FailureGroup
 from procorch.batch.records import ItemRecord, usage_of
+from procorch.batch.scores import ScoreSummary, ScoreTally
 from procorch.messages import Cost, Usage
 from procorch.supervision.budgets import ModelUse
 
@@ -36,6 +37,7 @@ class BatchSummary:
         gone: outcomes of items that are no longer in the input; they are in none of these counts.
         usage: tokens of models that were used for these items, earlier runs included.
         cost: the same in US dollars; 0 where nobody knows the price.
+        scores: the mean of each score, and the items by their score, earlier runs included.
         models: what this run has used of each model, by its name, failed attempts included.
     """
 
@@ -50,6 +52,7 @@ class BatchSummary:
     gone: int = 0
     usage: Usage = field(default_factory=Usage)
     cost: Cost = field(default_factory=Cost)
+    scores: tuple[ScoreSummary, ...] = ()
     models: Mapping[str, ModelUse] = field(default_factory=dict)
 
     @property
@@ -78,6 +81,7 @@ class BatchSummary:
         if self.usage.total:
             lines.append(used_words(self.usage, self.cost))
         lines += model_words(self.models)
+        lines += map(str, self.scores)
         lines += [f"  {g.count} x {g.reason}: {g.place} (as {g.example})" for g in self.failures]
         return "\n".join(lines)
 
@@ -116,6 +120,7 @@ class Tally:
         self.retried = 0
         self.usage: Usage = Usage()
         self.cost: Cost = Cost()
+        self.scores: ScoreTally = ScoreTally()
         self._groups: dict[tuple[str, str], list[int | str]] = {}
 
     @property
@@ -136,6 +141,7 @@ class Tally:
     def add(self, row: ItemRecord, *, fresh: bool) -> None:
         """Count an item that has its outcome; ``fresh``: from this run."""
         if row.used is not None:
+            self.scores.add(row)
             usage, cost = usage_of(row)
             self.usage += usage
             self.cost += cost

@@ -144,6 +144,7 @@ class BatchRun(Generic[Out]):
             gone=gone,
             usage=tally.usage,
             cost=tally.cost,
+            scores=tally.scores.summaries(),
             models=self._workers.usage(),
         )
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import Collection, Sequence
 
+from procorch.agents.apps import App
+from procorch.agents.scored import Scorer
 from procorch.batch.sources import IdOf
 from procorch.supervision.keywords import WorkerSettings
 from procorch.supervision.shared_limit import Limit
@@ -25,6 +27,7 @@ class BatchSettings(WorkerSettings, total=False):
     throttle: Throttle | None
     shared_limit: Limit | None
     budget: float | str | None
+    score: Scorer | App | None
     allowed_failures: int
     retry_on: Collection[str]
     resume: bool

@@ -8,7 +8,9 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias, Unpack, cast, overload
 
+from procorch.agents.apps import App
 from procorch.agents.protocols import AsyncFactory, Factory
+from procorch.agents.scored import Scorer
 from procorch.batch.commands import command_check, with_results
 from procorch.batch.halt import Halt
 from procorch.batch.input_check import scan
@@ -82,6 +84,9 @@ def run_batch(
         budget: US dollars, or text such as ``"200k tokens"``, that the items may use of models,
             earlier runs included. When it is used up, nothing more is begun, what is under way is
             finished, and the batch ends with `BatchHalted`; its cause is a `BudgetExceeded`.
+        score: ``(item, output) -> score``, called in the worker after each answer, plain or async:
+            a number, a bool, or several by name. The scores are in `BatchItem.scores`,
+            `BatchSummary.scores` and the journal. An item whose scorer raises has failed.
         allowed_failures: workers that an item may kill; one more and it is poison, whatever
             ``retries`` allows.
         retry_on: reasons (`BatchItem.reason`) that are tried again whatever the error says.
@@ -145,6 +150,7 @@ def prepare_batch(
     throttle: Throttle | None = Throttle(),  # noqa: B008  # a frozen value
     shared_limit: Limit | None = None,
     budget: float | str | None = None,
+    score: Scorer | App | None = None,
     allowed_failures: int = 2,
     retry_on: Collection[str] = (),
     resume: bool = False,
@@ -180,6 +186,7 @@ def prepare_batch(
         retry_on=_reasons(retry_on),
         throttle=throttle,
         budget=None if budget is None else Amount.of(budget, "budget"),
+        score=_scorer(score),
         keep_order=keep_order,
         halt=Halt.parse(halt),
         retry_failed=retry_failed,
@@ -223,6 +230,12 @@ def prepare_batch(
         factory, source, selection, found, options, header, journal_path, count, all_settings,
         start_method, preload, seed, resume or retry_failed, redo,
     )  # fmt: skip
+
+
+def _scorer(given: Scorer | App | None) -> Scorer | App | None:
+    if given is not None and not callable(given):
+        raise TypeError(f"score must be a function (item, output), not {type(given).__name__}")
+    return given
 
 
 def _here() -> str | None:

@@ -46,6 +46,8 @@ _option = click.option
          metavar="N", help="Workers that an item may kill; one more and it is poison.")  # fmt: skip
 @_option("--budget", metavar="AMOUNT",
          help="Dollars, or '200k tokens', of models; then nothing more is begun.")  # fmt: skip
+@_option("--score", metavar="MODULE:FUNCTION",
+         help="Scores each output: a function of the item and the output.")  # fmt: skip
 @_option("--rate", type=rate, metavar="RATE",
          help="Items that all workers together may begin: 10/s, 600/m, 0.5/s.")  # fmt: skip
 @_option("--max-pause", type=duration(least="0s"), default="5m", show_default=True,
@@ -134,6 +136,8 @@ def command(app: str | None, source: str | None, out: Path | None, **given: Any)
         if program is None:
             factory = load(app, orchestrator, bytecode=not given["dry_run"])
             prepared = dataclasses.replace(prepared, factory=factory)
+        if given["score"] is not None:
+            load(given["score"], orchestrator, bytecode=not given["dry_run"])
         if given["dry_run"]:
             lines = batch_exec.tell(given["as_json"])
             found = prepared.dry_run(makes_folder=usual, on_command=lines)
@@ -178,6 +182,7 @@ def _prepared(
     factory: Any, source: str, out: Path, given: dict[str, Any], again: str
 ) -> PreparedBatch:
     from procorch import Throttle
+    from procorch.agents.apps import App
     from procorch.batch.start import prepare_batch
 
     settings = {"prefetch": given["prefetch"]}
@@ -195,7 +200,7 @@ def _prepared(
         allow_empty=given["allow_empty"], skip_known=True, results=given["results"], command=again,
         streams=streams.descriptors(), output="capture",
         start_method=given["start_method"], preload=given["preload"], rate=given["rate"],
-        budget=given["budget"],
+        budget=given["budget"], score=None if given["score"] is None else App.parse(given["score"]),
         throttle=Throttle(longest=longest) if longest else None, **settings,
     )  # fmt: skip
 

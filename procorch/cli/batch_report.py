@@ -59,8 +59,8 @@ def print_summary(
     )
     if summary.usage.total:
         console.print(used_words(summary.usage, summary.cost))
-    for line in model_words(summary.models):
-        console.print(line)
+    for line in (*model_words(summary.models), *summary.scores):
+        console.print(str(line), soft_wrap=True)
     more = []
     if summary.resumed:
         more.append(f"{summary.resumed} of them in earlier runs")

@@ -16,6 +16,7 @@ from procorch.cli.verb import Verb
 if TYPE_CHECKING:
     from procorch.batch.reader import Reader
     from procorch.batch.records import AttemptRecord, ItemRecord
+    from procorch.batch.scores import ScoreSummary
 
 
 @click.command("show", cls=Verb)
@@ -26,21 +27,34 @@ if TYPE_CHECKING:
     help="Look at every row, and list those that are damaged.",
 )  # fmt: skip
 @click.option(
+    "--against", metavar="RUN", shell_complete=runs,
+    help="Compare the run with this one, item by item.",
+)  # fmt: skip
+@click.option(
     "--json", "as_json", is_flag=True,
     help="One JSON object.",
 )  # fmt: skip
-def command(run: str, item: str | None, check: bool, as_json: bool) -> int:
+def command(run: str, item: str | None, check: bool, against: str | None, as_json: bool) -> int:
     """Tell what became of a batch, or of one of its items.
 
     RUN is a journal, or its name in .procorch; it may be running. With ITEM, the id of an item, all
     attempts at it are told, with the stacks of their failures and what was printed.
+
+    With --against, the two runs are compared: the mean of each score over the items of both, and
+    the items that are better, worse, or different.
     """
     from procorch.batch.errors import BatchError
     from procorch.batch.reader import Reader
+    from procorch.cli import show_comparison
     from procorch.cli.places import find
 
+    if against is not None and (item is not None or check):
+        raise click.UsageError("--against compares whole runs: give neither ITEM nor --check")
     try:
         with Reader(find(run)) as journal:
+            if against is not None:
+                with Reader(find(against)) as other:
+                    return show_comparison.tell(other, journal, as_json)
             if check:
                 return _check(journal, as_json)
             return _item(journal, item, as_json) if item is not None else _run(journal, as_json)
@@ -75,6 +89,10 @@ def _run(journal: Reader, as_json: bool) -> int:
             {"reason": g.reason, "place": g.place, "count": g.count, "example": g.example}
             for g in groups
         ]
+        scores = _scores(journal)
+        known["scores"] = {
+            score.name: {"mean": score.mean, "count": score.count} for score in scores
+        }
         known["lost"] = sorted(journal.lost)
         streams.emit(json.dumps(known))
         return tell_lost(journal)
@@ -85,6 +103,8 @@ def _run(journal: Reader, as_json: bool) -> int:
     if gone := journal.gone():
         console.print(gone_words(gone))
     print_groups(console, tuple(groups))
+    for score in _scores(journal):
+        console.print(str(score), soft_wrap=True)
     for at, epoch, kind, text in journal.events():
         when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(at))
         console.print(f"{when}  {kind} (runner {epoch}){': ' + text if text else ''}")
@@ -94,6 +114,15 @@ def _run(journal: Reader, as_json: bool) -> int:
     if again and failed and not state.startswith("running"):
         console.print(f"to run again what has failed:\n  {again} --retry-failed", soft_wrap=True)
     return tell_lost(journal)
+
+
+def _scores(journal: Reader) -> tuple[ScoreSummary, ...]:
+    from procorch.batch.scores import ScoreTally
+
+    tally = ScoreTally()
+    for row in journal.rows():
+        tally.add(row)
+    return tally.summaries()
 
 
 def _item(journal: Reader, id: str, as_json: bool) -> int:

@@ -165,4 +165,21 @@ MUTANTS: tuple[Mutant | TextMutant, ...] = (
             "journal_is_not_waited_for",
         ),
     ),
+    # ---- evaluations
+    Mutant(
+        "scores: the output of a scored agent stays what it is",
+        "batch/loop.py",
+        "BatchLoop._answered",
+        "isinstance(output, Scored)",
+        "False",
+        ("tests/batch/test_scores.py::test_outputs_are_scored_and_stay_what_they_are",),
+    ),
+    Mutant(
+        "scores: an item that fails is worse than one with any score",
+        "batch/scores.py",
+        "_is_better",
+        "before[0] != after[0]",
+        "False",
+        ("tests/batch/test_scores.py::test_runs_are_compared_item_by_item",),
+    ),
 )
