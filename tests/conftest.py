@@ -51,9 +51,9 @@ if str(TESTS.parent) not in sys.path:
 def another_way(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
     """`tox -e ways`: requests take another way through procorch, and come to the same.
 
-    ``PROCORCH_TESTS_PREFETCH`` is the ``prefetch`` of all agents that say nothing of it, but for
-    tests about what waits in the queue itself (marked so); with ``PROCORCH_TESTS_DIRECT=0`` callers
-    that wait leave everything to the monitor.
+    ``PROCORCH_TESTS_PREFETCH`` is the number to which ``prefetch`` is fixed for all agents that say
+    nothing of it, but for tests about what waits in the queue itself (marked so); with
+    ``PROCORCH_TESTS_DIRECT=0`` callers that wait leave everything to the monitor.
     """
     prefetch = os.environ.get("PROCORCH_TESTS_PREFETCH")
     if prefetch is not None and request.node.get_closest_marker("queue") is None:

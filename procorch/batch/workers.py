@@ -12,7 +12,6 @@ from procorch.agents.result_files import Named
 from procorch.api.orchestrator import AgentOrchestrator
 from procorch.batch.records import SourceItem
 from procorch.futures.reply import ReplyFuture
-from procorch.supervision.allowance import MOST
 from procorch.supervision.budgets import ModelUse
 from procorch.supervision.keywords import CommonSettings
 from procorch.supervision.policy import PoolSupervisor
@@ -71,8 +70,9 @@ class Workers:
             settings = {**settings, "throttle": dataclasses.replace(throttle, retries=0)}
         self._orchestrator.add_agent(name, factory, instances=count, **_as_pool(settings))
         waiting = min(max(count, _FEWEST_WAITING), _MOST_WAITING)
-        each = settings.get("prefetch", 1)
-        self.window: int = count * (MOST if each == "auto" else each) + waiting * ahead
+        each = settings.get("prefetch", "auto")
+        # What adapts takes from those that wait.
+        self.window: int = count * (1 if each == "auto" else each) + waiting * ahead
         """Requests under way at once: those that workers have, and some that wait."""
         try:
             self._queue = self._orchestrator.spawn_pool(name)

@@ -12,7 +12,7 @@ import click
 from procorch.cli import batch_exec, signals, streams, verb
 from procorch.cli.exits import ExitCode, Misconfigured
 from procorch.cli.input_warnings import told_warnings
-from procorch.cli.params import duration, files, rate, size
+from procorch.cli.params import ahead, duration, files, rate, size
 from procorch.cli.verb import Verb
 from procorch.launch.launchers import METHODS
 
@@ -52,8 +52,8 @@ _option = click.option
          help="Items that all workers together may begin: 10/s, 600/m, 0.5/s.")  # fmt: skip
 @_option("--max-pause", type=duration(least="0s"), default="5m", show_default=True,
          help="Longest pause of all workers for a service that asks for one; 0: none.")  # fmt: skip
-@_option("--prefetch", type=click.IntRange(1, 64), default=1, show_default=True, metavar="N",
-         help="Items that a worker has at hand; more than 1 for very quick ones.")  # fmt: skip
+@_option("--prefetch", type=ahead, default="auto", show_default=True, metavar="N",
+         help="Items that a worker has at hand, 1 to 64; auto: by their time.")  # fmt: skip
 @_option("--halt", default="never", show_default=True, metavar="POLICY",
          help="End early: soon,fail=3 or now,fail=10%; also success, done.")  # fmt: skip
 @_option("--resume", is_flag=True, help="Go on with a batch that was begun.")

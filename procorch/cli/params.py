@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import click
 
@@ -34,6 +34,15 @@ def rate(text: str) -> float:
         return units.per_second(text)
     except ValueError as error:
         raise click.BadParameter(str(error).removeprefix("rate: ")) from None
+
+
+def ahead(text: str) -> int | Literal["auto"]:
+    """A click type for ``auto`` and numbers from 1 to 64."""
+    if text == "auto":
+        return "auto"
+    if not text.isdecimal() or not 1 <= int(text) <= 64:
+        raise click.BadParameter(f"{text!r} is neither 'auto' nor a number from 1 to 64.")
+    return int(text)
 
 
 def share(text: str) -> float:

@@ -216,7 +216,8 @@ class AgentExecutor(concurrent.futures.Executor):
 
         Args:
             wait: return when the workers have ended; False: return at once.
-            cancel_futures: cancel the calls that have not begun, including those of a `map`.
+            cancel_futures: cancel the calls that no worker has, including those of a `map`. A
+                worker may have up to 15 quick ones at hand, which are still made (``prefetch``).
         """
         self._must_be_ours()
         self._shut_down = True

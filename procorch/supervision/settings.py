@@ -45,7 +45,7 @@ class AgentSettings:
     priority: int = 0
     output: str = "inherit"
     channel_buffer: int = 32
-    prefetch: int | Literal["auto"] = 1
+    prefetch: int | Literal["auto"] = "auto"
     retries: int = 0
     allowed_failures: int = 2
     client_retries: bool = True
