@@ -69,6 +69,7 @@ if TYPE_CHECKING:
     from procorch.errors import PluginError as PluginError
     from procorch.errors import PoisonRequest as PoisonRequest
     from procorch.errors import ProtocolError as ProtocolError
+    from procorch.errors import ReloadError as ReloadError
     from procorch.errors import RequestCancelled as RequestCancelled
     from procorch.errors import RequestTimeout as RequestTimeout
     from procorch.errors import SerializationError as SerializationError
@@ -120,6 +121,9 @@ if TYPE_CHECKING:
     from procorch.supervision.notices import Notice as Notice
     from procorch.supervision.notices import Ready as Ready
     from procorch.supervision.notices import Recovered as Recovered
+    from procorch.supervision.notices import Reloaded as Reloaded
+    from procorch.supervision.notices import ReloadFailed as ReloadFailed
+    from procorch.supervision.notices import Reloading as Reloading
     from procorch.supervision.notices import RequestDone as RequestDone
     from procorch.supervision.notices import RequestStarted as RequestStarted
     from procorch.supervision.notices import Restarting as Restarting
@@ -164,8 +168,8 @@ _HOMES = {
         "AuthError BudgetExceeded CacheMiss CommandCrashed CommandFailed ContentFiltered "
         "ContextWindowOverflow InvalidContinue MailboxFull MemoryLimitExceeded MessageTooLarge "
         "ModelRetired ModelThrottled NetworkError NoMessages PluginError PoisonRequest "
-        "ProtocolError RequestCancelled RequestTimeout SerializationError StartError "
-        "StreamError StructuredOutputFailed TakesNoRequests UnknownField"
+        "ProtocolError ReloadError RequestCancelled RequestTimeout SerializationError "
+        "StartError StreamError StructuredOutputFailed TakesNoRequests UnknownField"
     ),
     "executor.agent_executor": "AgentExecutor",
     "futures.reply": "ReplyFuture",
@@ -184,8 +188,9 @@ _HOMES = {
     "supervision.keywords": "Settings",
     "supervision.limits": "Backoff Intensity Shutdown",
     "supervision.notices": (
-        "AgentEvent BackingOff Crashed Escalated Hung Lost Notice Ready Recovered RequestDone "
-        "RequestStarted Restarting Starting Stopped Throttled Unreaped"
+        "AgentEvent BackingOff Crashed Escalated Hung Lost Notice Ready Recovered ReloadFailed "
+        "Reloaded Reloading RequestDone RequestStarted Restarting Starting Stopped "
+        "Throttled Unreaped"
     ),
     "supervision.policy": (
         "DefaultSupervisor PoolSupervisor ServiceSupervisor SupervisorAction SupervisorPolicy"

@@ -49,6 +49,8 @@ class AgentInfo:
         cpu: user and system time of the current processes, in seconds.
         rss: resident memory of the processes now, in bytes.
         peak_rss: the most resident memory they have had, in bytes.
+        release: number of the release that the process comes from (N19). Of an agent: that of its
+            first instance.
         slot: which of the agent's instances it is, from 0. Of an agent: that of its first one.
         size: how many instances the agent is to have.
         instances: a row for each instance in the order of their slots; empty in such a row.
@@ -65,6 +67,7 @@ class AgentInfo:
     restarts: int
     last_exit: str | None
     request: int | None
+    release: int
     cpu: float
     rss: int
     peak_rss: int
@@ -91,6 +94,7 @@ def info_of(agent: AgentRuntime, monitor: Monitor) -> AgentInfo:
         queue=len(agent.mailbox),
         restarts=sum(row.restarts for row in rows),
         last_exit=None if first is None else first.last_exit,
+        release=agent.release if first is None else first.release,
         request=next((row.request for row in rows if row.request is not None), None),
         cpu=sum(row.cpu for row in rows),
         rss=sum(row.rss for row in rows),
@@ -115,6 +119,7 @@ def row_of(instance: InstanceRuntime, monitor: Monitor) -> AgentInfo:
         restarts=restarts,
         last_exit=last_exit,
         request=request,
+        release=instance.release,
         slot=instance.slot,
         size=instance.agent.size,
         usage=monitor.calls.accounts.used_by(instance.name),

@@ -7,7 +7,7 @@ from typing import Self
 
 from procorch.api.children import ChildCounts, ChildInfo, running_state
 from procorch.api.handle import OrchestratedHandle
-from procorch.api.spawning import Spawning
+from procorch.api.reloading import Reloading
 from procorch.errors import PluginError
 from procorch.futures.watch import EventStream as EventStream
 from procorch.runtime.submit import numbered_apart as numbered_apart
@@ -15,7 +15,7 @@ from procorch.supervision.policy import Policy, checked_policy
 from procorch.units import whole
 
 
-class AgentOrchestrator(Spawning):
+class AgentOrchestrator(Reloading):
     """Starts named agents, each in a process of its own, and replaces them when they fail.
 
     A context manager (also asynchronous): leaving the block closes it. Settings may be given here

@@ -21,6 +21,7 @@ class Entry:
         factory: serialised at registration.
         imports: imports the modules that it comes from, see `launch.base.Code`.
         given: the settings as they were given; `settings` adds the others at each spawn.
+        release: the release that its next instance comes from (N19).
         max_restarts: the orchestrator's ``max_restarts`` at the time of registration.
         service: it runs by itself.
     """
@@ -32,6 +33,7 @@ class Entry:
     given: Mapping[str, Any]
     max_restarts: int | None
     service: bool = False
+    release: int = 1
     children: list[str] = field(default_factory=list)
 
     def settings(self, channel_buffer: int, policy: object) -> AgentSettings:
@@ -51,9 +53,14 @@ class Entry:
 
 
 class Registry:
-    """Agents by name, in order of registration. A call that raises changes nothing."""
+    """Agents by name, in order of registration. A call that raises changes nothing.
+
+    Attributes:
+        release: the release of agents that are registered from now on.
+    """
 
     def __init__(self) -> None:
+        self.release: int = 1
         self._entries: dict[str, Entry] = {}
         self._lock = threading.RLock()
 
@@ -88,7 +95,7 @@ class Registry:
             if parent is not None:
                 self._entries[parent].children.append(name)
             self._entries[name] = Entry(
-                name, data, imports, parent, dict(given), max_restarts, service
+                name, data, imports, parent, dict(given), max_restarts, service, self.release
             )
 
     def _check(self, name: str, parent: str | None) -> None:
@@ -131,6 +138,10 @@ class Registry:
 
     def __contains__(self, name: object) -> bool:
         return name in self._entries
+
+    def entries(self) -> list[Entry]:
+        """All entries in order of registration."""
+        return list(self._entries.values())
 
     def names(self) -> list[str]:
         """All names in order of registration."""

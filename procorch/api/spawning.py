@@ -144,12 +144,16 @@ class Spawning(Registration):
             self._supervisor,
             imports=entry.imports,
             payers=self._registry.payers(entry.name),
+            release=entry.release,
             size=settings.instances,
             service=entry.service,
         )
 
     def _new_instance(self, agent: AgentRuntime, slot: int) -> InstanceRuntime:
-        return InstanceRuntime(next(self._keys), agent, slot, output=Output(agent.settings.output))
+        return InstanceRuntime(
+            next(self._keys), agent, slot, output=Output(agent.settings.output),
+            release=agent.release,
+        )  # fmt: skip
 
     def _handle_of(self, agent: AgentRuntime, monitor: Monitor) -> OrchestratedHandle:
         return OrchestratedHandle(agent, monitor, self._max_message)

@@ -16,14 +16,15 @@
     |   `-- MemoryLimitExceeded
     |-- RequestTimeout (also a TimeoutError)
     |-- StartError                                       retryable unless permanent
-    |-- PoisonRequest, MailboxFull, TakesNoRequests
+    |-- ReloadError, PoisonRequest, MailboxFull, TakesNoRequests
     `-- SerializationError, MessageTooLarge, ProtocolError
 
-This package has the public names; `base`, `tree` and `programs` are where the classes are.
+This package has the public names; the classes are in `base`, `tree`, `programs` and `releases`.
 """
 
 from procorch.errors.base import AgentError, AgentFailure
 from procorch.errors.programs import CommandCrashed, CommandFailed, UnknownField
+from procorch.errors.releases import ReloadError
 from procorch.errors.tree import (
     Aborted,
     AgentCrashed,
@@ -81,6 +82,7 @@ __all__ = [
     "PluginError",
     "PoisonRequest",
     "ProtocolError",
+    "ReloadError",
     "RequestCancelled",
     "RequestTimeout",
     "SerializationError",

@@ -6,7 +6,6 @@ policies, one runs callbacks and log handlers, and one writes the output of work
 
 from __future__ import annotations
 
-import contextlib
 import signal
 from collections import deque
 from collections.abc import Callable
@@ -17,7 +16,7 @@ import msgspec
 from procorch.clock import Clock
 from procorch.errors import Aborted, AgentStopped, StartError
 from procorch.futures.watch import EventHub
-from procorch.launch.base import Code, Launcher, Spec
+from procorch.launch.base import Launcher, Spec, WorkerProcess
 from procorch.messages import AgentResult
 from procorch.runtime import policy_call
 from procorch.runtime.asks import QuestionRelay
@@ -25,6 +24,7 @@ from procorch.runtime.calls import CallGate
 from procorch.runtime.instance_runtime import AgentRuntime, InstanceRuntime
 from procorch.runtime.open_requests import OpenRequests
 from procorch.runtime.ports import EventPort
+from procorch.runtime.reloads import end_reload, release_waiting
 from procorch.runtime.serial_executor import SerialExecutor
 from procorch.supervision import actions, notices
 from procorch.supervision import events as ev
@@ -88,6 +88,8 @@ class ActionRunner:
         self.answers: deque[ev.PolicyAnswered | ev.TakenBack] = deque()
         self.actions: dict[type, Callable[[Any], None]] = {
             actions.Launch: self._launch,
+            actions.TakeOver: self._take_over,
+            actions.ReloadEnded: self._reload_ended,
             actions.Send: requests.send,
             actions.BeginAhead: requests.begin,
             actions.TakeBack: self._take_back,
@@ -143,24 +145,42 @@ class ActionRunner:
 
     def _launch(self, action: actions.Launch) -> None:
         instance = self._instances[action.key]
-        instance.generation = action.generation
+        if action.beside:
+            instance.beside = self._start(instance, action)
+            return
+        instance.generation, instance.release = action.generation, action.release
         instance.process = instance.pid = None
         instance.output.begin()
         if instance.agent.service:
             instance.run = self._requests.run_by_itself(instance, action.generation)
+        instance.process = self._start(instance, action)
+
+    def _start(self, instance: InstanceRuntime, action: actions.Launch) -> WorkerProcess | None:
         try:
-            instance.process = self._launcher.start(self._spec(instance))
+            return self._launcher.start(self._spec(instance, action))
         except Exception as error:  # of the system (descriptors, memory), or of the settings
             failed = no_process(instance.name, error)
             failed.__cause__ = error
             self._events.post(ev.StartFailed(instance.key, action.generation, failed))
             self._events.post(ev.Exited(instance.key, action.generation, ev.Exit()))
+            return None
 
-    def _spec(self, instance: InstanceRuntime) -> Spec:
+    def _take_over(self, action: actions.TakeOver) -> None:
+        instance = self._instances[action.key]
+        instance.process, instance.beside = instance.beside, instance.process
+        instance.generation, instance.release = action.generation, action.release
+        where = None if instance.process is None else instance.process.where
+        instance.pid = None if where is None else where.pid
+
+    def _reload_ended(self, action: actions.ReloadEnded) -> None:
+        instance = self._instances[action.key]
+        end_reload(instance, action.error)
+
+    def _spec(self, instance: InstanceRuntime, action: actions.Launch) -> Spec:
         paths, settings = self._sys_path(), instance.settings
         head = headers.InitHead(
             name=instance.name,
-            generation=instance.generation,
+            generation=action.generation,
             sys_path=paths,
             max_message=self._max_message,
             checkpoint=-1 if instance.checkpoint is None else len(instance.agent.factory),
@@ -182,14 +202,9 @@ class ActionRunner:
         )
         body = instance.agent.factory + (instance.checkpoint or b"")
         return Spec(
-            instance.key, instance.generation, instance.name, headers.encode(head), body,
-            instance.output.captures_stdout, self._code(instance, paths),
+            instance.key, action.generation, instance.name, headers.encode(head), body,
+            instance.output.captures_stdout, instance.code(action.release, paths),
         )  # fmt: skip
-
-    @staticmethod
-    def _code(instance: InstanceRuntime, paths: list[str]) -> Code:
-        env = tuple(sorted(instance.settings.env.items()))
-        return Code(1, instance.agent.imports, env, instance.settings.cwd, tuple(paths))
 
     def _proceed(self, action: actions.Proceed) -> None:
         process = self._instances[action.key].process
@@ -223,7 +238,7 @@ class ActionRunner:
         self._policy_thread.call(lambda: self._events.post(policy_call.reconsider(policy, action)))
 
     def _stop_process(self, action: actions.StopProcess) -> None:
-        process = self._instances[action.key].process
+        process = self._instances[action.key].process_of(action.generation)
         if process is None:
             return
         match action.stage:
@@ -270,7 +285,7 @@ class ActionRunner:
             instance.ended.set_result(None)
         else:
             instance.ended.set_exception(error)
-        release(instance)
+        release_waiting(instance)
 
     def _finish_agent(self, action: actions.AgentEnded) -> None:
         agent = self._agents.pop(action.agent, None)
@@ -288,7 +303,7 @@ class ActionRunner:
         notice = action.notice
         more: dict[str, Any] = {"time": self._clock.wall()}
         if type(notice) is notices.Unreaped:
-            more["pid"] = self._instances[action.key].pid
+            more["pid"] = self._instances[action.key].pid_of(notice.generation)
         notice = msgspec.structs.replace(notice, **more)
         self._hub.publish(notice)
         if type(notice) is notices.Ready:  # `restart` returns: the event is there by then
@@ -305,21 +320,6 @@ class ActionRunner:
                 fresh.set_result(None)
             else:
                 instance.fresh.append((before, fresh))
-
-
-def release(instance: InstanceRuntime) -> None:
-    """Fail the futures that wait for a new process of an instance which has ended.
-
-    Two threads may do this at once: the deque gives each item to one of them.
-    """
-    with contextlib.suppress(IndexError):
-        while True:
-            fresh = instance.fresh.popleft()[1]
-            stopped = AgentStopped(
-                f"agent {instance.name!r} ended {instance.status.name}", agent=instance.name
-            )
-            ended = instance.ended.exception()
-            fresh.set_exception(stopped if ended is None else ended)
 
 
 def no_process(name: str, why: object) -> StartError:

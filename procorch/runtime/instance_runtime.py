@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass, field
 
-from procorch.launch.base import WorkerProcess
+from procorch.launch.base import Code, WorkerProcess
 from procorch.messages import AgentResult
 from procorch.runtime.mailbox import Mailbox
 from procorch.runtime.output import Output
@@ -29,6 +29,7 @@ class AgentRuntime:
     Args:
         factory: serialised. ``imports``: imports the modules that it comes from, see
             `launch.base.Code`.
+        release: the release that a new instance comes from (N19).
         mailbox: its queue; the number of the queue identifies the agent for the machine.
         parent: the number of the agent it was started under.
         size: how many instances it is to have: the slots 0 to ``size`` - 1.
@@ -48,6 +49,7 @@ class AgentRuntime:
     make: Callable[[AgentRuntime, int], InstanceRuntime] = field(repr=False)
     policy: Policy | None = None
     imports: bytes = field(default=b"", repr=False)
+    release: int = 1
     parent: int | None = None
     payers: tuple[Payer, ...] = ()
     size: int = 1
@@ -86,6 +88,9 @@ class InstanceRuntime:
             the call began; a later generation completes it.
         output: what its workers have written.
         last: counted restarts and the last exit, kept for after its end.
+        beside: a second process, while its release is replaced (`supervision.beside`).
+        release: the release of its current process, or at first of its next one.
+        reload: done when its release was replaced, or could not be.
         started: done when the first start has succeeded or failed.
         ended: done when the instance has ended.
     """
@@ -106,6 +111,9 @@ class InstanceRuntime:
     last: tuple[int, str | None] = (0, None)
     started: Future[None] = field(default_factory=Future)
     ended: Future[None] = field(default_factory=Future)
+    beside: WorkerProcess | None = None
+    release: int = 1
+    reload: Future[None] | None = None
 
     @property
     def name(self) -> str:
@@ -116,6 +124,24 @@ class InstanceRuntime:
     def settings(self) -> AgentSettings:
         """The settings of its agent."""
         return self.agent.settings
+
+    def process_of(self, generation: int) -> WorkerProcess | None:
+        """Its process of that generation, if that has been started and was not replaced."""
+        for process in (self.process, self.beside):
+            if process is not None and process.spec.generation == generation:
+                return process
+        return None
+
+    def pid_of(self, generation: int) -> int | None:
+        """The process id of that generation, if it is known."""
+        process = self.process_of(generation)
+        where = None if process is None else process.where
+        return self.pid if where is None else where.pid
+
+    def code(self, release: int, paths: Sequence[str]) -> Code:
+        """Where the code of its process comes from; ``paths``: where modules are looked for."""
+        env = tuple(sorted(self.settings.env.items()))
+        return Code(release, self.agent.imports, env, self.settings.cwd, tuple(paths))
 
     def spawned(self, *, joins: bool) -> ev.Spawn:
         """The event that adds it to the machine; ``joins``: to an agent that is there."""
@@ -131,6 +157,7 @@ class InstanceRuntime:
             slot=self.slot,
             joins=joins,
             service=agent.service,
+            release=self.release,
         )
 
 

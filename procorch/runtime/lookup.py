@@ -33,6 +33,10 @@ class Lookup:
                 return agent
         return None
 
+    def running(self, name: str | None) -> list[AgentRuntime]:
+        """The running agents of a name, or all of them, in order of start."""
+        return [each for each in list(self._agents.values()) if name in (None, each.name)]
+
     def members(self, agent: int) -> list[int]:
         """See `ports.AgentPort`."""
         found = self._agents.get(agent)

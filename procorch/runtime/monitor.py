@@ -21,7 +21,7 @@ import signal
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
-from typing import Any, NamedTuple
+from typing import Any, TypeAlias
 
 from procorch.clock import Clock
 from procorch.futures.fork_guard import must_be_ours
@@ -31,13 +31,14 @@ from procorch.launch.base import Launcher, WorkerProcess
 from procorch.runtime.asks import QuestionRelay
 from procorch.runtime.calls import CallGate
 from procorch.runtime.direct import Direct
-from procorch.runtime.effects import ActionRunner, release
+from procorch.runtime.effects import ActionRunner
 from procorch.runtime.instance_runtime import InstanceRuntime
 from procorch.runtime.limits import LimitStore
 from procorch.runtime.lookup import Lookup
 from procorch.runtime.loop import Loop
 from procorch.runtime.open_requests import OpenRequests
 from procorch.runtime.output import Echo
+from procorch.runtime.reloads import release_waiting
 from procorch.runtime.reports import Reports
 from procorch.runtime.sampler import Sampler
 from procorch.runtime.stepper import Stepper
@@ -49,11 +50,7 @@ from procorch.wire.frame import Kind
 _log = logging.getLogger("procorch")
 
 
-class _Confirm(NamedTuple):
-    """A confirmation for a worker. It is posted like an event, but the machine does not see it."""
-
-    process: WorkerProcess
-    number: int
+_Call: TypeAlias = Callable[[], None]  # what the owner of the loop does for another thread
 
 
 class Monitor(Lookup):
@@ -81,7 +78,7 @@ class Monitor(Lookup):
         clock = clock or Clock()
         starts = start_limit or os.cpu_count() or 1
         super().__init__(Machine(chance=chance, start_limit=starts), clock)
-        self._loop: Loop[ev.Event | _Confirm] = Loop(clock, self._machine.timers)
+        self._loop: Loop[ev.Event | _Call] = Loop(clock, self._machine.timers)
         self._echo = Echo(clock)
         self.hub: EventHub = hub or EventHub()
         asks = QuestionRelay(self)
@@ -125,7 +122,7 @@ class Monitor(Lookup):
             self._echo.close(timeout=1.0)
             raise
 
-    def post(self, event: ev.Event | _Confirm) -> None:
+    def post(self, event: ev.Event | _Call) -> None:
         """Hand an event to the machine."""
         self._loop.post(event)
         if self._over:
@@ -150,17 +147,18 @@ class Monitor(Lookup):
         self.post(ev.SpawnTogether(spawns))
 
     def restart(self, instance: InstanceRuntime) -> Future[None]:
-        """Replace the process of an instance on request.
-
-        Returns:
-            A future that is done when the new process is ready, or fails if the instance ends.
-        """
+        """Replace the process of an instance on request; the future that is returned is done when
+        the new process is ready, and fails if the instance ends."""
         fresh: Future[None] = Future()
         instance.fresh.append((instance.ready, fresh))
         self.post(ev.Restart(instance.key))
         if instance.ended.done():
-            release(instance)  # It may have ended before the future was appended.
+            release_waiting(instance)  # It may have ended before the future was appended.
         return fresh
+
+    def retire(self, release: int) -> None:
+        """Nobody uses that release any more."""
+        self.post(lambda: self._launcher.retire(release))
 
     def must_be_ours(self) -> None:
         """Refuse callers in the child of a fork: the monitor thread is not there to answer them.
@@ -223,7 +221,7 @@ class Monitor(Lookup):
 
     def confirm(self, process: WorkerProcess, number: int) -> None:
         """Tell a worker that the caller has read a piece of its answer."""
-        self.post(_Confirm(process, number))
+        self.post(lambda: process.send(Kind.ANSWER, number, b"", []))
 
     def run_callback(self, call: Callable[[], None]) -> None:
         """See `ports.RequestPort`."""
@@ -263,8 +261,9 @@ class Monitor(Lookup):
             # A defect of procorch: no caller may wait for ever because of it.
             _log.critical("the monitor failed; its agents are killed", exc_info=True)
             for instance in self._instances.values():
-                if instance.process is not None:
-                    instance.process.kill(signal.SIGKILL)
+                for process in (instance.process, instance.beside):
+                    if process is not None:
+                        process.kill(signal.SIGKILL)
         finally:
             self._over = True
             with self._loop.ownership:
@@ -278,8 +277,8 @@ class Monitor(Lookup):
     def take_posted(self) -> None:
         """See `ports.OwnerPort`."""
         while self._loop.posted and (event := self._loop.take()) is not None:
-            if isinstance(event, _Confirm):
-                event.process.send(Kind.ANSWER, event.number, b"", [])
+            if callable(event):
+                event()
                 continue
             self._closing = self._closing or type(event) is ev.Close
             self._stepper.step(event)
@@ -300,5 +299,5 @@ class Monitor(Lookup):
 
     def _refuse(self) -> None:
         while (event := self._loop.take()) is not None:
-            if not isinstance(event, _Confirm):
+            if not callable(event):
                 self._runner.refuse(event)

@@ -59,7 +59,8 @@ class Reports:
     def on_started(self, process: WorkerProcess, where: Where) -> None:
         """See `launch.base.Sink`."""
         instance = self._instances[process.spec.key]
-        instance.pid = where.pid
+        if process.spec.generation == instance.generation:  # it is not the one beside
+            instance.pid = where.pid
         limit = instance.settings.memory_limit
         if limit is not None and not self._launcher.caps.remote:
             self._sampler.watch(instance.key, process.spec.generation, where.pid, limit)
@@ -195,9 +196,11 @@ class Reports:
         """See `launch.base.Sink`."""
         spec = process.spec
         instance = self._instances.get(spec.key)
-        self._sampler.forget(spec.key)
-        self._asks.process_ended(spec.key)
-        self._calls.process_ended(spec.key)
+        self._sampler.forget(spec.key, spec.generation)
+        if instance is None or spec.generation == instance.generation:
+            # Else its successor has taken over, and may have questions and calls of its own.
+            self._asks.process_ended(spec.key)
+            self._calls.process_ended(spec.key)
         hit = self._cargo(exit.started)
         if hit is not None and hit.items is not None:
             hit.items.begun = exit.item

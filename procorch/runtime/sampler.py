@@ -24,7 +24,6 @@ _SHARE = 10
 
 
 class _Watched(NamedTuple):
-    generation: int
     pid: int
     limit: int
 
@@ -40,7 +39,7 @@ class Sampler:
 
     def __init__(self, exceeded: Callable[[int, int, int], None]) -> None:
         self._exceeded = exceeded
-        self._watched: dict[int, _Watched] = {}
+        self._watched: dict[tuple[int, int], _Watched] = {}
         self._thread: threading.Thread | None = None
         self._closed = False
         self._changed = threading.Condition(threading.Lock())
@@ -48,7 +47,7 @@ class Sampler:
     def watch(self, key: int, generation: int, pid: int, limit: int) -> None:
         """Watch a new worker and its descendants; ``limit`` in bytes."""
         with self._changed:
-            self._watched[key] = _Watched(generation, pid, limit)
+            self._watched[key, generation] = _Watched(pid, limit)
             self._changed.notify()
         if self._thread is None:
             thread = threading.Thread(target=self._run, name="procorch-memory", daemon=True)
@@ -62,10 +61,10 @@ class Sampler:
             else:
                 self._thread = thread
 
-    def forget(self, key: int) -> None:
+    def forget(self, key: int, generation: int) -> None:
         """Stop watching a worker that has ended."""
         with self._changed:
-            self._watched.pop(key, None)
+            self._watched.pop((key, generation), None)
 
     def close(self) -> None:
         """End the thread."""
@@ -83,10 +82,10 @@ class Sampler:
                 seen = memory.held(each.pid, each.limit)
                 # The worker may have ended, and another process may have its pid.
                 if seen > each.limit and self._watched.get(key) == each:
-                    self._exceeded(key, each.generation, seen)
+                    self._exceeded(*key, seen)
             wait = max(INTERVAL, (time.thread_time() - began) * (_SHARE - 1))
 
-    def _next(self, wait: float) -> dict[int, _Watched] | None:
+    def _next(self, wait: float) -> dict[tuple[int, int], _Watched] | None:
         """Wait for the next measurement; returns the workers, None after `close`."""
         with self._changed:
             self._changed.wait_for(lambda: self._watched or self._closed)

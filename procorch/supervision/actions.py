@@ -13,10 +13,23 @@ from procorch.supervision.states import AgentStatus, StopStage
 
 
 class Launch(Struct, frozen=True):
-    """Start the process of this generation."""
+    """Start the process of this generation, from this release.
+
+    ``beside``: the current process goes on, until `TakeOver`.
+    """
 
     key: int
     generation: int
+    release: int = 1
+    beside: bool = False
+
+
+class TakeOver(Struct, frozen=True):
+    """The process beside is the current one from now on, and the current one is beside it."""
+
+    key: int
+    generation: int
+    release: int
 
 
 class Send(Struct, frozen=True):
@@ -110,6 +123,13 @@ class StopProcess(Struct, frozen=True):
     request: int = 0
 
 
+class ReloadEnded(Struct, frozen=True):
+    """The change to a release is over; ``error``: it has failed, and the old release goes on."""
+
+    key: int
+    error: AgentError | None = None
+
+
 class Started(Struct, frozen=True):
     """The first start succeeded: `spawn` may return."""
 
@@ -142,6 +162,6 @@ class Notify(Struct, frozen=True):
 
 
 Action: TypeAlias = (
-    Launch | Send | BeginAhead | TakeBack | Withdraw | Proceed | Resolve | AskPolicy | Reconsider
-    | Probe | StopProcess | Started | Ended | AgentEnded | Notify
+    Launch | TakeOver | ReloadEnded | Send | BeginAhead | TakeBack | Withdraw | Proceed | Resolve
+    | AskPolicy | Reconsider | Probe | StopProcess | Started | Ended | AgentEnded | Notify
 )  # fmt: skip

@@ -37,6 +37,7 @@ class Due(Enum):
     REQUEST = "request"
     HEARTBEAT = "heartbeat"
     AGE = "age"
+    BESIDE = "process beside"
     CLOSE = "close"
     FLOW = "flow"
     TAKE_BACK = "take back"
@@ -147,16 +148,7 @@ class Core:
         a.process.stage = stage
         self.left_starting(a)
         self.out.append(actions.StopProcess(a.key, a.generation, stage, a.process.target))
-        times = a.settings.shutdown
-        wait = {
-            StopStage.LEAVE: times.grace,
-            StopStage.COOPERATE: times.cooperate,
-            StopStage.INTERRUPT: times.interrupt,
-            StopStage.TERMINATE: times.terminate,
-            StopStage.STACK: STACK_TIME,
-            StopStage.KILL: times.kill,
-        }[stage]
-        self.timers.arm((Due.STOP_STAGE, a.key), self.now + wait)
+        self.timers.arm((Due.STOP_STAGE, a.key), self.now + time_of(a, stage))
 
     def expect_exit(self, a: Instance) -> None:
         """The process is about to exit by itself: only its time limit starts."""
@@ -215,10 +207,27 @@ class Core:
         taken, a.process.inflight = a.process.inflight, []
         return [request for request in taken if request.is_open]
 
-    def tell(self, a: Instance, notice: Callable[..., AgentEvent], **fields: Any) -> None:
-        """Publish a notice about ``a`` (N18)."""
-        told = notice(agent=a.name, instance=a.slot, generation=a.generation, at=self.now, **fields)
+    def tell(
+        self, a: Instance, notice: Callable[..., AgentEvent], *,
+        generation: int | None = None, **fields: Any,
+    ) -> None:  # fmt: skip
+        """Publish a notice about ``a`` (N18); ``generation``: None: that of its current process."""
+        which = a.generation if generation is None else generation
+        told = notice(agent=a.name, instance=a.slot, generation=which, at=self.now, **fields)
         self.out.append(actions.Notify(a.key, told))
+
+
+def time_of(a: Instance, stage: StopStage) -> float:
+    """Seconds that a process gets at ``stage`` before the next one."""
+    times = a.settings.shutdown
+    return {
+        StopStage.LEAVE: times.grace,
+        StopStage.COOPERATE: times.cooperate,
+        StopStage.INTERRUPT: times.interrupt,
+        StopStage.TERMINATE: times.terminate,
+        StopStage.STACK: STACK_TIME,
+        StopStage.KILL: times.kill,
+    }[stage]
 
 
 def _take_over(core: Core, a: Instance) -> None:

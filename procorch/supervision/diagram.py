@@ -79,6 +79,8 @@ IGNORED: tuple[Ignored, ...] = (
     ),
     Ignored((ev.Restart, ev.Drain, ev.Stop, ev.Retire), (STOPPING, DONE), "it ends, or has ended"),
     Ignored((ev.Cancel,), (DONE,), "it has ended"),
+    Ignored((ev.GiveUpReload,), (STOPPING, DONE), "its end has ended the reload"),
+    Ignored((Due.BESIDE,), (DONE,), "disarmed when the process beside had gone"),
     Ignored(
         (Due.START,),
         tuple(phase for phase in Phase if phase is not STARTING),

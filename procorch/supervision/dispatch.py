@@ -103,7 +103,8 @@ def fill(core: Core) -> None:
             continue
         for member in tuple(box.members):
             a = core.instances[member]
-            if box.flow is not None and a.phase is Phase.READY and (a.process.held or a.draining):
+            drains = box.flow is not None and a.draining is not None
+            if a.phase is Phase.READY and (a.process.held or drains):
                 core.enter(a, Phase.READY)
             if mailbox in core.ledger.boxes and core.ledger.waiting(mailbox):
                 wake(core, mailbox)

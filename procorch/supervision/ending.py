@@ -10,8 +10,8 @@ from __future__ import annotations
 
 from copy import copy
 
-from procorch.errors import Aborted, AgentCrashed
-from procorch.supervision import actions, groups, notices, teams
+from procorch.errors import Aborted, AgentCrashed, AgentStopped
+from procorch.supervision import actions, beside, groups, notices, teams
 from procorch.supervision import events as ev
 from procorch.supervision.core import Core, Due
 from procorch.supervision.instance import Instance
@@ -35,12 +35,14 @@ def hasten(core: Core, a: Instance, event: ev.Cancel) -> None:
 def drain(core: Core, a: Instance, event: ev.Drain) -> None:
     """The channel is closed: finish the accepted requests, then end COMPLETED."""
     a.draining = a.draining or AgentStatus.COMPLETED
+    beside.give_up(core, a, _ending(a))
     end_if_done(core, a)
 
 
 def stop(core: Core, a: Instance, event: ev.Stop) -> None:
     """Finish requests within the grace, then end STOPPED; linked children first (N7)."""
     a.draining = a.draining or AgentStatus.STOPPED
+    beside.give_up(core, a, _ending(a))
     a.grace = event.grace if a.grace is None else min(a.grace, event.grace)
     core.defer(a.key, check_turn)  # after the children have been told
 
@@ -48,6 +50,7 @@ def stop(core: Core, a: Instance, event: ev.Stop) -> None:
 def retire(core: Core, a: Instance, event: ev.Retire) -> None:
     """End one instance of an agent that goes on: others take the requests that wait."""
     a.draining = a.draining or AgentStatus.COMPLETED
+    beside.give_up(core, a, _ending(a))
     if event.now:
         core.end(a, AgentStatus.CANCELLED, Aborted(agent=a.name))
     else:
@@ -66,6 +69,7 @@ def close(core: Core, event: ev.Close) -> None:
     core.timers.arm((Due.CLOSE, 0), core.deadline)
     for a in core.instances.values():
         groups.abandon(a)
+        beside.give_up(core, a, _ending(a))
         if a.phase not in _ENDED:
             a.draining = a.draining or AgentStatus.STOPPED
             core.defer(a.key, end_if_done if event.drain else abort)
@@ -96,6 +100,7 @@ def close_overdue(core: Core) -> None:
             out_of_grace(core, a, None)
         if a.process.alive and (a.process.stage is None or a.process.stage < StopStage.KILL):
             core.stop_process(a, StopStage.KILL)
+        beside.press(core, a, StopStage.KILL)
 
 
 def leave(core: Core, a: Instance) -> None:
@@ -104,6 +109,7 @@ def leave(core: Core, a: Instance) -> None:
     error = a.final[1]
     a.grace, until = None, core.timers.at((Due.GRACE, a.key))
     core.left_starting(a)
+    beside.leave(core, a, _ending(a))
     for due in (Due.BACKOFF, Due.GRACE, Due.HEARTBEAT):
         core.timers.disarm((due, a.key))
     if a.pending is not None:
@@ -125,7 +131,8 @@ def leave(core: Core, a: Instance) -> None:
     teams.lost(core, a)
     groups.drop(core, a)
     if not a.process.alive:
-        core.enter(a, Phase.DONE)
+        if a.is_gone:
+            core.enter(a, Phase.DONE)
     elif a.process.stage is None or a.process.stage is StopStage.LEAVE:
         # A process whose requests were aborted before it waited for its turn is idle by now.
         hurried = isinstance(error, Aborted | AgentCrashed) and not a.aborted
@@ -138,6 +145,11 @@ def leave(core: Core, a: Instance) -> None:
             StopStage.COOPERATE if aborted else StopStage.TERMINATE if hurried else StopStage.LEAVE
         )
         core.stop_process(a, stage)
+
+
+def _ending(a: Instance) -> AgentStopped:
+    """Why its release is not replaced."""
+    return AgentStopped(f"agent {a.name!r} is ending", agent=a.name)
 
 
 def _abort_ahead(core: Core, a: Instance) -> None:
@@ -161,7 +173,8 @@ def finish(core: Core, a: Instance) -> None:
 def exited(core: Core, a: Instance, event: ev.Exited) -> None:
     """The process has exited after a request to stop."""
     core.process_ended(a, event.exit)
-    core.enter(a, Phase.DONE)
+    if a.is_gone:
+        core.enter(a, Phase.DONE)
 
 
 def next_stage(core: Core, a: Instance, event: object) -> None:
@@ -182,7 +195,8 @@ def next_stage(core: Core, a: Instance, event: object) -> None:
             generation=a.generation,
         )
         core.end(a, AgentStatus.FAILED, stuck)
-    core.enter(a, Phase.DONE)
+    if a.is_gone:
+        core.enter(a, Phase.DONE)
 
 
 def exited_late(core: Core, a: Instance, event: ev.Exited) -> None:

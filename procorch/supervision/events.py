@@ -62,6 +62,7 @@ class Spawn(Struct, frozen=True):
         supervised: it has a policy.
         reconsiders: that policy has ``on_child_escalation`` (N6).
         parent: the agent that a new one is started under.
+        release: the release that its first process comes from.
         slot: which of its agent's instances it is, from 0.
         joins: its agent runs already; if it has ended meanwhile, the instance does not start.
         service: it runs by itself and takes no requests.
@@ -77,6 +78,7 @@ class Spawn(Struct, frozen=True):
     slot: int = 0
     joins: bool = False
     service: bool = False
+    release: int = 1
 
 
 class SpawnTogether(Struct, frozen=True):
@@ -136,6 +138,26 @@ class Retire(Struct, frozen=True):
 
 class Restart(Struct, frozen=True):
     """Replace the process on request: not counted (N1)."""
+
+    key: int
+
+
+class Reload(Struct, frozen=True):
+    """Replace the process by one of ``release`` (N19); `actions.ReloadEnded` is the answer.
+
+    Args:
+        stop_first: end the old process first; otherwise the new one becomes ready beside it.
+        back: an attempt was given up, and this is the release from before: nothing is tried.
+    """
+
+    key: int
+    release: int
+    stop_first: bool = False
+    back: bool = False
+
+
+class GiveUpReload(Struct, frozen=True):
+    """Go on with the old release, unless the new one has taken over."""
 
     key: int
 
@@ -277,7 +299,7 @@ class Tick(Struct, frozen=True):
 
 Event: TypeAlias = (
     Spawn | SpawnTogether | Submit | SetWidth | CancelRequest | Cancel | Drain | Stop | Retire
-    | Restart | Close | Ready | StartFailed | Replied | TakenBack | NotBegun | AgentFinished
-    | Probed | MemoryExceeded
-    | StreamBroken | Exited | PolicyAnswered | Reconsidered | Tick
+    | Restart | Reload | GiveUpReload | Close | Ready | StartFailed | Replied | TakenBack
+    | NotBegun | AgentFinished | Probed | MemoryExceeded | StreamBroken | Exited
+    | PolicyAnswered | Reconsidered | Tick
 )  # fmt: skip

@@ -10,7 +10,7 @@ from procorch.supervision.process import Process
 from procorch.supervision.request import Request
 from procorch.supervision.restarts import RestartLimits, Window
 from procorch.supervision.settings import AgentSettings
-from procorch.supervision.states import AgentStatus, Phase
+from procorch.supervision.states import AgentStatus, Phase, StopStage
 
 
 class Pending(NamedTuple):
@@ -105,6 +105,12 @@ class Instance:
         cycle: the group restart it takes part in.
         process: its current process. The record of an ended process stays until the next start: the
             verdict on the end needs it.
+        beside: a process beside the current one, while a release is replaced (N19): the next one,
+            until it takes over, and the one before it afterwards, until it has ended.
+        launched: the generation of the process that was launched last.
+        release: the release that its next process comes from.
+        trial: the release to go back to, if the first process of ``release`` does not start.
+        attempt: the release that somebody waits for (`actions.ReloadEnded`).
         announced: it was ready at least once.
         draining: its final status, if it was told to finish: alone (it was retired), so that others
             take the requests that wait, or with its agent.
@@ -131,6 +137,11 @@ class Instance:
     phase: Phase = Phase.WAITING
     status: AgentStatus = AgentStatus.RUNNING
     process: Process = field(default_factory=Process)
+    beside: Process | None = None
+    launched: int = 0
+    release: int = 1
+    trial: int | None = None
+    attempt: int | None = None
     announced: bool = False
     draining: AgentStatus | None = None
     grace: float | None = None
@@ -151,6 +162,18 @@ class Instance:
     def generation(self) -> int:
         """Number of its current process, from 1; 0: none was launched yet."""
         return self.process.generation
+
+    @property
+    def successor(self) -> Process | None:
+        """The process that is to take over from the current one, unless it is being ended."""
+        other = self.beside
+        return other if other is not None and other.waits and other.stage is None else None
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether none of its processes is left, or only what outlived SIGKILL."""
+        gone = not self.process.alive or self.process.stage is StopStage.GIVE_UP
+        return gone and self.beside is None
 
     @property
     def credit(self) -> int:

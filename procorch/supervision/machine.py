@@ -21,9 +21,11 @@ from typing import Any, NamedTuple
 
 from procorch.supervision import (
     actions,
+    beside,
     dispatch,
     ending,
     failing,
+    reloading,
     replacing,
     requests,
     starting,
@@ -37,6 +39,8 @@ from procorch.supervision.request import Request
 from procorch.supervision.states import Phase
 from procorch.supervision.throttle import FlowControl
 from procorch.supervision.timers import Timers
+from procorch.supervision.ways import ONWARD as ONWARD
+from procorch.supervision.ways import TREE as TREE
 
 
 class Rule(NamedTuple):
@@ -76,45 +80,6 @@ ENTRIES: dict[Phase, Entry] = {
     DONE: ending.finish,
 }
 
-ONWARD: dict[Phase, dict[Phase, str]] = {
-    WAITING: {STARTING: "a start slot is free"},
-    STARTING: {},
-    READY: {STOPPING: "nothing is left to do"},
-    AWAITING_POLICY: dict.fromkeys((READY, RETIRING, HELD, STOPPING), "there is no policy"),
-    RETIRING: {
-        WAITING: "its process has gone",
-        BACKOFF: "its process has gone, there is a delay",
-        HELD: "its process has gone, its group goes down",
-        STOPPING: "its process has gone, nothing is left to do",
-    },
-    HELD: {WAITING: "its turn to start", BACKOFF: "its group waits for a delay"},
-    BACKOFF: {},
-    STOPPING: {DONE: "there is no process"},
-    DONE: {},
-}
-"""The phases that the entry action of a phase may enter without a further event, and when."""
-
-TREE: dict[Phase, dict[Phase, str]] = {
-    WAITING: {HELD: "its group goes down", STOPPING: "ends with others"},
-    STARTING: {RETIRING: "its group goes down", STOPPING: "ends with others"},
-    READY: {RETIRING: "its group goes down", STOPPING: "ends with others"},
-    AWAITING_POLICY: {
-        RETIRING: "its group goes down",
-        HELD: "its group goes down",
-        STOPPING: "ends with others",
-    },
-    RETIRING: {HELD: "its process has gone, its group goes down", STOPPING: "ends with others"},
-    HELD: {
-        WAITING: "its turn to start",
-        BACKOFF: "its group waits for a delay",
-        STOPPING: "ends with others",
-    },
-    BACKOFF: {HELD: "its group goes down", STOPPING: "ends with others"},
-    STOPPING: {},
-    DONE: {},
-}
-"""The phases that other instances may move one to, and why."""
-
 _WHEN_TOLD_TO_END: dict[Phase, tuple[Phase, ...]] = {
     WAITING: (HELD, STOPPING),
     STARTING: (STOPPING,),
@@ -128,7 +93,7 @@ _WHEN_TOLD_TO_END: dict[Phase, tuple[Phase, ...]] = {
 TRANSITIONS: dict[tuple[Phase, type | Due], Rule] = {
     (STARTING, ev.Ready): _rule(starting.ready, READY),
     (STARTING, ev.StartFailed): _rule(starting.failed),
-    (STARTING, ev.Exited): _rule(starting.exited, AWAITING_POLICY, STOPPING),
+    (STARTING, ev.Exited): _rule(starting.exited, AWAITING_POLICY, RETIRING, HELD, STOPPING),
     (STARTING, Due.START): _rule(starting.overdue),
     **{
         (phase, ev.TakenBack): _rule(take_back.taken)
@@ -157,6 +122,15 @@ TRANSITIONS: dict[tuple[Phase, type | Due], Rule] = {
     (RETIRING, ev.Replied): _rule(requests.replied_in_leaving),
     (STOPPING, ev.Replied): _rule(requests.replied_in_leaving),
     (BACKOFF, Due.BACKOFF): _rule(replacing.backoff_over, WAITING),
+    **{(phase, ev.Reload): _rule(reloading.begin) for phase in Phase},
+    (READY, ev.GiveUpReload): _rule(reloading.give_up, READY),
+    (READY, Due.BESIDE): _rule(beside.due, READY),
+    (STOPPING, Due.BESIDE): _rule(beside.due, DONE),
+    **{
+        (phase, what): _rule(handler)
+        for phase in (WAITING, STARTING, AWAITING_POLICY, RETIRING, HELD, BACKOFF)
+        for what, handler in ((ev.GiveUpReload, reloading.give_up), (Due.BESIDE, beside.due))
+    },
     (STOPPING, ev.Cancel): _rule(ending.hasten),
     (STOPPING, ev.Exited): _rule(ending.exited, DONE),
     (STOPPING, Due.STOP_STAGE): _rule(ending.next_stage, DONE),
@@ -325,7 +299,10 @@ class Machine:
         if a is None:
             return
         if event.generation != a.process.generation:
-            self._core.stale += 1
+            if a.beside is not None and event.generation == a.beside.generation:
+                reloading.heard(self._core, a, event)
+            else:
+                self._core.stale += 1
             return
         self._handle(a, event)
 

@@ -97,6 +97,25 @@ class Restarting(Notice, frozen=True, kw_only=True):
     planned: bool = False
 
 
+class Reloading(Notice, frozen=True, kw_only=True):
+    """The agent is about to get a process of release number ``release`` (N19)."""
+
+    release: int
+
+
+class Reloaded(Notice, frozen=True, kw_only=True):
+    """A process of that release serves from now on."""
+
+    release: int
+
+
+class ReloadFailed(Notice, frozen=True, kw_only=True):
+    """No process of that release serves; the agent goes on with the release before."""
+
+    release: int
+    error: AgentError
+
+
 class BackingOff(Notice, frozen=True, kw_only=True):
     """The agent waits ``delay`` seconds before its next start."""
 
@@ -150,8 +169,9 @@ class Unreaped(Notice, frozen=True, kw_only=True):
 
 
 AgentEvent: TypeAlias = (
-    Starting | Ready | RequestStarted | RequestDone | Crashed | Hung | Restarting | BackingOff
-    | Throttled | Recovered | Escalated | Stopped | Lost | Unreaped
+    Starting | Ready | RequestStarted | RequestDone | Crashed | Hung | Restarting | Reloading
+    | Reloaded | ReloadFailed | BackingOff | Throttled | Recovered | Escalated | Stopped | Lost
+    | Unreaped
 )  # fmt: skip
 """Every event there is."""
 

@@ -42,6 +42,8 @@ class Process:
         margin: the part of its limits by which it is replaced early. It differs between replicas
             that started together, so that they are not replaced together.
         alive: it was launched, and its exit has not been reported.
+        release: the number of the release that it comes from (N19).
+        waits: it is to take over from the current process of its instance (`beside`).
         course: what it does next.
         ready_at: when its agent was ready.
         inflight: the request that it works on, if there is one; it may have been resolved.
@@ -65,6 +67,8 @@ class Process:
     generation: int = 0
     margin: float = 0.0
     alive: bool = False
+    release: int = 1
+    waits: bool = False
     course: Course = Course.SERVING
     ready_at: float | None = None
     inflight: list[Request] = field(default_factory=list)
@@ -91,6 +95,11 @@ class Process:
     def idle(self) -> bool:
         """Whether it would take a request at once."""
         return self.serves and not self.inflight and not self.ahead
+
+    @property
+    def must_renew(self) -> bool:
+        """Whether it is to be replaced as soon as it is idle."""
+        return self.course is Course.RENEWING
 
     @property
     def hung(self) -> bool:

@@ -5,12 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from procorch.errors import AgentCrashed, AgentHung, MemoryLimitExceeded
+from procorch.errors import (
+    AgentCrashed,
+    AgentError,
+    AgentHung,
+    AgentStopped,
+    MemoryLimitExceeded,
+    ReloadError,
+    StartError,
+)
+from procorch.supervision import beside, groups, notices, tree
 from procorch.supervision import events as ev
-from procorch.supervision import groups, notices, tree
 from procorch.supervision.core import Core, Due
 from procorch.supervision.instance import Instance
-from procorch.supervision.process import Course
+from procorch.supervision.process import Course, Process
 from procorch.supervision.request import Request
 from procorch.supervision.states import Phase, StopStage
 
@@ -66,9 +74,11 @@ def replace(
 
 
 def retire(core: Core, a: Instance) -> None:
-    """RETIRING: end the old process; the next one starts only after that (I2)."""
+    """RETIRING: end the old process; the next one starts after that, or takes over now (I2)."""
     if a.process.alive:
-        if a.process.stage is None:
+        if beside.may_take_over(a):
+            beside.take_over(core, a)
+        elif a.process.stage is None:
             blamed = a.cycle is not None and a.cycle.failed != a.key
             busy = bool(a.process.inflight) or a.process.ready_at is None
             hard = blamed and busy and not a.service  # it is always busy
@@ -163,3 +173,19 @@ def death(
             return AgentCrashed(**facts)
         case reason:
             return AgentCrashed(f"agent {a.name!r} was ended: {reason}", **facts)
+
+
+def failed_start(a: Instance, process: Process, exit: ev.Exit) -> AgentError:
+    """The error of a process that ended before it served."""
+    error = process.reason
+    if isinstance(error, StartError | ReloadError | AgentStopped):
+        return error
+    how = exit.describe() if error is None else f"was ended ({error})"
+    failed = StartError(
+        f"agent {a.name!r} {how} while it was starting",
+        agent=a.name,
+        phase="start",
+        remote_traceback=exit.last_stack or "",
+    )
+    failed.__cause__ = error
+    return failed

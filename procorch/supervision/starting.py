@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from procorch.errors import Aborted, AgentError, AgentStopped, StartError
-from procorch.supervision import actions, ahead, dispatch, groups, holding, notices
+from procorch.supervision import actions, ahead, beside, dispatch, holding, notices
 from procorch.supervision import events as ev
 from procorch.supervision.core import Core, Due
 from procorch.supervision.instance import Instance, Pending, Team
-from procorch.supervision.process import Process
+from procorch.supervision.replacing import failed_start, replace
 from procorch.supervision.restarts import RestartLimits, Window
 from procorch.supervision.states import AgentStatus, Phase, StopStage
 
@@ -77,6 +77,7 @@ def _add(core: Core, event: ev.Spawn, team: Team) -> None:
         limits=RestartLimits(event.settings, service=event.service),
         slot=event.slot,
         service=event.service,
+        release=event.release,
     )
     team.members.append(a)
     core.instances[a.key] = a
@@ -101,11 +102,12 @@ def fill_slots(core: Core) -> None:
 
 def launch(core: Core, a: Instance) -> None:
     """STARTING: launch the process of a new generation."""
+    if a.successor is not None:
+        beside.take_over(core, a)
+        return
     core.starting.add(a.key)
-    jitter = a.settings.recycle_jitter
-    margin = jitter * core.chance() if jitter else 0.0
-    a.process = Process(a.generation + 1, margin, alive=True)
-    core.out.append(actions.Launch(a.key, a.generation))
+    a.process = beside.new_process(core, a, a.release)
+    core.out.append(actions.Launch(a.key, a.generation, a.release))
     core.tell(a, notices.Starting)
     core.timers.arm((Due.START, a.key), core.now + a.settings.start_timeout)
 
@@ -118,18 +120,10 @@ def ready(core: Core, a: Instance, event: ev.Ready) -> None:
     a.process.ready_at = core.now
     a.process.gives_back = event.gives_back
     a.team.empty = False
-    core.tell(
-        a, notices.Ready
-    )  # Before `spawn` returns: it is no event "from now on" for its caller.
-    if not a.announced:
-        a.announced = True
-        core.out.append(actions.Started(a.key))
-    if a.settings.max_age is not None:
-        core.timers.arm((Due.AGE, a.key), core.now + a.settings.max_age * (1 - a.process.margin))
+    beside.announce(core, a)
     if event.run is not None:
         dispatch.run(core, a, event.run)
-    core.enter(a, Phase.READY)
-    groups.became_ready(core, a)
+    beside.serve(core, a)
 
 
 def failed(core: Core, a: Instance, event: ev.StartFailed) -> None:
@@ -151,16 +145,11 @@ def overdue(core: Core, a: Instance, event: object) -> None:
 def exited(core: Core, a: Instance, event: ev.Exited) -> None:
     """The process ended before it was ready; the first start is not tried again (N9)."""
     core.process_ended(a, event.exit)
-    error = a.process.reason
-    if not isinstance(error, StartError):
-        how = event.exit.describe() if error is None else f"was ended ({error})"
-        error = StartError(
-            f"agent {a.name!r} {how} while it was starting",
-            agent=a.name,
-            phase="start",
-            remote_traceback=event.exit.last_stack or "",
-        )
-        error.__cause__ = a.process.reason
+    error = failed_start(a, a.process, event.exit)
+    if a.trial is not None and a.process.release == a.release:
+        beside.failed(core, a, error)
+        replace(core, a, counted=False, alone=True)
+        return
     if a.announced:
         core.ask_policy(a, Pending(None, error))
     else:

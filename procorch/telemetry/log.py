@@ -22,9 +22,11 @@ def level_of(notice: notices.Notice) -> int:
             return logging.ERROR
         case notices.Restarting(planned=True):
             return logging.INFO
-        case notices.Recovered():
+        case notices.Recovered() | notices.Reloading() | notices.Reloaded():
             return logging.INFO
         case notices.Throttled() | notices.Crashed() | notices.Restarting() | notices.BackingOff():
+            return logging.WARNING
+        case notices.ReloadFailed():
             return logging.WARNING
         case notices.Escalated() | notices.Stopped():
             return logging.INFO
@@ -61,6 +63,12 @@ def describe(notice: notices.Notice) -> str:
             return f"{who}: paused {delay:.1f} s{less}: throttled by {notice.error}"
         case notices.Recovered():
             return f"{who}: as many requests as before the pause may be under way"
+        case notices.Reloading(release=release):
+            return f"{who}: starts a process of release {release}"
+        case notices.Reloaded(release=release):
+            return f"{who}: release {release} serves"
+        case notices.ReloadFailed(release=release, error=error):
+            return f"{who}: stays on its release, {release} has failed: {error}"
         case notices.Stopped(status=status, error=error):
             return f"{who} ended {status.name}" + ("" if error is None else f": {error}")
         case notices.Unreaped():

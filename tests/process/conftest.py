@@ -7,6 +7,7 @@ other; `watched` is how a test waits for processes that are not its children.
 from __future__ import annotations
 
 import contextlib
+import importlib
 import os
 import select
 import subprocess
@@ -14,6 +15,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -222,3 +224,34 @@ def host_environment() -> dict[str, str]:
     """The environment in which another interpreter finds the procorch under test."""
     found = str(Path(procorch.__file__).parents[1])
     return {**os.environ, "PYTHONPATH": found}
+
+
+@pytest.fixture
+def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, str], None]:
+    """Writes a module where programs and workers find it. Each version is a second younger: that is
+    how Python knows that its bytecode is of an older one."""
+    monkeypatch.syspath_prepend(tmp_path)
+    ages: dict[str, int] = {}
+
+    def to_disk(name: str, text: str) -> None:
+        path = tmp_path / f"{name}.py"
+        path.write_text(text)
+        ages[name] = ages.get(name, 0) + 1
+        os.utime(path, (1e9 + ages[name], 1e9 + ages[name]))
+        importlib.invalidate_caches()
+
+    return to_disk
+
+
+@pytest.fixture
+def load(
+    write: Callable[[str, str], None], monkeypatch: pytest.MonkeyPatch
+) -> Callable[[str, str], ModuleType]:
+    """Writes a module and imports it in this process."""
+
+    def loaded(name: str, text: str) -> ModuleType:
+        write(name, text)
+        monkeypatch.delitem(sys.modules, name, raising=False)
+        return importlib.import_module(name)
+
+    return loaded

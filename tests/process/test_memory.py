@@ -199,7 +199,7 @@ def test_what_was_seen_of_a_worker_that_has_ended_meanwhile_is_not_told(
         sampler.watch(key, 1, os.getpid(), 1)
     looks = iter([dict(sampler._watched), None])
     monkeypatch.setattr(sampler, "_next", lambda wait: next(looks))
-    monkeypatch.setattr(memory, "held", lambda pid, limit: sampler.forget(1) or 2)
+    monkeypatch.setattr(memory, "held", lambda pid, limit: sampler.forget(1, 1) or 2)
     sampler._run()
     assert told == [2]
 
@@ -217,7 +217,7 @@ def test_a_look_that_takes_long_makes_the_next_one_later(monkeypatch: pytest.Mon
 
     def next_(wait: float) -> object:
         waits.append(wait)
-        return {1: sampler._watched[1]} if len(waits) < 3 else None
+        return {(1, 1): sampler._watched[1, 1]} if len(waits) < 3 else None
 
     sampler._closed = True  # the thread that `watch` starts ends at once
     sampler.watch(1, 1, os.getpid(), 1)

@@ -41,35 +41,6 @@ def zygote(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PROCORCH_START_METHOD", "zygote")
 
 
-@pytest.fixture
-def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Write:
-    """Writes a module where programs and workers find it. Each version is a second younger: that is
-    how Python knows that its bytecode is of an older one."""
-    monkeypatch.syspath_prepend(tmp_path)
-    ages: dict[str, int] = {}
-
-    def to_disk(name: str, text: str) -> None:
-        path = tmp_path / f"{name}.py"
-        path.write_text(text)
-        ages[name] = ages.get(name, 0) + 1
-        os.utime(path, (1e9 + ages[name], 1e9 + ages[name]))
-        importlib.invalidate_caches()
-
-    return to_disk
-
-
-@pytest.fixture
-def load(write: Write, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, str], ModuleType]:
-    """Writes a module and imports it in this process."""
-
-    def loaded(name: str, text: str) -> ModuleType:
-        write(name, text)
-        monkeypatch.delitem(sys.modules, name, raising=False)
-        return importlib.import_module(name)
-
-    return loaded
-
-
 def factory_of(name: str) -> Callable[[], Any]:
     """The factory of a module that this process does not import, by its name."""
     module = ModuleType(name)

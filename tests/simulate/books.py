@@ -61,6 +61,7 @@ class Process:
     stage: StopStage | None = None
     target: int = 0
     unreaped: bool = False
+    release: int = 1
 
     def begin(self, request: int, now: float) -> None:
         """It begins a request."""
@@ -113,6 +114,7 @@ class Agent:
     explained: bool = True
     not_before: float = 0.0
     cancelled: bool = False
+    reloads: int = 0
     ended: bool = False
     status: AgentStatus | None = None
 
@@ -140,6 +142,7 @@ class Books:
         self.agents: dict[int, Agent] = {}
         self.wholes: dict[int, Whole] = {}
         self.processes: dict[int, Process] = {}
+        self.beside: dict[int, Process] = {}
         self.requests: dict[int, Asked] = {}
         self.open: dict[int, Asked] = {}
         self.queues: dict[int, deque[int]] = {}
@@ -150,6 +153,14 @@ class Books:
         self._stale_payloads: set[object] = set()
         self._lost: int | None = None
         self._paused: dict[int, float] = {}
+
+    @property
+    def living(self) -> list[Process]:
+        """All processes, those beside the current one of their instance, too."""
+        return [*self.processes.values(), *self.beside.values()]
+
+    def _of(self, key: int, generation: int) -> Process:
+        return next(p for p in self.living if (p.key, p.generation) == (key, generation))
 
     # ---- before a step: what the event means
 
@@ -187,10 +198,12 @@ class Books:
             case ev.Close():
                 self.closed = True
             case ev.Ready():
-                self.processes[event.key].ready = True
-                self.processes[event.key].gives_back = event.gives_back
+                process = self._of(event.key, event.generation)
+                process.ready, process.gives_back = True, event.gives_back
             case ev.StartFailed():
-                self.processes[event.key].failed = True
+                self._of(event.key, event.generation).failed = True
+            case ev.Reload():
+                self.agents[event.key].reloads += not self.agents[event.key].ended
             case ev.AgentFinished():
                 self.processes[event.key].leaving = True
             case ev.Replied():
@@ -242,8 +255,13 @@ class Books:
             process.stage = None
 
     def _expect_exit(self, event: ev.Exited) -> None:
-        process = self.processes.pop(event.key)
-        assert process.generation == event.generation
+        process = self._of(event.key, event.generation)
+        if process is self.beside.get(event.key):
+            del self.beside[event.key]
+            assert process.request is None, "I2: it serves beside another one"
+            self._lost = None
+            return
+        del self.processes[event.key]
         asked = self.open.get(process.request) if process.request is not None else None
         self._lost = None if asked is None else asked.id
         for number in reversed(process.ahead):
@@ -273,6 +291,16 @@ class Books:
             match action:
                 case actions.Launch():
                     self._launch(action, now)
+                case actions.TakeOver():
+                    self._take_over(action)
+                case actions.ReloadEnded(key):
+                    agent = self.agents[key]
+                    agent.reloads -= not agent.ended
+                    assert agent.reloads >= 0, "N19: a reload ends once"
+                case actions.Notify(key, notices.Reloaded() as notice):
+                    process = self.processes[key]
+                    assert process.ready, "N19: a release that is not ready"
+                    assert process.release == notice.release, "N19: another release"
                 case actions.Send():
                     self._send(action, now)
                 case actions.BeginAhead():
@@ -308,8 +336,14 @@ class Books:
                     least = min(8.0, notice.asked or 0.0)
                     assert least <= notice.delay <= 8.0, "N23: not as long as asked, or capped"
                     self._paused[self.agents[key].mailbox] = now + notice.delay
-                case actions.Notify(key, notices.Unreaped()):
-                    self.processes[key].unreaped = True
+                case actions.Notify(key, notices.Unreaped() as notice):
+                    self._of(key, notice.generation).unreaped = True
+
+        for action in taken:
+            if type(action) is actions.Notify and type(action.notice) is notices.ReloadFailed:
+                process = self.processes.get(action.key)
+                over = process is None or process.release != action.notice.release
+                assert over or process.stage is not None, "N19: a failed release serves"
 
     def _retried(self, number: int) -> None:
         """A request whose worker died without an outcome, and which may be tried again, waits
@@ -338,16 +372,37 @@ class Books:
 
     def _launch(self, action: actions.Launch, now: float) -> None:
         agent = self.agents[action.key]
-        assert action.key not in self.processes, "I2: two live processes of one instance"
+        if action.beside:
+            assert action.key in self.processes, "I2: beside nothing"
+            other = self.beside.get(action.key)
+            assert other is None or other.unreaped, "I2: a third process"
+        else:
+            assert action.key not in self.processes, "I2: two live processes of one instance"
+            assert agent.explained, "N1: a new process without a reason"
+            assert now >= agent.not_before, "N2: a start before its backoff is over"
+            agent.explained = False
         assert not agent.ended, "I2: a start after the end"
         assert not self.closed, "I2: a start during close"
         assert action.generation == agent.generation + 1, "I2: generations grow by one"
         assert not agent.cancelled, "N14: a start after a cancel"
-        assert now >= agent.not_before, "N2: a start before its backoff is over"
-        assert agent.explained, "N1: a new process without a reason"
         agent.generation = action.generation
-        agent.explained = False
-        self.processes[action.key] = Process(action.key, action.generation, False, False)
+        place = self.beside if action.beside else self.processes
+        place[action.key] = Process(
+            action.key, action.generation, False, False, release=action.release
+        )
+
+    def _take_over(self, action: actions.TakeOver) -> None:
+        before, successor = self.processes.get(action.key), self.beside.pop(action.key)
+        assert successor.generation == action.generation
+        assert successor.release == action.release
+        assert successor.stage is None, "N19: it is being ended"
+        if before is not None:
+            assert successor.ready, "N19: a release that is not ready"
+            assert before.request is None, "N19: it works on a request"
+            self.beside[action.key] = before
+        assert self.agents[action.key].explained, "N1: a new process without a reason"
+        self.agents[action.key].explained = False
+        self.processes[action.key] = successor
 
     def _send(self, action: actions.Send, now: float) -> None:
         process = self.processes[action.key]
@@ -428,8 +483,7 @@ class Books:
             assert action.payload[2] == action.request.id, "I1: somebody else's reply"
 
     def _stop_process(self, action: actions.StopProcess) -> None:
-        process = self.processes[action.key]
-        assert process.generation == action.generation
+        process = self._of(action.key, action.generation)
         if action.stage in (StopStage.COOPERATE, StopStage.INTERRUPT):
             assert process.request == action.request, "N8: aimed at what it does not work on"
             assert action.request, "N8: aimed at nothing"
@@ -445,6 +499,9 @@ class Books:
         assert not agent.cancelled or action.status is AgentStatus.CANCELLED, "N14"
         process = self.processes.get(action.key)
         assert process is None or process.unreaped, "I5: ended while its process lives, unreported"
+        other = self.beside.get(action.key)
+        assert other is None or other.unreaped, "I5: ended while another process lives, unreported"
+        assert not agent.reloads, "N19: a reload without an outcome"
 
     def _finish_whole(self, action: actions.AgentEnded) -> None:
         whole = self.wholes[action.agent]

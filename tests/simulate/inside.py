@@ -158,6 +158,14 @@ def _one(core: Core, a: Instance, asked: set[tuple[int, int]]) -> None:
     if process.stage is not None and process.alive and process.stage is not StopStage.GIVE_UP:
         assert _armed(core, Due.STOP_STAGE, a), f"{where}: nothing follows {process.stage.name}"
     assert (a.key in core.starting) == (a.phase is Phase.STARTING and process.stage is None), where
+    if (other := a.beside) is not None:
+        expected = other.stage is not None or other.ready_at is None
+        assert _armed(core, Due.BESIDE, a) == expected, f"{where}: the timer of its other process"
+        idle = a.phase is Phase.READY and not (process.inflight or a.cycle)
+        idle = idle and process.stage is None and not process.course.leaves
+        assert not (idle and a.successor and a.successor.ready_at is not None), (
+            f"{where}: its successor waits for nothing"
+        )
     if a.phase in _WITHOUT_PROCESS:
         assert not process.alive, where
         assert not process.inflight, where
@@ -177,8 +185,8 @@ def _one(core: Core, a: Instance, asked: set[tuple[int, int]]) -> None:
             down = a.cycle is not None and not a.cycle.starting  # judged, waits for its turn to go
             assert down or (a.key, a.ticket) in asked, f"{where}: nobody was asked"
         case Phase.RETIRING | Phase.STOPPING:
-            assert process.alive, f"{where}: waits for an exit that has been"
-            assert process.stage is not None, f"{where}: nobody told it to go"
+            assert process.alive or a.beside, f"{where}: waits for an exit that has been"
+            assert process.stage is not None or not process.alive, f"{where}: nobody told it to go"
         case Phase.BACKOFF:
             assert _armed(core, Due.BACKOFF, a), f"{where}: no timer"
         case Phase.HELD:
@@ -206,7 +214,9 @@ def _ready(core: Core, a: Instance, where: str) -> None:
     assert len(process.inflight) <= 1, f"{where}: two requests at once"
     flow = core.ledger.boxes[a.mailbox].flow
     held_back = flow is not None and flow.active
-    waits = process.held and held_back
+    width, members = core.ledger.boxes[a.mailbox].width, core.ledger.boxes[a.mailbox].members
+    busy = sum(bool(core.instances[key].process.inflight) for key in members)
+    waits = process.held and (held_back or (width is not None and busy >= width))
     assert (
         process.inflight
         or not process.ahead

@@ -62,6 +62,7 @@ class World:
         self._now = 0.0
         self._keys = itertools.count(1)
         self._requests = itertools.count(1)
+        self._releases = itertools.count(2)
         limit = rng.choice((1, 2, 12))
         self._machine = Machine(chance=rng.random, start_limit=limit)
         self._books = Books(limit)
@@ -112,12 +113,12 @@ class World:
         books.expect(event, self._now)
         before = inside.before(core)
         taken = self._step(event)
-        known = set(books.processes)
+        known = set(books.living)
         books.book(event, taken, self._now)
-        for key in books.processes.keys() - known:
-            process = books.processes[key]
-            process.deaf = self._rng.random() < self._deaf
-            process.immortal = self._rng.random() < self._immortal
+        for process in books.living:
+            if process not in known:
+                process.deaf = self._rng.random() < self._deaf
+                process.immortal = self._rng.random() < self._immortal
         inside.look(core, {(question.key, question.ticket) for question in books.asks})
         inside.compare(core, before, taken)
         for action in taken:
@@ -168,6 +169,8 @@ class World:
             self._drain: (0, 0, 1, 2),
             self._stop: (0, 0, 1, 2),
             self._restart: (0, 0, 1, 3),
+            self._reload: (0, 0, 1, 3),
+            self._give_up_reload: (0, 0, 1),
             self._overgrow: (0, 0, 1),
             self._break: (0, 0, 1),
             self._reply_late: (0, 1),
@@ -331,6 +334,17 @@ class World:
         if self._books.agents:
             self._tell(ev.Restart(self._agent().key))
 
+    def _reload(self) -> None:
+        if self._books.agents:
+            back = self._rng.random() < 0.2
+            release = 1 if back else next(self._releases)
+            stop_first = self._rng.random() < 0.4
+            self._tell(ev.Reload(self._agent().key, release, stop_first, back))
+
+    def _give_up_reload(self) -> None:
+        if self._books.agents:
+            self._tell(ev.GiveUpReload(self._agent().key))
+
     def _close(self) -> None:
         deadline = self._now + self._rng.choice((0.0, 3.0, CLOSE_TIMEOUT))
         latest = max(deadline, self._now) + KILL_WAIT
@@ -364,7 +378,7 @@ class World:
     # ---- what the world does
 
     def _process(self, fits: Callable[[Process], object]) -> Process | None:
-        found = [process for process in self._books.processes.values() if fits(process)]
+        found = [process for process in self._books.living if fits(process)]
         return self._rng.choice(found) if found else None
 
     def _ready(self) -> None:
@@ -597,6 +611,8 @@ class World:
                 assert a is not None
                 assert a.draining is None, f"liveness: {a.name} was told to end, and stays"
                 assert a.phase.value == "ready", f"liveness: {a.name} stays in {a.phase.name}"
+                assert a.attempt is None, f"liveness: the reload of {a.name} does not end"
+                assert a.beside is None, f"liveness: {a.name} keeps two processes"
 
     def _calm_move(self) -> bool:
         books = self._books
@@ -639,7 +655,7 @@ class World:
         self._tell(ev.Tick())
         assert self._machine.idle, "I5: close() does not return"
         assert not self._books.open, "I1: a request without outcome"
-        for process in list(self._books.processes.values()):
+        for process in self._books.living:
             assert process.unreaped, "I5: a process that nobody reported"
             self._exits(process)
         core = self._machine._core

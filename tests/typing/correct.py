@@ -28,6 +28,9 @@ from procorch import (
     Outcome,
     Ready,
     Recovered,
+    Reloaded,
+    ReloadFailed,
+    Reloading,
     RequestDone,
     RequestStarted,
     Restarting,
@@ -142,7 +145,9 @@ def events(orch: AgentOrchestrator) -> None:
                 assert_type(cost, Cost | None)
             case Starting() | Ready() | RequestStarted() | Hung() | BackingOff() | Recovered():
                 pass
-            case Stopped() | Lost() | Unreaped():
+            case Reloading(release=release) | Reloaded(release=release):
+                assert_type(release, int)
+            case ReloadFailed() | Stopped() | Lost() | Unreaped():
                 pass
             case _:
                 assert_never(event)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tests.mutants.mutant import Mutant
-from tests.mutants.suites import RELEASES
+from tests.mutants.suites import RELEASES, RELOAD, SIMULATE
 
 MUTANTS: tuple[Mutant, ...] = (
     Mutant(
@@ -45,5 +45,97 @@ MUTANTS: tuple[Mutant, ...] = (
         "not self._branch",
         "True",
         (RELEASES + "exit_handlers_of_a_module_run_in_its_workers",),
+    ),
+    # ---- a reload
+    Mutant(
+        "a successor takes over from an idle process alone",
+        "supervision/beside.py",
+        "may_take_over",
+        "not a.process.inflight",
+        "True",
+        (SIMULATE,),
+    ),
+    Mutant(
+        "a successor takes over when it is ready",
+        "supervision/beside.py",
+        "may_take_over",
+        "successor.ready_at is not None",
+        "True",
+        (SIMULATE,),
+    ),
+    Mutant(
+        "the release goes back when its first process does not start",
+        "supervision/beside.py",
+        "failed",
+        """
+        if a.trial is not None:
+            a.release, a.trial = a.trial, None
+        """,
+        "",
+        (RELOAD + "instances_that_were_replaced_go_back_when_a_later_one_fails",),
+    ),
+    Mutant(
+        "a failed start of a new release is no matter of the policy",
+        "supervision/starting.py",
+        "exited",
+        "a.trial is not None and a.process.release == a.release",
+        "False",
+        (SIMULATE,),
+    ),
+    Mutant(
+        "one reload of an instance at a time",
+        "supervision/reloading.py",
+        "_refusal",
+        "a.attempt is not None or a.beside is not None",
+        "False",
+        (SIMULATE,),
+    ),
+    Mutant(
+        "a process beside the current one has a time limit",
+        "supervision/beside.py",
+        "press",
+        "core.timers.arm((Due.BESIDE, a.key), core.now + time_of(a, stage))",
+        "",
+        (SIMULATE,),
+    ),
+    Mutant(
+        "an instance ends after both of its processes",
+        "supervision/ending.py",
+        "exited",
+        "a.is_gone",
+        "True",
+        (SIMULATE,),
+    ),
+    Mutant(
+        "an end of the agent ends its reload",
+        "supervision/ending.py",
+        "leave",
+        "beside.leave(core, a, _ending(a))",
+        "",
+        (SIMULATE,),
+    ),
+    Mutant(
+        "replaced instances go back when a later one fails",
+        "api/reloading.py",
+        "_Change.run",
+        "self._go_back()",
+        "",
+        (RELOAD + "instances_that_were_replaced_go_back_when_a_later_one_fails",),
+    ),
+    Mutant(
+        "a state is not held twice",
+        "api/reloading.py",
+        "_Change._one",
+        "stop_first = instance.checkpoint is not None",
+        "stop_first = False",
+        (RELOAD + "state_goes_over_by_checkpoint_and_the_old_process_has_ended_by_then",),
+    ),
+    Mutant(
+        "a release that nobody uses is given up",
+        "api/reloading.py",
+        "Reloading._retire_unused",
+        "monitor.retire(release)",
+        "pass",
+        (RELOAD + "a_crash_after_a_reload_stays_on_the_new_release",),
     ),
 )
