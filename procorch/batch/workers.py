@@ -15,6 +15,7 @@ from procorch.futures.reply import ReplyFuture
 from procorch.supervision.budgets import ModelUse
 from procorch.supervision.keywords import CommonSettings
 from procorch.supervision.policy import PoolSupervisor
+from procorch.supervision.settings import AgentSettings
 from procorch.supervision.throttle import Pause, Throttle
 
 _FEWEST_WAITING, _MOST_WAITING = 8, 64
@@ -114,6 +115,7 @@ def check_settings(
     Raises:
         TypeError, ValueError: a setting is wrong.
     """
+    AgentSettings.without_instances(settings)
     orchestrator = AgentOrchestrator(
         supervisor=PoolSupervisor(), start_method=start_method, preload=preload
     )

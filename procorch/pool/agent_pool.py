@@ -19,6 +19,7 @@ from procorch.pool.mapping import MapMethods, Mapper
 from procorch.pool.replicas import PoolInfo, Replicas
 from procorch.supervision.keywords import CommonSettings
 from procorch.supervision.policy import Policy, PoolSupervisor
+from procorch.supervision.settings import AgentSettings
 from procorch.supervision.throttle import Throttle
 from procorch.units import whole
 
@@ -91,6 +92,7 @@ class AgentPool(ClosedOnExit, MapMethods[In, Out]):
         seed: int | None = None,
         **settings: Unpack[CommonSettings],
     ) -> None:
+        AgentSettings.without_instances(settings)
         count = _worker_count((os.cpu_count() or 1) if workers is None else workers)
         spares = whole(warm_spares, "warm_spares")
         self._orchestrator = AgentOrchestrator(

@@ -93,6 +93,16 @@ class AgentSettings:
         if self.intensity is not None:
             self.intensity.check_against(self.backoff)
 
+    @staticmethod
+    def without_instances(given: Mapping[str, Any]) -> None:
+        """Refuse ``instances`` where ``workers`` says how many there are.
+
+        Raises:
+            TypeError: it is given.
+        """
+        if "instances" in given:
+            raise TypeError("unknown setting 'instances': pools and batches have workers=")
+
     @property
     def weighed_above(self) -> int | None:
         """Bytes below which the exact memory of a request does not matter; None: any amount."""

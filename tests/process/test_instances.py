@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,6 +21,7 @@ from procorch import (
     ServiceSupervisor,
     StartError,
     current,
+    run_batch,
 )
 
 
@@ -164,10 +166,14 @@ def test_scaling_down_lets_the_highest_slots_finish(orch: AgentOrchestrator, wai
     with pytest.raises(TimeoutError, match="1 of 1 instances still finish"):
         orch.scale("a", 1, timeout=0.05)
     assert [row.state for row in handle.info().instances] == ["BUSY", "DRAINING"]
+    orch.scale("a", 2)
+    rows = [(row.slot, row.state) for row in handle.info().instances]
+    assert rows[:2] == [(0, "BUSY"), (1, "DRAINING")]
+    assert rows[2][0] == 1
+    assert queued.result().output == 1, "the one that leaves takes no more"
     for _ in busy:
         go.open()
     assert sorted(reply.result().output for reply in busy) == [0, 1]
-    assert queued.result().output == 0
     orch.scale("a", 1)
     assert slots(handle) == [0]
 
@@ -235,11 +241,11 @@ def test_requests_wait_for_an_agent_that_is_scaled_to_none(orch: AgentOrchestrat
 def test_a_slot_that_has_failed_is_filled_by_scale(orch: AgentOrchestrator) -> None:
     orch.add_agent("a", who, instances=2, restart="temporary")
     handle = orch.spawn("a")
+    events = orch.monitor("a")
     assert isinstance(handle.deliver("die").exception(), AgentCrashed)
-    while [row.state for row in handle.info().instances] != ["FAILED", "READY"]:
-        pass
+    assert next(event.instance for event in events if type(event).__name__ == "Stopped") == 0
+    assert [row.state for row in handle.info().instances] == ["FAILED", "READY"]
     assert handle.deliver("x").result().output[0] == 1
-    assert [child.state for child in orch.which_children("a")] == []
     handle.scale(2)
     rows = handle.info().instances
     assert [(row.slot, row.state, row.restarts) for row in rows] == [
@@ -247,7 +253,7 @@ def test_a_slot_that_has_failed_is_filled_by_scale(orch: AgentOrchestrator) -> N
     ]  # fmt: skip
 
 
-def test_what_cannot_be_scaled(orch: AgentOrchestrator) -> None:
+def test_what_cannot_be_scaled(orch: AgentOrchestrator, tmp_path: Path) -> None:
     orch.add_agent("a", who)
     with pytest.raises(PluginError, match="agent not registered: b"):
         orch.scale("b", 1)
@@ -265,8 +271,12 @@ def test_what_cannot_be_scaled(orch: AgentOrchestrator) -> None:
         orch.scale("a", 1)
     with pytest.raises(ValueError, match="instances must be 1 or more"):
         AgentOrchestrator().add_agent("b", who, instances=0)
-    with pytest.raises(TypeError, match="instances"):
-        AgentPool(who, 1, instances=2)  # type: ignore[call-overload]
+    for refused in (
+        lambda: AgentPool(who, 1, instances=2),  # type: ignore[call-overload]
+        lambda: run_batch(who, ["x"], out=tmp_path / "run.db", instances=2),  # type: ignore
+    ):
+        with pytest.raises(TypeError, match="instances"):
+            refused()
 
 
 def test_the_async_form_of_scale(orch: AgentOrchestrator) -> None:

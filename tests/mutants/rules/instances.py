@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tests.mutants.mutant import Mutant
-from tests.mutants.suites import INSTANCES, SIMULATE, WAITS
+from tests.mutants.suites import INSTANCES, SCALING, SIMULATE, WAITS
 
 MUTANTS: tuple[Mutant, ...] = (
     # ---- N4, N5: the agent in its tree
@@ -183,6 +183,33 @@ MUTANTS: tuple[Mutant, ...] = (
         "event.joins",
         "False",
         (INSTANCES + "an_agent_that_has_ended_is_not_begun_again", SIMULATE),
+    ),
+    Mutant(
+        "scale: nothing has changed when one cannot start",
+        "api/scaling.py",
+        "_add",
+        """
+        if instance in agent.instances:
+            agent.instances.remove(instance)
+        """,
+        "",
+        (SCALING + "a_new_instance_that_cannot_start_changes_nothing",),
+    ),
+    Mutant(
+        "scale: a slot whose instance leaves is missing",
+        "api/scaling.py",
+        "resize",
+        "{each.slot for each in agent.live() if not each.retired}",
+        "{each.slot for each in agent.live()}",
+        (SCALING + "scaling_down_lets_the_highest_slots_finish",),
+    ),
+    Mutant(
+        "scale: an instance that was retired has no row any more",
+        "runtime/effects.py",
+        "ActionRunner._finish",
+        "instance.agent.instances.remove(instance)",
+        "pass",
+        (SCALING + "scaling_down_lets_the_highest_slots_finish",),
     ),
     # ---- N16: who asks an agent with several instances
     Mutant(
