@@ -21,6 +21,7 @@ import psutil
 import pytest
 
 from procorch.runtime.direct import Direct
+from procorch.supervision import dispatch, requests
 from procorch.supervision.settings import AgentSettings
 
 TESTS = Path(__file__).resolve().parent
@@ -53,7 +54,8 @@ def another_way(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest)
 
     ``PROCORCH_TESTS_PREFETCH`` is the number to which ``prefetch`` is fixed for all agents that say
     nothing of it, but for tests about what waits in the queue itself (marked so); with
-    ``PROCORCH_TESTS_DIRECT=0`` callers that wait leave everything to the monitor.
+    ``PROCORCH_TESTS_DIRECT=0`` callers that wait leave everything to the monitor; with
+    ``PROCORCH_TESTS_SHORT=0`` the machine takes the long path of each request.
     """
     prefetch = os.environ.get("PROCORCH_TESTS_PREFETCH")
     if prefetch is not None and request.node.get_closest_marker("queue") is None:
@@ -62,6 +64,9 @@ def another_way(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest)
         monkeypatch.setattr(AgentSettings, "of", lambda given: of(more | dict(given)))
     if os.environ.get("PROCORCH_TESTS_DIRECT") == "0":
         monkeypatch.setattr(Direct, "call", lambda self, request, reply: None)
+    if os.environ.get("PROCORCH_TESTS_SHORT") == "0":
+        monkeypatch.setattr(dispatch, "_idle_member", lambda core, request: None)
+        monkeypatch.setattr(requests, "_is_healthy", lambda core, a, number: False)
 
 
 @pytest.fixture(autouse=True)
