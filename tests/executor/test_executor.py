@@ -50,6 +50,18 @@ def executor() -> Iterator[AgentExecutor]:
 # Calls
 
 
+def test_a_worker_loads_nothing_of_the_side_that_calls(executor: AgentExecutor) -> None:
+    def loaded() -> list[str]:
+        import sys
+
+        return [name for name in sys.modules if name.startswith("procorch.")]
+
+    modules = executor.submit(loaded).result()
+    assert "procorch.executor.call" in modules
+    rooms = {name.split(".")[1] for name in modules}
+    assert not rooms & {"api", "runtime", "pool", "futures", "supervision"}, rooms
+
+
 def test_a_call_has_its_arguments_and_its_result(executor: AgentExecutor) -> None:
     assert executor.submit(functions.power, 3).result() == 9
     assert executor.submit(functions.power, 3, 3, plus=1).result() == 28
