@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 @click.command("bench", cls=Verb)
 @with_options
 def command(apps: tuple[str, ...], **given: Any) -> int:
-    """Measure agents, functions and programs: wall and cpu time, cold and warm, peak memory, start.
+    """Measure agents, functions and programs: wall and cpu time, peak memory, start.
 
     APP is package.module:name or path/to/file.py:name, of a factory or a plain function; --exec
     COMMAND is a program. Each run

@@ -20,7 +20,7 @@ from procorch.cli.exits import ExitCode
 
 VERBS = {
     "batch": "Run every item of an input on crash-isolated agents, durably.",
-    "bench": "Measure agents and functions: wall and cpu time, cold and warm, peak memory, start.",
+    "bench": "Measure agents, functions and programs: wall and cpu time, peak memory, start.",
     "completion": "Print the completion script of a shell.",
     "demo": "Evaluate the 164 problems of HumanEval, four of the candidates hostile.",
     "export": "Print the outcomes of a batch as JSON lines, CSV, Parquet or a joblog.",
