@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from procorch.api.children import ChildInfo as ChildInfo
     from procorch.api.handle import OrchestratedHandle as OrchestratedHandle
     from procorch.api.info import AgentInfo as AgentInfo
+    from procorch.api.main_program import run as run
     from procorch.api.orchestrator import AgentOrchestrator as AgentOrchestrator
     from procorch.batch.errors import BatchError as BatchError
     from procorch.batch.errors import BatchHalted as BatchHalted
@@ -153,6 +154,7 @@ _HOMES = {
     "api.children": "ChildCounts ChildInfo",
     "api.handle": "OrchestratedHandle",
     "api.info": "AgentInfo",
+    "api.main_program": "run",
     "api.orchestrator": "AgentOrchestrator",
     "batch.errors": (
         "BatchError BatchHalted BatchInputChanged BatchInputError BatchInputWarning JournalBusy "

@@ -79,12 +79,22 @@ def close_at_exit(thing: Closable) -> None:
     _open.add(thing)
 
 
-def _close_all() -> None:
+def close_all(*, drain: bool, timeout: float) -> bool:
+    """Close all that is open, at the same time, and wait for the end.
+
+    Returns:
+        Whether anything was open.
+    """
     left = list(_open)
-    for thing in left:  # all of them first, so that they end at the same time
-        thing.begin_close(drain=False, timeout=EXIT_TIMEOUT)
     for thing in left:
-        thing.close(drain=False, timeout=EXIT_TIMEOUT)
+        thing.begin_close(drain=drain, timeout=timeout)
+    for thing in left:
+        thing.close(drain=drain, timeout=timeout)
+    return bool(left)
+
+
+def _close_all() -> None:
+    close_all(drain=False, timeout=EXIT_TIMEOUT)
 
 
 def _disown_all() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tests.mutants.mutant import Mutant
-from tests.mutants.suites import EVENT_DATA, SERVICES, SIMULATE
+from tests.mutants.suites import EVENT_DATA, MAIN_PROGRAM, SERVICES, SIMULATE
 
 MUTANTS: tuple[Mutant, ...] = (
     # ---- N18: events
@@ -130,5 +130,38 @@ MUTANTS: tuple[Mutant, ...] = (
         "not self._head.run",
         "True",
         (SERVICES + "a_service_that_ends_before_it_is_ready_has_not_started",),
+    ),
+    # ---- the main program
+    Mutant(
+        "a signal drains what is open",
+        "api/main_program.py",
+        "_Program._watch",
+        "lifetime.close_all(drain=True, timeout=self._timeout)",
+        "lifetime.close_all(drain=False, timeout=self._timeout)",
+        (MAIN_PROGRAM + "what_was_accepted_is_finished_and_the_main_function_gets_it",),
+    ),
+    Mutant(
+        "the end of a main program is bounded",
+        "api/main_program.py",
+        "_Program._watch",
+        'self._end_now(signum, f"it has not ended within {self._timeout:g} s")',
+        "",
+        (MAIN_PROGRAM + "a_thread_that_goes_on_does_not_keep_the_program",),
+    ),
+    Mutant(
+        "a main program that was cut short says so",
+        "api/main_program.py",
+        "_Program.run",
+        "code if self._in_time else 128 + self._signum",
+        "code",
+        (MAIN_PROGRAM + "a_drain_that_takes_too_long_ends_with_the_workers",),
+    ),
+    Mutant(
+        "a main program reaps before it has started agents",
+        "api/main_program.py",
+        "_Program.run",
+        "os.getpid() == 1",
+        "False",
+        (MAIN_PROGRAM + "pid_1_reaps_and_ends_on_sigterm",),
     ),
 )
