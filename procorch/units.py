@@ -7,6 +7,7 @@ are bytes as numbers or text (``"512M"``, ``"2G"``: powers of 1024).
 from __future__ import annotations
 
 import re
+from collections.abc import Collection, Mapping
 
 _DURATION_UNITS = {"d": 86400.0, "h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
 _NUMBER = r"[0-9]+(?:\.[0-9]+)?"
@@ -119,3 +120,28 @@ def whole(value: object, what: str, *, least: int | None = 0) -> int:
     if least is not None and value < least:
         raise ValueError(f"{what} must be {least} or more, not {value}")
     return value
+
+
+def cpu_numbers(value: object, what: str) -> tuple[int, ...]:
+    """Numbers of processors, as a list or as text such as ``"0-3,8"``, in order and once each; or
+    an error that names ``what``."""
+    if isinstance(value, str):
+        numbers = [number for part in value.split(",") for number in _range(part, what, value)]
+    elif isinstance(value, Collection) and not isinstance(value, bytes | Mapping):
+        numbers = [whole(number, f"a number of {what}") for number in value]
+    else:
+        raise TypeError(f"{what} must be numbers of processors, not {type(value).__name__}")
+    if not numbers:
+        raise ValueError(f"{what} must name at least one processor")
+    return tuple(sorted(set(numbers)))
+
+
+def _range(part: str, what: str, value: str) -> range:
+    first, dash, last = part.strip().partition("-")
+    ends = (first.strip(), (last if dash else first).strip())
+    if not all(end.isascii() and end.isdecimal() and len(end) < 6 for end in ends):
+        raise ValueError(f"{what}: {value!r} is no list of processors such as '0-3,8'")
+    low, high = map(int, ends)
+    if low > high:
+        raise ValueError(f"{what}: {part.strip()!r} ends before it begins")
+    return range(low, high + 1)

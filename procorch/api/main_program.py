@@ -26,6 +26,7 @@ from types import FrameType
 from typing import Any, NoReturn
 
 from procorch.errors import AgentStopped
+from procorch.launch import launchers
 from procorch.runtime import lifetime
 from procorch.units import seconds
 
@@ -98,10 +99,7 @@ class _Program:
 
     def run(self) -> int:
         """Run the function; returns the exit code."""
-        if os.getpid() == 1:
-            from procorch.worker.orphans import reap_as_first
-
-            reap_as_first()
+        launchers.reap_if_first()
         threading.Thread(target=self._watch, name="procorch-main", daemon=True).start()
         for signum in (signal.SIGTERM, signal.SIGINT):
             # A shell has a background job ignore Ctrl-C, which is for the job in front of it.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -82,6 +83,7 @@ class Registry:
         settings = AgentSettings.of(given)
         if parent is None and given.get("link", "record") != "record":
             raise ValueError(f"link={given['link']!r}: agent {name!r} has no parent to link to")
+        _must_have_cpus(settings.cpus)
         self._check(name, parent)
         if parent is not None:
             _check_group(self._entries[parent], name, settings)
@@ -207,4 +209,19 @@ def check_service(name: str, given: Mapping[str, Any], *, says_ready: bool, prog
         raise TypeError(
             f"service {name!r}: heartbeat_timeout is for code that calls current().progress(), "
             "and a program cannot"
+        )
+
+
+def _must_have_cpus(cpus: tuple[int, ...] | None) -> None:
+    """Refuse processors that this program may not use.
+
+    Raises:
+        ValueError: there is no such processor, or it is not for this program.
+    """
+    allowed = os.sched_getaffinity(0)
+    refused = sorted({*(cpus or ())} - allowed)
+    if refused:
+        raise ValueError(
+            f"cpus: this program may not use processor {', '.join(map(str, refused))}, but only "
+            f"{', '.join(map(str, sorted(allowed)))}"
         )

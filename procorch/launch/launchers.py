@@ -31,10 +31,7 @@ def launcher(
     method: str, max_frame: int, preload: Sequence[str], sys_path: Sequence[str]
 ) -> Launcher:
     """Make a launcher for ``method``. Modules of the other launcher are not imported."""
-    if os.getpid() == 1:
-        from procorch.worker.orphans import reap_as_first
-
-        reap_as_first()
+    reap_if_first()
     if method == "zygote":
         from procorch.launch.forkserver.client import ZygoteLauncher
 
@@ -42,3 +39,11 @@ def launcher(
     from procorch.launch.spawn import SpawnLauncher
 
     return SpawnLauncher(max_frame)
+
+
+def reap_if_first() -> None:
+    """As PID 1, reap the orphans that this process adopts, from now on (N20)."""
+    if os.getpid() == 1:
+        from procorch.worker.orphans import reap_as_first
+
+        reap_as_first()

@@ -187,6 +187,7 @@ class ActionRunner:
             env=dict(settings.env),
             cwd=settings.cwd,
             nice=settings.priority,
+            cpus=settings.cpus,
             address_space=settings.address_space_limit,
             surroundings=environment.gather(),
             seed=self._seed,

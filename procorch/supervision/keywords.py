@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Literal, Protocol, TypedDict
 
 from procorch.supervision.budgets import Budget
@@ -79,6 +79,9 @@ class WorkerSettings(TypedDict, total=False):
     """Its working directory; None: the parent's."""
     priority: int
     """Added to its nice value, 0 to 19."""
+    cpus: Collection[int] | str | None
+    """The processors that the worker and all that it starts may use, as numbers or as text such as
+    ``"0-3,8"``. Each must be one that the program itself may use. None: all of those."""
     output: str | PathLike
     """Where the output of the worker and its child processes (descriptors 1 and 2) goes.
     "inherit": standard output is the parent's own; standard error is passed on to the parent's, and

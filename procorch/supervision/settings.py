@@ -12,7 +12,7 @@ from procorch.supervision.keywords import AutoShutdown, LinkKind, Restart, Strat
 from procorch.supervision.limits import Backoff, Intensity, Shutdown
 from procorch.supervision.shared_limit import Limit
 from procorch.supervision.throttle import Throttle
-from procorch.units import per_second, seconds, size_in_bytes, whole
+from procorch.units import cpu_numbers, per_second, seconds, size_in_bytes, whole
 
 MOST_AHEAD = 64
 """The largest ``prefetch``: the status page has room for that many cancellations."""
@@ -43,6 +43,7 @@ class AgentSettings:
     env: Mapping[str, str] = field(default_factory=dict)
     cwd: str | None = None
     priority: int = 0
+    cpus: tuple[int, ...] | None = None
     output: str = "inherit"
     channel_buffer: int = 32
     prefetch: int | Literal["auto"] = "auto"
@@ -279,6 +280,7 @@ FIELDS: dict[str, Field] = {
     "env": Field(_variables, "names and values, as text"),
     "cwd": Field(_folder, "path", optional=True),
     "priority": _count(0, 19, " (nice)"),
+    "cpus": Field(cpu_numbers, 'numbers of processors, or text such as "0-3,8"', optional=True),
     "output": Field(_output, '"inherit", "capture" or a path'),
     "channel_buffer": _count(1),
     "prefetch": _ahead(),

@@ -55,6 +55,8 @@ class InitHead(Struct, frozen=True, array_like=True):
     """Report the used memory with each reply, exactly above this many bytes; None: never."""
     client_retries: bool = True
     """The value of `Context.client_retries`."""
+    cpus: tuple[int, ...] | None = None
+    """The processors that it may use; None: those of its parent."""
     run: int = 0
     """Of a service: the number of the request that it runs by itself; 0: it is no service."""
     limits: dict[str, int] = {}

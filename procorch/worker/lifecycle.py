@@ -153,7 +153,7 @@ class Worker:
         settling.settle(head.sys_path, head.surroundings, head.env, head.cwd)
         randomness.reseed()
         context.install(self._context)
-        limits.apply(head.nice, head.address_space)
+        limits.apply(head.nice, head.address_space, head.cpus)
 
     def _plain(self, error: BaseException, phase: str) -> dict[str, Any]:
         if isinstance(error, StartError):

@@ -6,6 +6,7 @@ import ctypes
 import os
 import resource
 import signal
+from collections.abc import Collection
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
@@ -62,13 +63,18 @@ def own_environment() -> None:
             del os.environ[name]
 
 
-def apply(nice: int, address_space: int | None) -> None:
+def apply(nice: int, address_space: int | None, cpus: Collection[int] | None = None) -> None:
     """Apply the agent's limits to this process.
+
+    Args:
+        cpus: the processors that it may use; None: as now.
 
     Raises:
         OSError: the system refuses.
         ValueError: a limit that the system does not allow.
     """
+    if cpus is not None:
+        os.sched_setaffinity(0, cpus)
     if nice:
         os.nice(nice)
     if address_space is not None:

@@ -144,7 +144,8 @@ def test_a_policy_decides_about_a_service(
 ) -> None:
     """One whose function has raised cannot be kept: ESCALATE replaces it, as after a death."""
     orch = orchestrator(supervisor=lambda name, error: action)
-    orch.add_service("loop", failing_at(raise_error), backoff=AT_ONCE)
+    run = failing_at(raise_error)
+    orch.add_service("loop", run, restart="transient", backoff=AT_ONCE)
     stream = orch.monitor("loop")
     handle = orch.spawn("loop")
     last = Stopped if status is AgentStatus.FAILED else Restarting

@@ -131,6 +131,18 @@ MUTANTS: tuple[Mutant, ...] = (
         "True",
         (SERVICES + "a_service_that_ends_before_it_is_ready_has_not_started",),
     ),
+    # ---- where workers run
+    Mutant(
+        "processors that the program may not use are refused at once",
+        "api/registry.py",
+        "_must_have_cpus",
+        "sorted({*(cpus or ())} - allowed)",
+        "[]",
+        (
+            "tests/process/test_cpus.py::test_"
+            "processors_that_the_program_may_not_use_are_refused_when_it_is_added",
+        ),
+    ),
     # ---- the main program
     Mutant(
         "a signal drains what is open",
@@ -160,8 +172,8 @@ MUTANTS: tuple[Mutant, ...] = (
         "a main program reaps before it has started agents",
         "api/main_program.py",
         "_Program.run",
-        "os.getpid() == 1",
-        "False",
+        "launchers.reap_if_first()",
+        "",
         (MAIN_PROGRAM + "pid_1_reaps_and_ends_on_sigterm",),
     ),
 )

@@ -115,7 +115,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "orphans: PID 1 reaps them",
         "launch/launchers.py",
         "launcher",
-        "reap_as_first()",
+        "reap_if_first()",
         "pass",
         ("tests/process/test_orphans.py::test_the_program_as_pid_1_reaps_what_it_adopts",),
     ),
