@@ -30,7 +30,7 @@ import procorch
 from procorch import AgentOrchestrator, current
 
 def say(*words):
-    print(*words, flush=True)
+    os.write(1, (" ".join(map(str, words)) + "\\n").encode())  # at once: workers write, too
 
 def slow():
     def handle(item):
@@ -206,24 +206,14 @@ def test_a_second_signal_ends_the_program_at_once(start: Start) -> None:
             procorch.run(main, drain_timeout=600)
     """)
     assert line(program) == "begun"
-    program.terminate()
-    until_handled(program)
-    program.terminate()
+    until = time.monotonic() + PATIENCE
+    while program.poll() is None:  # two signals that come close together are one for Python
+        assert time.monotonic() < until
+        program.terminate()
+        time.sleep(0.1)
     code, _, err = end(program)
     assert code == 143
     assert "a second signal came" in err
-
-
-def until_handled(program: subprocess.Popen[str]) -> None:
-    """Wait until a signal that was sent is not pending any more; its handler runs next."""
-    status = Path(f"/proc/{program.pid}/status")
-    deadline = time.monotonic() + PATIENCE
-    mask = 1 << (signal.SIGTERM - 1)
-    while True:
-        shown = dict(each.split(":\t", 1) for each in status.read_text().splitlines())
-        if not (int(shown["ShdPnd"], 16) | int(shown["SigPnd"], 16)) & mask:
-            return
-        assert time.monotonic() < deadline
 
 
 @pytest.mark.parametrize(
