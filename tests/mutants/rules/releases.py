@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tests.mutants.mutant import Mutant
-from tests.mutants.suites import RELEASES, RELOAD, SIMULATE
+from tests.mutants.suites import RELEASES, RELOAD, RELOADING, SIMULATE
 
 MUTANTS: tuple[Mutant, ...] = (
     Mutant(
@@ -53,7 +53,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "may_take_over",
         "not a.process.inflight",
         "True",
-        (SIMULATE,),
+        (RELOADING + "a_successor_does_not_take_over_from_a_process_that_works",),
     ),
     Mutant(
         "a successor takes over when it is ready",
@@ -80,7 +80,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "exited",
         "a.trial is not None and a.process.release == a.release",
         "False",
-        (SIMULATE,),
+        (RELOADING + "no_policy_is_asked_when_a_new_release_does_not_start",),
     ),
     Mutant(
         "one reload of an instance at a time",
