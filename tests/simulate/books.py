@@ -399,6 +399,8 @@ class Books:
         if before is not None:
             assert successor.ready, "N19: a release that is not ready"
             assert before.request is None, "N19: it works on a request"
+            assert before.held or not before.ahead, "N19: it goes on with what is ahead"
+            self._put_back_ahead(before)
             self.beside[action.key] = before
         assert self.agents[action.key].explained, "N1: a new process without a reason"
         self.agents[action.key].explained = False
@@ -440,10 +442,13 @@ class Books:
         """What is ahead at a process that waits, and is not to go on, is for the others."""
         for process in self.processes.values():
             if request in process.ahead and process.held and process.stage is not None:
-                for number in reversed(process.ahead):
-                    if number in self.open:
-                        self.queues[self.open[number].mailbox].appendleft(number)
-                process.ahead.clear()
+                self._put_back_ahead(process)
+
+    def _put_back_ahead(self, process: Process) -> None:
+        for number in reversed(process.ahead):
+            if number in self.open:
+                self.queues[self.open[number].mailbox].appendleft(number)
+        process.ahead.clear()
 
     def _begin_by_itself(self, action: actions.BeginAhead, now: float) -> None:
         """A service begins the one request that it runs."""
