@@ -13,6 +13,7 @@ from enum import Enum
 from typing import Literal, Protocol, TypeAlias
 
 from procorch.errors import AgentError
+from procorch.launch.cgroup import Cgroup
 from procorch.wire.frame import Frame, Kind
 from procorch.wire.payload import Parts
 
@@ -74,7 +75,8 @@ class Spec:
     """What to start: instance ``key`` in its ``generation``, and the first frame for it.
 
     ``capture``: capture its standard output, as its standard error is in any case. Otherwise it
-    inherits the standard output of this program.
+    inherits the standard output of this program. ``cgroup``: the worker enters it by
+    itself, and it ends with the worker.
     """
 
     key: int
@@ -84,6 +86,7 @@ class Spec:
     factory: bytes = field(repr=False)
     capture: bool = False
     code: Code = field(default_factory=Code)
+    cgroup: Cgroup | None = field(default=None, repr=False)
 
 
 class Cause(Enum):
@@ -110,6 +113,7 @@ class ExitInfo:
         detail: further facts, as text; for START_FAILED the reason.
         peak_rss: the most memory in bytes that it held during its last request, or in the last
             0.1 s before that began; None: unknown.
+        overrun: the memory in bytes above which the kernel killed it; None: the kernel did not.
     """
 
     cause: Cause
@@ -121,6 +125,7 @@ class ExitInfo:
     last_stack: str | None = None
     detail: str | None = None
     peak_rss: int | None = None
+    overrun: int | None = None
 
 
 class Watcher(Protocol):

@@ -298,7 +298,9 @@ class LocalProcess(WatchedProcess):
             pass  # An incomplete frame means a crash, which is reported next (N3).
 
     def _complete(self, info: ExitInfo) -> ExitInfo:
-        page = self._page
+        page, cgroup = self._page, self.spec.cgroup
+        if cgroup is not None and info.signal == "SIGKILL":
+            info = replace(info, overrun=cgroup.overrun())
         return replace(info, started=page.started, item=page.item, last_stack=page.text())
 
     def _close(self) -> None:
@@ -308,6 +310,8 @@ class LocalProcess(WatchedProcess):
         self._channel.close()
         self._fd = -1
         self._page.close()
+        if self.spec.cgroup is not None:
+            self.spec.cgroup.end()
         for pipe in self._output_pipes:
             pipe.close()
         # The pipes refer to this object: without this only the cycle collector would free it.

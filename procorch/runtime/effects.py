@@ -17,6 +17,7 @@ from procorch.clock import Clock
 from procorch.errors import Aborted, AgentStopped, StartError
 from procorch.futures.watch import EventHub
 from procorch.launch.base import Launcher, Spec, WorkerProcess
+from procorch.launch.cgroup import Cgroup, Cgroups
 from procorch.messages import AgentResult
 from procorch.runtime import policy_call
 from procorch.runtime.asks import QuestionRelay
@@ -85,6 +86,7 @@ class ActionRunner:
         self._requests = requests
         self._instances = instances
         self._agents = agents
+        self._cgroups = Cgroups()
         self.answers: deque[ev.PolicyAnswered | ev.TakenBack] = deque()
         self.actions: dict[type, Callable[[Any], None]] = {
             actions.Launch: self._launch,
@@ -112,7 +114,8 @@ class ActionRunner:
         self._callbacks.start()
 
     def close(self) -> None:
-        """End these threads after the calls they have begun."""
+        """End these threads after the calls they have begun; remove the cgroups of the workers."""
+        self._cgroups.close()
         self._policy_thread.close(timeout=1.0)
         self._callbacks.close(timeout=1.0)
 
@@ -156,11 +159,16 @@ class ActionRunner:
         instance.process = self._start(instance, action)
 
     def _start(self, instance: InstanceRuntime, action: actions.Launch) -> WorkerProcess | None:
+        limit, cgroup = instance.settings.memory_limit, None
+        if limit is not None and not self._launcher.caps.remote:
+            cgroup = self._cgroups.make(limit)
         try:
-            return self._launcher.start(self._spec(instance, action))
+            return self._launcher.start(self._spec(instance, action, cgroup))
         except Exception as error:  # of the system (descriptors, memory), or of the settings
             failed = no_process(instance.name, error)
             failed.__cause__ = error
+            if cgroup is not None:
+                cgroup.end()
             self._events.post(ev.StartFailed(instance.key, action.generation, failed))
             self._events.post(ev.Exited(instance.key, action.generation, ev.Exit()))
             return None
@@ -176,7 +184,9 @@ class ActionRunner:
         instance = self._instances[action.key]
         end_reload(instance, action.error)
 
-    def _spec(self, instance: InstanceRuntime, action: actions.Launch) -> Spec:
+    def _spec(
+        self, instance: InstanceRuntime, action: actions.Launch, cgroup: Cgroup | None
+    ) -> Spec:
         paths, settings = self._sys_path(), instance.settings
         head = headers.InitHead(
             name=instance.name,
@@ -200,11 +210,12 @@ class ActionRunner:
             limit=settings.limit,
             run=0 if instance.run is None else instance.run.id,
             budgeted=any(payer.budget for payer in instance.agent.payers),
+            cgroup=None if cgroup is None else str(cgroup.path),
         )
         body = instance.agent.factory + (instance.checkpoint or b"")
         return Spec(
             instance.key, action.generation, instance.name, headers.encode(head), body,
-            instance.output.captures_stdout, instance.code(action.release, paths),
+            instance.output.captures_stdout, instance.code(action.release, paths), cgroup,
         )  # fmt: skip
 
     def _proceed(self, action: actions.Proceed) -> None:

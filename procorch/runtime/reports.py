@@ -208,6 +208,8 @@ class Reports:
             self._stepper.step(
                 ev.StartFailed(spec.key, spec.generation, no_process(spec.name, exit.detail))
             )
+        if exit.overrun is not None:
+            self._stepper.step(ev.MemoryExceeded(spec.key, spec.generation, exit.overrun))
         self._stepper.step(
             ev.Exited(
                 spec.key,

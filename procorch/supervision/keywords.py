@@ -110,7 +110,8 @@ class CommonSettings(WorkerSettings, total=False):
     memory_limit: int | str | None
     """Bytes of memory that the worker and all its descendants may hold together: anonymous and
     shared memory and what of it is swapped out, each page once; mapped files do not count. They are
-    killed when a sample shows more (one every 50 ms: a short peak may pass unseen); None: no limit.
+    killed when a sample shows more (one every 50 ms: a short peak may pass unseen), and at once
+    where each worker can have a cgroup of its own; None: no limit.
     """
     retries: int
     """How often a request whose worker died is tried again (N3)."""

@@ -65,6 +65,8 @@ class InitHead(Struct, frozen=True, array_like=True):
     """The limit that all calls of this agent count for."""
     budgeted: bool = False
     """A budget pays for its calls."""
+    cgroup: str | None = None
+    """The folder of the cgroup that it enters; None: it stays in that of its parent."""
 
 
 class RequestHead(Struct, frozen=True, array_like=True):

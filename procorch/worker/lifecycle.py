@@ -150,6 +150,8 @@ class Worker:
 
     def _settle_in(self) -> None:
         head = self._head
+        if head.cgroup is not None:
+            limits.enter(head.cgroup)
         settling.settle(head.sys_path, head.surroundings, head.env, head.cwd)
         randomness.reseed()
         context.install(self._context)

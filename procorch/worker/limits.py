@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import resource
@@ -61,6 +62,18 @@ def own_environment() -> None:
     for name in [name for name in os.environ if name.startswith("PROCORCH_")]:
         if name != _FOR_ALL:
             del os.environ[name]
+
+
+def enter(cgroup: str) -> None:
+    """Move this process into a cgroup; what it starts from now on is in it, too.
+
+    If the kernel refuses that, it stays where it is: its memory is measured in any case.
+
+    Args:
+        cgroup: the folder of the cgroup.
+    """
+    with contextlib.suppress(OSError), open(f"{cgroup}/cgroup.procs", "wb", buffering=0) as file:
+        file.write(b"0")
 
 
 def apply(nice: int, address_space: int | None, cpus: Collection[int] | None = None) -> None:

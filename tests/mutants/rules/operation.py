@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tests.mutants.mutant import Mutant
-from tests.mutants.suites import EVENT_DATA, MAIN_PROGRAM, SERVICES, SIMULATE
+from tests.mutants.suites import CGROUP, EVENT_DATA, MAIN_PROGRAM, SERVICES, SIMULATE
 
 MUTANTS: tuple[Mutant, ...] = (
     # ---- N18: events
@@ -175,5 +175,54 @@ MUTANTS: tuple[Mutant, ...] = (
         "launchers.reap_if_first()",
         "",
         (MAIN_PROGRAM + "pid_1_reaps_and_ends_on_sigterm",),
+    ),
+    # ---- cgroups of workers
+    Mutant(
+        "a kill because the machine has no memory left is not for the limit",
+        "launch/cgroup.py",
+        "Cgroup.overrun",
+        'counts.get("oom", "0") == "0"',
+        "False",
+        (CGROUP + "only_a_kill_for_this_limit_is_an_overrun",),
+    ),
+    Mutant(
+        "a worker in a cgroup makes no cgroup outside its limit",
+        "launch/cgroup.py",
+        "delegated",
+        "own.name.startswith(_PREFIX)",
+        "False",
+        (CGROUP + "a_worker_with_a_limit_makes_no_cgroup_beside_its_own",),
+    ),
+    Mutant(
+        "what a systemd manages is left alone",
+        "launch/cgroup.py",
+        "_is_ours",
+        'not (parent / "init.scope").exists()',
+        "True",
+        (CGROUP + "what_a_systemd_manages_is_its_own",),
+    ),
+    Mutant(
+        "what nobody has delegated is left alone",
+        "launch/cgroup.py",
+        "_is_ours",
+        "parent == top or _is_marked(parent)",
+        "True",
+        (CGROUP + "a_folder_further_below_counts_if_systemd_has_marked_it",),
+    ),
+    Mutant(
+        "the root of the machine is left alone",
+        "launch/cgroup.py",
+        "_is_ours",
+        '(parent / "cgroup.type").exists()',
+        "True",
+        (CGROUP + "the_root_of_the_machine_is_delegated_to_nobody",),
+    ),
+    Mutant(
+        "what a worker leaves in its cgroup is killed",
+        "launch/cgroup.py",
+        "Cgroup.end",
+        '(self.path / "cgroup.kill").write_text("1")',
+        "pass",
+        (CGROUP + "the_limit_and_the_common_end_are_set",),
     ),
 )
