@@ -420,7 +420,7 @@ def test_a_frame_above_the_limit_is_refused_by_its_header(told: Told) -> None:
             huge = (
                 b"pO\x01\x04" + (1).to_bytes(4) + (1).to_bytes(8) + bytes(4) + (1 << 40).to_bytes(8)
             )
-            socket.socket.send = lambda sock, data: send(sock, huge) and len(data)
+            socket.socket.send = lambda sock, data, *flags: send(sock, huge) and len(data)
             return x
 
         return handle
