@@ -56,7 +56,7 @@ def babbling() -> Factory:
             junk, then = x
             send = socket.socket.send
 
-            def babble(sock, data):
+            def babble(sock, data, *flags):
                 send(sock, junk)
                 if then == "die":
                     os._exit(5)
