@@ -15,7 +15,9 @@ judged is a ratio, or a difference, to a reference of the same run: contenders t
 round (A B A B), each in an interpreter of its own, and a ratio is taken within a round. Absolute
 times belong to the machine below and mean little elsewhere. The spread is the median absolute
 deviation of the rounds.
+"""
 
+_REPEAT = """\
 ## To repeat it
 
 ```bash
@@ -50,6 +52,8 @@ def markdown(report: Report) -> str:
 
 def _lines(report: Report) -> Iterator[str]:
     yield _HEAD
+    yield from _summary(report)
+    yield _REPEAT
     yield "## Targets\n"
     if report.scale != "full":
         yield f"From a run with `--{report.scale}`, which does less than the targets mean.\n"
@@ -62,6 +66,35 @@ def _lines(report: Report) -> Iterator[str]:
     for outcome in report.rows:
         yield from _row(outcome)
     yield from _circumstances(report)
+
+
+def _summary(report: Report) -> Iterator[str]:
+    """How fast procorch is beside others, and which targets it misses."""
+    yield "## In short\n"
+    for outcome in report.rows:
+        beside = [
+            f"{wording.measured(verdict)} {wording.compared(verdict)}"
+            for verdict in outcome.verdicts
+            if verdict.how == "faster" and verdict.figure is not None
+        ]
+        if beside:
+            yield f"- {outcome.id}, {outcome.work}: {'; '.join(beside)}"
+    judged = [
+        (outcome, verdict)
+        for outcome in report.rows
+        for verdict in outcome.verdicts
+        if verdict.target_met is not None
+    ]
+    missed = [
+        f"{outcome.id} ({wording.measured(verdict)} {wording.compared(verdict)}; "
+        f"{wording.mark(verdict, verdict.target)})"
+        for outcome, verdict in judged
+        if not verdict.target_met
+    ]
+    yield f"\n{len(judged) - len(missed)} of {len(judged)} targets are met."
+    if missed:
+        yield f"Missed: {', '.join(missed)}."
+    yield ""
 
 
 def _goals(outcome: Outcome) -> range:

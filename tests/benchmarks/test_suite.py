@@ -69,6 +69,19 @@ def test_the_page_has_every_row_and_how_to_repeat_it(report: Report) -> None:
             assert each.contender in text
 
 
+def test_the_page_begins_with_each_target_that_is_missed(report: Report) -> None:
+    """A reader who stops after half a page knows them."""
+    text = page.markdown(report)
+    summary = text[text.index("## In short") : text.index("## To repeat it")]
+    missed = [
+        outcome.id
+        for outcome in report.rows
+        if any(verdict.target_met is False for verdict in outcome.verdicts)
+    ]
+    assert all(f"{name} (" in summary for name in missed)
+    assert "targets are met" in summary
+
+
 def test_a_picture_is_drawn_or_what_it_needs_is_said(report: Report, tmp_path: Path) -> None:
     """With every row in it; without matplotlib nothing is measured first."""
     source, path = tmp_path / "figures.json", tmp_path / "picture.svg"

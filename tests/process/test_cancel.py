@@ -345,7 +345,7 @@ def test_an_interrupt_that_comes_to_nothing_comes_again_where_the_agent_waits(
     (tmp_path / "imported_until_interrupted.py").write_text(
         "import signal\n"
         "from procorch.worker.interrupts import CANCEL, RAISE\n"
-        "while signal.getsignal(CANCEL).__self__._told < RAISE:\n"
+        "while signal.getsignal(CANCEL).__self__._last_force < RAISE:\n"
         "    pass\n"
     )
 
