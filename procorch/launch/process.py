@@ -248,7 +248,7 @@ class LocalProcess(WatchedProcess):
         if self._channel.eof:
             self._stop_listening()
             self._loop.call_later(_EOF_PATIENCE, self._still_there)
-        elif self._channel.is_reading_bulk and not self._disconnected:
+        elif not frames and self._channel.is_reading_bulk and not self._disconnected:
             self._read_bulk()
 
     def _hand_in(self, frames: list[Frame]) -> None:

@@ -99,11 +99,15 @@ class Direct:
                 self._loop.release_ownership()
             while process is not None:
                 if not waker.rung:
-                    deferral.pause()
+                    deferral.deferring = False
+                    if deferral.came:
+                        deferral.end()
                     if not waker.wait(fd, _BRIEF):
                         deferral.end()
                         waker.wait(fd, None)
-                    deferral.begin()
+                    deferral.deferring = True
+                    if not deferral.replaced:
+                        deferral.begin()
                 self._ownership.acquire()
                 try:
                     if self._loop.posted:
@@ -133,7 +137,8 @@ class Direct:
         """Read the socket once; returns whether this thread has to go on reading."""
         detached = process.read()
         if waker.rung:
-            if self._stepper.works(process):
+            a = self._stepper.instances.get(process.spec.key)
+            if a is not None and a.process.inflight:
                 process.attach_reader()
             else:
                 process.leave_reader()

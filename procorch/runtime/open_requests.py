@@ -18,7 +18,6 @@ from procorch.futures.latch import Latch
 from procorch.futures.outcome import ReplyOutcome
 from procorch.futures.reply import Reply
 from procorch.futures.watch import EventHub
-from procorch.launch.base import WorkerProcess
 from procorch.runtime.cargo import Cargo
 from procorch.runtime.instance_runtime import InstanceRuntime
 from procorch.supervision import actions, notices
@@ -58,16 +57,12 @@ class OpenRequests:
     """
 
     def __init__(self, instances: dict[int, InstanceRuntime], hub: EventHub, clock: Clock) -> None:
-        self._instances = instances
+        self.instances = instances
         self._hub = hub
         self._clock = clock
         self.by_number: dict[int, Request] = {}
         self.now: float = clock.now()
         self._quiet: deque[Latch] = deque()
-
-    def process_of(self, key: int) -> WorkerProcess | None:
-        """The process of an instance; None: it could not be started."""
-        return self._instances[key].process
 
     def send(self, action: actions.Send) -> None:
         """Write a request to its process."""
@@ -76,7 +71,7 @@ class OpenRequests:
     def write(self, request: Request, key: int, generation: int, *, ahead: bool) -> None:
         """The same without an action."""
         cargo: Cargo = request.cargo
-        instance = self._instances[key]
+        instance = self.instances[key]
         process = cargo.process = instance.process
         cargo.generation, cargo.slot = generation, instance.slot
         if not ahead:
@@ -100,7 +95,7 @@ class OpenRequests:
 
     def begin(self, action: actions.BeginAhead) -> None:
         """The process has begun a request that was sent ahead."""
-        self._note_begin(action.request, self._instances[action.key])
+        self._note_begin(action.request, self.instances[action.key])
 
     @staticmethod
     def withdraw(action: actions.Withdraw) -> None:

@@ -138,7 +138,8 @@ class Reports:
         self, process: WorkerProcess, frame: Frame, head: headers.ReplyHead | headers.ErrorHead
     ) -> ReplyOutcome:
         """The outcome that an answer is, with its figures as far as they are known."""
-        self._calls.answered(frame.request)
+        if self._calls.accounts.requests:
+            self._calls.answered(frame.request)
         request, resources = self._requests.get(frame.request), head.resources
         if resources is None or request is None:
             return ReplyOutcome(None, None, frame.body, used=head.used)

@@ -21,26 +21,32 @@ _MAIN = threading.main_thread().ident
 
 
 class SignalDeferral:
-    """Handlers are deferred from `begin` to the next `pause` or `end`, which calls them.
+    """Handlers are deferred from `begin` to `end`, which calls them.
 
-    To replace the handlers costs a system call for each. So `pause` leaves them replaced for the
-    next `begin`: a signal that comes in between has them restored first.
+    To replace the handlers costs a system call for each. So a pause, while the owner waits, leaves
+    them replaced: a signal that comes meanwhile has them restored first.
+
+    Attributes:
+        deferring: False makes a pause, True ends it; look at ``came`` after the one and at
+            ``replaced`` after the other.
+        came: the signals that were deferred. In a pause `end` handles them.
+        replaced: whether handlers are replaced. If not, only `begin` defers them.
     """
 
-    __slots__ = ("_came", "_deferring", "_handlers", "_replaced")
+    __slots__ = ("_handlers", "came", "deferring", "replaced")
 
     def __init__(self) -> None:
         self._handlers: dict[int, Handler] = {}
-        self._came: list[tuple[int, FrameType | None]] = []
-        self._replaced = False
-        self._deferring = False
+        self.came: list[tuple[int, FrameType | None]] = []
+        self.replaced = False
+        self.deferring = False
 
     def begin(self) -> None:
         """Defer handlers from here on; raises what a handler raises that was not deferred yet."""
-        self._deferring = True
-        if not self._replaced and threading.get_ident() == _MAIN:
+        self.deferring = True
+        if not self.replaced and threading.get_ident() == _MAIN:
             self._handlers = _handlers()
-            self._replaced = True
+            self.replaced = True
             try:
                 for signum in self._handlers:
                     signal(signum, self._note)
@@ -48,33 +54,27 @@ class SignalDeferral:
                 self.end()
                 raise
 
-    def pause(self) -> None:
-        """Call the handlers that were deferred, and from here on each at once."""
-        self._deferring = False
-        if self._came:
-            self.end()
-
     def end(self) -> None:
-        """The same, and restore the handlers; idempotent."""
-        self._deferring = False
-        if self._replaced:
-            self._replaced = False
+        """Call the handlers that were deferred, and restore all; idempotent."""
+        self.deferring = False
+        if self.replaced:
+            self.replaced = False
             for signum, handler in self._handlers.items():
                 signal(signum, handler)
-        if self._came:
+        if self.came:
             self._handle()
 
     def _handle(self) -> None:
-        if self._came:
-            signum, frame = self._came.pop(0)
+        if self.came:
+            signum, frame = self.came.pop(0)
             try:
                 self._handlers[signum](signum, frame)
             finally:
                 self._handle()
 
     def _note(self, signum: int, frame: FrameType | None) -> None:
-        self._came.append((signum, frame))
-        if not self._deferring:
+        self.came.append((signum, frame))
+        if not self.deferring:
             # In a pause, or `end` did not restore this handler because another one raised there.
             self.end()
 

@@ -7,6 +7,8 @@ machine keeps the same account as on the long path (docs/decisions/018).
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from procorch.clock import Clock
 from procorch.futures.outcome import ReplyOutcome
 from procorch.launch.base import WorkerProcess
@@ -14,6 +16,7 @@ from procorch.runtime.cargo import Cargo
 from procorch.runtime.effects import ActionRunner
 from procorch.runtime.open_requests import OpenRequests
 from procorch.supervision import events as ev
+from procorch.supervision.instance import Instance
 from procorch.supervision.machine import Machine
 from procorch.supervision.request import Request
 from procorch.wire import headers
@@ -27,12 +30,16 @@ class Stepper:
         runner: performs the actions.
         requests: the requests without an outcome.
         clock: tells the time.
+
+    Attributes:
+        instances: the machine's, by key; only for reading.
     """
 
     def __init__(
         self, machine: Machine, runner: ActionRunner, requests: OpenRequests, clock: Clock
     ) -> None:
         self._machine = machine
+        self.instances: Mapping[int, Instance] = machine.instances
         self._runner = runner
         self._requests = requests
         self._clock = clock
@@ -54,15 +61,15 @@ class Stepper:
         Returns:
             The process that got the request, and its descriptor to poll; -1: the monitor reads it.
         """
-        now = self._requests.now = self._clock.now()
+        cargo: Cargo = request.cargo  # A request that gets its outcome in this step loses it.
+        now = self._requests.now = max(self._requests.now, cargo.submitted)
         a = self._machine.give(request, now)
         if a is None:
-            cargo: Cargo = request.cargo  # A request that gets its outcome in this step loses it.
             self.step(ev.Submit(request))
             process = cargo.process
             return process, -1 if process is None else process.detach_reader()
         # Detached first: a socket that is left alone is not attached for one request then.
-        process = self._requests.process_of(a.key)
+        process = self._requests.instances[a.key].process
         fd = -1 if process is None else process.detach_reader()
         self._requests.write(request, a.key, a.process.generation, ahead=False)
         return process, fd
@@ -85,8 +92,3 @@ class Stepper:
         self._requests.succeed(number, outcome)
         for action in further:
             self._runner.actions[type(action)](action)
-
-    def works(self, process: WorkerProcess) -> bool:
-        """Whether a process works on a request."""
-        a = self._machine.instance(process.spec.key)
-        return a is not None and bool(a.process.inflight)

@@ -144,7 +144,7 @@ class Accounts:
     def __init__(self) -> None:
         self._models: dict[str, dict[str, ModelUse]] = {}
         self._days: dict[str, tuple[int, ModelUse]] = {}
-        self._requests: dict[int, ModelUse] = {}
+        self.requests: dict[int, ModelUse] = {}
         self._all: dict[str, ModelUse] = {}
 
     def refusal(self, charge: Charge) -> BudgetExceeded | None:
@@ -153,7 +153,7 @@ class Accounts:
         for number, payer in charge.requests:
             amount = payer.budget and payer.budget.amount("request")
             if amount:
-                used = self._requests.get(number, ModelUse())
+                used = self.requests.get(number, ModelUse())
                 error = amount.exceeded(used, f"a request of agent {payer.agent!r}", caller)
                 if error is not None:
                     return error
@@ -179,11 +179,11 @@ class Accounts:
             self._days[payer.agent] = charge.day, today.plus(use)
         for number, payer in charge.requests:
             if payer.budget is not None and payer.budget.request is not None:
-                self._requests[number] = self._requests.get(number, ModelUse()).plus(use)
+                self.requests[number] = self.requests.get(number, ModelUse()).plus(use)
 
     def close(self, request: int) -> None:
         """A request has its outcome."""
-        self._requests.pop(request, None)
+        self.requests.pop(request, None)
 
     def used_by(self, agent: str | None) -> dict[str, ModelUse]:
         """What an agent and those below it have used, by model; None: all agents together."""

@@ -55,8 +55,15 @@ def give(core: Core, request: Request) -> Instance | None:
     request.place = process.sent
     process.inflight.append(request)
     _begun(core, a, request)
-    core.ledger.hand_over(request, a.key)
+    _hand_over(core, a, request)
     return a
+
+
+def _hand_over(core: Core, a: Instance, request: Request) -> None:
+    """The request goes to ``a`` without having waited."""
+    core.ledger.requests[request.id] = request
+    request.state = RequestState.SENT
+    request.worker = a.key
 
 
 def _idle_member(core: Core, request: Request) -> Instance | None:
@@ -214,7 +221,7 @@ def _dispatch(core: Core, a: Instance, request: Request) -> None:
 
 def run(core: Core, a: Instance, request: Request) -> None:
     """A service has begun by itself the one request that it runs."""
-    core.ledger.hand_over(request, a.key)
+    _hand_over(core, a, request)
     a.process.inflight.append(request)
     a.process.target = request.id
     core.out.append(actions.BeginAhead(a.key, request))

@@ -76,12 +76,6 @@ class Ledger:
         box.lane(request.priority).append(request)
         return True
 
-    def hand_over(self, request: Request, worker: int) -> None:
-        """Give a new request to ``worker`` at once; no other request waits."""
-        self.requests[request.id] = request
-        request.state = RequestState.SENT
-        request.worker = worker
-
     def take(self, mailbox: int, worker: int, *, ahead: bool = False) -> Request | None:
         """Give the next waiting request to ``worker``; None if no request waits.
 
@@ -121,11 +115,6 @@ class Ledger:
             if lane:
                 return lane
             del box.lanes[priority]
-
-    def close(self, request: Request) -> None:
-        """Fix the outcome of a request that a worker has and that has none."""
-        del self.requests[request.id]
-        request.state = RequestState.RESOLVED
 
     def resolve(
         self,

@@ -16,7 +16,7 @@ apply to all events:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from procorch.supervision import (
@@ -170,11 +170,13 @@ class Machine:
 
     Attributes:
         timers: the times at which ticks are due; only for reading.
+        instances: those that have not ended, by key; only for reading.
     """
 
     def __init__(self, *, chance: Callable[[], float], start_limit: int) -> None:
         self._core = Core(ENTRIES, chance, start_limit)
         self.timers: Timers[tuple[Due, int]] = self._core.timers
+        self.instances: Mapping[int, Instance] = self._core.instances
 
     def step(self, event: ev.Event, now: float) -> list[actions.Action]:
         """Handle one event at ``now`` (seconds on any monotonic clock); returns its actions."""

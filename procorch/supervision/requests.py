@@ -135,7 +135,8 @@ def _succeeded(core: Core, a: Instance, wall: float) -> Request:
         pace.answers += 1
         if core.now >= pace.look_at:
             pace.begin_span(core.now)
-    core.ledger.close(request)
+    del core.ledger.requests[request.id]
+    request.state = RequestState.RESOLVED
     return request
 
 

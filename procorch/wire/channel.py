@@ -253,7 +253,10 @@ class Channel:
         if self.fault is not None:
             raise self.fault
         try:
-            count = self._take(self._decoder.writable(), self._flags)
+            memory = self._decoder.room
+            if memory is None:
+                memory = self._decoder.writable()
+            count = self._take(memory, self._flags)
         except BlockingIOError:
             return 0
         except ConnectionError:

@@ -64,7 +64,8 @@ def encode(obj: Any, *, what: str, to_parent: bool | None = None) -> list[Buffer
         SerializationError: a part cannot be serialised; the error has the path to it.
     """
     try:
-        if type(obj) in _SIMPLE and not has_large(obj):
+        kind = type(obj)
+        if kind in _SIMPLE and (len(obj) < LARGE if kind is str else not has_large(obj)):
             return [_PREFIX[PICKLE], pickle.dumps(obj, 5)]
         upward = module_replica.is_worker() if to_parent is None else to_parent
         made = attempt(pickle_plainly, obj)

@@ -183,6 +183,7 @@ class Decoder:
     Attributes:
         error: the fault of the stream, set as soon as it was read; the next call raises it.
         announced: a frame whose body comes apart was decoded; the channel resets it.
+        room: what `writable` returns, if the last read ended with a whole frame; None: call it.
     """
 
     def __init__(self, max_frame: int, buffer_size: int = 65536) -> None:
@@ -192,6 +193,7 @@ class Decoder:
         self.announced: bool = False
         self._size = buffer_size
         self._buffer = memoryview(bytearray(buffer_size))
+        self.room: memoryview | None = self._buffer
         self._end = 0  # bytes of an incomplete frame, at the start of the buffer
         self._large: _Large | None = None
         self.error: ProtocolError | None = None
@@ -241,6 +243,7 @@ class Decoder:
             if large.filled < large.size:
                 return []
             self._large = None
+            self.room = self._buffer
             self.announced = large.apart > 0
             return [large.frame()]
         end = self._end + count
@@ -258,6 +261,7 @@ class Decoder:
     def _parse(self, end: int, frames: list[Frame]) -> None:
         """Decode the frames in the first ``end`` bytes; move the rest to the start."""
         buffer = self._buffer
+        self.room = None
         start = 0
         while end - start >= HEADER_SIZE:
             magic, version, number, generation, request, head_len, body_len = _LAYOUT.unpack_from(
@@ -299,6 +303,8 @@ class Decoder:
             # Each byte is moved at most once: afterwards its frame starts at 0.
             buffer[:left] = buffer[start:end]
         self._end = left
+        if not left:
+            self.room = buffer
         if 0 < left < HEADER_SIZE and not _plausible(buffer[:left]):
             raise _fault(buffer[:left])
 

@@ -384,6 +384,8 @@ class Settling:
 
     def __init__(self, reply: ValueReply[Any], process: Any) -> None:
         self._reply, self._process = reply, process
+        at_work = SimpleNamespace(process=SimpleNamespace(inflight=[1]))
+        self.instances = {process.spec.key: at_work}
 
     def take_posted(self) -> None:
         pass
@@ -391,9 +393,6 @@ class Settling:
     def submit_to_read(self, request: Request) -> tuple[Any, int]:
         self._reply.settle(ReplyOutcome(body=b""))
         return self._process, self._process.detach_reader()
-
-    def works(self, process: object) -> bool:
-        return True
 
     def fail(self, fault: BaseException) -> None:
         raise fault
@@ -405,7 +404,10 @@ def test_an_outcome_that_this_thread_has_fixed_itself_is_not_waited_for() -> Non
     loop: Loop[Any] = Loop(REAL)
     read, write = os.pipe()
     process = SimpleNamespace(
-        detach_reader=lambda: read, read=lambda: True, attach_reader=lambda: None
+        spec=SimpleNamespace(key=1),
+        detach_reader=lambda: read,
+        read=lambda: True,
+        attach_reader=lambda: None,
     )
     direct: Direct | None = None
     for number in (1, 2):  # the second request has the waker of the first

@@ -42,7 +42,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "a socket is not left alone while its worker works",
         "runtime/direct.py",
         "Direct._read",
-        "self._stepper.works(process)",
+        "a is not None and a.process.inflight",
         "False",
         ("tests/process/test_direct.py::test_a_socket_is_not_left_alone_while_its_worker_works",),
     ),
