@@ -117,6 +117,8 @@ def command(app: str | None, source: str | None, out: Path | None, **given: Any)
     context = click.get_current_context()
     program = batch_exec.chosen(given)
     app, source = batch_exec.arguments(app, source, program=program is not None)
+    if batch_exec.wants_lines(program, source, given["form"]):
+        given["form"] = "lines"
     context.with_resource(told_warnings())
     # Until the orchestrator is closed: it logs on a thread of its own, and may be late.
     replaced = context.with_resource(replacements())

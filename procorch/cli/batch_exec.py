@@ -118,6 +118,14 @@ def arguments(app: str | None, source: str | None, *, program: bool) -> tuple[st
     return str(app), str(source)
 
 
+def wants_lines(program: Command[Any] | None, source: str, form: str) -> bool:
+    """Whether each line of standard input is an item: the command names no field but the line."""
+    if program is None or source != "-" or form != "auto":
+        return False
+    fields = program.template.fields
+    return bool(fields) and set(fields) <= {"line", ""}
+
+
 def _source(name: str) -> ParameterSource | None:
     return click.get_current_context().get_parameter_source(name)
 

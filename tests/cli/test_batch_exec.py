@@ -158,6 +158,21 @@ def test_items_of_a_pipe_are_checked_one_by_one(folder: Path) -> None:
     assert (found["b"]["reason"], found["b"]["place"]) == ("error", "no field 'n'")
 
 
+@pytest.mark.parametrize("field", ["{line}", "{}"])
+def test_lines_of_a_pipe_are_items_of_a_command_without_other_fields(
+    folder: Path, field: str
+) -> None:
+    """As with xargs; with names of fields they are JSON (above)."""
+    done = subprocess.run(
+        [*COMMAND, "batch", "--exec", f"echo {field}", "-", "-o", "run.db", "--json"],
+        input="one two\nit's\n", capture_output=True, text=True, timeout=LIMIT,
+        env=environment({}), cwd=folder,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    outputs = [json.loads(line)["output"] for line in done.stdout.splitlines()]
+    assert sorted(outputs) == ["it's\n", "one two\n"]
+
+
 def test_the_input_may_come_from_the_environment(folder: Path, run: Run) -> None:
     given = {"PROCORCH_BATCH_IN": "in.csv", "PROCORCH_BATCH_EXEC": "false"}
     ended = run("batch", **given, PROCORCH_BATCH_APP="app.py:a")
