@@ -455,7 +455,8 @@ def test_a_program_is_kept_alive_and_stopped_with_sigterm(
     orchestrator: Orchestrator, tmp_path: Path
 ) -> None:
     script = tmp_path / "server.sh"
-    script.write_text('echo "up $1"\ntrap "echo down; exit 0" TERM\nwhile :; do sleep 0.05; done\n')
+    # The trap first: what sees "up" may send the signal at once.
+    script.write_text('trap "echo down; exit 0" TERM\necho "up $1"\nwhile :; do sleep 0.05; done\n')
     log = tmp_path / "log"
     orch = orchestrator()
     run = command(["sh", str(script), "now"], grace="5s")
