@@ -84,17 +84,17 @@ class Monitor(Lookup):
         asks = QuestionRelay(self)
         self._requests = OpenRequests(self._instances, self.hub, clock)
         later = self._loop.call_later
-        self.calls = calls = CallGate(
+        self.calls: CallGate = CallGate(
             limits or {}, asks, self, self._instances, later, clock, self.hub
         )
         self._runner = ActionRunner(
-            launcher, max_message, sys_path, clock, self, asks, calls, self.hub, self._instances,
-            self._agents, self._requests, seed,
+            launcher, max_message, sys_path, clock, self, asks, self.calls, self.hub,
+            self._instances, self._agents, self._requests, seed,
         )  # fmt: skip
         self._stepper = Stepper(self._machine, self._runner, self._requests, clock)
         self._sampler = Sampler(lambda *seen: self.post(ev.MemoryExceeded(*seen)))
         self._reports = Reports(
-            launcher, self._instances, self._requests, asks, calls, self._sampler, self._echo,
+            launcher, self._instances, self._requests, asks, self.calls, self._sampler, self._echo,
             self._stepper,
         )  # fmt: skip
         self._direct = Direct(self._loop, self, self._stepper)

@@ -38,8 +38,8 @@ class SignalDeferral:
     def __init__(self) -> None:
         self._handlers: dict[int, Handler] = {}
         self.came: list[tuple[int, FrameType | None]] = []
-        self.replaced = False
-        self.deferring = False
+        self.replaced: bool = False
+        self.deferring: bool = False
 
     def begin(self) -> None:
         """Defer handlers from here on; raises what a handler raises that was not deferred yet."""

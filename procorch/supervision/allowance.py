@@ -34,7 +34,7 @@ class Allowance:
     __slots__ = ("_at", "_slowest", "_walls", "amount")
 
     def __init__(self) -> None:
-        self.amount = 1
+        self.amount: int = 1
         self._walls: list[float] = []
         self._at = 0
         self._slowest = 0.0

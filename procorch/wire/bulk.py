@@ -11,7 +11,7 @@ import ctypes
 import pickle
 from collections.abc import Callable, Iterable, Sequence
 from itertools import islice
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 from procorch.wire.pages import allocate, prefer_huge
 from procorch.wire.payload import STREAMED, Buffer, pack
@@ -35,7 +35,7 @@ _new_text.argtypes = (ctypes.c_ssize_t, ctypes.c_uint32)
 class Parts(list[Buffer]):
     """A file for a pickler: what was written to it, in order."""
 
-    write = list.append
+    write: ClassVar[Callable[..., None]] = list.append
 
     def without_large(self) -> bytes:
         """All but the large objects: what may refer to classes and functions."""
@@ -73,7 +73,7 @@ class BulkPickler(pickle.Pickler):
     """
 
     def __init__(self, keep: Callable[[pickle.PickleBuffer], bool]) -> None:
-        self.parts = Parts()
+        self.parts: Parts = Parts()
         self.texts: list[pickle.PickleBuffer] = []
         self._known: dict[int, int] = {}
         super().__init__(self.parts, 5, buffer_callback=keep)

@@ -22,6 +22,7 @@ class ParentChannel(Channel):
     """See `Channel`."""
 
     _flags = int(socket.MSG_DONTWAIT)
+    writing: bool
 
     def __init__(self, sock: socket.socket, max_frame: int) -> None:
         super().__init__(sock, max_frame)

@@ -29,6 +29,7 @@ from procorch import (
 from procorch.agents.adapters.openai_items import from_items, to_items
 from procorch.agents.agent import Agent, as_agent
 from procorch.agents.context import Context, install, uninstall
+from procorch.agents.permits import CallEnd
 from tests.llm.server import Provider
 from tests.process.conftest import PATIENCE
 
@@ -111,6 +112,12 @@ def test_malformed_arguments_of_a_call_stay_in_the_conversation_as_they_were() -
 
 class Refuses:
     """The services of a worker, which keep no checkpoint but the first."""
+
+    async def begin_call_async(self, *about: Any) -> int:
+        return 0
+
+    def end_call(self, *about: Any) -> CallEnd:
+        return CallEnd()
 
     def __init__(self) -> None:
         self.kept: list[Any] = []

@@ -18,6 +18,7 @@ from procorch import (
 )
 from procorch.agents.agent import as_agent
 from procorch.agents.context import Context, install, uninstall
+from procorch.agents.permits import CallEnd
 from tests.llm.server import Provider
 from tests.llm.test_malformed_answers import libraries
 from tests.process.conftest import PATIENCE
@@ -85,6 +86,12 @@ def test_what_arrived_is_read_before_the_error_that_a_provider_ends_with(
 
 class Reader:
     """The services of a worker whose answer is read while it comes."""
+
+    async def begin_call_async(self, *about: Any) -> int:
+        return 0
+
+    def end_call(self, *about: Any) -> CallEnd:
+        return CallEnd()
 
     async def emit_async(self, agent: str, request: int, text: str) -> None:
         """The piece is read."""

@@ -29,7 +29,7 @@ from agents.stream_events import RawResponsesStreamEvent
 from openai.types.responses import ResponseTextDeltaEvent
 
 from procorch.agents.adapters.openai_items import encodable, from_items, to_items, usage_of
-from procorch.agents.adapters.openai_limited import LimitedProvider, is_limited, limit_models
+from procorch.agents.adapters.openai_limited import is_limited, limit_models, limited_provider
 from procorch.agents.context import Context, enter, installed
 from procorch.agents.options import AgentOptions
 from procorch.errors import InvalidContinue, NoMessages, StreamError
@@ -77,7 +77,7 @@ class OpenAIConversation:
         self._deps = options.deps
         self._max_turns = options.max_turns
         settings = _settings(options.model_settings)
-        self._config = RunConfig(model_settings=settings, model_provider=LimitedProvider())
+        self._config = RunConfig(model_settings=settings, model_provider=limited_provider())
         limit_models(agent)
         self.history: list[Any] = []
 

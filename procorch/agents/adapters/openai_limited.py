@@ -33,17 +33,22 @@ def limit_models(agent: Agent[Any]) -> None:
 def is_limited(agent: Agent[Any]) -> bool:
     """Whether a limit counts the calls of the agent's model."""
     worker, model = installed(), agent.model
-    if isinstance(model, LimitedModel):
+    if isinstance(model, _LimitedModel):
         return model.limit is not None
     return worker is not None and worker.limits.of(_provider(model)) is not None
+
+
+def limited_provider() -> ModelProvider:
+    """Gives the models of the library, with permits for their calls."""
+    return _LimitedProvider()
 
 
 def _limited(model: Model, name: object) -> Model:
     """The model with permits for its calls; as it is where this process is no worker."""
     worker = installed()
-    if worker is None or isinstance(model, LimitedModel):
+    if worker is None or isinstance(model, _LimitedModel):
         return model
-    return LimitedModel(model, worker.limits.of(_provider(name)), str(name or ""))
+    return _LimitedModel(model, worker.limits.of(_provider(name)), str(name or ""))
 
 
 def _provider(name: object) -> str:
@@ -54,7 +59,7 @@ def _provider(name: object) -> str:
     return parts[0] if len(parts) > 1 else "openai"
 
 
-class LimitedProvider(ModelProvider):
+class _LimitedProvider(ModelProvider):
     """The library's own provider, whose models take permits where a limit counts their calls."""
 
     def __init__(self) -> None:
@@ -69,7 +74,7 @@ class LimitedProvider(ModelProvider):
         await self._provider.aclose()
 
 
-class LimitedModel(Model):
+class _LimitedModel(Model):
     """A model each of whose calls takes a permit.
 
     Args:

@@ -20,7 +20,7 @@ from pydantic_ai import messages as theirs
 from pydantic_ai.agent import AbstractAgent, AgentRun, AgentRunResult
 from pydantic_ai.models import Model
 
-from procorch.agents.adapters.pydantic_limited import LimitedModel, limited
+from procorch.agents.adapters.pydantic_limited import limited
 from procorch.agents.adapters.pydantic_messages import (
     cost_of,
     encodable,
@@ -140,7 +140,7 @@ class PydanticConversation:
         return _result(steps.result), encodable(steps.result.all_messages(), len(history))
 
     @cached_property
-    def _limited_model(self) -> LimitedModel | None:
+    def _limited_model(self) -> Any:
         """The model with permits for its calls; None where this process is no worker."""
         return limited(self._agent)
 

@@ -19,21 +19,21 @@ from procorch.agents.limited import Attempts, model_call
 from procorch.agents.permits import Spent
 
 
-def limited(agent: AbstractAgent[Any, Any]) -> LimitedModel | None:
+def limited(agent: AbstractAgent[Any, Any]) -> Any:
     """The agent's model with permits for its calls; None where this process is no worker."""
     worker = installed()
     given = getattr(agent, "model", None)
     model = infer_model(given) if isinstance(given, str) else given
     if worker is None or not isinstance(model, Model):
         return None
-    return LimitedModel(model, worker.limits.of(model.system))
+    return _LimitedModel(model, worker.limits.of(model.system))
 
 
 def _spent(response: ModelResponse) -> Spent:
     return Spent(usage_of(response.usage), price_of(response), response.model_name or "")
 
 
-class LimitedModel(WrapperModel):
+class _LimitedModel(WrapperModel):
     """A model each of whose calls takes a permit.
 
     Args:

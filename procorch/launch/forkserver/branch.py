@@ -47,6 +47,8 @@ class Branch(Zygote):
         dead: no further worker is forked from it.
     """
 
+    dead: bool
+
     def __init__(self, root: Trunk, code: Code, control: socket.socket, loop: Watcher) -> None:
         super().__init__(control, loop)
         self._root = root

@@ -28,6 +28,8 @@ class Root(Zygote):
         sys_path: its ``sys.path``.
     """
 
+    dead: bool
+
     def __init__(self, preload: Sequence[str], sys_path: Sequence[str], loop: Watcher) -> None:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         try:

@@ -50,8 +50,8 @@ class Zygote:
 
     def __init__(self, control: socket.socket, loop: Watcher) -> None:
         control.setblocking(False)
-        self.dead = False
-        self.serves = False
+        self.dead: bool = False
+        self.serves: bool = False
         self._pid = 0
         self._pidfd = -1
         self._control = control
