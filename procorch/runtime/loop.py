@@ -118,6 +118,9 @@ class Loop(Generic[T]):
         descriptor = self._descriptor
         if descriptor is not None:
             os.eventfd_write(descriptor.fd, 1)
+            # A handler of a signal may run here. An exception that it catches keeps this frame, and
+            # would keep the descriptor open after `close`.
+            del descriptor
 
     def take(self) -> T | None:
         """Take the next posted item; None: there is none."""
