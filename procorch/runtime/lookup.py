@@ -44,7 +44,7 @@ class Lookup:
 
     def look(self, instance: InstanceRuntime) -> tuple[str, int, str | None, int | None]:
         """The public state, counted restarts, last exit and running request of an instance."""
-        a = self._machine.instance(instance.key)
+        a = self._machine.instances.get(instance.key)
         if a is None:
             return instance.status.name, *instance.last, None
         inflight = a.process.inflight[:1]  # a slice is atomic: the list may become empty meanwhile
@@ -59,7 +59,7 @@ class Lookup:
         Args:
             wait: this thread may wait for the one that performs the machine's actions.
         """
-        return status_of(agent, self._machine.instance, wait=wait)
+        return status_of(agent, self._machine.instances.get, wait=wait)
 
     def pause(self, agent: AgentRuntime) -> Pause | None:
         """The current pause of the queue of an agent; None: there is none."""

@@ -269,10 +269,6 @@ class Machine:
         """How many events of old generations, and late replies, were dropped so far."""
         return self._core.stale
 
-    def instance(self, key: int) -> Instance | None:
-        """An instance for reading; None once it has ended."""
-        return self._core.instances.get(key)
-
     def waiting(self, mailbox: int) -> int:
         """How many requests wait in a mailbox; for any thread."""
         box = self._core.ledger.boxes.get(mailbox)

@@ -357,7 +357,7 @@ def test_a_restart_on_request_while_the_policy_thinks_is_not_forgotten(
     restarting = Aside(handle.restart)
     assert not restarting.done
     key = handle.info().instances[0].instance
-    while handle._monitor._machine.instance(key).process.course is Course.SERVING:
+    while handle._monitor._machine.instances[key].process.course is Course.SERVING:
         pass
     go.set()
     restarting.result()

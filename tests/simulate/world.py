@@ -317,7 +317,7 @@ class World:
         if self._books.agents:
             number = self._number()
             for agent in self._books.of(number):
-                a = self._machine.instance(agent.key)
+                a = self._machine.instances.get(agent.key)
                 if a is not None and a.phase not in (Phase.STOPPING, Phase.DONE):
                     agent.cancelled = True
             self._tell(ev.Cancel(number))
@@ -431,7 +431,7 @@ class World:
         """Nothing waits behind a slow request that another replica could take."""
         for process in self._books.processes.values():
             agent = self._books.agents[process.key]
-            a = self._machine.instance(process.key)
+            a = self._machine.instances.get(process.key)
             if agent.settings.prefetch == "auto" and a is not None and a.process.ahead:
                 box = self._machine._core.ledger.boxes[agent.mailbox]
                 if len(box.members) > 1 and self._now >= process.began + 0.001:
@@ -606,7 +606,7 @@ class World:
         left = [number for number in self._books.open if number not in running]
         assert not left, f"liveness: requests without outcome: {left}"
         for key, agent in self._books.agents.items():
-            a = self._machine.instance(key)
+            a = self._machine.instances.get(key)
             if not agent.ended:
                 assert a is not None
                 assert a.draining is None, f"liveness: {a.name} was told to end, and stays"

@@ -41,7 +41,7 @@ class Bench:
 
     def step(self, event: ev.Event) -> list[actions.Action]:
         key = getattr(event, "key", None)
-        before = self.machine.instance(key) if key is not None else None
+        before = self.machine.instances.get(key) if key is not None else None
         phase = before.phase if before else None
         taken = self.machine.step(event, self.now)
         rule = TRANSITIONS.get((phase, type(event))) if phase else None
@@ -140,11 +140,11 @@ class Bench:
         return self.step(ev.Tick())
 
     def phase(self, key: int) -> Phase:
-        instance = self.machine.instance(key)
+        instance = self.machine.instances.get(key)
         return Phase.DONE if instance is None else instance.phase
 
     def generation(self, key: int) -> int:
-        instance = self.machine.instance(key)
+        instance = self.machine.instances.get(key)
         assert instance is not None
         return instance.generation
 

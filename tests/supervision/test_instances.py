@@ -140,7 +140,7 @@ def test_a_busy_instance_of_the_one_that_failed_is_terminated(bench: Any) -> Non
     fail(bench, second)
     assert bench.pressed(first) == [StopStage.TERMINATE]
     leave(bench, first)
-    assert bench.error(request).cause == bench.machine.instance(first).name
+    assert bench.error(request).cause == bench.machine.instances[first].name
 
 
 def test_instances_start_together_after_the_backoff_of_their_group(bench: Any) -> None:
@@ -211,7 +211,7 @@ def test_a_policy_that_restarts_the_parent_restarts_all_its_instances(bench: Any
     bench.ready(first)
     bench.ready(second)
     assert generations(bench, first, second) == [2, 2]
-    assert [bench.machine.instance(key).limits.total for key in (first, second)] == [1, 0]
+    assert [bench.machine.instances[key].limits.total for key in (first, second)] == [1, 0]
 
 
 def test_a_policy_that_stops_the_parent_stops_all_its_instances(bench: Any) -> None:
@@ -405,7 +405,7 @@ def test_an_agent_that_ends_takes_no_more_instances(bench: Any) -> None:
     late = joining(bench, key)
     assert bench.status(late) is AgentStatus.STOPPED
     assert isinstance(bench.finished[late].error, AgentStopped)
-    assert bench.machine.instance(late) is None
+    assert bench.machine.instances.get(late) is None
 
 
 def test_an_agent_that_has_ended_is_not_begun_again(bench: Any) -> None:

@@ -548,7 +548,7 @@ def test_the_ladder_climbs_from_terminate_to_kill_to_unreaped(bench):
     assert any(isinstance(notice, notices.Unreaped) for notice in told)
     assert bench.status(key) is AgentStatus.CANCELLED
     bench.die(key)
-    assert bench.machine.instance(key) is None
+    assert bench.machine.instances.get(key) is None
 
 
 def test_drain_finishes_the_queue_and_completes(bench):
@@ -644,7 +644,7 @@ def test_a_process_is_replaced_after_its_last_request_and_the_next_goes_to_the_n
     bench.die(key, signal=None)
     bench.ready(key)
     assert bench.sent == [(key, 1, requests[0]), (key, 1, requests[1]), (key, 2, requests[2])]
-    assert bench.machine.instance(key).limits.total == 0
+    assert bench.machine.instances[key].limits.total == 0
 
 
 def test_an_idle_process_is_replaced_when_it_is_too_old(bench):
@@ -715,7 +715,7 @@ def test_an_agent_that_answers_between_its_crashes_is_back_at_once(bench):
         if crash < 10:
             assert bench.phase(key) is Phase.STARTING
         else:
-            assert bench.machine.instance(key).state == "BACKOFF"
+            assert bench.machine.instances[key].state == "BACKOFF"
             assert bench.log[-1].notice.delay == 1.0
             bench.wait(1.0)
         bench.ready(key)
@@ -729,7 +729,7 @@ def suspected(bench):
     bench.wait(4.0)
     bench.step(ev.Probed(key, 1, 7))
     assert bench.pressed(key) == [StopStage.STACK]
-    assert bench.machine.instance(key).state == "HUNG"
+    assert bench.machine.instances[key].state == "HUNG"
     return key, request
 
 
@@ -742,11 +742,11 @@ def test_a_worker_that_answers_before_it_is_killed_was_not_hung(bench):
     key, request = suspected(bench)
     bench.reply(key, request)
     assert bench.error(request) is None
-    assert bench.machine.instance(key).state == "READY"
+    assert bench.machine.instances[key].state == "READY"
     bench.wait(60.0)
     assert bench.pressed(key) == [StopStage.STACK]
     assert told(bench, notices.Hung) == told(bench, notices.Crashed) == []
-    assert bench.machine.instance(key).limits.total == 0
+    assert bench.machine.instances[key].limits.total == 0
 
 
 def test_an_answer_that_came_with_the_kill_is_no_hang_either(bench):
@@ -758,7 +758,7 @@ def test_an_answer_that_came_with_the_kill_is_no_hang_either(bench):
     assert bench.error(request) is None
     assert bench.questions == []
     assert told(bench, notices.Hung) == told(bench, notices.Crashed) == []
-    assert bench.machine.instance(key).limits.total == 0
+    assert bench.machine.instances[key].limits.total == 0
     assert bench.phase(key) is Phase.STARTING
 
 
@@ -851,7 +851,7 @@ def test_an_agent_that_was_told_to_finish_says_so_in_its_state(bench):
     key = bench.running()
     bench.submit(key)
     bench.step(ev.Drain(key))
-    assert bench.machine.instance(key).state == "DRAINING"
+    assert bench.machine.instances[key].state == "DRAINING"
 
 
 def test_a_restart_on_request_of_an_agent_that_waits_for_its_end_changes_nothing(bench):

@@ -241,7 +241,7 @@ class World(RuleBasedStateMachine):
         assert self.machine.idle, "I5"
         assert self.ended == set(self.keys)
         assert set(self.accepted) == set(self.outcomes), "I1"
-        assert all(self.machine.instance(key) is None for key in self.keys)
+        assert all(self.machine.instances.get(key) is None for key in self.keys)
 
 
 TestWorld = World.TestCase

@@ -94,7 +94,7 @@ def test_what_a_process_has_answered_is_counted(bench: Any) -> None:
     for _ in range(3):
         bench.reply(key, bench.submit(key))
     bench.fail(key, bench.submit(key))
-    assert bench.machine.instance(key).process.served == 4
+    assert bench.machine.instances[key].process.served == 4
 
 
 def test_a_second_death_before_it_began_does_not_make_the_first_undone(bench: Any) -> None:
@@ -115,7 +115,7 @@ def test_a_success_is_counted_on_its_short_path(bench: Any) -> None:
     assert request.state is RequestState.SENT
     assert bench.machine.succeed(key, 1, 7, 0.0, 0.0) == []
     assert request.state is RequestState.RESOLVED
-    assert bench.machine.instance(key).process.served == 1
+    assert bench.machine.instances[key].process.served == 1
 
 
 def test_a_success_is_taken_once_and_only_from_the_process_that_has_the_request(

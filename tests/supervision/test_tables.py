@@ -133,7 +133,7 @@ def test_no_phase_changes_otherwise_than_by_the_tables(watch: Watch) -> None:
 @pytest.mark.parametrize(("phase", "event"), sorted(IGNORED, key=str), ids=str)
 def test_what_is_ignored_changes_nothing(phase: Phase, event: Any, bench: Any) -> None:
     key = bench.running()
-    a = bench.machine.instance(key)
+    a = bench.machine.instances.get(key)
     a.phase = phase
     before = {name: getattr(a, name) for name in Instance.__slots__}
     core = bench.machine._core

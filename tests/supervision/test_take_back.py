@@ -75,14 +75,14 @@ def quick(bench: Any, amount: int = 2, **settings: Any) -> list[int]:
 
 def at(bench: Any, key: int) -> list[int]:
     """The requests that a replica has, the one that runs first."""
-    process = bench.machine.instance(key).process
+    process = bench.machine.instances[key].process
     return [request.id for request in (*process.inflight, *process.ahead)]
 
 
 def taken(bench: Any, key: int, *, further: int = 0) -> list[actions.Action]:
     """The worker gives back what it has not claimed; it has claimed ``further`` more than runs."""
     asked = [a for a in bench.log if isinstance(a, actions.TakeBack) and a.key == key]
-    process = bench.machine.instance(key).process
+    process = bench.machine.instances[key].process
     claimed = process.inflight[0].place + further
     return bench.step(ev.TakenBack(key, process.generation, claimed, asked[-1].number))
 
@@ -191,7 +191,7 @@ def test_a_request_that_stayed_and_has_not_begun_waits_again(bench: Any) -> None
     taken(bench, first, further=1)
     bench.reply(first, requests[0], wall=QUICK)
     assert at(bench, first) == [requests[2]]
-    place = bench.machine.instance(first).process.inflight[0].place
+    place = bench.machine.instances[first].process.inflight[0].place
     done = bench.step(ev.NotBegun(first, 1, requests[2], place))
     assert any(isinstance(a, actions.Withdraw) for a in done)
     assert requests[2] in at(bench, first) + at(bench, second)
@@ -205,7 +205,7 @@ def test_a_request_that_stayed_and_has_not_begun_waits_again(bench: Any) -> None
 def test_the_answer_about_one_that_was_sent_once_more_is_known_by_its_place(bench: Any) -> None:
     first, second = quick(bench)
     requests = [bench.submit(first) for _ in range(4)]
-    old = bench.machine.instance(first).process.ahead[0].place
+    old = bench.machine.instances[first].process.ahead[0].place
     bench.wait(0.002)
     taken(bench, first)
     bench.reply(first, requests[0], wall=QUICK)
@@ -221,7 +221,7 @@ def test_the_end_of_one_that_was_sent_once_more_is_not_the_answer_about_the_firs
 ) -> None:
     first, second = quick(bench)
     requests = [bench.submit(first) for _ in range(4)]
-    old = bench.machine.instance(first).process.ahead[0].place
+    old = bench.machine.instances[first].process.ahead[0].place
     bench.wait(0.002)
     taken(bench, first)
     bench.reply(first, requests[0], wall=QUICK)
@@ -240,7 +240,7 @@ def test_a_cancelled_one_that_stayed_and_has_not_begun_spares_the_worker(bench: 
     bench.reply(first, requests[0], wall=QUICK)
     bench.step(ev.CancelRequest(requests[2]))
     assert bench.pressed(first) == [StopStage.COOPERATE]
-    place = bench.machine.instance(first).process.inflight[0].place
+    place = bench.machine.instances[first].process.inflight[0].place
     bench.step(ev.NotBegun(first, 1, requests[2], place))
     bench.wait(60.0)
     assert bench.pressed(first) == [StopStage.COOPERATE]

@@ -202,7 +202,7 @@ def pool(bench: Any, count: int, **settings: Any) -> list[int]:
 def at_work(bench: Any, keys: list[int]) -> dict[int, int]:
     found = {}
     for key in keys:
-        a = bench.machine.instance(key)
+        a = bench.machine.instances.get(key)
         if a is not None and a.process.inflight:
             found[key] = a.process.inflight[0].id
     return found

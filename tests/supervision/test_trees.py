@@ -35,7 +35,7 @@ class Tree:
         while progress:
             progress = False
             for key in list(self.keys.values()):
-                instance = bench.machine.instance(key)
+                instance = bench.machine.instances.get(key)
                 if instance is None:
                     continue
                 if instance.phase is Phase.STARTING and instance.process.stage is None:
@@ -132,7 +132,7 @@ def test_siblings_do_not_count_as_restarted(tree):
     family(tree, "one_for_all")
     for _ in range(3):
         tree.fail("a")
-    assert tree.bench.machine.instance(tree.keys["b"]).limits.total == 0
+    assert tree.bench.machine.instances[tree.keys["b"]].limits.total == 0
     tree.fail("b")
     assert tree.generation("b") == 5
 
@@ -216,7 +216,7 @@ def test_an_operators_restart_is_for_one_agent_alone_and_not_counted(tree):
     tree.bench.step(ev.Restart(tree.keys["b"]))
     tree.settle()
     assert [tree.generation(n) for n in "abc"] == [1, 2, 1]
-    assert tree.bench.machine.instance(tree.keys["b"]).limits.consecutive == 0
+    assert tree.bench.machine.instances[tree.keys["b"]].limits.consecutive == 0
 
 
 # ---- N5: restart types
