@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, Literal, TypeAlias, get_args
 
+from procorch.api.registry import Entry, Registry
 from procorch.api.spawning import Spawning
 from procorch.errors import AgentError, AgentStopped, ReloadError
 from procorch.runtime import reloads
-from procorch.runtime.instance_runtime import InstanceRuntime
+from procorch.runtime.instance_runtime import AgentRuntime, InstanceRuntime
 from procorch.runtime.monitor import Monitor
 from procorch.units import seconds
 
@@ -75,12 +78,8 @@ class Reloading(Spawning):
             self._loaded.add(self._releases)
             change = _Change(self.running_monitor(), name, self._releases, replace, limit)
             change.run()
-            for entry in entries:
-                entry.release = change.release
-            for agent in self.running_monitor().running(name):
-                agent.release = change.release
-            if name is None:
-                self._registry.release = change.release
+            with self._next_from(change.release, name, entries):
+                change.run()  # instances that were added meanwhile, from the release before
             return change.release
         finally:
             self._retire_unused()
@@ -98,6 +97,23 @@ class Reloading(Spawning):
         import asyncio
 
         return await asyncio.to_thread(self.reload, name, replace=replace, timeout=timeout)
+
+    @contextmanager
+    def _next_from(self, release: int, name: str | None, entries: list[Entry]) -> Iterator[None]:
+        """New instances come from ``release``, unless the block raises."""
+        of: list[Registry | Entry | AgentRuntime] = [*entries]
+        if name is None:
+            of.append(self._registry)
+        of += self.running_monitor().running(name)
+        before = [each.release for each in of]
+        for each in of:
+            each.release = release
+        try:
+            yield
+        except BaseException:
+            for each, old in zip(of, before, strict=True):
+                each.release = old
+            raise
 
     def _retire_unused(self) -> None:
         monitor = self._monitor
@@ -131,17 +147,17 @@ class _Change:
         self._replace = replace
         self._until = None if limit is None else time.monotonic() + limit
         self._limit = limit
+        self._seen: set[int] = set()
         self._done: list[tuple[InstanceRuntime, int]] = []
 
     def run(self) -> None:
-        """Replace all instances.
+        """Replace all instances that have not been replaced.
 
         Raises:
             ReloadError: one could not be replaced, and all are on the release before again.
         """
-        seen: set[int] = set()
-        while left := [each for each in self._instances() if each.key not in seen]:
-            seen.add(left[0].key)
+        while left := [each for each in self._instances() if each.key not in self._seen]:
+            self._seen.add(left[0].key)
             try:
                 self._one(left[0])
             except BaseException as error:
@@ -157,6 +173,8 @@ class _Change:
         return None if self._until is None else max(0.0, self._until - time.monotonic())
 
     def _one(self, instance: InstanceRuntime) -> None:
+        if instance.release == self.release:
+            return  # It was added after new instances came from it.
         if instance.started.exception(self._left()) is not None:
             return  # Its first start has failed, and its caller knows.
         stop_first = instance.checkpoint is not None

@@ -28,6 +28,7 @@ from procorch import (
     Shutdown,
     StartError,
 )
+from procorch.api import reloading
 from procorch.supervision.notices import BackingOff
 
 Make = Callable[..., AgentOrchestrator]
@@ -260,6 +261,57 @@ def test_an_agent_that_waits_for_its_restart_is_reloaded_at_once(
     write("waiting", code(2))
     orch.reload()
     assert waiting.result().output[0] == 2
+
+
+@pytest.fixture
+def with_one_more(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], None]], None]:
+    """A reload calls a function when all instances that it has found are replaced."""
+
+    def install(add: Callable[[], None]) -> None:
+        replace = reloading._Change.run
+
+        def run(change: Any) -> None:
+            replace(change)
+            monkeypatch.setattr(reloading._Change, "run", replace)
+            add()
+
+        monkeypatch.setattr(reloading._Change, "run", run)
+
+    return install
+
+
+def test_an_instance_that_is_added_at_the_last_moment_is_replaced(
+    orchestrator: Make, load: Load, write: Write, with_one_more: Any
+) -> None:
+    module = load("added", code(1))
+    orch = orchestrator()
+    orch.add_agent("a", module.factory)
+    handle = orch.spawn("a")
+    write("added", code(2))
+    with_one_more(lambda: orch.scale("a", 2))
+    orch.reload()
+    assert [row.release for row in handle.info().instances] == [2, 2]
+    orch.scale("a", 3)
+    assert [row.release for row in handle.info().instances] == [2, 2, 2]
+
+
+def test_an_instance_that_is_added_at_the_last_moment_may_end_the_reload(
+    orchestrator: Make, load: Load, write: Write, with_one_more: Any, tmp_path: Path
+) -> None:
+    module = load("added_badly", code(1))
+    orch = orchestrator()
+    orch.add_agent("a", module.factory)
+    handle = orch.spawn("a")
+    count = tmp_path / "count"
+    second = f"open({str(count)!r}, 'a').write('.'); assert os.path.getsize({str(count)!r}) < 2"
+    write("added_badly", code(2, second))
+    with_one_more(lambda: orch.scale("a", 2))
+    with pytest.raises(ReloadError) as caught:
+        orch.reload()
+    assert caught.value.instance == 1
+    assert [row.release for row in handle.info().instances] == [1, 1]
+    orch.scale("a", 3)
+    assert [row.release for row in handle.info().instances] == [1, 1, 1]
 
 
 def test_a_second_reload_at_the_same_time_is_refused(

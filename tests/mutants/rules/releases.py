@@ -7,6 +7,28 @@ from tests.mutants.suites import RELEASES, RELOAD, RELOADING, SIMULATE
 
 MUTANTS: tuple[Mutant, ...] = (
     Mutant(
+        "an instance that is added while the others are reloaded is reloaded, too",
+        "api/reloading.py",
+        "Reloading.reload",
+        """
+        with self._next_from(change.release, name, entries):
+            change.run()
+        """,
+        """
+        with self._next_from(change.release, name, entries):
+            pass
+        """,
+        (RELOAD + "an_instance_that_is_added_at_the_last_moment_is_replaced",),
+    ),
+    Mutant(
+        "after a reload that failed new instances come from the release before",
+        "api/reloading.py",
+        "Reloading._next_from",
+        "each.release = old",
+        "pass",
+        (RELOAD + "an_instance_that_is_added_at_the_last_moment_may_end_the_reload",),
+    ),
+    Mutant(
         "the modules of a factory are loaded once for a release",
         "launch/forkserver/root.py",
         "Root.place",
