@@ -12,7 +12,7 @@ import json
 import os
 import shutil
 from collections.abc import Sequence
-from contextlib import nullcontext
+from contextlib import closing, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any, Generic, Literal, Self, TypeVar, overload
 
@@ -144,7 +144,7 @@ class Program(Generic[Out]):
                 files = ResultFiles(command.results, request.name)
             request = request.value
         request = _as_sent(request)
-        with files or nullcontext():
+        with nullcontext() if files is None else closing(files):
             argv = command.template.fill(request)
             stdin = command.stdin(request)
             worker = installed()

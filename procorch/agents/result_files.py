@@ -6,8 +6,7 @@ import hashlib
 import os
 import re
 from contextlib import suppress
-from types import TracebackType
-from typing import IO, Any, NamedTuple, Self
+from typing import IO, Any, NamedTuple
 
 _UNSAFE = re.compile(r"[^\w.,=+@-]|^[.-]")
 _LONGEST = 200
@@ -66,13 +65,8 @@ class ResultFiles:
             self._err = open(f"{self._path}.err", "wb", buffering=0)  # noqa: SIM115
         _write(self._err, data)
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:  # fmt: skip
+    def close(self) -> None:
+        """Close them."""
         self._out.close()
         if self._err is not None:
             self._err.close()

@@ -529,5 +529,7 @@ def test_the_start_method_makes_no_difference(orchestrator: Orchestrator) -> Non
     orch.add_service("loop", failing_at(die), backoff=AT_ONCE)
     stream = orch.monitor("loop")
     handle = orch.spawn("loop")
-    ready(orch, stream, 2)
+    crash = next(event for event in ready(orch, stream, 2) if isinstance(event, Crashed))
+    assert (crash.generation, handle.generation) == (1, 2)
     handle.stop()
+    assert handle.status() is AgentStatus.STOPPED
