@@ -319,9 +319,15 @@ def as_conditions(
     cpus: tuple[int, ...],
     settings: Mapping[str, Any],
 ) -> Conditions:
-    """The conditions that settings of an agent mean for the process that is measured."""
+    """The conditions that settings of an agent mean for the process that is measured.
+
+    Raises:
+        TypeError, ValueError: a setting is wrong.
+    """
     from procorch import units
 
+    if "instances" in settings:
+        raise TypeError("unknown setting 'instances': a measurement has processes=")
     kept = dict(settings)
     limit, start = kept.pop("memory_limit", None), kept.pop("start_timeout", None)
     conditions = Conditions(fast=fast, timeout=timeout, cpus=cpus, settings=kept)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +16,10 @@ from procorch.cli import streams
 
 if TYPE_CHECKING:
     from procorch.agents.command import Command
+
+_QUOTED = re.compile(r"""'[^']*'|"(?:[^"\\]|\\.)*"|\\.""", re.DOTALL)
+_ESCAPED = re.compile(r"\\.", re.DOTALL)
+_IN_DOUBLE_QUOTES = {r"\$": "$", r"\`": "`", "\\\n": ""}
 
 _ONLY = ("results", "stdin", "stdout", "errors")
 
@@ -76,6 +81,25 @@ def chosen(given: dict[str, Any]) -> Command[Any] | None:
     )
 
 
+def shell_words(text: str) -> list[str]:
+    """The words of a command line, as a POSIX shell without variables splits it.
+
+    Raises:
+        ValueError: a quotation is not closed.
+    """
+    # shlex keeps the backslash before $ and ` in double quotes, and does not join lines.
+    return shlex.split(_QUOTED.sub(_without_shell_escapes, text))
+
+
+def _without_shell_escapes(found: re.Match[str]) -> str:
+    part = found[0]
+    if part.startswith("'"):
+        return part
+    if part.startswith('"'):
+        return _ESCAPED.sub(lambda escaped: _IN_DOUBLE_QUOTES.get(escaped[0], escaped[0]), part)
+    return "" if part == "\\\n" else part
+
+
 def parse(text: str, **how: Any) -> Command[Any]:
     """The program of a command line; ``how``: see `procorch.command`.
 
@@ -85,7 +109,7 @@ def parse(text: str, **how: Any) -> Command[Any]:
     from procorch.agents.command import command
 
     try:
-        return command(shlex.split(text), **how)
+        return command(shell_words(text), **how)
     except ValueError as error:
         raise click.BadParameter(f"{error}.", param_hint="--exec") from None
 

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from procorch.cli.batch_exec import shell_words
 from tests.cli.conftest import COMMAND, LIMIT, Ended, environment
 
 Run = Callable[..., Ended]
@@ -78,6 +79,22 @@ def test_another_command_is_another_batch(folder: Path, run: Run) -> None:
     assert ended.code == 2
     assert "the factory exec:echo has changed" in ended.stderr
     assert "argv = ['echo', '{n}']" in ended.stderr
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        r"a 'b c' \"d e\" f\ g",
+        r'sh -c "kill -SEGV \$\$; echo \`date\`"',
+        r"""'\$' "\\$x" "\\\$" \$ "\"" '"' "'" "\n" "" ''""",
+        "a \\\n b\"c\\\nd\" 'e\\\nf' g\\\nh",
+    ],
+)
+def test_a_command_line_is_split_as_a_shell_splits_it(line: str) -> None:
+    line = line.replace("$x", "$")
+    done = subprocess.run(["sh", "-c", f"printf '%s\\0' {line}"], capture_output=True, text=True)
+    assert done.returncode == 0
+    assert shell_words(line) == done.stdout.split("\0")[:-1]
 
 
 def test_fields_are_single_arguments_whatever_is_in_them(folder: Path, run: Run) -> None:

@@ -21,6 +21,7 @@ from procorch import (
     ServiceSupervisor,
     StartError,
     current,
+    measure,
     run_batch,
 )
 
@@ -274,6 +275,7 @@ def test_what_cannot_be_scaled(orch: AgentOrchestrator, tmp_path: Path) -> None:
     for refused in (
         lambda: AgentPool(who, 1, instances=2),  # type: ignore[call-overload]
         lambda: run_batch(who, ["x"], out=tmp_path / "run.db", instances=2),  # type: ignore
+        lambda: measure(who, instances=2),  # type: ignore[call-overload]
     ):
         with pytest.raises(TypeError, match="instances"):
             refused()
