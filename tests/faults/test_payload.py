@@ -17,34 +17,22 @@ import pytest
 
 from procorch import (
     AgentCrashed,
-    AgentError,
     AgentOrchestrator,
     MessageTooLarge,
     OrchestratedHandle,
     SerializationError,
-    SupervisorAction,
 )
-from procorch.wire.payload import THRESHOLD
+from procorch.wire.payload import STREAMED, THRESHOLD
+from tests.faults.replies import PATIENCE, error_of, output, restarting
 
 pytestmark = [pytest.mark.fault, pytest.mark.usefixtures("start_method")]
 
-PATIENCE = 30.0  # seconds
 SIZE = 8 * THRESHOLD
 
 Start = Callable[..., OrchestratedHandle]
 Make = Callable[..., AgentOrchestrator]
 GateMaker = Callable[[], Any]
 Factory = Callable[[], Any]
-
-
-def output(reply: Any) -> Any:
-    return reply.result(PATIENCE).output
-
-
-def error_of(reply: Any) -> AgentError:
-    error = reply.exception(PATIENCE)
-    assert isinstance(error, AgentError), repr(error)
-    return error
 
 
 def lives(handle: OrchestratedHandle, pid: int) -> bool:
@@ -69,10 +57,6 @@ def nothing_kept(handle: OrchestratedHandle) -> bool:
     """Whether no payload is left here, once the monitor has turned to something else."""
     output(handle.deliver(("no", b"")))
     return (held(), mapped()) == (0, 0)
-
-
-def restarting(name: str, error: AgentError) -> SupervisorAction:
-    return SupervisorAction.RESTART
 
 
 def echo():
@@ -166,7 +150,8 @@ def test_a_large_exception_arrives_whole(start: Start) -> None:
 # Death at each step
 
 
-def test_a_second_attempt_gets_the_request_as_it_was(start: Start) -> None:
+@pytest.mark.parametrize("size", [SIZE, STREAMED + 12345])
+def test_a_second_attempt_gets_the_request_as_it_was(start: Start, size: int) -> None:
     def factory():
         import os
 
@@ -180,7 +165,7 @@ def test_a_second_attempt_gets_the_request_as_it_was(start: Start) -> None:
 
         return handle
 
-    array = np.zeros(SIZE // 8)
+    array = np.zeros(size // 8)
     came = output(start(factory, supervisor=restarting).submit(array, retries=1))
     assert (came == 1).all()
     assert (array == 0).all()

@@ -17,17 +17,15 @@ import pytest
 
 from procorch import (
     AgentCrashed,
-    AgentError,
     AgentOrchestrator,
     OrchestratedHandle,
     RequestTimeout,
-    SupervisorAction,
 )
 from procorch.wire.payload import STREAMED
+from tests.faults.replies import PATIENCE, error_of, output, restarting
 
 pytestmark = pytest.mark.fault
 
-PATIENCE = 30.0  # seconds
 SIZE = STREAMED + 12345
 
 Start = Callable[..., OrchestratedHandle]
@@ -47,23 +45,9 @@ def no_thread_left() -> Iterator[None]:
         assert not thread.is_alive()
 
 
-def output(reply: Any) -> Any:
-    return reply.result(PATIENCE).output
-
-
-def error_of(reply: Any) -> AgentError:
-    error = reply.exception(PATIENCE)
-    assert isinstance(error, AgentError), repr(error)
-    return error
-
-
 def lives(handle: OrchestratedHandle, pid: int) -> bool:
     """Whether the agent answers, and no new process had to be started for that."""
     return output(handle.deliver(b"y" * SIZE)) == b"y" * SIZE and handle.pid == pid
-
-
-def restarting(name: str, error: AgentError) -> SupervisorAction:
-    return SupervisorAction.RESTART
 
 
 def echo():
@@ -112,26 +96,6 @@ def test_what_is_done_to_an_object_after_it_was_sent_changes_nothing(start: Star
     os.kill(handle.pid, signal.SIGCONT)
     assert (output(replies[0]) == 0).all()
     assert output(replies[1]) == bytes(SIZE)
-
-
-def test_a_second_attempt_gets_the_request_as_it_was(start: Start) -> None:
-    def factory():
-        import os
-
-        import procorch
-
-        def handle(array):
-            array += 1
-            if procorch.current().generation == 1:
-                os._exit(3)
-            return array
-
-        return handle
-
-    array = np.zeros(SIZE // 8)
-    came = output(start(factory, supervisor=restarting).submit(array, retries=1))
-    assert (came == 1).all()
-    assert (array == 0).all()
 
 
 def test_questions_between_agents(orchestrator: Make) -> None:

@@ -78,11 +78,8 @@ def test_each_request_begins_once_whatever_is_taken_back(
     assert sum(handshakes) > 0
 
 
-def test_what_waits_behind_a_slow_request_runs_in_a_free_replica(
-    replicas: Replicas, gate: Any
-) -> None:
-    begun, go = gate(), gate()
-    tell, wait = begun.tell, go.wait
+def waits_at_a_word(tell: Callable[[], None], wait: Callable[[], None]) -> Callable[[], Any]:
+    """A factory whose agents wait at the word "wait", and give back what they are sent."""
 
     def factory():
         def handle(given):
@@ -93,6 +90,14 @@ def test_what_waits_behind_a_slow_request_runs_in_a_free_replica(
 
         return handle
 
+    return factory
+
+
+def test_what_waits_behind_a_slow_request_runs_in_a_free_replica(
+    replicas: Replicas, gate: Any
+) -> None:
+    begun, go = gate(), gate()
+    factory = waits_at_a_word(begun.tell, go.wait)
     handle = replicas(factory, 2, prefetch="auto")
     slow: list[Any] = []
     for _ in range(20):
@@ -140,17 +145,7 @@ def test_where_the_kernel_refuses_fences_nothing_is_sent_ahead(
     replicas: Replicas, monkeypatch: pytest.MonkeyPatch, gate: Any
 ) -> None:
     begun, go = gate(), gate()
-    tell, wait = begun.tell, go.wait
-
-    def factory():
-        def handle(given):
-            if given == "wait":
-                tell()
-                wait()
-            return given
-
-        return handle
-
+    factory = waits_at_a_word(begun.tell, go.wait)
     monkeypatch.setattr(fence, "is_supported", lambda: False)
     handle = replicas(factory, 1, prefetch="auto")
     for n in range(64):
