@@ -218,8 +218,9 @@ class LocalProcess(WatchedProcess):
     def dump_stacks(self) -> None:
         """See `WorkerProcess.dump_stacks`."""
         if not self._gone:
-            self._signal(signal.SIGCONT)
+            # In this order: a stopped worker writes where it stopped, before it works on.
             self._signal(STACK)
+            self._signal(signal.SIGCONT)
 
     def _writable(self) -> None:
         with contextlib.suppress(OSError):

@@ -7,6 +7,7 @@ import signal
 from collections.abc import Callable
 from typing import Any
 
+import psutil
 import pytest
 
 from procorch import (
@@ -19,6 +20,7 @@ from procorch import (
     StartError,
 )
 from procorch.supervision import notices
+from procorch.worker.interrupts import STACK
 from tests.process.scenes import until
 
 Start = Callable[..., OrchestratedHandle]
@@ -305,18 +307,35 @@ def test_the_stack_of_a_suspicion_that_was_refuted_is_not_that_of_a_later_crash(
             go.wait()
             return "answer"
 
-        return lambda x: os._exit(3) if x == "die" else seems_to_hang()
+        return lambda _: seems_to_hang()
 
     orch = orchestrator()
     orch.add_agent("a", factory, heartbeat_timeout=0.4)
     handle = orch.spawn("a")
+    events = orch.monitor("a")
     reply = handle.deliver("go")
     begun.line()
     assert handle.pid is not None
     os.kill(handle.pid, signal.SIGSTOP)
     go.open()
     assert reply.result(30).text == "answer"
+    os.kill(handle.pid, signal.SIGKILL)
+    crash = next(event for event in events if isinstance(event, notices.Crashed))
+    assert isinstance(crash.error, AgentCrashed)
+    assert crash.error.generation == 1
+    assert crash.error.last_stack == ""
+
+
+def test_a_stack_that_was_asked_for_too_late_is_not_that_of_a_later_crash(
+    orchestrator: Any,
+) -> None:
+    orch = orchestrator()
+    orch.add_agent("a", lambda: lambda x: os._exit(3) if x == "die" else "answer")
+    handle = orch.spawn("a")
+    assert handle.deliver("go").result(30).text == "answer"
+    worker = psutil.Process(handle.pid)
+    until(lambda: worker.status() == psutil.STATUS_SLEEPING)  # it waits for the next request
+    worker.send_signal(STACK)  # as the parent does when an answer overtakes it
     with pytest.raises(AgentCrashed) as caught:
         handle.deliver("die").result(30)
-    assert caught.value.generation == 1
     assert caught.value.last_stack == ""

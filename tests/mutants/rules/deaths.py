@@ -118,10 +118,27 @@ MUTANTS: tuple[Mutant, ...] = (
         "a hang: the stack of one that was refuted is not kept",
         "worker/lifecycle.py",
         "Worker._answer",
-        "self.gate.forget_stacks()",
-        "",
+        """
+        self._page.finish(request)
+        self.gate.forget_stacks()
+        """,
+        "self._page.finish(request)",
         (
             "tests/process/test_hung.py::test_the_stack_of_a_suspicion_that_was_refuted_is_not"
+            "_that_of_a_later_crash",
+        ),
+    ),
+    Mutant(
+        "a hang: a stack that was written after the answer is not kept",
+        "worker/lifecycle.py",
+        "Worker._answer",
+        """
+        self.gate.forget_stacks()
+        self._page.start(request)
+        """,
+        "self._page.start(request)",
+        (
+            "tests/process/test_hung.py::test_a_stack_that_was_asked_for_too_late_is_not"
             "_that_of_a_later_crash",
         ),
     ),
