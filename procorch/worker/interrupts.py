@@ -116,7 +116,7 @@ class InterruptGate:
         self._request = 0
 
     def forget_stacks(self) -> None:
-        """Erase the stacks on the page after an answer: they were written for a suspected hang, and
+        """Erase the stacks on the page at an answer: they were written for a suspected hang, and
         a later crash must not show them."""
         if not self._page.has_text or self._page_file is None:
             return

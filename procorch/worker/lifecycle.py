@@ -262,10 +262,10 @@ class Worker:
         else:
             kind, answer = Kind.ERROR, error_head(failure, resources, spent)
             self._waits = self._head.waits
+        self.gate.forget_stacks()
         self._parent.send(kind, request, answer, payload.pack(body))
         self._context.end()
         self._page.finish(request)
-        self.gate.forget_stacks()
         self.reaper.request_ended()
 
     def _respond(self, request: int, message: Any) -> Any:

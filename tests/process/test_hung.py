@@ -334,7 +334,8 @@ def test_a_stack_that_was_asked_for_too_late_is_not_that_of_a_later_crash(
     handle = orch.spawn("a")
     assert handle.deliver("go").result(30).text == "answer"
     worker = psutil.Process(handle.pid)
-    until(lambda: worker.status() == psutil.STATUS_SLEEPING)  # it waits for the next request
+    while worker.status() != psutil.STATUS_SLEEPING:  # until it waits for the next request
+        os.sched_yield()
     worker.send_signal(STACK)  # as the parent does when an answer overtakes it
     with pytest.raises(AgentCrashed) as caught:
         handle.deliver("die").result(30)

@@ -119,10 +119,10 @@ MUTANTS: tuple[Mutant, ...] = (
         "worker/lifecycle.py",
         "Worker._answer",
         """
-        self._page.finish(request)
         self.gate.forget_stacks()
+        self._parent.send(kind, request, answer, payload.pack(body))
         """,
-        "self._page.finish(request)",
+        "self._parent.send(kind, request, answer, payload.pack(body))",
         (
             "tests/process/test_hung.py::test_the_stack_of_a_suspicion_that_was_refuted_is_not"
             "_that_of_a_later_crash",
