@@ -62,9 +62,12 @@ class CorePort(Protocol):
         """Change numbers of instances."""
         ...
 
-    def reload(self, *, dry_run: bool, timeout: float | None) -> Plain:
+    def reload(self, *, names: Sequence[str], dry_run: bool, timeout: float | None) -> Plain:
         """Read the file again and apply it: ``{"release", "changes": [{"name", "change", "keys"}],
-        "applied": bool}``.
+        "text": [lines], "applied": bool}``.
+
+        Args:
+            names: agents that are replaced even if nothing of theirs has changed.
 
         Raises:
             ConfigErrors: the file is invalid; nothing was touched.
@@ -73,7 +76,11 @@ class CorePort(Protocol):
         ...
 
     def rollback(self, timeout: float | None) -> Plain:
-        """Return to the release before the last reload."""
+        """Return to the release before the last reload: ``{"names", "release"}``.
+
+        Raises:
+            NoRelease: there is none.
+        """
         ...
 
     def send(
