@@ -6,11 +6,24 @@ JSON can hold. Names are exact: `names.select` has resolved globs and groups bef
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, Protocol, TypeAlias
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol, Self, TypeAlias
 
 Plain: TypeAlias = dict[str, Any]
 """Data of dict, list, str, int, float, bool and None."""
+
+
+class Rows(Protocol):
+    """An iterator of events or lines that another thread can end: a client that goes away."""
+
+    def __iter__(self) -> Self: ...
+
+    def __next__(self) -> Plain: ...
+
+    def close(self) -> None:
+        """End it, from any thread and more than once: a thread that waits for the next row gets
+        StopIteration at once."""
+        ...
 
 
 class CorePort(Protocol):
@@ -95,11 +108,14 @@ class CorePort(Protocol):
         """Send a request and wait: ``{"id", "state": "done" | "failed", "text", "output", "error",
         "metrics", "usage", "cost"}``.
 
+        ``error`` is what `errors.plain_data.to_plain` makes of it; ``metrics``, ``usage`` and
+        ``cost`` have the fields of `procorch.messages`. Each is None where there is none.
+
         Args:
             message: text, which is sent as a user message, or plain data, which is sent as it is.
             timeout: seconds; None: the agent's own.
             began: is told the id of the request, for `cancel`.
-            piece: is given the answer while it comes; None: it is not streamed.
+            piece: is given the answer while it comes, and may block; None: it is not streamed.
         """
         ...
 
@@ -111,15 +127,13 @@ class CorePort(Protocol):
         """The stacks of its processes now: ``{"instance", "pid", "stack"}`` each."""
         ...
 
-    def events(
-        self, names: Sequence[str], *, follow: bool, last: int, since: float | None
-    ) -> Iterator[Plain]:
+    def events(self, names: Sequence[str], *, follow: bool, last: int, since: float | None) -> Rows:
         """Events from the history, oldest first; with ``follow`` also those to come."""
         ...
 
     def logs(
         self, names: Sequence[str], *, follow: bool, last: int | None, since: float | None
-    ) -> Iterator[Plain]:
+    ) -> Rows:
         """Lines of output: ``{"time", "agent", "instance", "generation", "request", "stream",
         "text"}`` each, oldest first; with ``follow`` also those to come."""
         ...
