@@ -57,6 +57,10 @@ class OrchestratedHandle:
         first = self._first()
         return 0 if first is None else first.generation
 
+    def belongs_to(self, monitor: Monitor | None) -> bool:
+        """Whether that monitor runs the agent (`AgentOrchestrator.spawn`)."""
+        return self._monitor is monitor
+
     def _first(self) -> InstanceRuntime | None:
         slots = self._agent.live() or self._agent.slots()
         return slots[0] if slots else None

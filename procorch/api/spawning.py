@@ -37,10 +37,14 @@ class Spawning(Registration):
         self._channel_buffer = whole(channel_buffer, "channel_buffer", least=1)
         self._keys = itertools.count(1)
 
-    def spawn(self, name: str, *, wait: bool = True) -> OrchestratedHandle:
+    def spawn(
+        self, name: str, *, parent: OrchestratedHandle | None = None, wait: bool = True
+    ) -> OrchestratedHandle:
         """Start a registered agent with all its instances; each call starts another one.
 
         Args:
+            parent: the running agent that it is started under: a handle of the agent that it was
+                registered under. None: it is started by itself, outside of any group.
             wait: return when the agent is ready; False: at once.
 
         Returns:
@@ -48,10 +52,28 @@ class Spawning(Registration):
 
         Raises:
             PluginError: no such agent, or the orchestrator is closed.
+            ValueError: ``parent`` is a handle of another orchestrator, or of an agent that it was
+                not registered under.
+            AgentStopped: ``parent`` is ending, or has ended.
             StartError: the agent could not be started (N9); no process is left.
             OSError: the file for its ``output`` cannot be written.
         """
-        return self._spawn(name, None, wait=wait)
+        if parent is not None:
+            self._must_be_parent(name, parent)
+        return self._spawn(name, parent, wait=wait)
+
+    def _must_be_parent(self, name: str, parent: OrchestratedHandle) -> None:
+        above = self._registry[name].parent
+        if not parent.belongs_to(self._monitor):
+            raise ValueError(
+                f"agent {name!r} cannot start under {parent.name!r}: that agent runs in another "
+                "orchestrator"
+            )
+        if parent.name != above:
+            registered = "without a parent" if above is None else f"under {above!r}"
+            raise ValueError(
+                f"agent {name!r} cannot start under {parent.name!r}: it is registered {registered}"
+            )
 
     def spawn_pool(self, name: str) -> PoolHandle:
         """Like `spawn`; the handle also controls the queue (pools, executors, batches)."""

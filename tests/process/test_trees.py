@@ -165,6 +165,34 @@ def test_a_child_can_be_added_to_a_running_tree(
     assert supervised.handle("a") is not None
 
 
+def test_a_registered_child_can_be_started_under_its_running_parent(
+    supervised: AgentOrchestrator, orchestrator: Orchestrator, obedient: Factory
+) -> None:
+    """N4: it ends with its parent, as a member of the tree does."""
+    plant(supervised, obedient, "a", strategy="one_for_all")
+    supervised.add_agent("elsewhere", obedient)
+    root = supervised.spawn("root")
+
+    child = supervised.spawn("a", parent=root)
+
+    assert [each.handle is not None for each in supervised.which_children("root")] == [True]
+    other = orchestrator()
+    plant(other, obedient, "a")
+    with pytest.raises(ValueError, match=r"cannot start under 'root': .* another orchestrator"):
+        supervised.spawn("a", parent=other.spawn("root"))
+    with pytest.raises(ValueError, match="under 'a': it is registered under 'root'"):
+        supervised.spawn("a", parent=child)
+    with pytest.raises(ValueError, match="under 'root': it is registered without a parent"):
+        supervised.spawn("elsewhere", parent=root)
+    with pytest.raises(PluginError, match="not registered: nobody"):
+        supervised.spawn("nobody", parent=root)
+    root.stop()
+    child.wait()
+    assert child.status() is AgentStatus.STOPPED
+    with pytest.raises(AgentStopped, match="its parent is ending"):
+        supervised.spawn("a", parent=root)
+
+
 def test_a_child_that_does_not_start_leaves_nothing_behind(
     supervised: AgentOrchestrator, obedient: Factory
 ) -> None:
