@@ -15,7 +15,7 @@ import re
 import sys
 import traceback
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 from types import ModuleType
@@ -52,6 +52,7 @@ class App:
         where: its module; or its file, as an absolute path.
         name: what it is called there.
         first: folders where modules are looked for before all others, ``last`` after them.
+        preload: names of modules that are imported before it.
     """
 
     text: str
@@ -60,6 +61,7 @@ class App:
     first: tuple[str, ...]
     last: tuple[str, ...] = ()
     facts: Facts | None = None
+    preload: tuple[str, ...] = ()
 
     @classmethod
     def parse(cls, text: str) -> App:
@@ -104,10 +106,8 @@ class App:
         Raises:
             AppError: it does not import, or there is no such factory.
         """
-        others = [path for path in sys.path if path not in self.first]
-        import_path.use([*self.first, *others, *(path for path in self.last if path not in others)])
-        shown = self.text.rpartition(":")[0]
-        found: Any = self._import(shown)
+        found: Any = self.load_module()
+        shown = self._shown
         for part in self.name.split("."):
             if not hasattr(found, part):
                 names = [name for name, value in vars(found).items() if callable(value)]
@@ -120,6 +120,23 @@ class App:
             )
         factory: Callable[[], Any] = found
         return factory
+
+    def load_module(self) -> ModuleType:
+        """Import the modules of ``preload``, then that of the factory; otherwise like `load`."""
+        others = [path for path in sys.path if path not in self.first]
+        import_path.use([*self.first, *others, *(path for path in self.last if path not in others)])
+        for name in self.preload:
+            self._import(name, f"preload: {name!r}")
+        return self._import(self.where, repr(self._shown))
+
+    def without_name(self) -> App:
+        """Its module alone, for `load_module`: equal for all factories of one module."""
+        return replace(self, text=f"{self._shown}:", name="", facts=None)
+
+    @property
+    def _shown(self) -> str:
+        """Its module, as it was written."""
+        return self.text.rpartition(":")[0]
 
     def module(self) -> str:
         """What its module is called, once it is imported."""
@@ -136,22 +153,23 @@ class App:
         file = self.where if os.path.isabs(self.where) else None
         sys.meta_path.insert(0, _Place(self.facts.module, file))
 
-    def _import(self, shown: str) -> ModuleType:
+    def _import(self, where: str, shown: str) -> ModuleType:
         try:
-            if os.path.isabs(self.where):
-                return _import_file(Path(self.where))
-            return importlib.import_module(self.where)
+            if os.path.isabs(where):
+                return _import_file(Path(where))
+            return importlib.import_module(where)
         except (Exception, SystemExit) as error:
-            why = f"{shown!r} does not import: {_words(error)}{_place(error)}{self._hint(error)}"
+            hint = self._hint(where, error)
+            why = f"{shown} does not import: {_words(error)}{_place(error)}{hint}"
             raise AppError(why) from error
 
-    def _hint(self, error: BaseException) -> str:
-        if isinstance(error, ModuleNotFoundError) and error.name == self.where.partition(".")[0]:
+    def _hint(self, where: str, error: BaseException) -> str:
+        if isinstance(error, ModuleNotFoundError) and error.name == where.partition(".")[0]:
             names = [name.partition(".")[0] for each in self.first for name in os.listdir(each)]
             return did_you_mean(error.name, names)
         if isinstance(error, ImportError) and "relative import" in str(error):
-            path = os.path.relpath(self.where, self.first[-1])
-            if os.path.isabs(self.where) and not path.startswith(".."):
+            path = os.path.relpath(where, self.first[-1])
+            if os.path.isabs(where) and not path.startswith(".."):
                 module = path.removesuffix(".py").replace(os.sep, ".")
                 return f"; as a part of its package it is {module}:{self.name}"
         return ""

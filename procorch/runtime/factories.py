@@ -18,17 +18,26 @@ from procorch.wire.byvalue.selection import by_reference
 
 @dataclass(frozen=True, slots=True)
 class Modules:
-    """Modules by name; see `launch.base.Code`."""
+    """The modules of a factory; see `launch.base.Code`.
+
+    Args:
+        names: of modules that an import statement finds.
+        apps: `procorch.agents.apps.App` without the name of a factory: each knows where its module
+            is.
+    """
 
     names: tuple[str, ...]
+    apps: tuple[Any, ...] = ()
 
     def load(self) -> None:
         """Import them."""
+        for app in self.apps:
+            app.load_module()
         for name in self.names:
             importlib.import_module(name)
 
     def __str__(self) -> str:
-        return ", ".join(self.names)
+        return ", ".join((*(app.where for app in self.apps), *self.names))
 
 
 def seal(factory: Callable[[], Any]) -> bytes:
@@ -44,26 +53,32 @@ def seal(factory: Callable[[], Any]) -> bytes:
 def imports_of(factory: Callable[[], Any]) -> bytes:
     """What imports the modules that a factory comes from, see `launch.base.Code`; b"": there are
     none, because it travels by value, or is a part of procorch or of the standard library."""
-    apps = sys.modules.get("procorch.agents.apps")
-    if apps is not None and isinstance(factory, apps.App):
-        return pickle.dumps(factory)
+    parts = list(_parts(factory))
+    apps = dict.fromkeys(each.without_name() for each in parts if _is_app(each))
     names = dict.fromkeys(
         each.__module__
-        for each in _definitions(factory)
-        if by_reference(each) and not import_path.is_needed(each.__module__.partition(".")[0])
+        for each in parts
+        if not _is_app(each)
+        and by_reference(each)
+        and not import_path.is_needed(each.__module__.partition(".")[0])
     )
-    return pickle.dumps(Modules(tuple(names))) if names else b""
+    return pickle.dumps(Modules(tuple(names), tuple(apps))) if names or apps else b""
 
 
-def _definitions(factory: Any) -> Iterator[Any]:
-    """The functions and classes that a factory consists of."""
+def _is_app(value: object) -> bool:
+    apps = sys.modules.get("procorch.agents.apps")
+    return apps is not None and isinstance(value, apps.App)
+
+
+def _parts(factory: Any) -> Iterator[Any]:
+    """The functions, classes and apps that a factory consists of."""
     if isinstance(factory, functools.partial):
         for part in (factory.func, *factory.args, *factory.keywords.values()):
             if callable(part):
-                yield from _definitions(part)
+                yield from _parts(part)
     elif isinstance(factory, MethodType):
-        yield from _definitions(factory.__self__)
-    elif isinstance(factory, type | FunctionType):
+        yield from _parts(factory.__self__)
+    elif isinstance(factory, type | FunctionType) or _is_app(factory):
         yield factory
     else:
         yield type(factory)

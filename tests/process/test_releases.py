@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -254,6 +255,66 @@ def test_a_factory_by_its_path_belongs_to_a_release(
     write("by_path", VERSIONED.format(version=2))
     handle.restart()
     assert handle.deliver("go").result().output == 1
+
+
+def test_services_by_their_names_belong_to_a_release_and_share_its_zygote(
+    orchestrator: Make, write: Write, tmp_path: Path
+) -> None:
+    """One is a plain function, one is async; what ``preload`` names is imported before them."""
+    from procorch.agents.apps import App
+
+    def text(version: int) -> str:
+        return f"""
+import asyncio, os, sys, time
+import procorch
+
+LOADED = os.getpid()
+
+def said(kind):
+    first = list(sys.modules).index("heavy") < list(sys.modules).index("looping")
+    print(kind, {version}, LOADED == os.getppid(), first, flush=True)
+    procorch.current().ready()
+
+def plain():
+    said("plain")
+    while not procorch.current().cancelled:
+        time.sleep(0.005)
+
+async def tasks():
+    said("async")
+    while not procorch.current().cancelled:
+        await asyncio.sleep(0.005)
+"""
+
+    write("heavy", "")
+    write("looping", text(1))
+    orch = orchestrator()
+    for name in ("plain", "tasks"):
+        run = replace(App.parse(f"{tmp_path}/looping.py:{name}"), preload=("heavy",))
+        orch.add_service(name, run, says_ready=True, output="capture")
+    plain, tasks = orch.spawn("plain"), orch.spawn("tasks")
+    write("looping", text(2))
+    plain.restart()
+
+    assert plain.output("stdout") == "plain 1 True True\n" * 2
+    assert tasks.output("stdout") == "async 1 True True\n"
+    parents = {psutil.Process(handle.pid).ppid() for handle in (plain, tasks)}
+    assert len(parents) == 1
+    orch.reload("plain")
+    assert plain.output("stdout").splitlines()[-1] == "plain 2 True True"
+
+
+def test_a_module_to_preload_that_does_not_import_is_named(
+    orchestrator: Make, write: Write, tmp_path: Path
+) -> None:
+    from procorch.agents.apps import App
+
+    write("by_path", VERSIONED.format(version=1))
+    orch = orchestrator()
+    app = replace(App.parse(f"{tmp_path}/by_path.py:factory"), preload=("no_such_module",))
+    orch.add_agent("a", app)
+    with pytest.raises(StartError, match="preload: 'no_such_module' does not import"):
+        orch.spawn("a")
 
 
 def test_a_zygote_that_dies_takes_its_release_along_and_says_so(
