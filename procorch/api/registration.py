@@ -96,20 +96,32 @@ class Registration(Lifecycle):
         given = {"restart": "permanent", **settings}
         check_service(name, given, says_ready=says_ready, program=isinstance(run, Command))
         factory = factory_of(run, says_ready=says_ready)
-        self._registry.add(name, parent, factory, given, self._max_restarts, service=True)
+        program = isinstance(run, Command)
+        self._registry.add(
+            name, parent, factory, given, self._max_restarts, service=True, program=program
+        )
 
     def _add(
         self, name: str, parent: str | None, factory: Callable[[], Any], given: Mapping[str, Any]
     ) -> None:
         self.must_be_ours()
-        limit = given.get("limit")
-        if isinstance(limit, Limit):
-            store = store_of(limit)
-            if self._limits.get(limit.name, store) is not store:
-                raise ValueError(f"agent {name!r}: another limit has the name {limit.name!r}")
+        keep_limit = self._checked_limit(name, given)
         self._registry.add(name, parent, factory, given, self._max_restarts)
-        if isinstance(limit, Limit):
-            self._limits[limit.name] = store
+        keep_limit()
+
+    def _checked_limit(self, name: str, given: Mapping[str, Any]) -> Callable[[], None]:
+        """What declares a `Limit` among the settings of an agent.
+
+        Raises:
+            ValueError: another limit has its name.
+        """
+        limit = given.get("limit")
+        if not isinstance(limit, Limit):
+            return lambda: None
+        store = store_of(limit)
+        if self._limits.get(limit.name, store) is not store:
+            raise ValueError(f"agent {name!r}: another limit has the name {limit.name!r}")
+        return lambda: self._limits.update({limit.name: store})
 
     def _must_have_limit(self, name: str, limit: str | None) -> None:
         if limit is not None and limit not in self._limits:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from procorch.errors import AgentError, PluginError
@@ -24,7 +24,7 @@ class Entry:
         given: the settings as they were given; `settings` adds the others at each spawn.
         release: the release that its next instance comes from (N19).
         max_restarts: the orchestrator's ``max_restarts`` at the time of registration.
-        service: it runs by itself.
+        service: it runs by itself. ``program``: what it runs is a program.
     """
 
     name: str
@@ -34,6 +34,7 @@ class Entry:
     given: Mapping[str, Any]
     max_restarts: int | None
     service: bool = False
+    program: bool = False
     release: int = 1
     children: list[str] = field(default_factory=list)
 
@@ -74,37 +75,60 @@ class Registry:
         max_restarts: int | None,
         *,
         service: bool = False,
+        program: bool = False,
     ) -> None:
         """See `AgentOrchestrator.add_agent`, `add_child` and `add_service`."""
         if not isinstance(name, str) or not name:
             raise TypeError(f"an agent's name must be a non-empty string, not {name!r}")
         if name != name.encode(errors="ignore").decode():
             raise ValueError(f"an agent's name must be text that UTF-8 can encode, not {name!r}")
-        settings = AgentSettings.of(given)
-        if parent is None and given.get("link", "record") != "record":
-            raise ValueError(f"link={given['link']!r}: agent {name!r} has no parent to link to")
-        _must_have_cpus(settings.cpus)
+        settings = _checked(name, parent, given)
         self._check(name, parent)
         if parent is not None:
-            _check_group(self._entries[parent], name, settings)
-        try:
-            data, imports = seal(factory), imports_of(factory)
-        except AgentError as error:
-            error.agent = name
-            raise
+            _check_group(parent, self._entries[parent].given, name, settings)
+        data, imports = _sealed(name, factory)
         with self._lock:
             self._check(name, parent)  # again: another thread may have registered it meanwhile
             if parent is not None:
                 self._entries[parent].children.append(name)
             self._entries[name] = Entry(
-                name, data, imports, parent, dict(given), max_restarts, service, self.release
-            )
+                name, data, imports, parent, dict(given), max_restarts, service, program,
+                self.release,
+            )  # fmt: skip
 
     def _check(self, name: str, parent: str | None) -> None:
         if parent is not None and parent not in self._entries:
             raise ValueError(f"parent agent '{parent}' not registered")
         if name in self._entries:
             raise ValueError(f"agent '{name}' already registered")
+
+    def changed(
+        self, name: str, factory: Callable[[], Any] | None, given: Mapping[str, Any]
+    ) -> Entry:
+        """The entry of a registered agent with other settings and perhaps another factory; `put`
+        puts it into the registry. See `AgentOrchestrator.configure`."""
+        entry = self[name]
+        settings = _checked(name, entry.parent, given)
+        if entry.parent is not None:
+            _check_group(entry.parent, self[entry.parent].given, name, settings)
+        for child in entry.children:
+            _check_group(name, given, child, AgentSettings.of(self[child].given))
+        changed = replace(entry, given=dict(given))
+        if factory is not None:
+            changed.factory, changed.imports = _sealed(name, factory)
+        return changed
+
+    def put(self, changed: Entry) -> None:
+        """Replace what `changed` has changed.
+
+        Raises:
+            PluginError: the agent was removed meanwhile.
+        """
+        with self._lock:
+            entry = self[changed.name]
+            entry.given = changed.given
+            entry.factory, entry.imports = changed.factory, changed.imports
+            entry.program = changed.program
 
     def remove(self, name: str) -> None:
         """Remove an agent.
@@ -172,18 +196,42 @@ class Registry:
         return [name for name, entry in self._entries.items() if entry.parent is None]
 
 
-def _check_group(parent: Entry, name: str, settings: AgentSettings) -> None:
+def _checked(name: str, parent: str | None, given: Mapping[str, Any]) -> AgentSettings:
+    """The settings of an agent, as far as they were given.
+
+    Raises:
+        TypeError, ValueError: one of them is wrong, or impossible for this agent.
+    """
+    settings = AgentSettings.of(given)
+    if parent is None and given.get("link", "record") != "record":
+        raise ValueError(f"link={given['link']!r}: agent {name!r} has no parent to link to")
+    _must_have_cpus(settings.cpus)
+    return settings
+
+
+def _sealed(name: str, factory: Callable[[], Any]) -> tuple[bytes, bytes]:
+    """A factory as `Entry` has it: serialised, and what imports its modules."""
+    try:
+        return seal(factory), imports_of(factory)
+    except AgentError as error:
+        error.agent = name
+        raise
+
+
+def _check_group(
+    parent: str, of_parent: Mapping[str, Any], name: str, settings: AgentSettings
+) -> None:
     """Refuse a child whose backoff is too long for the parent's intensity (N2).
 
     Raises:
         ValueError: the restarts could never exceed the intensity.
     """
-    intensity = parent.given.get("intensity")
+    intensity = of_parent.get("intensity")
     if intensity is not None:
         try:
             intensity.check_against(settings.backoff)
         except ValueError as error:
-            raise ValueError(f"agent {name!r} in the group of {parent.name!r}: {error}") from None
+            raise ValueError(f"agent {name!r} in the group of {parent!r}: {error}") from None
 
 
 _OF_REQUESTS = (

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Literal, TypeAlias, get_args
 
+from procorch.api.configuring import Configuring
 from procorch.api.registry import Entry, Registry
-from procorch.api.spawning import Spawning
 from procorch.errors import AgentError, AgentStopped, ReloadError
 from procorch.runtime import reloads
 from procorch.runtime.instance_runtime import AgentRuntime, InstanceRuntime
@@ -20,7 +20,7 @@ Replace: TypeAlias = Literal["start_first", "stop_first"]
 """How an instance gets its new process: beside the old one, or after it."""
 
 
-class Reloading(Spawning):
+class Reloading(Configuring):
     """The part of `AgentOrchestrator` that replaces releases."""
 
     def __init__(self, max_restarts: int | None, **settings: Any) -> None:

@@ -12,25 +12,26 @@ from procorch.supervision.states import AgentStatus
 from procorch.units import seconds, whole
 
 
-def start(monitor: Monitor, agent: AgentRuntime, *, wait: bool) -> None:
-    """Start a new agent with all its instances.
+def begin(monitor: Monitor, agent: AgentRuntime) -> list[InstanceRuntime]:
+    """Begin to start a new agent with all its instances; returns these."""
+    fresh = [agent.make(agent, slot) for slot in range(agent.size)]
+    monitor.spawn(fresh, joins=False)
+    return fresh
 
-    Args:
-        wait: return when they are ready; False: at once.
+
+def await_start(monitor: Monitor, agent: AgentRuntime, fresh: list[InstanceRuntime]) -> None:
+    """Wait until the instances of a new agent are ready.
 
     Raises:
         StartError: one of them could not be started; none of them is left.
     """
-    fresh = [agent.make(agent, slot) for slot in range(agent.size)]
-    monitor.spawn(fresh, joins=False)
-    if wait:
-        try:
-            for instance in fresh:
-                instance.started.result()
-        except BaseException:  # also KeyboardInterrupt: without a handle nobody could cancel it
-            monitor.post(ev.Cancel(agent.number))
-            agent.ended.exception()
-            raise
+    try:
+        for instance in fresh:
+            instance.started.result()
+    except BaseException:  # also KeyboardInterrupt: without a handle nobody could cancel it
+        monitor.post(ev.Cancel(agent.number))
+        agent.ended.exception()
+        raise
 
 
 def scale(monitor: Monitor, agent: AgentRuntime, count: int, timeout: float | str | None) -> None:

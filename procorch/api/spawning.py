@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import threading
 from collections.abc import Callable
 from typing import Any, Unpack
 
@@ -36,6 +37,9 @@ class Spawning(Registration):
         self._supervisor = checked_policy(supervisor)
         self._channel_buffer = whole(channel_buffer, "channel_buffer", least=1)
         self._keys = itertools.count(1)
+        # Held while an agent is begun with its settings, or these are changed. Re-entrant: a signal
+        # handler or a finalizer may interrupt one of both and spawn an agent.
+        self._configuring = threading.RLock()
 
     def spawn(
         self, name: str, *, parent: OrchestratedHandle | None = None, wait: bool = True
@@ -78,9 +82,7 @@ class Spawning(Registration):
     def spawn_pool(self, name: str) -> PoolHandle:
         """Like `spawn`; the handle also controls the queue (pools, executors, batches)."""
         self.must_be_ours()
-        agent = self._new_agent(self._registry[name])
-        monitor = self.running_monitor()
-        scaling.start(monitor, agent, wait=True)
+        agent, monitor = self._begin(name, None, wait=True)
         return PoolHandle(agent, monitor, self._max_message)
 
     def spawn_tree(self, root: str) -> dict[str, OrchestratedHandle]:
@@ -148,11 +150,19 @@ class Spawning(Registration):
         self, name: str, parent: OrchestratedHandle | None, *, wait: bool = True
     ) -> OrchestratedHandle:
         self.must_be_ours()
-        agent = self._new_agent(self._registry[name])
-        agent.parent = None if parent is None else parent.instance
-        monitor = self.running_monitor()
-        scaling.start(monitor, agent, wait=wait)
-        return self._handle_of(agent, monitor)
+        return self._handle_of(*self._begin(name, parent, wait=wait))
+
+    def _begin(
+        self, name: str, parent: OrchestratedHandle | None, *, wait: bool
+    ) -> tuple[AgentRuntime, Monitor]:
+        with self._configuring:
+            agent = self._new_agent(self._registry[name])
+            agent.parent = None if parent is None else parent.instance
+            monitor = self.running_monitor()
+            fresh = scaling.begin(monitor, agent)
+        if wait:
+            scaling.await_start(monitor, agent, fresh)
+        return agent, monitor
 
     def _new_agent(self, entry: Entry) -> AgentRuntime:
         settings = entry.settings(self._channel_buffer, self._supervisor)

@@ -76,7 +76,7 @@ class Spec:
 
     ``capture``: capture its standard output, as its standard error is in any case. Otherwise it
     inherits the standard output of this program. ``cgroup``: the worker enters it by
-    itself, and it ends with the worker.
+    itself, and it ends with the worker. ``memory_limit``: bytes that it may hold; None: any amount.
     """
 
     key: int
@@ -87,6 +87,7 @@ class Spec:
     capture: bool = False
     code: Code = field(default_factory=Code)
     cgroup: Cgroup | None = field(default=None, repr=False)
+    memory_limit: int | None = None
 
 
 class Cause(Enum):

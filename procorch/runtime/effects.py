@@ -216,6 +216,7 @@ class ActionRunner:
         return Spec(
             instance.key, action.generation, instance.name, headers.encode(head), body,
             instance.output.captures_stdout, instance.code(action.release, paths), cgroup,
+            settings.memory_limit,
         )  # fmt: skip
 
     def _proceed(self, action: actions.Proceed) -> None:

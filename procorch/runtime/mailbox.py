@@ -91,7 +91,11 @@ class Mailbox:
 
     def widen(self, capacity: int) -> None:
         """Raise the capacity to at least ``capacity`` requests."""
-        self.capacity = max(self.capacity, capacity)
+        self.resize(max(self.capacity, capacity))
+
+    def resize(self, capacity: int) -> None:
+        """Have this capacity. Requests that are in it stay; senders that wait look again."""
+        self.capacity = capacity
         self._wake_all()
 
     def leave(self) -> None:

@@ -32,7 +32,7 @@ from procorch.runtime.asks import QuestionRelay
 from procorch.runtime.calls import CallGate
 from procorch.runtime.direct import Direct
 from procorch.runtime.effects import ActionRunner
-from procorch.runtime.instance_runtime import InstanceRuntime
+from procorch.runtime.instance_runtime import AgentRuntime, InstanceRuntime
 from procorch.runtime.limits import LimitStore
 from procorch.runtime.lookup import Lookup
 from procorch.runtime.loop import Loop
@@ -45,6 +45,7 @@ from procorch.runtime.stepper import Stepper
 from procorch.supervision import events as ev
 from procorch.supervision.machine import Machine
 from procorch.supervision.request import Request, RequestState
+from procorch.supervision.settings import AgentSettings
 from procorch.wire.frame import Kind
 
 _log = logging.getLogger("procorch")
@@ -155,6 +156,27 @@ class Monitor(Lookup):
         if instance.ended.done():
             release_waiting(instance)  # It may have ended before the future was appended.
         return fresh
+
+    def configure(
+        self, agent: AgentRuntime, settings: AgentSettings, also: Callable[[], None]
+    ) -> Future[None]:
+        """Give a running agent other settings, and call ``also``, in one step of the machine: each
+        process is started either as before or as afterwards.
+
+        Returns:
+            A future that is done then, or is never done if the agent has ended before.
+        """
+        done: Future[None] = Future()
+
+        def change() -> None:
+            agent.settings = settings
+            agent.mailbox.resize(settings.channel_buffer)
+            also()
+            self._stepper.step(ev.Configure(agent.number, settings))
+            done.set_result(None)
+
+        self.post(change)
+        return done
 
     def retire(self, release: int) -> None:
         """Nobody uses that release any more."""

@@ -61,7 +61,7 @@ class Reports:
         instance = self._instances[process.spec.key]
         if process.spec.generation == instance.generation:  # it is not the one beside
             instance.pid = where.pid
-        limit = instance.settings.memory_limit
+        limit = process.spec.memory_limit
         if limit is not None and not self._launcher.caps.remote:
             self._sampler.watch(instance.key, process.spec.generation, where.pid, limit)
 

@@ -27,7 +27,11 @@ def is_slow(core: Core, a: Instance) -> bool:
 
 def can_be_taken_back(core: Core, a: Instance) -> bool:
     """Whether what is ahead of ``a`` is for other replicas if its request takes long."""
-    return a.settings.prefetch == "auto" and len(core.ledger.boxes[a.mailbox].members) > 1
+    return (
+        a.settings.prefetch == "auto"
+        and a.process.gives_back
+        and len(core.ledger.boxes[a.mailbox].members) > 1
+    )
 
 
 def watch(core: Core, a: Instance) -> None:

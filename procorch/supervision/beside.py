@@ -21,9 +21,13 @@ from procorch.supervision.states import Phase, StopStage
 def new_process(core: Core, a: Instance, release: int) -> Process:
     """The record of the next process of ``a``."""
     a.launched += 1
-    jitter = a.settings.recycle_jitter
+    settings = a.settings
+    jitter = settings.recycle_jitter
     margin = jitter * core.chance() if jitter else 0.0
-    return Process(a.launched, margin, alive=True, release=release)
+    return Process(
+        a.launched, margin, alive=True, release=release, sends_ahead=settings.sends_ahead,
+        memory_limit=settings.memory_limit,
+    )  # fmt: skip
 
 
 def launch(core: Core, a: Instance, release: int) -> None:

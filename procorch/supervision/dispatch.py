@@ -241,7 +241,7 @@ def answered(core: Core, a: Instance, request: Request, error: AgentError | None
     """The process has answered a request. After a success it begins the next one by itself, unless
     its agent has finished."""
     a.process.inflight.remove(request)
-    a.process.held = error is not None and a.settings.sends_ahead
+    a.process.held = error is not None and a.process.sends_ahead
     if not a.process.held and not a.process.course.leaves:
         go_on(core, a)
 

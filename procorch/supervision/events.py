@@ -100,6 +100,13 @@ class SetWidth(Struct, frozen=True):
     width: int
 
 
+class Configure(Struct, frozen=True):
+    """Give a running agent other settings."""
+
+    agent: int
+    settings: AgentSettings
+
+
 class CancelRequest(Struct, frozen=True):
     """The caller cancels a request; ``waiting``: only if no worker has it."""
 
@@ -298,8 +305,8 @@ class Tick(Struct, frozen=True):
 
 
 Event: TypeAlias = (
-    Spawn | SpawnTogether | Submit | SetWidth | CancelRequest | Cancel | Drain | Stop | Retire
-    | Restart | Reload | GiveUpReload | Close | Ready | StartFailed | Replied | TakenBack
-    | NotBegun | AgentFinished | Probed | MemoryExceeded | StreamBroken | Exited
+    Spawn | SpawnTogether | Submit | SetWidth | Configure | CancelRequest | Cancel | Drain
+    | Stop | Retire | Restart | Reload | GiveUpReload | Close | Ready | StartFailed | Replied
+    | TakenBack | NotBegun | AgentFinished | Probed | MemoryExceeded | StreamBroken | Exited
     | PolicyAnswered | Reconsidered | Tick
 )  # fmt: skip

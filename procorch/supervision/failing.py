@@ -78,7 +78,7 @@ def _in_order(a: Instance, exit: ev.Exit) -> bool:
 def memory_exceeded(core: Core, a: Instance, event: ev.MemoryExceeded) -> None:
     """Kill a worker above its memory limit at once: the system may be short of memory already."""
     if a.process.reason is None:
-        limit = a.settings.memory_limit
+        limit = a.process.memory_limit
         a.process.reason = MemoryLimitExceeded(agent=a.name, limit=limit, observed=event.observed)
         core.stop_process(a, StopStage.KILL)
 

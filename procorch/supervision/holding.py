@@ -13,7 +13,7 @@ from procorch.errors import AgentError
 from procorch.supervision import events as ev
 from procorch.supervision import notices
 from procorch.supervision.core import Core, Due
-from procorch.supervision.instance import Instance
+from procorch.supervision.instance import Instance, Team
 from procorch.supervision.request import Request
 from procorch.supervision.throttle import LONGEST, FlowControl, is_throttled
 
@@ -25,6 +25,18 @@ def begin(core: Core, a: Instance) -> None:
         box.flow = FlowControl(settings.throttle, settings.rate)
         if box.flow.active:
             core.limited_mailboxes.add(a.mailbox)
+
+
+def configure(core: Core, team: Team) -> None:
+    """The settings of an agent have changed: look again at the requests that wait."""
+    box, settings = core.ledger.boxes.get(team.key), team.settings
+    if box is None:
+        return  # it ends
+    if box.flow is not None:
+        box.flow.configure(settings.throttle, settings.rate, core.now)
+    elif settings.throttle is not None or settings.rate is not None:
+        box.flow = FlowControl(settings.throttle, settings.rate)
+    core.limited_mailboxes.add(team.key)
 
 
 def at_limit(core: Core, a: Instance) -> bool:

@@ -54,8 +54,7 @@ class Team:
 
     Args:
         key: the number of its queue, which identifies it.
-        settings: those of its first instance; they apply to what concerns all instances (links,
-            groups, intensity).
+        settings: those of all its instances.
         parent: the agent it was started under, until that ends.
         members: its instances that have not ended, in order of start.
         children: the agents under it that have not ended, in order of start; ``siblings`` is its
@@ -179,7 +178,9 @@ class Instance:
     def credit(self) -> int:
         """How many more requests its process may be given."""
         process = self.process
-        if self.settings.prefetch != "auto":
+        if not process.sends_ahead:
+            most = 1
+        elif self.settings.prefetch != "auto":
             most = self.settings.prefetch
         else:
             most = process.allowance.amount if process.gives_back else 1

@@ -22,6 +22,7 @@ from typing import Any, NamedTuple
 from procorch.supervision import (
     actions,
     beside,
+    configuring,
     dispatch,
     ending,
     failing,
@@ -193,6 +194,8 @@ class Machine:
                 self._tick()
             case ev.SetWidth():
                 dispatch.set_width(core, event)
+            case ev.Configure():
+                configuring.configure(core, event)
             case ev.CancelRequest():
                 requests.cancel(core, event)
             case ev.Spawn():

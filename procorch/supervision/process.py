@@ -43,6 +43,9 @@ class Process:
             that started together, so that they are not replaced together.
         alive: it was launched, and its exit has not been reported.
         release: the number of the release that it comes from (N19).
+        sends_ahead: it was started so that it may get requests ahead of their turn: it waits after
+            an error (``held``).
+        memory_limit: the one that it was started with.
         waits: it is to take over from the current process of its instance (`beside`).
         course: what it does next.
         ready_at: when its agent was ready.
@@ -68,6 +71,8 @@ class Process:
     margin: float = 0.0
     alive: bool = False
     release: int = 1
+    sends_ahead: bool = True
+    memory_limit: int | None = None
     waits: bool = False
     course: Course = Course.SERVING
     ready_at: float | None = None

@@ -89,7 +89,7 @@ def heard(core: Core, a: Instance, event: Any) -> None:
             other.reason = other.reason or error
             beside.press(core, a, StopStage.LEAVE)
         case ev.MemoryExceeded(observed=observed):
-            limit = a.settings.memory_limit
+            limit = other.memory_limit
             _kill(core, a, MemoryLimitExceeded(agent=a.name, limit=limit, observed=observed))
         case ev.StreamBroken(error=error):
             _kill(core, a, error)

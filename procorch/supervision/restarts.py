@@ -93,19 +93,23 @@ def retry(*, attempts: int, deaths: int, retries: int, allowed_failures: int) ->
 
 
 class Window:
-    """Restarts of one group in a sliding window (OTP's intensity). A success does not clear it."""
+    """Restarts of one group in a sliding window (OTP's intensity). A success does not clear it.
 
-    __slots__ = ("_at", "_intensity")
+    Attributes:
+        intensity: how many restarts it may have.
+    """
+
+    __slots__ = ("_at", "intensity")
 
     def __init__(self, intensity: Intensity) -> None:
-        self._intensity = intensity
+        self.intensity: Intensity = intensity
         self._at: deque[float] = deque()
 
     def allows(self, now: float) -> bool:
         """Whether one more restart at ``now`` stays within the intensity; both ends inclusive."""
-        while self._at and self._at[0] < now - self._intensity.period:
+        while self._at and self._at[0] < now - self.intensity.period:
             self._at.popleft()
-        return len(self._at) < self._intensity.restarts
+        return len(self._at) < self.intensity.restarts
 
     def count(self, now: float) -> None:
         """One restart happened."""
@@ -124,13 +128,17 @@ class RestartLimits:
     __slots__ = ("_attempts", "_backoff", "_max", "_recent", "_service", "consecutive", "total")
 
     def __init__(self, settings: AgentSettings, *, service: bool = False) -> None:
-        self._max = settings.max_restarts
-        self._backoff: Backoff = settings.backoff
+        self.configure(settings)
         self._service = service
         self._attempts = 0
         self._recent: deque[float] = deque(maxlen=OFTEN)
         self.consecutive: int = 0
         self.total: int = 0
+
+    def configure(self, settings: AgentSettings) -> None:
+        """Decide by these settings from now on; what was counted stays counted."""
+        self._max: int = settings.max_restarts
+        self._backoff: Backoff = settings.backoff
 
     @property
     def allowed(self) -> bool:

@@ -168,6 +168,16 @@ class FlowControl:
         self._grows_at = math.inf
         self._in_a_row = 0
 
+    def configure(self, throttle: Throttle | None, rate: float | None, now: float) -> None:
+        """Go on with another throttle and another rate; without a throttle a pause is over."""
+        self.throttle = throttle
+        self._gap = 0.0 if rate is None else 1 / rate
+        self._next = min(self._next, now + self._gap)
+        if throttle is None:
+            self.until, self.allowed, self.why, self.pace = -math.inf, None, None, _Pace()
+            self._in_a_row = 0
+        self.active = self._gap > 0 or self.allowed is not None or self.pace.active
+
     def opens_at(self, now: float, busy: int) -> float:
         """When one more request may begin; ``now`` or earlier: at once.
 

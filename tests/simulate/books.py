@@ -26,6 +26,7 @@ class Process:
     Args:
         ready: it has said so; ``failed``: it has said that it cannot start.
         gives_back: what was sent to it can be taken back.
+        sends_ahead: it was started so that it may have more than one request.
         request: what it works on; ``ahead``: what it has besides.
         held: it answered with an error and waits for leave to go on.
         sent: requests that were sent to it, and ``places`` the number of each among them.
@@ -45,6 +46,7 @@ class Process:
     immortal: bool
     ready: bool = False
     gives_back: bool = False
+    sends_ahead: bool = True
     failed: bool = False
     request: int | None = None
     ahead: deque[int] = field(default_factory=deque)
@@ -75,6 +77,8 @@ class Process:
 
     def most(self, settings: AgentSettings) -> int:
         """How many requests it may have at a time."""
+        if not self.sends_ahead:
+            return 1
         if settings.prefetch != "auto":
             return settings.prefetch
         if len(self.walls) < 8 or not self.gives_back:
@@ -195,6 +199,12 @@ class Books:
                 )
                 self.requests[request.id] = self.open[request.id] = asked
                 self.queues.setdefault(request.mailbox, deque()).append(request.id)
+            case ev.Configure(number, settings):
+                whole = self.wholes[number]
+                if settings.intensity != whole.settings.intensity:
+                    whole.restarts.clear()  # the machine may have forgotten some of these
+                for each in (whole, *self.of(number)):
+                    each.settings = settings
             case ev.Close():
                 self.closed = True
             case ev.Ready():
@@ -222,8 +232,7 @@ class Books:
         elif process.request == event.request:
             process.request = None
             process.walls.append(event.wall)
-            waits = self.agents[event.key].settings.prefetch != 1
-            process.held = event.error is not None and waits
+            process.held = event.error is not None and process.sends_ahead
             if not process.held and not process.leaving:
                 process.go_on(now)
             if process.stage in _ENDED_BY_AN_ANSWER:
@@ -388,8 +397,9 @@ class Books:
         agent.generation = action.generation
         place = self.beside if action.beside else self.processes
         place[action.key] = Process(
-            action.key, action.generation, False, False, release=action.release
-        )
+            action.key, action.generation, False, False, release=action.release,
+            sends_ahead=agent.settings.prefetch != 1,
+        )  # fmt: skip
 
     def _take_over(self, action: actions.TakeOver) -> None:
         before, successor = self.processes.get(action.key), self.beside.pop(action.key)

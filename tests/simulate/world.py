@@ -153,6 +153,7 @@ class World:
             self._retire: (0, 0, 1, 2),
             self._submit: (0, 4, 8),
             self._set_width: (0, 0, 1),
+            self._configure: (0, 0, 1, 3),
             self._ready: (8,),
             self._reply: (4, 8),
             self._reply_badly: (0, 2, 8),
@@ -298,6 +299,16 @@ class World:
             mailbox = self._rng.choice(takers).mailbox
             self._tell(ev.SetWidth(mailbox, self._rng.choice((1, 1, 2, 3))))
 
+    def _configure(self) -> None:
+        """An agent gets other settings, at random also when it ends or has ended."""
+        if self._books.agents:
+            number = self._number()
+            settings = self._settings()
+            if self._spawns[number].service:
+                settings = _of_service(settings)
+            self._spawns[number] = structs.replace(self._spawns[number], settings=settings)
+            self._tell(ev.Configure(number, settings))
+
     def _takers(self) -> list[Agent]:
         """The agents that take requests."""
         return [agent for agent in self._books.agents.values() if not agent.service]
@@ -432,7 +443,8 @@ class World:
         for process in self._books.processes.values():
             agent = self._books.agents[process.key]
             a = self._machine.instances.get(process.key)
-            if agent.settings.prefetch == "auto" and a is not None and a.process.ahead:
+            adapts = agent.settings.prefetch == "auto" and process.gives_back
+            if adapts and a is not None and a.process.ahead:
                 box = self._machine._core.ledger.boxes[agent.mailbox]
                 if len(box.members) > 1 and self._now >= process.began + 0.001:
                     places = [process.places[number] for number in process.ahead]
