@@ -22,7 +22,8 @@ class Entry:
         factory: serialised at registration.
         imports: imports the modules that it comes from, see `launch.base.Code`.
         given: the settings as they were given; `settings` adds the others at each spawn.
-        release: the release that its next instance comes from (N19).
+        release: the release that its next instance comes from (N19). ``before``: the one that it
+            can go back to; None: there is none.
         max_restarts: the orchestrator's ``max_restarts`` at the time of registration.
         service: it runs by itself. ``program``: what it runs is a program.
     """
@@ -36,6 +37,7 @@ class Entry:
     service: bool = False
     program: bool = False
     release: int = 1
+    before: int | None = None
     children: list[str] = field(default_factory=list)
 
     def settings(self, channel_buffer: int, policy: object) -> AgentSettings:
@@ -58,11 +60,12 @@ class Registry:
     """Agents by name, in order of registration. A call that raises changes nothing.
 
     Attributes:
-        release: the release of agents that are registered from now on.
+        release: the release of agents that are registered from now on; ``before``: see `Entry`.
     """
 
     def __init__(self) -> None:
         self.release: int = 1
+        self.before: int | None = None
         self._entries: dict[str, Entry] = {}
         self._lock = threading.RLock()
 

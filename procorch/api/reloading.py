@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, Literal, TypeAlias, get_args
+from typing import Any, TypeAlias, get_args
 
 from procorch.api.configuring import Configuring
 from procorch.api.registry import Entry, Registry
-from procorch.errors import AgentError, AgentStopped, ReloadError
-from procorch.runtime import reloads
-from procorch.runtime.instance_runtime import AgentRuntime, InstanceRuntime
-from procorch.runtime.monitor import Monitor
+from procorch.api.rolling import Replace, RollingChange, Target
+from procorch.errors import ReloadError
+from procorch.runtime.instance_runtime import AgentRuntime
 from procorch.units import seconds
 
-Replace: TypeAlias = Literal["start_first", "stop_first"]
-"""How an instance gets its new process: beside the old one, or after it."""
+_Follower: TypeAlias = Registry | Entry | AgentRuntime
+"""What has the release that new instances come from; the registry for agents that are added."""
+_ADDED = ""
+"""In place of a name: the agents that are added later."""
 
 
 class Reloading(Configuring):
@@ -35,6 +35,7 @@ class Reloading(Configuring):
         *,
         replace: Replace | None = None,
         timeout: float | str | None = None,
+        keep: bool = False,
     ) -> int:
         """Load the code of agents anew, and replace their processes one instance at a time.
 
@@ -50,6 +51,8 @@ class Reloading(Configuring):
                 state must not be held twice, and "start_first" for all others.
             timeout: seconds until all instances are replaced; None: no limit. Each start has the
                 agent's ``start_timeout``.
+            keep: keep the release before loaded until the next reload, so that `rollback` can go
+                back to it. This takes the memory of its zygote.
 
         Returns:
             The number of the new release. Agents begin with release 1.
@@ -61,29 +64,12 @@ class Reloading(Configuring):
             ValueError: the start method is "spawn", whose workers load what is on disk.
             AgentStopped: the orchestrator is closed.
         """
-        self.must_be_ours()
-        if replace is not None and replace not in get_args(Replace):
-            raise ValueError(f"replace={replace!r}; known: {', '.join(get_args(Replace))}")
-        limit = None if timeout is None else seconds(timeout, "timeout")
-        if self._start_method != "zygote":
-            raise ValueError(
-                f"reload() works with start_method='zygote'. With {self._start_method!r} each "
-                "process loads what is on disk: use restart()"
-            )
-        entries = self._registry.entries() if name is None else [self._registry[name]]
-        if not self._reloading.acquire(blocking=False):
-            raise ReloadError("another reload is under way", agent=name)
-        try:
+        with self._one_change(name, replace, timeout, "reload") as limit:
             self._releases += 1
-            self._loaded.add(self._releases)
-            change = _Change(self.running_monitor(), name, self._releases, replace, limit)
-            change.run()
-            with self._next_from(change.release, name, entries):
-                change.run()  # instances that were added meanwhile, from the release before
-            return change.release
-        finally:
-            self._retire_unused()
-            self._reloading.release()
+            release = self._releases
+            self._loaded.add(release)
+            self._go_over(lambda each: release, name, replace, limit, keep=keep)
+            return release
 
     async def reload_async(
         self,
@@ -91,129 +77,140 @@ class Reloading(Configuring):
         *,
         replace: Replace | None = None,
         timeout: float | str | None = None,
+        keep: bool = False,
     ) -> int:
         """Like `reload`, without blocking the event loop. If the task is cancelled meanwhile, the
         reload goes on."""
         import asyncio
 
-        return await asyncio.to_thread(self.reload, name, replace=replace, timeout=timeout)
+        return await asyncio.to_thread(
+            self.reload, name, replace=replace, timeout=timeout, keep=keep
+        )
+
+    def rollback(
+        self,
+        name: str | None = None,
+        *,
+        replace: Replace | None = None,
+        timeout: float | str | None = None,
+    ) -> int:
+        """Go back to the release before the last reload, one instance at a time like `reload`.
+
+        That reload must have been told to ``keep`` it. Nothing is loaded: the processes come from
+        the zygote that was kept. An agent goes back once. Its settings stay as they are.
+
+        Args:
+            name: an agent; None: all agents that can go back. Agents that were added after the
+                reload stay as they are.
+            replace, timeout: as for `reload`.
+
+        Returns:
+            The number of the release that serves now; of several the latest.
+
+        Raises:
+            ReloadError: there is no release to go back to; or, as for `reload`, an old process did
+                not start, and the release that served before this call serves on.
+            PluginError: no such agent.
+            ValueError: the start method is "spawn".
+            AgentStopped: the orchestrator is closed.
+        """
+        with self._one_change(name, replace, timeout, "rollback") as limit:
+            entries = self._registry.entries() if name is None else [self._registry[name]]
+            back = {each.name: each.before for each in entries if each.before is not None}
+            if name is None and self._registry.before is not None:
+                back[_ADDED] = self._registry.before
+            if not back:
+                who = "any agent" if name is None else f"agent {name!r}"
+                raise ReloadError(
+                    f"there is no release that {who} could go back to: the last reload was the "
+                    "first, was without keep=True, or was rolled back already",
+                    agent=name,
+                )
+            self._go_over(back.get, name, replace, limit, keep=False)
+            return max(back.values())
+
+    async def rollback_async(
+        self,
+        name: str | None = None,
+        *,
+        replace: Replace | None = None,
+        timeout: float | str | None = None,
+    ) -> int:
+        """Like `rollback`, without blocking the event loop. If the task is cancelled meanwhile, it
+        goes on."""
+        import asyncio
+
+        return await asyncio.to_thread(self.rollback, name, replace=replace, timeout=timeout)
 
     @contextmanager
-    def _next_from(self, release: int, name: str | None, entries: list[Entry]) -> Iterator[None]:
-        """New instances come from ``release``, unless the block raises."""
-        of: list[Registry | Entry | AgentRuntime] = [*entries]
+    def _one_change(
+        self, name: str | None, replace: Replace | None, timeout: float | str | None, what: str
+    ) -> Iterator[float | None]:
+        """The arguments are valid, and no other change of releases runs during the block.
+
+        Yields:
+            The seconds that it may take; None: any time.
+        """
+        self.must_be_ours()
+        if replace is not None and replace not in get_args(Replace):
+            raise ValueError(f"replace={replace!r}; known: {', '.join(get_args(Replace))}")
+        limit = None if timeout is None else seconds(timeout, "timeout")
+        if self._start_method != "zygote":
+            raise ValueError(
+                f"{what}() works with start_method='zygote'. With {self._start_method!r} each "
+                "process loads what is on disk: use restart()"
+            )
+        if name is not None:
+            self._registry[name]
+        if not self._reloading.acquire(blocking=False):
+            raise ReloadError("another reload is under way", agent=name)
+        try:
+            yield limit
+        finally:
+            self._retire_unused()
+            self._reloading.release()
+
+    def _go_over(
+        self, target: Target, name: str | None, replace: Replace | None, limit: float | None, *,
+        keep: bool,
+    ) -> None:  # fmt: skip
+        """Replace all instances, and remember the release before for a rollback, or none."""
+        change = RollingChange(self.running_monitor(), name, target, replace, limit)
+        change.run()
+        with self._next_from(target, name, keep=keep):
+            change.run()  # instances that were added meanwhile, from the release before
+
+    @contextmanager
+    def _next_from(self, target: Target, name: str | None, *, keep: bool) -> Iterator[None]:
+        """New instances come from the release that ``target`` names, unless the block raises."""
+        entries = self._registry.entries() if name is None else [self._registry[name]]
+        named: list[Entry | AgentRuntime] = [*entries, *self.running_monitor().running(name)]
+        all_of: list[tuple[_Follower, int | None]] = [(each, target(each.name)) for each in named]
         if name is None:
-            of.append(self._registry)
-        of += self.running_monitor().running(name)
-        before = [each.release for each in of]
-        for each in of:
+            all_of.append((self._registry, target(_ADDED)))
+        of = [(each, release) for each, release in all_of if release is not None]
+        before = [each.release for each, _ in of]
+        for each, release in of:
             each.release = release
         try:
             yield
         except BaseException:
-            for each, old in zip(of, before, strict=True):
+            for (each, _), old in zip(of, before, strict=True):
                 each.release = old
             raise
+        for (each, _), old in zip(of, before, strict=True):
+            if not isinstance(each, AgentRuntime):
+                each.before = old if keep else None
 
     def _retire_unused(self) -> None:
         monitor = self._monitor
         if monitor is None:
             return
-        used = {self._registry.release, *(entry.release for entry in self._registry.entries())}
+        used: set[int | None] = {self._registry.release, self._registry.before}
+        for entry in self._registry.entries():
+            used.update((entry.release, entry.before))
         for agent in monitor.running(None):
             used.update((agent.release, *(each.release for each in agent.live())))
         for release in self._loaded - used:
             monitor.retire(release)
         self._loaded &= used
-
-
-class _Change:
-    """One reload.
-
-    Args:
-        name: the agent; None: all.
-        release: the number of the new release.
-        replace: how; None: as it suits each instance.
-        limit: seconds in all; None: any time.
-    """
-
-    def __init__(
-        self, monitor: Monitor, name: str | None, release: int, replace: Replace | None,
-        limit: float | None,
-    ) -> None:  # fmt: skip
-        self.release = release
-        self._monitor = monitor
-        self._name = name
-        self._replace = replace
-        self._until = None if limit is None else time.monotonic() + limit
-        self._limit = limit
-        self._seen: set[int] = set()
-        self._done: list[tuple[InstanceRuntime, int]] = []
-
-    def run(self) -> None:
-        """Replace all instances that have not been replaced.
-
-        Raises:
-            ReloadError: one could not be replaced, and all are on the release before again.
-        """
-        while left := [each for each in self._instances() if each.key not in self._seen]:
-            self._seen.add(left[0].key)
-            try:
-                self._one(left[0])
-            except BaseException as error:
-                self._go_back()
-                if isinstance(error, AgentError | TimeoutError):
-                    raise self._failed(left[0], error) from error
-                raise
-
-    def _instances(self) -> list[InstanceRuntime]:
-        return [each for agent in self._monitor.running(self._name) for each in agent.live()]
-
-    def _left(self) -> float | None:
-        return None if self._until is None else max(0.0, self._until - time.monotonic())
-
-    def _one(self, instance: InstanceRuntime) -> None:
-        if instance.release == self.release:
-            return  # It was added after new instances came from it.
-        if instance.started.exception(self._left()) is not None:
-            return  # Its first start has failed, and its caller knows.
-        stop_first = instance.checkpoint is not None
-        if self._replace is not None:
-            stop_first = self._replace == "stop_first"
-        before = instance.release
-        done = reloads.reload(self._monitor, instance, self.release, stop_first=stop_first)
-        try:
-            done.result(self._left())
-        except AgentStopped:
-            return  # It ends, and not because of the new release.
-        except AgentError:
-            raise
-        except BaseException:
-            reloads.give_up(self._monitor, instance)
-            if done.exception() is None:  # it was replaced in the last moment
-                self._done.append((instance, before))
-            raise
-        self._done.append((instance, before))
-
-    def _go_back(self) -> None:
-        back = [
-            reloads.reload(self._monitor, each, before, back=True)
-            for each, before in reversed(self._done)
-        ]
-        for each in back:
-            each.exception()
-
-    def _failed(self, instance: InstanceRuntime, error: BaseException) -> ReloadError:
-        why = (
-            f"not done within {self._limit:g} s"
-            if isinstance(error, TimeoutError) and self._limit is not None
-            else str(error)
-        )
-        return ReloadError(
-            f"agent {instance.name!r} (instance {instance.slot}): release {self.release} was given "
-            f"up, the one before serves on: {why}",
-            agent=instance.name,
-            instance=instance.slot,
-            release=self.release,
-            remote_traceback=getattr(error, "remote_traceback", ""),
-        )

@@ -28,7 +28,7 @@ from procorch import (
     Shutdown,
     StartError,
 )
-from procorch.api import reloading
+from procorch.api.rolling import RollingChange
 from procorch.supervision.notices import BackingOff
 
 Make = Callable[..., AgentOrchestrator]
@@ -268,14 +268,14 @@ def with_one_more(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], Non
     """A reload calls a function when all instances that it has found are replaced."""
 
     def install(add: Callable[[], None]) -> None:
-        replace = reloading._Change.run
+        replace = RollingChange.run
 
         def run(change: Any) -> None:
             replace(change)
-            monkeypatch.setattr(reloading._Change, "run", replace)
+            monkeypatch.setattr(RollingChange, "run", replace)
             add()
 
-        monkeypatch.setattr(reloading._Change, "run", run)
+        monkeypatch.setattr(RollingChange, "run", run)
 
     return install
 
