@@ -107,6 +107,7 @@ if TYPE_CHECKING:
     from procorch.pool.outcome import Success as Success
     from procorch.pool.replicas import PoolInfo as PoolInfo
     from procorch.pool.results import Results as Results
+    from procorch.runtime.output_sink import OutputSink as OutputSink
     from procorch.supervision.budgets import Budget as Budget
     from procorch.supervision.budgets import ModelUse as ModelUse
     from procorch.supervision.keywords import Settings as Settings
@@ -186,6 +187,7 @@ _HOMES = {
     "pool.outcome": "Failure Outcome Success",
     "pool.replicas": "PoolInfo",
     "pool.results": "Results",
+    "runtime.output_sink": "OutputSink",
     "supervision.budgets": "Budget ModelUse",
     "supervision.keywords": "Settings",
     "supervision.limits": "Backoff Intensity Shutdown",

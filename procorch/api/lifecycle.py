@@ -15,6 +15,7 @@ from procorch.launch import launchers
 from procorch.runtime.lifetime import close_at_exit, forget_definitions, keep_definitions
 from procorch.runtime.limits import LimitStore
 from procorch.runtime.monitor import Monitor
+from procorch.runtime.output_sink import OutputSink, checked_sink
 from procorch.units import size_in_bytes, whole
 
 _FRAME_EXTRA = 1 << 20
@@ -31,6 +32,7 @@ class Lifecycle(ClosedOnExit):
         preload: Sequence[str],
         start_method: str | None,
         seed: int | None,
+        output_sink: OutputSink | None,
     ) -> None:
         self._max_message = size_in_bytes(max_message, "max_message")
         if isinstance(preload, str) or not all(isinstance(name, str) for name in preload):
@@ -43,6 +45,8 @@ class Lifecycle(ClosedOnExit):
             )
         chosen = _any_seed() if seed is None else whole(seed, "seed", least=None)
         self._seed = str(chosen)
+        checked_sink(output_sink)
+        self._output_sink = output_sink
         self._limits: dict[str, LimitStore] = {}
         self._monitor: Monitor | None = None
         self._closed = False
@@ -82,7 +86,10 @@ class Lifecycle(ClosedOnExit):
     def _make_monitor(self) -> Monitor:
         max_frame = self._max_message + _FRAME_EXTRA
         launcher = launchers.launcher(self._start_method, max_frame, self._preload, _sys_path())
-        return Monitor(launcher, self._max_message, _sys_path, seed=self._seed, limits=self._limits)
+        return Monitor(
+            launcher, self._max_message, _sys_path, seed=self._seed, limits=self._limits,
+            output_sink=self._output_sink,
+        )  # fmt: skip
 
     # ---- forks
 

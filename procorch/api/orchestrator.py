@@ -10,6 +10,7 @@ from procorch.api.handle import OrchestratedHandle
 from procorch.api.reloading import Reloading
 from procorch.errors import PluginError
 from procorch.futures.watch import EventStream as EventStream
+from procorch.runtime.output_sink import OutputSink
 from procorch.runtime.submit import numbered_apart as numbered_apart
 from procorch.supervision.policy import Policy, checked_policy
 from procorch.units import whole
@@ -34,6 +35,8 @@ class AgentOrchestrator(Reloading):
             Linux, and the default there); "spawn" starts a new interpreter for each. None: the
             environment variable ``PROCORCH_START_METHOD``, or the default.
         seed: ``current().seed`` is derived from it; None: a new one for each orchestrator.
+        output_sink: receives what all agents write on standard output and error, whatever their
+            ``output`` says (docs/output.md); None: it goes where that says.
     """
 
     def __init__(
@@ -46,10 +49,12 @@ class AgentOrchestrator(Reloading):
         preload: Sequence[str] = (),
         start_method: str | None = None,
         seed: int | None = None,
+        output_sink: OutputSink | None = None,
     ) -> None:
         super().__init__(
             max_restarts, supervisor=supervisor, channel_buffer=channel_buffer,
             max_message=max_message, preload=preload, start_method=start_method, seed=seed,
+            output_sink=output_sink,
         )  # fmt: skip
 
     def with_supervisor(self, policy: Policy) -> Self:

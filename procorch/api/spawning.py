@@ -182,10 +182,8 @@ class Spawning(Registration):
         )
 
     def _new_instance(self, agent: AgentRuntime, slot: int) -> InstanceRuntime:
-        return InstanceRuntime(
-            next(self._keys), agent, slot, output=Output(agent.settings.output),
-            release=agent.release,
-        )  # fmt: skip
+        output = Output(agent.settings.output if self._output_sink is None else "capture")
+        return InstanceRuntime(next(self._keys), agent, slot, output=output, release=agent.release)
 
     def _handle_of(self, agent: AgentRuntime, monitor: Monitor) -> OrchestratedHandle:
         return OrchestratedHandle(agent, monitor, self._max_message)

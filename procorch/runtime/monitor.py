@@ -38,6 +38,7 @@ from procorch.runtime.lookup import Lookup
 from procorch.runtime.loop import Loop
 from procorch.runtime.open_requests import OpenRequests
 from procorch.runtime.output import Echo
+from procorch.runtime.output_sink import OutputSink, SinkFeed
 from procorch.runtime.reloads import release_waiting
 from procorch.runtime.reports import Reports
 from procorch.runtime.sampler import Sampler
@@ -67,20 +68,23 @@ class Monitor(Lookup):
         hub: publishes events; None: a new one.
         seed: the seeds of requests are derived from it.
         limits: the limits of services by name; others may add to it.
+        output_sink: receives the output of workers; None: it goes where their settings say.
     """
 
     def __init__(
         self, launcher: Launcher, max_message: int, sys_path: Callable[[], list[str]], *,
         clock: Clock | None = None, chance: Callable[[], float] = random.random,
         start_limit: int | None = None, hub: EventHub | None = None, seed: str = "",
-        limits: Mapping[str, LimitStore] | None = None,
+        limits: Mapping[str, LimitStore] | None = None, output_sink: OutputSink | None = None,
     ) -> None:  # fmt: skip
         self._launcher = launcher
         clock = clock or Clock()
         starts = start_limit or os.cpu_count() or 1
         super().__init__(Machine(chance=chance, start_limit=starts), clock)
         self._loop: Loop[ev.Event | _Call] = Loop(clock, self._machine.timers)
-        self._echo = Echo(clock)
+        self._output: Echo | SinkFeed = Echo(clock)
+        if output_sink is not None:
+            self._output = SinkFeed(output_sink, clock, self.post, self._loop.call_later)
         self.hub: EventHub = hub or EventHub()
         asks = QuestionRelay(self)
         self._requests = OpenRequests(self._instances, self.hub, clock)
@@ -95,8 +99,8 @@ class Monitor(Lookup):
         self._stepper = Stepper(self._machine, self._runner, self._requests, clock)
         self._sampler = Sampler(lambda *seen: self.post(ev.MemoryExceeded(*seen)))
         self._reports = Reports(
-            launcher, self._instances, self._requests, asks, self.calls, self._sampler, self._echo,
-            self._stepper,
+            launcher, self._instances, self._requests, asks, self.calls, self._sampler,
+            self._output, self._stepper,
         )  # fmt: skip
         self._direct = Direct(self._loop, self, self._stepper)
         self._fault: BaseException | None = None
@@ -116,11 +120,11 @@ class Monitor(Lookup):
         """
         try:
             self._runner.start()
-            self._echo.start()
+            self._output.start()
             self._thread.start()
         except BaseException:
             self._runner.close()
-            self._echo.close(timeout=1.0)
+            self._output.close(timeout=1.0)
             raise
 
     def post(self, event: ev.Event | _Call) -> None:
@@ -269,7 +273,7 @@ class Monitor(Lookup):
             raise
         self._sampler.close()
         self._runner.close()
-        self._echo.close(timeout=1.0)
+        self._output.close(timeout=1.0)
 
     # ---- for the owner of the loop
 

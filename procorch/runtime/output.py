@@ -1,14 +1,7 @@
 """The standard output and error of workers: kept in memory, and written on.
 
-The monitor thread keeps the last bytes of each stream of each agent in a ring. Another thread
-writes them to this program's standard error or to a file, because a terminal, a pipe or a disk may
-block and the monitor must not. `Echo` is between the two threads:
-
-* *A slow reader gets everything.* While `BACKLOG` bytes wait, the monitor does not read the pipes
-  (it checks again every `PAUSE` seconds). The workers wait, like any program that writes faster
-  than it is read.
-* *A reader that has stopped delays the workers for `PATIENCE` seconds only.* If no byte could be
-  written for so long, the oldest bytes are dropped. A mark tells the reader later.
+The monitor thread keeps the last bytes of each stream of each agent in a ring (`Output`). Another
+thread writes them to this program's standard error or to a file (`Echo`).
 """
 
 from __future__ import annotations
@@ -17,14 +10,11 @@ import logging
 import os
 import select
 import sys
-import threading
-import time
-from collections import deque
 from typing import TypeAlias, get_args
 
 from procorch.clock import Clock
 from procorch.launch.base import Stream
-from procorch.runtime.serial_executor import SerialExecutor
+from procorch.runtime.backlog import Backlog
 
 _log = logging.getLogger("procorch")
 
@@ -32,9 +22,6 @@ RING = 65536
 """Bytes kept of each stream of an agent."""
 TAIL = 4096
 """Bytes of standard error that an `AgentCrashed` carries."""
-BACKLOG = 1 << 20
-PAUSE = 0.002
-PATIENCE = 1.0
 
 Target: TypeAlias = int | str
 """Where output is written: a descriptor, or the path of a file."""
@@ -119,77 +106,25 @@ def _text(data: bytes) -> str:
     return data[start:].decode("utf-8", "replace")
 
 
-class Echo:
-    """Writes output on a thread of its own; see the top of this module.
-
-    Args:
-        clock: is told of pending calls. The times in this module are real time in any case, because
-            terminals and disks are real.
-    """
+class Echo(Backlog[Target]):
+    """Writes output to descriptors and files."""
 
     def __init__(self, clock: Clock) -> None:
-        self._thread = SerialExecutor("procorch-output", clock)
-        self._lock = threading.Lock()
-        self._waiting: deque[tuple[Target, bytes]] = deque()
-        self._size = 0
-        self._lost: dict[Target, int] = {}
-        self._writing = False
-        self._moved = 0.0
+        super().__init__(clock)
         self._complained: set[Target] = set()
 
-    def start(self) -> None:
-        """Start the thread."""
-        self._thread.start()
+    def _tell(self, to: Target, lost: int) -> None:
+        self._write(to, b"\n[procorch: %d bytes of output are missing here]\n" % lost)
 
-    def put(self, target: Target, data: bytes) -> float:
-        """Have ``data`` written; from the monitor thread.
-
-        Returns:
-            Seconds to pause before more is read; after a pause it is called with ``b""`` again.
-        """
-        now = time.monotonic()
-        idle = False
-        with self._lock:
-            if data:
-                self._waiting.append((target, data))
-                self._size += len(data)
-                idle, self._writing = not self._writing, True
-                if idle:
-                    self._moved = now
-            behind = self._size > BACKLOG
-            stuck = behind and now - self._moved > PATIENCE
-            while stuck and self._size > BACKLOG and self._waiting:
-                whither, dropped = self._waiting.popleft()
-                self._size -= len(dropped)
-                self._lost[whither] = self._lost.get(whither, 0) + len(dropped)
-        if idle:
-            self._thread.call(self._write_all)
-        return PAUSE if behind and not stuck else 0.0
-
-    def _write_all(self) -> None:
-        while True:
-            with self._lock:
-                if not self._waiting:
-                    self._writing = False
-                    return
-                target, data = self._waiting.popleft()
-                lost = self._lost.pop(target, 0)
-            mark = b"\n[procorch: %d bytes of output are missing here]\n" % lost if lost else b""
-            try:
-                _write(target, mark + data)
-            except OSError as error:
-                # Our standard error has no reader any more, or a disk is full: workers go on. A
-                # warning names each file once; the next output is tried again.
-                if target != STANDARD_ERROR and target not in self._complained:
-                    self._complained.add(target)
-                    _log.warning("cannot write the output of an agent to %s: %s", target, error)
-            with self._lock:
-                self._size -= len(data)
-                self._moved = time.monotonic()
-
-    def close(self, timeout: float) -> None:
-        """Write the output that waits, for at most ``timeout`` seconds."""
-        self._thread.close(timeout)
+    def _write(self, to: Target, data: bytes) -> None:
+        try:
+            _write(to, data)
+        except OSError as error:
+            # Our standard error has no reader any more, or a disk is full: workers go on. A
+            # warning names each file once; the next output is tried again.
+            if to != STANDARD_ERROR and to not in self._complained:
+                self._complained.add(to)
+                _log.warning("cannot write the output of an agent to %s: %s", to, error)
 
 
 def _open(path: str) -> int:

@@ -17,6 +17,7 @@ from procorch.runtime.effects import no_process
 from procorch.runtime.instance_runtime import InstanceRuntime
 from procorch.runtime.open_requests import OpenRequests
 from procorch.runtime.output import Echo
+from procorch.runtime.output_sink import Origin, SinkFeed
 from procorch.runtime.sampler import Sampler
 from procorch.runtime.stepper import Stepper
 from procorch.supervision import events as ev
@@ -32,6 +33,7 @@ class Reports:
     machine drops those that are not current.
 
     Args:
+        output: writes what workers print.
         stepper: handles the events.
     """
 
@@ -43,7 +45,7 @@ class Reports:
         asks: QuestionRelay,
         calls: CallGate,
         sampler: Sampler,
-        echo: Echo,
+        output: Echo | SinkFeed,
         stepper: Stepper,
     ) -> None:
         self._launcher = launcher
@@ -53,7 +55,7 @@ class Reports:
         self._asks = asks
         self._calls = calls
         self._sampler = sampler
-        self._echo = echo
+        self._output = output
         self._stepper = stepper
 
     def on_started(self, process: WorkerProcess, where: Where) -> None:
@@ -186,8 +188,24 @@ class Reports:
         if instance is None:  # The machine has given it up.
             return 0.0
         instance.output.keep(stream, data)
+        output = self._output
+        if isinstance(output, SinkFeed):
+            spec = process.spec
+            request = self._request_of(instance, spec.generation)
+            origin = Origin(spec.name, instance.slot, spec.generation, request, stream)
+            return output.put(origin, data)
         target = instance.output.target
-        return 0.0 if target is None else self._echo.put(target, data)
+        return 0.0 if target is None else output.put(target, data)
+
+    def _request_of(self, instance: InstanceRuntime, generation: int) -> int | None:
+        """The number of the request that a process of an agent works on."""
+        a = self._stepper.instances.get(instance.key)
+        if a is None or instance.agent.service:
+            return None
+        for process in (a.process, a.beside):
+            if process is not None and process.generation == generation and process.inflight:
+                return process.inflight[0].id
+        return None
 
     def on_broken(self, process: WorkerProcess, error: AgentError) -> None:
         """See `launch.base.Sink`."""
@@ -198,6 +216,17 @@ class Reports:
         spec = process.spec
         instance = self._instances.get(spec.key)
         self._sampler.forget(spec.key, spec.generation)
+        output = self._output
+        if isinstance(output, SinkFeed) and instance is not None:
+            output.end(
+                spec.name, instance.slot, spec.generation, lambda: self._exited(process, exit)
+            )
+        else:
+            self._exited(process, exit)
+
+    def _exited(self, process: WorkerProcess, exit: ExitInfo) -> None:
+        spec = process.spec
+        instance = self._instances.get(spec.key)
         if instance is None or spec.generation == instance.generation:
             # Else its successor has taken over, and may have questions and calls of its own.
             self._asks.process_ended(spec.key)

@@ -68,6 +68,7 @@ class TestOrchestrator(AgentOrchestrator):
             start_limit=self._start_limit,
             hub=hub,
             limits=self._limits,
+            output_sink=self._output_sink,
         )
 
     def _new_agent(self, entry: Entry) -> AgentRuntime:
