@@ -138,16 +138,16 @@ def _write(target: Target, data: bytes) -> None:
     if isinstance(target, str):
         fd = _open(target)
         try:
-            write_to(fd, data)
+            _write_to(fd, data)
         finally:
             os.close(fd)
     # A program may have closed its standard error. Another file then has the number, usually one
     # that child processes do not inherit.
     elif sys.__stderr__ is not None and os.get_inheritable(target):
-        write_to(target, data)
+        _write_to(target, data)
 
 
-def write_to(fd: int, data: bytes) -> None:
+def _write_to(fd: int, data: bytes) -> None:
     """Write all of ``data`` to a descriptor, and wait as long as that takes."""
     view = memoryview(data)
     while len(view):
