@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from procorch.agents.context import current as current
     from procorch.agents.options import AgentOptions as AgentOptions
     from procorch.agents.permits import Permit as Permit
+    from procorch.agents.readiness import ReadyCheck as ReadyCheck
     from procorch.api.children import ChildCounts as ChildCounts
     from procorch.api.children import ChildInfo as ChildInfo
     from procorch.api.handle import OrchestratedHandle as OrchestratedHandle
@@ -152,6 +153,7 @@ _HOMES = {
     "agents.context": "Context current",
     "agents.options": "AgentOptions",
     "agents.permits": "Permit",
+    "agents.readiness": "ReadyCheck",
     "api.children": "ChildCounts ChildInfo",
     "api.handle": "OrchestratedHandle",
     "api.info": "AgentInfo",

@@ -52,8 +52,8 @@ class Ended:
     peak_rss: int
 
 
-_LOOK = 100
-"""Milliseconds between two looks whether a program is to stop."""
+_LOOK = 0.1
+"""Seconds between two looks whether a program is to stop."""
 
 
 def wait_for_program(poll: select.poll, most: int | None = None) -> list[tuple[int, int]]:
@@ -117,17 +117,18 @@ class ChildProgram:
         self._open.add(self._pidfd)
         self._watch(self._pidfd, select.POLLIN)
 
-    def run_until(self, stopped: Callable[[], bool]) -> bool:
+    def run_until(self, stopped: Callable[[], bool], look: float = _LOOK) -> bool:
         """Feed and read it until it has ended, or is to stop.
 
         Args:
-            stopped: whether it is to stop; asked several times a second.
+            stopped: whether it is to stop.
+            look: seconds after which that is asked again, at the latest.
 
         Returns:
             Whether it has ended.
         """
         while not self._ended and not stopped():
-            self._turn(wait_for_program(self._poll, _LOOK))
+            self._turn(wait_for_program(self._poll, round(look * 1000)))
         return self._ended
 
     def run(self) -> Ended:

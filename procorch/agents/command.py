@@ -21,6 +21,7 @@ from procorch.agents.child_program import ChildProgram
 from procorch.agents.context import installed
 from procorch.agents.options import refusal
 from procorch.agents.program_output import Form, ProgramOutput, Reading, UnreadableOutput
+from procorch.agents.readiness import ReadyCheck
 from procorch.agents.result_files import Named, ResultFiles
 from procorch.errors import CommandCrashed, CommandFailed
 from procorch.errors.redaction import redact
@@ -47,6 +48,7 @@ class Command(Generic[Out]):
         reading: how its standard output is read.
         grace: seconds from SIGTERM to SIGKILL.
         results: folder for files with the output of each item, in a batch.
+        ready: when the program is ready, as a service.
     """
 
     template: ArgvTemplate
@@ -54,6 +56,7 @@ class Command(Generic[Out]):
     reading: Reading
     grace: float
     results: str | None = None
+    ready: ReadyCheck | None = None
 
     def __call__(self) -> Program[Out]:
         """Make the agent.
@@ -244,32 +247,32 @@ def find_program(program: str) -> str:
 @overload
 def command(
     argv: Sequence[str], *, input: Input = ..., output: Literal["text"] = ..., encoding: str = ...,
-    errors: str = ..., grace: float | str = ...,
+    errors: str = ..., grace: float | str = ..., ready: ReadyCheck | None = ...,
 ) -> Command[str]: ...  # fmt: skip
 @overload
 def command(
     argv: Sequence[str], *, input: Input = ..., output: Literal["json"], encoding: str = ...,
-    errors: str = ..., grace: float | str = ...,
+    errors: str = ..., grace: float | str = ..., ready: ReadyCheck | None = ...,
 ) -> Command[Any]: ...  # fmt: skip
 @overload
 def command(
     argv: Sequence[str], *, input: Input = ..., output: Literal["jsonl"], encoding: str = ...,
-    errors: str = ..., grace: float | str = ...,
+    errors: str = ..., grace: float | str = ..., ready: ReadyCheck | None = ...,
 ) -> Command[list[Any]]: ...  # fmt: skip
 @overload
 def command(
     argv: Sequence[str], *, input: Input = ..., output: Literal["bytes"], encoding: str = ...,
-    errors: str = ..., grace: float | str = ...,
+    errors: str = ..., grace: float | str = ..., ready: ReadyCheck | None = ...,
 ) -> Command[bytes]: ...  # fmt: skip
 @overload
 def command(
     argv: Sequence[str], *, input: Input = ..., output: None, encoding: str = ...,
-    errors: str = ..., grace: float | str = ...,
+    errors: str = ..., grace: float | str = ..., ready: ReadyCheck | None = ...,
 ) -> Command[None]: ...  # fmt: skip
 @overload
 def command(
     argv: Sequence[str], *, input: Input = ..., output: Form, encoding: str = ...,
-    errors: str = ..., grace: float | str = ...,
+    errors: str = ..., grace: float | str = ..., ready: ReadyCheck | None = ...,
 ) -> Command[Any]: ...  # fmt: skip
 def command(
     argv: Sequence[str],
@@ -279,6 +282,7 @@ def command(
     encoding: str = "utf-8",
     errors: str = "strict",
     grace: float | str = _GRACE,
+    ready: ReadyCheck | None = None,
 ) -> Command[Any]:
     """A factory of agents that run a program, once for each request.
 
@@ -300,6 +304,7 @@ def command(
         grace: seconds from SIGTERM to SIGKILL for the program and its process group, when its
             request is cancelled or late. Where it is longer than ``Shutdown.interrupt`` (1 s), give
             the agent a longer one of those, too.
+        ready: when the program is ready, for `AgentOrchestrator.add_service`; None: at once.
 
     Returns:
         The factory. A request fails with `CommandFailed` where the program ends with another exit
@@ -318,7 +323,10 @@ def command(
         codecs.lookup_error(errors)
     except LookupError as error:
         raise ValueError(str(error)) from None
-    return Command(template, input, Reading(output, encoding, errors), seconds(grace, "grace"))
+    if ready is not None and not isinstance(ready, ReadyCheck):
+        raise TypeError(f"ready must be a ReadyCheck(...), not {type(ready).__name__}")
+    reading = Reading(output, encoding, errors)
+    return Command(template, input, reading, seconds(grace, "grace"), ready=ready)
 
 
 def _one_of(name: str, given: Any, known: tuple[str | None, ...]) -> None:

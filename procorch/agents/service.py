@@ -16,6 +16,7 @@ from typing import Any
 from procorch.agents.child_program import ChildProgram
 from procorch.agents.command import Command, find_program
 from procorch.agents.context import Context, current
+from procorch.agents.readiness import STEP, Readiness
 from procorch.errors import CommandCrashed, CommandFailed
 from procorch.errors.texts import signal_name
 
@@ -25,7 +26,8 @@ def factory_of(run: object, *, says_ready: bool) -> Callable[[], Service]:
 
     Args:
         run: a function without arguments, or a `Command` without fields.
-        says_ready: it calls ``current().ready()`` itself.
+        says_ready: it calls ``current().ready()`` itself. A program does not: it is ready when its
+            check has passed (``command(..., ready=)``), or at once without one.
 
     Raises:
         TypeError: it is neither.
@@ -37,6 +39,7 @@ def factory_of(run: object, *, says_ready: bool) -> Callable[[], Service]:
                 f"the service runs {run.name} without a request: there is nothing for "
                 "{fields} of its command line, or for its input"
             )
+        says_ready = run.ready is not None
     elif not callable(run):
         raise TypeError(
             f"a service runs a function without arguments, or a command(...), not "
@@ -96,30 +99,50 @@ def _run_program(command: Command[Any]) -> None:
     """Run a program until it ends or the service is to stop; it writes to the worker's output.
 
     Raises:
-        CommandFailed, CommandCrashed: it has ended by itself, and not with exit code 0.
+        CommandFailed, CommandCrashed: it has ended by itself, and not with exit code 0, or before
+            it was ready.
     """
     worker, template = current(), command.template
     argv = template.fill(None)
+    readiness = None if command.ready is None else Readiness(command.ready)
+    sinks = [_to(fd) if readiness is None else readiness.reading(_to(fd)) for fd in (1, 2)]
     try:
         path = find_program(template.program)
-        child = ChildProgram(path, argv, os.environ, None, _to(1), _to(2))
+        child = ChildProgram(path, argv, os.environ, None, *sinks)
         child.start()
     except OSError as error:
         raise CommandFailed(reason=f"it cannot be started: {error}") from None
+    before_ready = ""
     try:
+        if readiness is not None:
+            before_ready = f" before it was ready ({readiness.check})"
+            if _becomes_ready(child, readiness, worker):
+                before_ready = ""
+                worker.ready()
         if not child.run_until(lambda: worker.cancelled):
             return
         code = child.run().code
     finally:
         child.end(command.grace, keep=True)
     shown = template.shown(argv)
-    if code > 0:
-        raise CommandFailed(code=code, command=shown)
+    if code > 0 or (code == 0 and before_ready):
+        reason = before_ready and f"exit code {code}{before_ready}"
+        raise CommandFailed(code=code, reason=reason, command=shown)
     if code < 0:
         raise CommandCrashed(
             exitcode=code, signal=signal_name(-code), pid=child.pid, command=shown,
             generation=worker.generation,
         )  # fmt: skip
+
+
+def _becomes_ready(child: ChildProgram, readiness: Readiness, worker: Context) -> bool:
+    """Wait until the check of a program has passed; False: it has ended, or is to stop."""
+    readiness.start()
+    try:
+        ended = child.run_until(lambda: worker.cancelled or readiness.passed, STEP)
+        return readiness.passed and not ended
+    finally:
+        readiness.stop()
 
 
 def _to(fd: int) -> Callable[[bytes], None]:

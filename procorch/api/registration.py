@@ -83,7 +83,8 @@ class Registration(Lifecycle):
                 is kept alive. It is serialised by this call. What it returns is dropped.
             parent: the agent above it; None: there is none.
             says_ready: ``run`` calls ``current().ready()`` when it is ready, at the latest after
-                ``start_timeout``; False: it is ready when it begins.
+                ``start_timeout``; False: it is ready when it begins. A program is ready when the
+                check of ``command(..., ready=)`` has passed.
             settings: as for `add_agent`, without those that are about requests; ``restart`` is
                 "permanent" unless you say otherwise, so a new run follows on a return, too.
 
@@ -105,6 +106,11 @@ class Registration(Lifecycle):
         self, name: str, parent: str | None, factory: Callable[[], Any], given: Mapping[str, Any]
     ) -> None:
         self.must_be_ours()
+        if isinstance(factory, Command) and factory.ready is not None:
+            raise ValueError(
+                f"agent {name!r}: ready= is for a program that is kept alive (add_service), and "
+                "this one is run once for each request"
+            )
         keep_limit = self._checked_limit(name, given)
         self._registry.add(name, parent, factory, given, self._max_restarts)
         keep_limit()

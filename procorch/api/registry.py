@@ -255,7 +255,10 @@ def check_service(name: str, given: Mapping[str, Any], *, says_ready: bool, prog
                 f"service {name!r}: {setting} is about requests, and a service takes none"
             )
     if program and says_ready:
-        raise TypeError(f"service {name!r}: a program cannot call current().ready()")
+        raise TypeError(
+            f"service {name!r}: a program cannot call current().ready(); "
+            "command(..., ready=ReadyCheck(...)) says when it is ready"
+        )
     if program and given.get("heartbeat_timeout") is not None:
         raise TypeError(
             f"service {name!r}: heartbeat_timeout is for code that calls current().progress(), "

@@ -11,28 +11,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
+from procorch.agents.readiness import ReadyCheck as ReadyCheck
+
 Kind: TypeAlias = Literal["agent", "command", "service", "program"]
 """An agent with a factory, or with a command line; a function, or a program that is kept alive."""
 Condition: TypeAlias = Literal["ready", "completed"]
 """What another agent waits for."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ReadyCheck:
-    """When a program is ready; exactly one of the fields but ``host`` is set.
-
-    Args:
-        port: this TCP port of ``host`` accepts connections.
-        http: a GET of this URL is answered with a status below 400.
-        line: a line of its output matches this regular expression.
-        after: it has run for so many seconds.
-    """
-
-    port: int | None = None
-    host: str = "127.0.0.1"
-    http: str | None = None
-    line: str | None = None
-    after: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from procorch.errors import StartError
-from procorch.errors.plain_data import to_plain
+from procorch.errors.plain_data import from_plain, to_plain
 from procorch.wire import codec, headers
 from procorch.wire.frame import Frame, Kind
 from procorch.worker.error_reply import error_head
@@ -36,7 +36,7 @@ def failed_start(agent: str, failure: dict[str, Any] | None) -> tuple[Kind, int,
             agent=agent,
             phase="run",
             exc_type=figures.get("exc_type") or failure["class"],
-            exc_str=figures.get("exc_str") or failure["message"],
+            exc_str=figures.get("exc_str") or str(from_plain(failure)),
             remote_traceback=figures.get("remote_traceback", ""),
         )
     return Kind.FAILED_START, 0, error_head(to_plain(error))
