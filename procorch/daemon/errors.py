@@ -1,18 +1,23 @@
 """Errors of the daemon and of those who talk to it::
 
     DaemonError
-    |-- BadRequest            what was asked for makes no sense           exit code 2
+    |-- ConfigErrors          the configuration is invalid                exit code 2
+    |-- BadRequest            what was asked for makes no sense           2
     |-- NoDaemon              no daemon runs there                        3
     |   `-- DaemonEnding      it is about to end                          3
     |-- UnknownAgent          there is no agent of that name              4
     |-- DaemonUnresponsive    it does not answer                          7
     |-- DaemonBusy            it has as many connections as it takes      7
-    `-- AccessRefused         it is the daemon of another user            1
+    |-- AccessRefused         it is the daemon of another user            1
+    `-- SecretError           a secret of an agent cannot be read         1
 
 Errors of agents are those of `procorch.errors`.
 """
 
 from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
 
 KINDS: dict[str, type[DaemonError]] = {}
 """The classes by name: a client raises the class that the daemon has raised."""
@@ -75,6 +80,79 @@ class DaemonBusy(DaemonError):
 
 class AccessRefused(DaemonError):
     """The daemon belongs to another user."""
+
+
+# The configuration and secrets. No text of them has the value of a secret.
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One error of a configuration.
+
+    Args:
+        file: the file, as it is shown to the user.
+        line: the line, from 1; None: the file as a whole.
+        key: the path of the key, such as ``agents.solver.max_restarts``; empty: there is none.
+        text: what is wrong, and what to do.
+    """
+
+    file: str
+    line: int | None
+    key: str
+    text: str
+
+    def __str__(self) -> str:
+        place = self.file if self.line is None else f"{self.file}:{self.line}"
+        return f"{place}: {self.key}: {self.text}" if self.key else f"{place}: {self.text}"
+
+
+class ConfigErrors(DaemonError):
+    """A configuration is invalid: all its errors, each on one line of the text.
+
+    Args:
+        problems: the errors, in the order of the files and lines.
+
+    Attributes:
+        problems: the same; empty in a client, which has the text alone.
+    """
+
+    code = 2
+    problems: tuple[Problem, ...] = ()
+
+    def __init__(self, problems: Iterable[Problem]) -> None:
+        self.problems = tuple(problems)
+        super().__init__("\n".join(map(str, self.problems)))
+
+    def __reduce__(self) -> tuple[type[ConfigErrors], tuple[tuple[Problem, ...]]]:
+        return type(self), (self.problems,)
+
+
+class SecretError(DaemonError):
+    """A secret or the ``env_file`` of an agent cannot be read now.
+
+    Args:
+        agent: the name of the agent.
+        what: the reference of the secret, or the file.
+        why: the reason, and what to do.
+
+    Attributes:
+        agent, what, why: the same; empty in a client, which has the text alone.
+    """
+
+    agent: str = ""
+    what: str = ""
+    why: str = ""
+
+    def __init__(self, agent: str, what: str, why: str) -> None:
+        self.agent, self.what, self.why = agent, what, why
+        super().__init__(f"agent {agent!r}: {what}: {why}")
+
+    def __reduce__(self) -> tuple[type[SecretError], tuple[str, str, str]]:
+        return type(self), (self.agent, self.what, self.why)
+
+
+class FileRefused(Exception):
+    """A file cannot be read, or others could have written it; the text says what to do."""
 
 
 def rebuild(kind: str, message: str, code: int) -> DaemonError:

@@ -42,6 +42,7 @@ class AgentSpec:
             ``env:NAME``, ``credential:NAME``).
         after: what it waits for before its first start, by the name of another agent.
         ready: when a program is ready; None: at once.
+        says_ready: a service that calls ``current().ready()`` itself.
         on_failure: a function ``module:name`` that is called in a worker of its own with a dict
             about the failure when the agent ends FAILED.
         revive: seconds after which an agent that ended FAILED is tried again; None: never.
@@ -66,6 +67,7 @@ class AgentSpec:
     secrets: Mapping[str, str] = field(default_factory=dict)
     after: Mapping[str, Condition] = field(default_factory=dict)
     ready: ReadyCheck | None = None
+    says_ready: bool = False
     on_failure: str | None = None
     revive: float | None = None
     group: str | None = None
@@ -141,12 +143,14 @@ class Config:
         daemon: the daemon itself.
         agents: all agents, services and programs; parents before their children, in the order of
             the file.
+        warnings: what the user should know; the file is valid.
     """
 
     file: Path
     files: tuple[Path, ...]
     daemon: DaemonSettings
     agents: tuple[AgentSpec, ...] = ()
+    warnings: tuple[str, ...] = ()
 
     @property
     def folder(self) -> Path:
