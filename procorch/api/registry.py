@@ -208,7 +208,7 @@ def _checked(name: str, parent: str | None, given: Mapping[str, Any]) -> AgentSe
     settings = AgentSettings.of(given)
     if parent is None and given.get("link", "record") != "record":
         raise ValueError(f"link={given['link']!r}: agent {name!r} has no parent to link to")
-    _must_have_cpus(settings.cpus)
+    must_have_cpus(settings.cpus)
     return settings
 
 
@@ -237,10 +237,11 @@ def _check_group(
             raise ValueError(f"agent {name!r} in the group of {parent!r}: {error}") from None
 
 
-_OF_REQUESTS = (
+OF_REQUESTS = (
     "request_timeout", "max_requests", "max_memory", "recycle_jitter", "channel_buffer", "prefetch",
     "retries", "allowed_failures", "charge_requests", "rate", "throttle",
 )  # fmt: skip
+"""Settings that a service does not take."""
 
 
 def check_service(name: str, given: Mapping[str, Any], *, says_ready: bool, program: bool) -> None:
@@ -250,7 +251,7 @@ def check_service(name: str, given: Mapping[str, Any], *, says_ready: bool, prog
         TypeError: one is about requests, or needs code in the worker and there is a program.
     """
     for setting in given:
-        if setting in _OF_REQUESTS:
+        if setting in OF_REQUESTS:
             raise TypeError(
                 f"service {name!r}: {setting} is about requests, and a service takes none"
             )
@@ -266,7 +267,7 @@ def check_service(name: str, given: Mapping[str, Any], *, says_ready: bool, prog
         )
 
 
-def _must_have_cpus(cpus: tuple[int, ...] | None) -> None:
+def must_have_cpus(cpus: tuple[int, ...] | None) -> None:
     """Refuse processors that this program may not use.
 
     Raises:

@@ -65,13 +65,18 @@ def redact(text: str) -> str:
     return text
 
 
+def is_secret_name(variable: str) -> bool:
+    """Whether the name of a variable says that its value is a credential."""
+    return _VARIABLE.search(variable) is not None
+
+
 def _of_environment() -> list[str]:
     """The values of such variables. There may be many: they are read anew at most once a second,
     and where one has come or gone."""
     global _count, _known, _read_at
     now, count = monotonic(), len(os.environ)
     if count != _count or now >= _read_at + 1.0:
-        named = (os.environ.get(name, "") for name in os.environ if _VARIABLE.search(name))
+        named = (os.environ.get(name, "") for name in os.environ if is_secret_name(name))
         values = {value.strip() for value in named}
         # The longest first: one may be the beginning of another.
         _known = sorted((it for it in values if len(it) >= _SHORTEST), key=len, reverse=True)

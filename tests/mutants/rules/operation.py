@@ -135,7 +135,7 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "processors that the program may not use are refused at once",
         "api/registry.py",
-        "_must_have_cpus",
+        "must_have_cpus",
         "sorted({*(cpus or ())} - allowed)",
         "[]",
         (
