@@ -17,10 +17,6 @@ from procorch.daemon.errors import ConfigErrors, Problem
 from procorch.daemon.specs import Config, DaemonSettings
 from procorch.daemon.tables import Table, read
 
-_TOP: tuple[str, ...] = ("daemon", "defaults", "include", *own_keys.INNER)
-_FIRST_FILE = ("daemon", "defaults")
-"""Tables that only the first file has: they hold for all."""
-
 
 def load(path: Path | None, *, folder: Path | None = None) -> Config:
     """The configuration that a file describes, with the files that it includes.
@@ -60,13 +56,13 @@ def load(path: Path | None, *, folder: Path | None = None) -> Config:
 
 
 def _check_top(source: Source, *, first: Source) -> None:
-    inner = _TOP
+    inner = tuple(own_keys.TOP)
     if source is not first:
-        inner = tuple(each for each in _TOP if each not in _FIRST_FILE)
-        for name in _FIRST_FILE:
+        inner = tuple(each for each in inner if each not in own_keys.FIRST_FILE)
+        for name in own_keys.FIRST_FILE:
             if name in source.table:
                 source.report((name,), f"it belongs into {shown(first.path)}: it holds for all")
-    given = {name: value for name, value in source.table.items() if name not in _FIRST_FILE}
+    given = {name: value for name, value in source.table.items() if name not in own_keys.FIRST_FILE}
     read(given, Table({}, own_keys.LATER, inner), (), source.report)
 
 

@@ -24,14 +24,13 @@ from procorch.units import seconds
 _USUAL = AgentSettings()
 _ANSWER: tuple[Kind, ...] = ("agent", "command")
 _NOT_PROGRAMS: tuple[Kind, ...] = ("agent", "command", "service")
-_RESTART = frozenset(("strategy", "link", "significant", "auto_shutdown", "charge_requests"))
 _ROLLING = frozenset(
     (
-        "address_space_limit", "client_retries", "cpus", "cwd", "max_memory", "memory_limit",
-        "prefetch", "priority", "recycle_jitter",
+        "address_space_limit", "budget", "client_retries", "cpus", "cwd", "max_memory",
+        "memory_limit", "prefetch", "priority",
     )
 )  # fmt: skip
-"""Settings that a process gets when it starts."""
+"""Settings that a process gets when it starts; `AgentOrchestrator.configure` says so."""
 
 
 def _amount(value: Any, name: str) -> Any:
@@ -102,7 +101,7 @@ def _setting(name: str, meaning: str) -> Key:
     kinds = _ANSWER if name in OF_REQUESTS else ALL
     if name == "heartbeat_timeout":
         kinds = _NOT_PROGRAMS
-    effect: Effect = "restart" if name in _RESTART else "rolling" if name in _ROLLING else "live"
+    effect: Effect = "rolling" if name in _ROLLING else "live"
     known: dict[str, Any] = {
         "meaning": meaning, "default": getattr(_USUAL, name), "optional": field.optional,
         "kinds": kinds, "effect": effect,
@@ -209,7 +208,14 @@ def _check_group(intensity: Intensity, checked: list[AgentSettings]) -> None:
             raise ValueError(f"in the group of its parent: {error}") from None
 
 
+def usual(name: str, key: Key, kind: Kind) -> Any:
+    """What holds for a kind of agent without a setting."""
+    if name == "restart" and kind in ("service", "program"):
+        return "permanent"
+    return key.default
+
+
 def never_completes(kind: Kind, settings: Mapping[str, Any]) -> bool:
     """Whether another process always follows on a normal end."""
-    usual = "permanent" if kind in ("service", "program") else _USUAL.restart
-    return bool(settings.get("restart", usual) == "permanent")
+    restart = settings.get("restart", usual("restart", SETTINGS["restart"], kind))
+    return bool(restart == "permanent")

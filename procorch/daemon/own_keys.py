@@ -216,6 +216,28 @@ NOT_DEFAULTS = frozenset(
     ("factory", "run", "command", "input", "output", "ready", "says_ready", "after", "instances")
 )
 """Keys that each agent has for itself."""
+TOP = {
+    "include": Key(
+        form="array of text",
+        meaning='Files with more agents and services, such as `"agents/*.toml"`, relative to the '
+        "file that names them.",
+    ),
+    "daemon": Key(form="table", meaning="The daemon itself; in the first file only."),
+    "defaults": Key(
+        form="table",
+        meaning="Keys for all agents and services, where they have none of their own; in the first "
+        "file only. `env` and `secrets` are merged.",
+    ),
+    "agents": Key(
+        form="tables `[agents.NAME]`", meaning="Agents, each with either `factory` or `command`.",
+    ),
+    "services": Key(
+        form="tables `[services.NAME]`", meaning="Services, each with either `run` or `command`.",
+    ),
+}  # fmt: skip
+"""The top of a file."""
+FIRST_FILE = ("daemon", "defaults")
+"""Tables that only the first file has: they hold for all."""
 LATER = {"schedules": "schedules", "metrics": "metrics", "otel": "traces"}
 LATER_OF_DAEMON = dict.fromkeys(("http", "http_hosts", "http_cert", "http_key"), "HTTP")
 LATER_OF_AGENTS = {
