@@ -45,8 +45,9 @@ def difference(old: Config, new: Config) -> list[Change]:
     daemon = _changed(_of_daemon(old.daemon), _of_daemon(new.daemon), own_keys.DAEMON)
     if daemon:
         changes.append(Change(DAEMON, _strongest(daemon, own_keys.DAEMON), tuple(daemon)))
+    olds, names = {spec.name: spec for spec in old.agents}, {spec.name for spec in new.agents}
     for spec in new.agents:
-        before = old.get(spec.name)
+        before = olds.get(spec.name)
         if before is None:
             changes.append(Change(spec.name, "added"))
             continue
@@ -56,8 +57,7 @@ def difference(old: Config, new: Config) -> list[Change]:
             changes.append(Change(spec.name, "restart", (*tree, *found)))
         elif found:
             changes.append(Change(spec.name, _strongest(found, keys.AGENT), tuple(found)))
-    removed = (spec.name for spec in old.agents if new.get(spec.name) is None)
-    return [*changes, *(Change(name, "removed") for name in removed)]
+    return [*changes, *(Change(name, "removed") for name in olds if name not in names)]
 
 
 def texts(old: Config, new: Config, changes: Sequence[Change] | None = None) -> list[str]:
