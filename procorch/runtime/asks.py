@@ -2,7 +2,8 @@
 
 The worker of the asker waits. Its question is queued for the other agent like any request, with the
 asker's remaining time as its timeout. The parent does not open the bodies. If the asker dies, its
-questions are cancelled.
+questions are cancelled. During a reload an instance has two processes (N19), each of which numbers
+its questions from 1, so they are kept by process.
 """
 
 from __future__ import annotations
@@ -35,9 +36,11 @@ class _Relay:
 
 
 class _Question(NamedTuple):
-    """``request``: its number for the agent that is asked; ``during``: the asker's own request."""
+    """``request``: its number for the agent that is asked; ``asked``: the number of that agent;
+    ``during``: the asker's own request."""
 
     request: int
+    asked: int
     during: int
 
 
@@ -51,7 +54,7 @@ class QuestionRelay:
     def __init__(self, agents: AgentPort) -> None:
         self._agents = agents
         self._waits = WaitGraph(agents.members)
-        self._open: dict[int, dict[int, _Question]] = {}
+        self._open: dict[WorkerProcess, dict[int, _Question]] = {}
         self._origins: dict[int, tuple[int, int]] = {}
 
     def ask(self, process: WorkerProcess, frame: Frame, during: int) -> None:
@@ -74,9 +77,7 @@ class QuestionRelay:
         now, request_id = self._agents.clock.now(), next_number()
         limits = (head.remaining, agent.settings.request_timeout)
         timeout = min((limit for limit in limits if limit is not None), default=None)
-        relay = _Relay(
-            lambda outcome: self._answer(process, number, request_id, agent.number, outcome)
-        )
+        relay = _Relay(lambda outcome: self._answer(process, number, request_id, outcome))
         body, size = payload.again(frame.body), len(frame.body)
         request = Request(
             request_id,
@@ -90,20 +91,19 @@ class QuestionRelay:
         # The asker waits for the answer. This thread, the monitor's, must not wait for a place.
         agent.mailbox.enter_beyond()
         self._waits.add(asker, agent.number)
-        self._open.setdefault(asker, {})[number] = _Question(request_id, during)
+        question = _Question(request_id, agent.number, during)
+        self._open.setdefault(process, {})[number] = question
         self._origins[request_id] = asker, during
         self._agents.submit(request)
 
     def _answer(
-        self, process: WorkerProcess, number: int, request: int, asked: int, outcome: ReplyOutcome
+        self, process: WorkerProcess, number: int, request: int, outcome: ReplyOutcome
     ) -> None:
-        asker = process.spec.key
         self._origins.pop(request, None)
-        question = self._open.get(asker, {}).get(number)
-        if question is None or question.request != request:
-            return  # The asker died meanwhile; its next process numbers its questions from 1 again.
-        del self._open[asker][number]
-        self._waits.remove(asker, asked)
+        question = self._open.get(process, {}).pop(number, None)
+        if question is None:
+            return  # The asker died meanwhile.
+        self._waits.remove(process.spec.key, question.asked)
         if outcome.error is None:
             process.send(Kind.ANSWER, number, b"", payload.again(outcome.body))
         else:
@@ -119,21 +119,21 @@ class QuestionRelay:
 
     def forget(self, process: WorkerProcess, number: int) -> None:
         """The asker does not wait any more: cancel the question; the cancellation is its answer."""
-        question = self._open.get(process.spec.key, {}).get(number)
+        question = self._open.get(process, {}).get(number)
         if question is not None:
             self._agents.drop(question.request)
 
-    def cancel(self, asker: int, request: int) -> None:
+    def cancel(self, process: WorkerProcess, request: int) -> None:
         """A request of the asker is cancelled: cancel all questions asked during it."""
-        for question in self._open.get(asker, {}).values():
+        for question in self._open.get(process, {}).values():
             if question.during == request:
                 self._agents.drop(question.request)
 
-    def process_ended(self, asker: int) -> None:
+    def process_ended(self, process: WorkerProcess) -> None:
         """A worker has ended: cancel its questions."""
-        for question in self._open.pop(asker, {}).values():
+        for question in self._open.pop(process, {}).values():
+            self._waits.remove(process.spec.key, question.asked)
             self._agents.drop(question.request)
-        self._waits.forget(asker)
 
 
 def _refuse(process: WorkerProcess, number: int, why: str, agent: str) -> None:

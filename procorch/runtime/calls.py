@@ -1,7 +1,8 @@
 """Calls of services by workers: each waits here for its permit (N23), and is paid for.
 
 A worker says that a call is about to begin, and waits; it says how the call has ended. A permit is
-given back when the process that holds it ends, however it ends.
+given back when the process that holds it ends, however it ends. During a reload an instance has two
+processes (N19), so permits are kept by process.
 """
 
 from __future__ import annotations
@@ -62,7 +63,7 @@ class CallGate:
         self._later = later
         self._clock = clock
         self._hub = hub
-        self._open: dict[int, dict[int, tuple[LimitStore, Ticket]]] = {}
+        self._open: dict[WorkerProcess, dict[int, tuple[LimitStore, Ticket]]] = {}
         self._due: dict[LimitStore, float] = {}
         self._probes = itertools.count(1)
 
@@ -89,7 +90,7 @@ class CallGate:
             process.send(Kind.ANSWER, number, b"", [])
             return
         ticket = Ticket(self._monitor, process, number)
-        self._open.setdefault(process.spec.key, {})[number] = limit, ticket
+        self._open.setdefault(process, {})[number] = limit, ticket
         now = self._clock.steady()
         self._wait_for(limit, limit.change(lambda shared: shared.ask(ticket), now), now)
 
@@ -100,7 +101,7 @@ class CallGate:
         charge = self._charge(process, head.request)
         if charge is not None and (head.model or usage.total or cost.total):
             self.accounts.spend(charge, head.model, ModelUse(1, usage, cost))
-        found = self._open.get(process.spec.key, {}).pop(frame.request, None)
+        found = self._open.get(process, {}).pop(frame.request, None)
         if found is None:
             return
         limit, ticket = found
@@ -135,21 +136,21 @@ class CallGate:
 
     def forget(self, process: WorkerProcess, number: int) -> None:
         """A worker does not want to make a call any more; a worker that waits gets an answer."""
-        found = self._open.get(process.spec.key, {}).pop(number, None)
+        found = self._open.get(process, {}).pop(number, None)
         if found is not None and self._drop(*found):
             process.send(Kind.ANSWER, number, b"", [])  # else it was sent with the permit
 
-    def process_ended(self, key: int) -> None:
+    def process_ended(self, process: WorkerProcess) -> None:
         """A process has ended: it gives its permits back."""
-        for limit, ticket in self._open.pop(key, {}).values():
+        for limit, ticket in self._open.pop(process, {}).values():
             self._drop(limit, ticket)
 
-    def progress_of(self, key: int, progress: int) -> int:
+    def progress_of(self, process: WorkerProcess) -> int:
         """The progress count of a process for its watchdog (N12): a new one each time while it
         waits for a permit, because then it does not hang."""
-        calls = self._open.get(key, {}).values()
+        calls = self._open.get(process, {}).values()
         waits = any(limit.waits(ticket) for limit, ticket in calls)
-        return -next(self._probes) if waits else progress
+        return -next(self._probes) if waits else process.progress
 
     def _drop(self, limit: LimitStore, ticket: Ticket) -> bool:
         now, waited = self._clock.steady(), []

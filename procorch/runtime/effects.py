@@ -259,10 +259,10 @@ class ActionRunner:
                 process.send(Kind.STOP, 0, b"", [])
                 run = self._instances[action.key].run
                 if run is not None:  # it does not read the frame: it is busy until it ends
-                    self._asks.cancel(action.key, run.id)
+                    self._asks.cancel(process, run.id)
                     process.cancel(run.id, force=False)
             case StopStage.COOPERATE | StopStage.INTERRUPT as stage:
-                self._asks.cancel(action.key, action.request)
+                self._asks.cancel(process, action.request)
                 process.cancel(action.request, force=stage is StopStage.INTERRUPT)
             case StopStage.STACK:
                 process.dump_stacks()
@@ -274,7 +274,7 @@ class ActionRunner:
     def _probe(self, action: actions.Probe) -> None:
         process = self._instances[action.key].process
         if process is not None:
-            progress = self._calls.progress_of(action.key, process.progress)
+            progress = self._calls.progress_of(process)
             self._events.post(ev.Probed(action.key, action.generation, progress))
 
     def _started(self, action: actions.Started) -> None:

@@ -227,10 +227,8 @@ class Reports:
     def _exited(self, process: WorkerProcess, exit: ExitInfo) -> None:
         spec = process.spec
         instance = self._instances.get(spec.key)
-        if instance is None or spec.generation == instance.generation:
-            # Else its successor has taken over, and may have questions and calls of its own.
-            self._asks.process_ended(spec.key)
-            self._calls.process_ended(spec.key)
+        self._asks.process_ended(process)
+        self._calls.process_ended(process)
         hit = self._cargo(exit.started)
         if hit is not None and hit.items is not None:
             hit.items.begun = exit.item

@@ -88,10 +88,6 @@ class WaitGraph:
         """``asker`` waits for ``asked``."""
         self._waiting.setdefault(asker, []).append(asked)
 
-    def forget(self, asker: int) -> None:
-        """``asker`` no longer waits for any agent."""
-        self._waiting.pop(asker, None)
-
     def remove(self, asker: int, asked: int) -> None:
         """``asker`` no longer waits for one answer of ``asked``."""
         waited_for = self._waiting.get(asker, [])

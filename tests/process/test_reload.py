@@ -30,6 +30,7 @@ from procorch import (
 )
 from procorch.api.rolling import RollingChange
 from procorch.supervision.notices import BackingOff
+from tests.process.conftest import PATIENCE, Gate
 
 Make = Callable[..., AgentOrchestrator]
 Write = Callable[[str, str], None]
@@ -244,6 +245,95 @@ def test_a_process_that_crashes_during_a_reload_is_followed_by_the_new_release(
     assert waiting.result().output[0] == 2
     reloading.join()
     assert (handle.generation, handle.info().release) == (2, 2)
+
+
+HOLDING = """
+import os
+from procorch import current
+
+def factory():
+    {first}
+
+    def handle(x):
+        if x == "die":
+            os.kill(os.getpid(), 9)
+        return current().ask("b", x)
+
+    return handle
+"""
+
+
+def test_a_permit_of_a_new_process_that_does_not_start_comes_back(
+    orchestrator: Make, load: Load, write: Write
+) -> None:
+    module = load("permitted", HOLDING.format(first="pass"))
+    orch = orchestrator()
+    orch.limit("service", concurrent=1)
+    orch.add_agent("a", module.factory)
+    orch.spawn("a")
+    write("permitted", HOLDING.format(first="current().limit('service').__enter__(); 1 / 0"))
+    with pytest.raises(ReloadError, match="ZeroDivisionError"):
+        orch.reload()
+    assert orch.limits()["service"].under_way == 0
+
+
+def answerer(asked: Gate, answer: Gate) -> Callable[[], Any]:
+    """An agent that says who has asked, and waits for the test before it answers."""
+    tell, wait = asked.tell, answer.wait
+
+    def factory() -> Any:
+        def handle(x: list[str]) -> str:
+            tell(x[0])
+            wait()
+            return f"answer to {x[0]}"
+
+        return handle
+
+    return factory
+
+
+def test_the_death_of_the_old_process_takes_nothing_from_the_new_one(
+    orchestrator: Make, load: Load, write: Write, gate: Callable[[], Gate]
+) -> None:
+    asked, answer = gate(), gate()
+    module = load("taken", HOLDING.format(first="pass"))
+    orch = orchestrator(supervisor=DefaultSupervisor())
+    orch.limit("service", concurrent=1)
+    orch.add_agent("a", module.factory)
+    orch.add_agent("b", answerer(asked, answer))
+    handle, _ = orch.spawn("a"), orch.spawn("b")
+    first = "with current().limit('service'): current().ask('b', ['the new one'])"
+    write("taken", HOLDING.format(first=first))
+    reloading = threading.Thread(target=orch.reload)
+    reloading.start()
+    assert asked.line() == "the new one"
+    handle.deliver("die").exception()
+    assert orch.limits()["service"].under_way == 1
+    answer.open()
+    reloading.join()
+    assert (handle.generation, handle.info().release) == (2, 2)
+    assert orch.limits()["service"].under_way == 0
+
+
+def test_both_processes_of_an_instance_may_ask_at_the_same_time(
+    orchestrator: Make, load: Load, write: Write, gate: Callable[[], Gate]
+) -> None:
+    asked, answer = gate(), gate()
+    module = load("asking", HOLDING.format(first="pass"))
+    orch = orchestrator()
+    orch.add_agent("a", module.factory)
+    orch.add_agent("b", answerer(asked, answer), instances=2)
+    handle, _ = orch.spawn("a"), orch.spawn("b")
+    old = handle.deliver(["the old one"])
+    assert asked.line() == "the old one"
+    write("asking", HOLDING.format(first="current().ask('b', ['the new one'])"))
+    reloading = threading.Thread(target=orch.reload)
+    reloading.start()
+    assert asked.line() == "the new one"
+    answer.open(2)
+    assert old.result(PATIENCE).output == "answer to the old one"
+    reloading.join()
+    assert handle.info().release == 2
 
 
 def test_an_agent_that_waits_for_its_restart_is_reloaded_at_once(

@@ -86,9 +86,9 @@ def test_an_answer_ends_one_wait_only() -> None:
     assert waits.circle(3, 1) == [3, 1]
 
 
-def test_who_is_gone_waits_for_nobody() -> None:
+def test_who_has_its_answer_waits_for_nobody() -> None:
     waits = waiting((1, 2), (2, 3))
-    waits.forget(2)
+    waits.remove(2, 3)
     assert waits.circle(3, 1) is None
     assert waits.circle(2, 1) == [2, 1], "others still wait for it"
 
@@ -96,14 +96,13 @@ def test_who_is_gone_waits_for_nobody() -> None:
 def test_removing_what_was_never_there_is_fine() -> None:
     waits = waiting()
     waits.remove(1, 2)
-    waits.forget(1)
     assert waits.circle(1, 2) is None
 
 
 def test_nothing_is_kept_of_those_who_wait_no_more() -> None:
     waits = waiting((1, 2), (2, 3))
     waits.remove(1, 2)
-    waits.forget(2)
+    waits.remove(2, 3)
     assert waits._waiting == {}
 
 

@@ -127,8 +127,8 @@ MUTANTS: tuple[Mutant, ...] = (
         "limit: who waits for a permit does not hang",
         "runtime/calls.py",
         "CallGate.progress_of",
-        "-next(self._probes) if waits else progress",
-        "progress",
+        "-next(self._probes) if waits else process.progress",
+        "process.progress",
         (LIMITS + "who_waits_for_a_permit_does_not_hang",),
     ),
     Mutant(

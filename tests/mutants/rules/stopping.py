@@ -119,10 +119,11 @@ MUTANTS: tuple[Mutant, ...] = (
         "runtime/asks.py",
         "QuestionRelay.process_ended",
         """
-        for question in self._open.pop(asker, {}).values():
+        for question in self._open.pop(process, {}).values():
+            self._waits.remove(process.spec.key, question.asked)
             self._agents.drop(question.request)
         """,
-        "self._open.pop(asker, None)",
+        "self._open.pop(process, None)",
         (ASK + "the_question_of_an_asker_that_died_is_cancelled",),
     ),
 )
