@@ -148,6 +148,8 @@ class ActionRunner:
 
     def _launch(self, action: actions.Launch) -> None:
         instance = self._instances[action.key]
+        if action.beside or action.release != instance.release:
+            instance.follow_with(action.generation)
         if action.beside:
             instance.beside = self._start(instance, action)
             return
@@ -326,7 +328,7 @@ class ActionRunner:
 
     @staticmethod
     def _became_ready(instance: InstanceRuntime, generation: int) -> None:
-        instance.ready = generation
+        instance.serves(generation)
         for _ in range(len(instance.fresh)):
             before, fresh = instance.fresh.popleft()
             if before < generation:

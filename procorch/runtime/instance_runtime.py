@@ -83,6 +83,8 @@ class InstanceRuntime:
         retired: it was told to end, and its agent goes on.
         run: the request that a service runs by itself in its current process.
         checkpoint: the last state it stored, for its next generation (N17).
+        successor: the generation that is the first one of another release, until it serves; else 0.
+        successor_checkpoint: the last state which that one stored, until it serves.
         ready: the last generation that became ready.
         fresh: futures of callers that wait for a new process, each with the value of ``ready`` when
             the call began; a later generation completes it.
@@ -104,6 +106,8 @@ class InstanceRuntime:
     pid: int | None = None
     generation: int = 0
     checkpoint: bytes | None = field(default=None, repr=False)
+    successor: int = 0
+    successor_checkpoint: bytes | None = field(default=None, repr=False)
     status: AgentStatus = AgentStatus.RUNNING
     ready: int = 0
     fresh: deque[tuple[int, Future[None]]] = field(default_factory=deque)
@@ -131,6 +135,25 @@ class InstanceRuntime:
             if process is not None and process.spec.generation == generation:
                 return process
         return None
+
+    def keep_checkpoint(self, generation: int, state: bytes) -> None:
+        """Keep the state that its process of that generation has stored, unless another one has
+        taken over since. That of a successor replaces the one before when the successor serves."""
+        if generation == self.successor:
+            self.successor_checkpoint = state
+        elif generation == self.generation:
+            self.checkpoint = state
+
+    def follow_with(self, generation: int) -> None:
+        """A process of that generation is started, the first one of another release."""
+        self.successor, self.successor_checkpoint = generation, None
+
+    def serves(self, generation: int) -> None:
+        """Its process of that generation serves from now on."""
+        self.ready = generation
+        if generation == self.successor:
+            self.checkpoint = self.successor_checkpoint or self.checkpoint
+            self.successor, self.successor_checkpoint = 0, None
 
     def pid_of(self, generation: int) -> int | None:
         """The process id of that generation, if it is known."""

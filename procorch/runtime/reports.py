@@ -118,7 +118,8 @@ class Reports:
                 error = from_plain(headers.decode_error(frame.head).error)
                 return ev.StartFailed(spec.key, spec.generation, error)
             case Kind.CHECKPOINT:
-                self._instances[spec.key].checkpoint = bytes(unpack(frame.body))
+                state = bytes(unpack(frame.body))
+                self._instances[spec.key].keep_checkpoint(spec.generation, state)
             case Kind.ASK:
                 self._asks.ask(process, frame, process.started)
             case Kind.FORGET:

@@ -227,6 +227,56 @@ def factory():
     assert handle.deliver("go").result().output == (2, 1, False)
 
 
+STORING = """
+from procorch import current
+
+class Agent:
+    def __init__(self):
+        self.restored = current().restored
+        {first}
+
+    def handle(self, x):
+        current().checkpoint(x)
+        return self.restored
+
+    def close(self):
+        {last}
+
+factory = Agent
+"""
+
+
+@pytest.mark.parametrize("replace", ["start_first", "stop_first"])
+def test_a_checkpoint_of_a_new_process_that_does_not_start_is_dropped(
+    replace: Any, orchestrator: Make, load: Load, write: Write
+) -> None:
+    module = load("storing", STORING.format(first="pass", last="pass"))
+    orch = orchestrator()
+    orch.add_agent("a", module.factory)
+    handle = orch.spawn("a")
+    handle.deliver(["old"]).result()
+    write("storing", STORING.format(first="current().checkpoint(['new']); 1 / 0", last="pass"))
+    with pytest.raises(ReloadError, match="ZeroDivisionError"):
+        orch.reload(replace=replace)
+    handle.restart()
+    assert handle.deliver(["old"]).result().output == ["old"]
+
+
+def test_the_checkpoint_of_the_new_process_stays_when_the_old_one_stores_its_own(
+    orchestrator: Make, load: Load, write: Write
+) -> None:
+    last = "current().checkpoint(['too late'])"
+    module = load("storing_late", STORING.format(first="pass", last=last))
+    orch = orchestrator()
+    orch.add_agent("a", module.factory)
+    handle = orch.spawn("a")
+    write("storing_late", STORING.format(first="current().checkpoint(['new'])", last="pass"))
+    orch.reload()
+    write("storing_late", STORING.format(first="pass", last="pass"))
+    orch.reload(replace="start_first")
+    assert handle.deliver(["newer"]).result().output == ["new"]
+
+
 def test_a_process_that_crashes_during_a_reload_is_followed_by_the_new_release(
     orchestrator: Make, load: Load, write: Write, tmp_path: Path
 ) -> None:

@@ -98,13 +98,10 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     Mutant(
         "checkpoint: the last one wins",
-        "runtime/reports.py",
-        "Reports._event_of",
-        "self._instances[spec.key].checkpoint = bytes(unpack(frame.body))",
-        """
-        link = self._instances[spec.key]
-        link.checkpoint = link.checkpoint or bytes(unpack(frame.body))
-        """,
+        "runtime/instance_runtime.py",
+        "InstanceRuntime.keep_checkpoint",
+        "self.checkpoint = state",
+        "self.checkpoint = self.checkpoint or state",
         (
             CHECKPOINT + "the_next_generation_has_the_last_checkpoint_before_its_first_request",
             CHECKPOINT + "a_checkpoint_stays_until_there_is_a_newer_one",
