@@ -43,9 +43,9 @@ class Configuring(Spawning):
           ``retries``. A backoff under way is not shortened.
         - What a process is started with applies to its next process (`restart`, `reload`, a
           crash): the factory, ``env``, ``cwd``, ``priority``, ``cpus``, ``memory_limit``,
-          ``address_space_limit``, ``max_memory``, ``client_retries``, ``limit``, and a ``prefetch``
-          of 1 or no longer of 1. A ``budget`` applies at once if the process was started with
-          any, and otherwise to the next one.
+          ``address_space_limit``, ``max_memory``, ``client_retries``, ``answers``, ``limit``, and a
+          ``prefetch`` of 1 or no longer of 1. A ``budget`` applies at once if the process was
+          started with any, and otherwise to the next one.
         - ``instances`` is for the next `spawn`; `scale` changes a running agent.
         - ``output`` cannot change while the agent runs.
 

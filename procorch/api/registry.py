@@ -239,7 +239,7 @@ def _check_group(
 
 OF_REQUESTS = (
     "request_timeout", "max_requests", "max_memory", "recycle_jitter", "channel_buffer", "prefetch",
-    "retries", "allowed_failures", "charge_requests", "rate", "throttle",
+    "retries", "allowed_failures", "charge_requests", "rate", "throttle", "answers",
 )  # fmt: skip
 """Settings that a service does not take."""
 

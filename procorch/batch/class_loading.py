@@ -14,56 +14,13 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
+from procorch.agents.json_form import StandIn
+
 _KNOWN = sys.stdlib_module_names | {"dill", "msgspec", "numpy", "procorch"}
 
 
 class UnreadableValue(Exception):
     """A value cannot be loaded here; the text says why."""
-
-
-class StandIn:
-    """Stands for an object whose class cannot be found.
-
-    Attributes:
-        args: the arguments that it was made with.
-        state: its attributes, usually by name; None: the pickle has none.
-        entries: of a mapping.
-        elements: of a list or a set.
-    """
-
-    args: tuple[Any, ...]
-    state: Any
-    entries: dict[Any, Any]
-    elements: list[Any]
-
-    def __new__(cls, *args: Any, **named: Any) -> StandIn:
-        """Accept any arguments."""
-        made = super().__new__(cls)
-        made.__dict__.update(args=args, state=named or None, entries={}, elements=[])
-        return made
-
-    def __setstate__(self, state: Any) -> None:
-        self.state = state
-
-    def __setitem__(self, key: Any, value: Any) -> None:
-        self.entries[key] = value
-
-    def append(self, value: Any) -> None:
-        """Add an element of a list."""
-        self.elements.append(value)
-
-    add = append
-
-    def fields(self) -> dict[str, Any] | None:
-        """Its attributes by name; None: the pickle does not name them."""
-        parts = self.state if isinstance(self.state, tuple) else (self.state,)
-        found: dict[str, Any] = {}
-        for part in parts:
-            if isinstance(part, dict):
-                found |= part.get("__dict__", part)  # pydantic keeps its fields one level below
-            elif part is not None:
-                return None
-        return found
 
 
 class _Lenient(pickle.Unpickler):

@@ -11,10 +11,10 @@ from typing import IO, Any
 
 import msgspec
 
+from procorch.agents.json_form import plain, text
 from procorch.batch.class_loading import UnreadableValue, load_anyhow
 from procorch.batch.errors import BatchError
 from procorch.batch.items import BatchItem, ItemCost
-from procorch.batch.json_form import plain, text
 from procorch.batch.outcomes import cost_of, error_of
 from procorch.batch.records import ItemRecord, scores_of, stop_of
 from procorch.errors import AgentCrashed, AgentError, CommandFailed

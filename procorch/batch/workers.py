@@ -115,7 +115,7 @@ def check_settings(
     Raises:
         TypeError, ValueError: a setting is wrong.
     """
-    AgentSettings.without_instances(settings)
+    AgentSettings.must_suit_a_pool(settings)
     orchestrator = AgentOrchestrator(
         supervisor=PoolSupervisor(), start_method=start_method, preload=preload
     )

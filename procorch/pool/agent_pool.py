@@ -92,7 +92,7 @@ class AgentPool(ClosedOnExit, MapMethods[In, Out]):
         seed: int | None = None,
         **settings: Unpack[CommonSettings],
     ) -> None:
-        AgentSettings.without_instances(settings)
+        AgentSettings.must_suit_a_pool(settings)
         count = _worker_count((os.cpu_count() or 1) if workers is None else workers)
         spares = whole(warm_spares, "warm_spares")
         self._orchestrator = AgentOrchestrator(

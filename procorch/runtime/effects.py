@@ -213,6 +213,7 @@ class ActionRunner:
             run=0 if instance.run is None else instance.run.id,
             budgeted=any(payer.budget for payer in instance.agent.payers),
             cgroup=None if cgroup is None else str(cgroup.path),
+            as_json=settings.answers == "json",
         )
         body = instance.agent.factory + (instance.checkpoint or b"")
         return Spec(

@@ -18,6 +18,7 @@ Restart = Literal["permanent", "transient", "temporary"]
 Strategy = Literal["one_for_one", "one_for_all", "rest_for_one"]
 LinkKind = Literal["record", "stop", "restart"]
 AutoShutdown = Literal["never", "any_significant", "all_significant"]
+Answers = Literal["python", "json"]
 
 
 class PathLike(Protocol):
@@ -139,6 +140,11 @@ class Settings(CommonSettings, total=False):
     """Settings of an agent. Durations are seconds or text such as ``"30s"``, sizes are bytes or
     text such as ``"512M"``."""
 
+    answers: Answers
+    """What a caller gets. "python": the objects that the agent returns or raises. "json": the
+    worker makes plain data for JSON of what it returns, by the rules of `--json` of a batch, and
+    sends errors without the object that was raised, so the caller loads no class of the agent.
+    Messages, usage and cost of an `AgentResult` stay. Pools and batches do not have it."""
     instances: int
     """How many instances of the agent run behind its queue, each in a process of its own; a request
     goes to the first that is free. `scale` changes the number. Pools and batches have ``workers``

@@ -8,7 +8,7 @@ from typing import Any, Literal, NamedTuple, get_args
 
 from procorch.errors.texts import did_you_mean
 from procorch.supervision.budgets import Budget
-from procorch.supervision.keywords import AutoShutdown, LinkKind, Restart, Strategy
+from procorch.supervision.keywords import Answers, AutoShutdown, LinkKind, Restart, Strategy
 from procorch.supervision.limits import Backoff, Intensity, Shutdown
 from procorch.supervision.shared_limit import Limit
 from procorch.supervision.throttle import Throttle
@@ -55,6 +55,7 @@ class AgentSettings:
     throttle: Throttle | None = field(default_factory=lambda: Throttle(retries=0))
     limit: str | None = None
     budget: Budget | None = None
+    answers: Answers = "python"
     instances: int = 1
 
     @classmethod
@@ -95,14 +96,16 @@ class AgentSettings:
             self.intensity.check_against(self.backoff)
 
     @staticmethod
-    def without_instances(given: Mapping[str, Any]) -> None:
-        """Refuse ``instances`` where ``workers`` says how many there are.
+    def must_suit_a_pool(given: Mapping[str, Any]) -> None:
+        """Refuse settings that pools and batches do not have.
 
         Raises:
-            TypeError: it is given.
+            TypeError: one is given.
         """
         if "instances" in given:
             raise TypeError("unknown setting 'instances': pools and batches have workers=")
+        if "answers" in given:
+            raise TypeError("unknown setting 'answers': pools and batches give Python objects")
 
     @property
     def weighed_above(self) -> int | None:
@@ -292,6 +295,7 @@ FIELDS: dict[str, Field] = {
     "throttle": _value(Throttle, optional=True),
     "limit": Field(_limit, "name of a limit, or Limit(...)", optional=True),
     "budget": _value(Budget, optional=True),
+    "answers": _word(Answers),
     "instances": _count(1),
 }
 """Every setting: keyword of `AgentOrchestrator.add_agent`, and key of a file."""

@@ -67,6 +67,8 @@ class InitHead(Struct, frozen=True, array_like=True):
     """A budget pays for its calls."""
     cgroup: str | None = None
     """The folder of the cgroup that it enters; None: it stays in that of its parent."""
+    as_json: bool = False
+    """Its answers are plain data for JSON, and its errors come without the object raised."""
 
 
 class RequestHead(Struct, frozen=True, array_like=True):

@@ -16,7 +16,9 @@ HEAD_LIMIT = 1 << 20
 """Bytes that a frame to the parent may have beside its message."""
 
 
-def describe(error: BaseException, limit: int, agent: str) -> tuple[dict[str, Any], list[Buffer]]:
+def describe(
+    error: BaseException, limit: int | None, agent: str
+) -> tuple[dict[str, Any], list[Buffer]]:
     """The error as plain data, and the exception itself if it loads again.
 
     Only a round trip shows whether an exception loads: those of openai and litellm dump well and
@@ -24,7 +26,7 @@ def describe(error: BaseException, limit: int, agent: str) -> tuple[dict[str, An
     exception are code of the user, so an error that they raise must not end the worker.
 
     Args:
-        limit: the largest reply, in bytes.
+        limit: the largest reply, in bytes; None: no exception is sent.
         agent: its name.
     """
     try:
@@ -37,6 +39,8 @@ def describe(error: BaseException, limit: int, agent: str) -> tuple[dict[str, An
         said = f"its text cannot be read: {type(broken).__name__}"
         kind = type(error).__qualname__
         plain = to_plain(AgentFailure(agent=agent, exc_type=kind, exc_str=said))
+        return plain, []
+    if limit is None:
         return plain, []
     try:
         body = codec.encode(error, what="exception")

@@ -94,6 +94,12 @@ class Worker:
         self.gate: InterruptGate = InterruptGate(page, self._context)
         self.reaper: Reaper = Reaper()
         self._meter = meter
+        self._encode: Callable[..., list[Buffer]] = codec.encode
+        self._most_of_error: int | None = head.max_message
+        if head.as_json:
+            from procorch.worker import json_reply  # most agents do without what it imports
+
+            self._encode, self._most_of_error = json_reply.encode, None
         self._clock = clock
         self._waits = False
         self._at_once = False  # The next request had come before the last one was answered.
@@ -228,7 +234,7 @@ class Worker:
                 if head.text:
                     message = [message_of_text(message)]
                 output = self._respond(request, message)
-                body = codec.encode(output, what="reply")
+                body = self._encode(output, what="reply")
                 refuse_too_large(body, self._head.max_message, self._head.name)
         except SystemExit:
             raise
@@ -240,7 +246,7 @@ class Worker:
             paid = self._agent.used if seen else None
             if paid is not None:
                 used.note(error, *paid)
-            failure, body = describe(error, self._head.max_message, self._head.name)
+            failure, body = describe(error, self._most_of_error, self._head.name)
             failure["figures"]["may_have_executed"] = seen
             if paid is not None:
                 used.put(failure, *paid)

@@ -2,7 +2,7 @@
 
 A number stays a number, a numpy array becomes lists of numbers, an object becomes its fields by
 name. What JSON cannot express becomes text, ``nan`` and the infinities become null. The rules are
-in ``docs/batch.md``; the journal itself has the exact value.
+in ``docs/batch.md``. An object of the journal whose class is missing is a `StandIn`.
 """
 
 from __future__ import annotations
@@ -25,8 +25,6 @@ from uuid import UUID
 
 import msgspec
 
-from procorch.batch.class_loading import StandIn
-
 DEPTH = 200
 """Levels of nesting that are converted; programs that read JSON have limits, too."""
 
@@ -47,6 +45,51 @@ def plain(value: Any) -> Any:
 def text(value: str) -> str:
     """Text that can be encoded: a lone surrogate becomes its escape."""
     return value if value.isascii() else value.encode("utf-8", "backslashreplace").decode()
+
+
+class StandIn:
+    """Stands for an object whose class cannot be found.
+
+    Attributes:
+        args: the arguments that it was made with.
+        state: its attributes, usually by name; None: the pickle has none.
+        entries: of a mapping.
+        elements: of a list or a set.
+    """
+
+    args: tuple[Any, ...]
+    state: Any
+    entries: dict[Any, Any]
+    elements: list[Any]
+
+    def __new__(cls, *args: Any, **named: Any) -> StandIn:
+        """Accept any arguments."""
+        made = super().__new__(cls)
+        made.__dict__.update(args=args, state=named or None, entries={}, elements=[])
+        return made
+
+    def __setstate__(self, state: Any) -> None:
+        self.state = state
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        self.entries[key] = value
+
+    def append(self, value: Any) -> None:
+        """Add an element of a list."""
+        self.elements.append(value)
+
+    add = append
+
+    def fields(self) -> dict[str, Any] | None:
+        """Its attributes by name; None: the pickle does not name them."""
+        parts = self.state if isinstance(self.state, tuple) else (self.state,)
+        found: dict[str, Any] = {}
+        for part in parts:
+            if isinstance(part, dict):
+                found |= part.get("__dict__", part)  # pydantic keeps its fields one level below
+            elif part is not None:
+                return None
+        return found
 
 
 class _Walk:

@@ -18,7 +18,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from procorch.batch.json_form import DEPTH, plain
+from procorch.agents.json_form import DEPTH, plain
 
 
 class Colour(enum.Enum):
