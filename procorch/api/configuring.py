@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from concurrent.futures import FIRST_COMPLETED, Future
-from concurrent.futures import wait as wait_for
 from functools import partial
 from typing import Any, Unpack
 
@@ -80,14 +78,13 @@ class Configuring(Spawning):
             if monitor is None:
                 return
             payers = self._payers(name, monitor)
+            changes = monitor.changes
             applied = [
-                (agent, monitor.configure(agent, plan, partial(_apply, agent, changed, payers)))
+                (agent, changes.configure(agent, plan, partial(_apply, agent, changed, payers)))
                 for agent, plan in plans
             ]
-        if monitor.may_wait():
-            for agent, done in applied:
-                either: list[Future[Any]] = [done, agent.ended]
-                wait_for(either, return_when=FIRST_COMPLETED)
+        for agent, done in applied:
+            changes.await_change(agent, done)
 
     def _changed(
         self,

@@ -5,23 +5,22 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Sequence
 from functools import partial
-from typing import Any, get_args
+from typing import Any
 
 from procorch.api import scaling
-from procorch.api.info import AgentInfo, info_of
+from procorch.api.handle_state import HandleState
+from procorch.errors import TakesNoRequests
 from procorch.futures.reply import ReplyFuture
 from procorch.futures.stream import StreamReply
-from procorch.launch.base import Stream
 from procorch.messages import AgentMessage, AgentResult
-from procorch.runtime.instance_runtime import AgentRuntime, InstanceRuntime
+from procorch.runtime.instance_runtime import AgentRuntime
 from procorch.runtime.monitor import Monitor
 from procorch.runtime.submit import SAID, Delivery, Submitter
 from procorch.supervision import events as ev
-from procorch.supervision.states import AgentStatus
 from procorch.units import seconds, whole
 
 
-class OrchestratedHandle:
+class OrchestratedHandle(HandleState):
     """A running agent with all its instances; safe to use from any thread and any asyncio task.
 
     Requests go to the agent's queue, and from there to the first instance that is free. A handle
@@ -30,40 +29,8 @@ class OrchestratedHandle:
     """
 
     def __init__(self, agent: AgentRuntime, monitor: Monitor, max_message: int) -> None:
-        self._agent = agent
-        self._monitor = monitor
+        super().__init__(agent, monitor)
         self._submitter = Submitter(agent, max_message, monitor)
-
-    @property
-    def name(self) -> str:
-        """The name of the agent."""
-        return self._agent.name
-
-    @property
-    def instance(self) -> int:
-        """A number that differs between all running agents, also of one name."""
-        return self._agent.number
-
-    @property
-    def pid(self) -> int | None:
-        """Process id of the current generation, of its first instance; None before the first
-        start."""
-        first = self._first()
-        return None if first is None else first.pid
-
-    @property
-    def generation(self) -> int:
-        """How many processes its first instance has had; 0 before the first start."""
-        first = self._first()
-        return 0 if first is None else first.generation
-
-    def belongs_to(self, monitor: Monitor | None) -> bool:
-        """Whether that monitor runs the agent (`AgentOrchestrator.spawn`)."""
-        return self._monitor is monitor
-
-    def _first(self) -> InstanceRuntime | None:
-        slots = self._agent.live() or self._agent.slots()
-        return slots[0] if slots else None
 
     def send_message(self, text: str, *, timeout: float | str | None = None) -> AgentResult:
         """Send ``text`` as a user message and wait for the answer.
@@ -248,40 +215,35 @@ class OrchestratedHandle:
         self._monitor.must_be_ours()
         scaling.scale(self._monitor, self._agent, count, timeout)
 
+    def pause(self) -> None:
+        """Begin no more of its requests until `resume`.
+
+        Requests that run are finished, others wait in the queue, and their deadlines count. It
+        stays paused over restarts, reloads and changes of the number of its instances. A second
+        call has no effect. `drain`, `stop` and the end of the orchestrator end the pause, because
+        they finish what was accepted.
+
+        Raises:
+            TakesNoRequests: it is a service.
+        """
+        self._set_paused(paused=True)
+
+    def resume(self) -> None:
+        """End a `pause`: requests that wait are begun again. No effect if it is not paused."""
+        self._set_paused(paused=False)
+
+    def _set_paused(self, *, paused: bool) -> None:
+        self._monitor.must_be_ours()
+        if self._agent.service:
+            raise TakesNoRequests(agent=self.name)
+        changes = self._monitor.changes
+        done = changes.set_paused(self._agent, paused=paused)
+        changes.await_change(self._agent, done)
+
     def wait(self) -> None:
         """Wait until the agent has ended, with any status."""
         self._monitor.must_be_ours()
         self._agent.ended.exception()
-
-    def info(self) -> AgentInfo:
-        """The current state of the agent and of each of its instances, with figures of their
-        processes from psutil."""
-        self._monitor.must_be_ours()
-        return info_of(self._agent, self._monitor)
-
-    def output(self, stream: Stream = "stderr") -> str:
-        """The last 64 KiB that its processes, and their child processes, have written on a stream;
-        of several instances one after the other.
-
-        It includes all output that was written before an answer, once you have that answer.
-
-        Args:
-            stream: "stdout" or "stderr".
-
-        Raises:
-            ValueError: no such stream, or one that is not captured (with ``output="inherit"``
-                standard output is that of your program).
-        """
-        self._monitor.must_be_ours()
-        if stream not in get_args(Stream):
-            raise ValueError(f"stream={stream!r}; known: {', '.join(get_args(Stream))}")
-        kept = [instance.output for instance in self._agent.slots()]
-        if stream == "stdout" and not all(each.captures_stdout for each in kept):
-            raise ValueError(
-                f"agent {self.name!r} writes on this program's own standard output; to have it "
-                "captured, register it with output='capture' or a path"
-            )
-        return "".join(each.text(stream) for each in kept)
 
     def cancel(self) -> None:
         """End the agent now (N14): its requests in flight get `Aborted`, it ends CANCELLED.
@@ -290,26 +252,6 @@ class OrchestratedHandle:
         """
         self._monitor.must_be_ours()
         self._monitor.post(ev.Cancel(self._agent.number))
-
-    def status(self) -> AgentStatus:
-        """RUNNING until the final status is fixed; its processes may still be ending then
-        (`is_done`, `wait`)."""
-        self._monitor.must_be_ours()
-        return self._monitor.status(self._agent, wait=self._monitor.may_wait())
-
-    def is_done(self) -> bool:
-        """Whether the agent has ended, its processes included."""
-        self._monitor.must_be_ours()
-        return self._agent.status is not AgentStatus.RUNNING
-
-    def failure(self) -> BaseException | None:
-        """The error that it ended with; None while it runs, and after an end without an error."""
-        self._monitor.must_be_ours()
-        ended = self._agent.ended
-        return ended.exception() if ended.done() else None
-
-    def __repr__(self) -> str:
-        return f"<OrchestratedHandle name={self.name!r} status={self._agent.status.name}>"
 
 
 def bulk(timeout: float | str | None, retries: int | None, priority: int) -> Delivery:

@@ -38,9 +38,9 @@ class AgentInfo:
             are the generation and the last exit.
         generation: number of its process, from 1; 0: none was started yet.
         state: STARTING, READY, BUSY, RUNNING (a service), PAUSED (idle, because a service that it
-            uses asked for a pause), BACKOFF, DRAINING, HUNG, STOPPING, or its final status. Of an
-            agent: the best state of its instances, so that BUSY means that none of them is free;
-            EMPTY: it was scaled to 0.
+            uses asked for a pause, or after `OrchestratedHandle.pause`), BACKOFF, DRAINING, HUNG,
+            STOPPING, or its final status. Of an agent: the best state of its instances, so that
+            BUSY means that none of them is free; EMPTY: it was scaled to 0.
         queue: how many requests wait.
         restarts: counted restarts since it was spawned, of all its instances.
         last_exit: how the previous process ended, as text; None before the first end.

@@ -105,7 +105,7 @@ class PoolHandle(OrchestratedHandle):
         self._monitor.must_be_ours()
         self._monitor.post(ev.SetWidth(self._agent.number, width))
 
-    def pause(self) -> Pause | None:
+    def throttled(self) -> Pause | None:
         """The current pause of its queue, for a throttled service (N23); None: there is none."""
         self._monitor.must_be_ours()
         return self._monitor.pause(self._agent)

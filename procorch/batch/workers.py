@@ -88,7 +88,7 @@ class Workers:
 
     def pause(self) -> Pause | None:
         """The pause of all workers that a service has asked for; None: they do not pause."""
-        return self._queue.pause()
+        return self._queue.throttled()
 
     def usage(self) -> dict[str, ModelUse]:
         """What the workers have used of models so far, by the name of the model."""

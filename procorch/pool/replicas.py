@@ -92,7 +92,7 @@ class Replicas:
     def info(self) -> PoolInfo:
         """All instances at the moment."""
         replicas = self.queue.live()
-        pause, allowed = self.queue.pause(), self.queue.allowed()
+        pause, allowed = self.queue.throttled(), self.queue.allowed()
         state = "RUNNING" if allowed is None else "RECOVERING"
         return PoolInfo(
             name=self._name,

@@ -49,7 +49,7 @@ class Lookup:
             return instance.status.name, *instance.last, None
         inflight = a.process.inflight[:1]  # a slice is atomic: the list may become empty meanwhile
         state = a.state
-        if state == "READY" and self.pause(instance.agent) is not None:
+        if state == "READY" and self._is_paused(instance.agent):
             state = "PAUSED"
         return state, a.limits.total, a.last_exit, inflight[0].id if inflight else None
 
@@ -60,6 +60,10 @@ class Lookup:
             wait: this thread may wait for the one that performs the machine's actions.
         """
         return status_of(agent, self._machine.instances.get, wait=wait)
+
+    def _is_paused(self, agent: AgentRuntime) -> bool:
+        by_hand = self._machine.is_paused(agent.number)
+        return by_hand or self.pause(agent) is not None
 
     def pause(self, agent: AgentRuntime) -> Pause | None:
         """The current pause of the queue of an agent; None: there is none."""

@@ -30,9 +30,10 @@ from procorch.futures.watch import EventHub
 from procorch.launch.base import Launcher, WorkerProcess
 from procorch.runtime.asks import QuestionRelay
 from procorch.runtime.calls import CallGate
+from procorch.runtime.changes import Changes
 from procorch.runtime.direct import Direct
 from procorch.runtime.effects import ActionRunner
-from procorch.runtime.instance_runtime import AgentRuntime, InstanceRuntime
+from procorch.runtime.instance_runtime import InstanceRuntime
 from procorch.runtime.limits import LimitStore
 from procorch.runtime.lookup import Lookup
 from procorch.runtime.loop import Loop
@@ -46,7 +47,6 @@ from procorch.runtime.stepper import Stepper
 from procorch.supervision import events as ev
 from procorch.supervision.machine import Machine
 from procorch.supervision.request import Request, RequestState
-from procorch.supervision.settings import AgentSettings
 from procorch.wire.frame import Kind
 
 _log = logging.getLogger("procorch")
@@ -103,6 +103,7 @@ class Monitor(Lookup):
             self._output, self._stepper,
         )  # fmt: skip
         self._direct = Direct(self._loop, self, self._stepper)
+        self.changes: Changes = Changes(self.post, self._stepper.step, self.may_wait)
         self._fault: BaseException | None = None
         self._closing = False
         self._over = False
@@ -160,27 +161,6 @@ class Monitor(Lookup):
         if instance.ended.done():
             release_waiting(instance)  # It may have ended before the future was appended.
         return fresh
-
-    def configure(
-        self, agent: AgentRuntime, settings: AgentSettings, also: Callable[[], None]
-    ) -> Future[None]:
-        """Give a running agent other settings, and call ``also``, in one step of the machine: each
-        process is started either as before or as afterwards.
-
-        Returns:
-            A future that is done then, or is never done if the agent has ended before.
-        """
-        done: Future[None] = Future()
-
-        def change() -> None:
-            agent.settings = settings
-            agent.mailbox.resize(settings.channel_buffer)
-            also()
-            self._stepper.step(ev.Configure(agent.number, settings))
-            done.set_result(None)
-
-        self.post(change)
-        return done
 
     def retire(self, release: int) -> None:
         """Nobody uses that release any more."""

@@ -95,8 +95,8 @@ def set_width(core: Core, event: ev.SetWidth) -> None:
     """Change how many members of a mailbox may be busy at once."""
     box = core.ledger.boxes.get(event.mailbox)
     if box is not None:
-        box.width = event.width
-        core.limited_mailboxes.add(event.mailbox)
+        box.usual_width = event.width
+        holding.set_paused(core, event.mailbox, paused=box.paused)
 
 
 def fill(core: Core) -> None:

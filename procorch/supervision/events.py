@@ -100,6 +100,13 @@ class SetWidth(Struct, frozen=True):
     width: int
 
 
+class SetPaused(Struct, frozen=True):
+    """Begin no more requests of an agent (they wait), or begin them again."""
+
+    agent: int
+    paused: bool
+
+
 class Configure(Struct, frozen=True):
     """Give a running agent other settings."""
 
@@ -305,8 +312,8 @@ class Tick(Struct, frozen=True):
 
 
 Event: TypeAlias = (
-    Spawn | SpawnTogether | Submit | SetWidth | Configure | CancelRequest | Cancel | Drain
-    | Stop | Retire | Restart | Reload | GiveUpReload | Close | Ready | StartFailed | Replied
-    | TakenBack | NotBegun | AgentFinished | Probed | MemoryExceeded | StreamBroken | Exited
-    | PolicyAnswered | Reconsidered | Tick
+    Spawn | SpawnTogether | Submit | SetWidth | SetPaused | Configure | CancelRequest
+    | Cancel | Drain | Stop | Retire | Restart | Reload | GiveUpReload | Close | Ready
+    | StartFailed | Replied | TakenBack | NotBegun | AgentFinished | Probed | MemoryExceeded
+    | StreamBroken | Exited | PolicyAnswered | Reconsidered | Tick
 )  # fmt: skip

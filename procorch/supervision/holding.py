@@ -10,8 +10,8 @@ from __future__ import annotations
 import math
 
 from procorch.errors import AgentError
+from procorch.supervision import actions, notices
 from procorch.supervision import events as ev
-from procorch.supervision import notices
 from procorch.supervision.core import Core, Due
 from procorch.supervision.instance import Instance, Team
 from procorch.supervision.request import Request
@@ -25,6 +25,25 @@ def begin(core: Core, a: Instance) -> None:
         box.flow = FlowControl(settings.throttle, settings.rate)
         if box.flow.active:
             core.limited_mailboxes.add(a.mailbox)
+
+
+def set_paused(core: Core, mailbox: int, *, paused: bool) -> None:
+    """Begin no more requests of a mailbox, or begin them again; no effect without a mailbox.
+
+    Requests that were sent ahead are taken back, as far as the workers can give them back and have
+    not begun them.
+    """
+    box = core.ledger.boxes.get(mailbox)
+    if box is None:
+        return
+    box.paused = paused
+    box.width = 0 if paused else box.usual_width
+    core.limited_mailboxes.add(mailbox)
+    if paused:
+        for member in box.members:
+            a = core.instances[member]
+            if a.process.ahead and a.process.gives_back:
+                core.out.append(actions.TakeBack(a.key, a.generation, a.process.sent))
 
 
 def configure(core: Core, team: Team) -> None:
@@ -131,7 +150,8 @@ def ended(core: Core, a: Instance) -> None:
     """A request of ``a`` has ended, and the service did not ask for a pause."""
     box = core.ledger.boxes.get(a.mailbox)
     if box is not None and box.flow is not None:
-        width = len(box.members) if box.width is None else min(box.width, len(box.members))
+        usual = len(box.members) if box.usual_width is None else box.usual_width
+        width = min(usual, len(box.members))
         if box.flow.answered(core.now, width):
             core.tell(a, notices.Recovered)
 

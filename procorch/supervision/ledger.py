@@ -25,7 +25,8 @@ class RequestQueue:
             resolved already.
         waiting: how many requests wait; other threads may read it.
         width: how many members may be busy at once; None: all. If there are more members, the idle
-            ones are warm spares.
+            ones are warm spares. 0: it is paused.
+        usual_width: the width while it is not paused.
         flow: holds requests back for a rate, or for a service that asks for a pause (N23).
     """
 
@@ -34,6 +35,8 @@ class RequestQueue:
     members: list[int] = field(default_factory=list)
     closed: bool = False
     width: int | None = None
+    usual_width: int | None = None
+    paused: bool = False
     flow: FlowControl | None = None
 
     def lane(self, priority: int) -> deque[Request]:

@@ -26,6 +26,7 @@ from procorch.supervision import (
     dispatch,
     ending,
     failing,
+    holding,
     reloading,
     replacing,
     requests,
@@ -194,6 +195,8 @@ class Machine:
                 self._tick()
             case ev.SetWidth():
                 dispatch.set_width(core, event)
+            case ev.SetPaused(agent, paused):
+                holding.set_paused(core, agent, paused=paused)
             case ev.Configure():
                 configuring.configure(core, event)
             case ev.CancelRequest():
@@ -276,6 +279,11 @@ class Machine:
         """How many requests wait in a mailbox; for any thread."""
         box = self._core.ledger.boxes.get(mailbox)
         return 0 if box is None else box.waiting
+
+    def is_paused(self, mailbox: int) -> bool:
+        """Whether no more requests of a mailbox are begun (`events.SetPaused`); for any thread."""
+        box = self._core.ledger.boxes.get(mailbox)
+        return box is not None and box.paused
 
     def flow(self, mailbox: int) -> FlowControl | None:
         """The flow control of a mailbox, only for reading; None: it has none."""

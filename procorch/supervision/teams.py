@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from procorch.errors import Aborted, AgentError, AgentStopped
 from procorch.errors.texts import failed_start
-from procorch.supervision import actions, tree
+from procorch.supervision import actions, holding, tree
 from procorch.supervision import events as ev
 from procorch.supervision.core import Core, Due
 from procorch.supervision.instance import Instance, Team
@@ -45,6 +45,7 @@ def leave(core: Core, team: Team, status: AgentStatus) -> None:
     if box is None:
         return  # Its last instance is ending already.
     box.closed = True
+    holding.set_paused(core, team.key, paused=False)  # what was accepted is finished (N15)
     if not box.members:
         team.final = (status, Aborted(agent=team.name) if core.closing else None)
         _drop_queue(core, team, *team.final)
@@ -70,6 +71,8 @@ def lost(core: Core, a: Instance) -> None:
     if not team.leaving and not team.serving:
         team.empty = team.empty or a.draining is not None
         team.leaving = box.closed = not team.empty
+        if team.leaving and box.paused:
+            holding.set_paused(core, team.key, paused=False)
     if team.leaving and not box.members:
         assert a.final is not None
         _drop_queue(core, team, *a.final)

@@ -153,6 +153,7 @@ class World:
             self._retire: (0, 0, 1, 2),
             self._submit: (0, 4, 8),
             self._set_width: (0, 0, 1),
+            self._set_paused: (0, 0, 1),
             self._configure: (0, 0, 1, 3),
             self._ready: (8,),
             self._reply: (4, 8),
@@ -298,6 +299,11 @@ class World:
         if takers := self._takers():
             mailbox = self._rng.choice(takers).mailbox
             self._tell(ev.SetWidth(mailbox, self._rng.choice((1, 1, 2, 3))))
+
+    def _set_paused(self) -> None:
+        if takers := self._takers():
+            mailbox = self._rng.choice(takers).mailbox
+            self._tell(ev.SetPaused(mailbox, self._rng.random() < 0.5))
 
     def _configure(self) -> None:
         """An agent gets other settings, at random also when it ends or has ended."""
@@ -643,6 +649,8 @@ class World:
             self._replies(process, None)
         elif any(not self._goes_on(*timer) for timer in self._machine._core.timers._at):
             self._wait_for_timer()
+        elif paused := [key for key in books.wholes if self._machine.is_paused(key)]:
+            self._tell(ev.SetPaused(paused[0], paused=False))
         elif empty := [t.key for t in self._machine._core.teams.values() if not t.members]:
             self._tell(self._another(empty[0], 0))
         else:

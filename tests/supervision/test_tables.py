@@ -24,8 +24,8 @@ DOCS = Path(__file__).resolve().parents[2] / "docs" / "supervision.md"
 BEGIN, END = "<!-- state diagram -->\n", "\n<!-- end of state diagram -->"
 
 OF_THE_WHOLE = {
-    ev.Spawn, ev.SpawnTogether, ev.Submit, ev.SetWidth, ev.Configure, ev.CancelRequest, ev.Close,
-    ev.Tick, Due.REQUEST, Due.CLOSE, Due.FLOW, Due.TAKE_BACK,
+    ev.Spawn, ev.SpawnTogether, ev.Submit, ev.SetWidth, ev.SetPaused, ev.Configure,
+    ev.CancelRequest, ev.Close, ev.Tick, Due.REQUEST, Due.CLOSE, Due.FLOW, Due.TAKE_BACK,
 }  # fmt: skip
 """Inputs and timers that are not about one instance: `Machine.step` takes them itself."""
 
