@@ -16,10 +16,16 @@ class ExitCode(IntEnum):
     """Some items failed, or the work could not be done."""
     USAGE = 2
     """Wrong usage or configuration; nothing was begun."""
+    NO_DAEMON = 3
+    """No daemon runs in that folder."""
     UNKNOWN = 4
     """There is nothing of that name."""
     HALTED = 5
     """The halt policy has ended the work."""
+    TIMED_OUT = 6
+    """What was waited for did not happen in time."""
+    NO_ANSWER = 7
+    """The daemon is there, but does not answer."""
     HUNG_UP = 129
     """SIGHUP, as a terminal sends it when it is closed. A batch can be resumed."""
     INTERRUPTED = 130
@@ -38,3 +44,16 @@ class UnknownName(click.ClickException):
     """Nothing is called that."""
 
     exit_code: ClassVar[int] = ExitCode.UNKNOWN
+
+
+class Refused(click.ClickException):
+    """What a daemon, or the way to it, has refused.
+
+    Args:
+        message: the text for people.
+        code: the exit code.
+    """
+
+    def __init__(self, message: str, code: int) -> None:
+        super().__init__(message)
+        self.exit_code = code  # type: ignore[misc]  # of this error alone

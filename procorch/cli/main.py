@@ -17,19 +17,7 @@ import click
 from procorch import __version__
 from procorch.cli import signals, streams
 from procorch.cli.exits import ExitCode
-
-VERBS = {
-    "batch": "Run every item of an input on crash-isolated agents, durably.",
-    "bench": "Measure agents, functions and programs: wall and cpu time, peak memory, start.",
-    "completion": "Print the completion script of a shell.",
-    "demo": "Evaluate the 164 problems of HumanEval, four of the candidates hostile.",
-    "export": "Print the outcomes of a batch as JSON lines, CSV, Parquet or a joblog.",
-    "merge": "Put the journals of several parts of a batch together.",
-    "runs": "List the batches that there are.",
-    "show": "Tell what became of a batch, or of one of its items.",
-}
-"""Name and one line of help; ``command`` of the module ``procorch.cli.NAME`` is the verb."""
-
+from procorch.cli.verbs import SECTIONS, VERBS, load
 
 _COMPLETE = "_PROCORCH_COMPLETE"
 """Set by the script of `procorch completion`."""
@@ -44,17 +32,14 @@ class Verbs(click.Group):
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Import the verb's module; None for an unknown verb."""
-        if cmd_name not in VERBS:
-            return None
-        from importlib import import_module
-
-        command: click.Command = import_module(f"procorch.cli.{cmd_name}").command
-        return command
+        return load(cmd_name) if cmd_name in VERBS else None
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """The list in ``--help``, from the table alone."""
-        with formatter.section("Commands"):
-            formatter.write_dl(list(VERBS.items()))
+        """The lists in ``--help``, from the table alone."""
+        width = max(map(len, VERBS))
+        for title, verbs in SECTIONS.items():
+            with formatter.section(title):
+                formatter.write_dl([(name.ljust(width), text) for name, text in verbs.items()])
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]

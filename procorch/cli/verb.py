@@ -7,6 +7,7 @@ verb alone can have meant them.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shlex
 from typing import Any
@@ -32,22 +33,28 @@ _AMBIGUOUS = frozenset(
     ("FORMAT", "JSON", "LIMIT", "MEMORY", "OUT", "RESUME", "RUN", "RUNS", "TIMEOUT", "WORKERS")
 )
 """Names of 0.1 that several verbs had."""
-_LIBRARY = frozenset(("START_METHOD",))
-"""Names that the library reads, with or without a verb."""
+_SHARED = frozenset(("START_METHOD", "DIR"))
+"""Names that are read with or without a verb: the library's, and where the daemon is."""
 
 
 class Verb(click.Command):
     """A verb of `procorch`; what its parameters are called in the environment follows from it."""
+
+    separates: bool = True
+    """Standard output is kept for the data that the verb prints, see `streams`."""
 
     def __init__(self, *args: Any, **known: Any) -> None:
         super().__init__(*args, **known)
         assert self.name is not None
         self._names = {each: word for each in self.params if (word := _word(each)) is not None}
         for param, word in self._names.items():
-            own = f"{_PREFIX}{self.name.upper()}_{word}"
-            param.envvar = [own, _PREFIX + word] if word in _LIBRARY else own
+            own = self._variable(word)
+            param.envvar = [own, _PREFIX + word] if word in _SHARED else own
             if isinstance(param, click.Option):
                 param.show_envvar = True
+
+    def _variable(self, word: str) -> str:
+        return f"{_PREFIX}{str(self.name).upper().replace('-', '_')}_{word}"
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """See click."""
@@ -58,7 +65,7 @@ class Verb(click.Command):
         return super().parse_args(ctx, args)
 
     def _read_old_name(self, param: click.Parameter, word: str) -> None:
-        old, own = _PREFIX + word, f"{_PREFIX}{str(self.name).upper()}_{word}"
+        old, own = _PREFIX + word, self._variable(word)
         if not os.environ.get(old) or os.environ.get(own):
             return
         if word in _OLD.get(str(self.name), "").split():
@@ -69,7 +76,7 @@ class Verb(click.Command):
 
     def invoke(self, ctx: click.Context) -> Any:
         """See click."""
-        with streams.separated():
+        with streams.separated() if self.separates else contextlib.nullcontext():
             return super().invoke(ctx)
 
 

@@ -47,3 +47,10 @@ def reap_if_first() -> None:
         from procorch.worker.orphans import reap_as_first
 
         reap_as_first()
+
+
+def has_fences() -> bool:
+    """Whether the kernel lets requests be sent ahead to workers (membarrier)."""
+    from procorch.wire import fence
+
+    return fence.is_supported()

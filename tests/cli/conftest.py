@@ -5,11 +5,15 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from tests.cli.fake_core import FakeCore
 
 COMMAND = (sys.executable, "-c", "import sys; from procorch.cli.main import main; sys.exit(main())")
 LIMIT = 50.0  # seconds
@@ -83,3 +87,31 @@ def problems(tmp_path: Path) -> Callable[[str], str]:
         return os.pathsep.join([str(package.parent), *([before] if before else [])])
 
     return write
+
+
+@pytest.fixture
+def call(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., Ended]:
+    """Like `run`, in this process: for verbs that only ask a daemon."""
+    from procorch.cli.main import main
+
+    for name in SPEAKING:
+        monkeypatch.delenv(name, raising=False)
+
+    def call(*arguments: str) -> Ended:
+        code = main(arguments)
+        written = capsys.readouterr()
+        return Ended(code, written.out, written.err)
+
+    return call
+
+
+@pytest.fixture
+def daemon(tmp_path: Path) -> Iterator[FakeCore]:
+    """A daemon with fixed answers in the current folder."""
+    from tests.cli.fake_core import served
+
+    (tmp_path / "procorch.toml").write_text("")
+    with served(tmp_path) as core:
+        yield core

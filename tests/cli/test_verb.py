@@ -55,13 +55,14 @@ def test_every_parameter_has_a_variable_with_the_name_of_its_verb() -> None:
     for name in cli.VERBS:
         command = cli.group.get_command(context, name)
         assert isinstance(command, verb.Verb)
+        variable = name.upper().replace("-", "_")
         for param in command.params:
             own = param.envvar[0] if isinstance(param.envvar, list) else param.envvar
             if isinstance(param, click.Option):
                 flag = max(param.opts, key=len)[2:].upper().replace("-", "_")
-                assert own == f"PROCORCH_{name.upper()}_{flag}"
+                assert own == f"PROCORCH_{variable}_{flag}"
             elif own is not None:
-                assert own.startswith(f"PROCORCH_{name.upper()}_")
+                assert own.startswith(f"PROCORCH_{variable}_")
 
 
 def test_a_variable_of_one_verb_does_not_reach_another(folder: Path, run: Run) -> None:

@@ -1,0 +1,38 @@
+"""``procorch wait --ready``: until agents are ready."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from procorch.cli import streams
+from procorch.cli.daemon import form, link
+from procorch.cli.daemon.names import names_argument
+from procorch.cli.exits import ExitCode
+from procorch.cli.verb import Verb
+
+
+@click.command("wait", cls=Verb)
+@names_argument(required=False)
+@click.option("--ready", is_flag=True, help="Until they are ready to take requests.")
+@link.folder_option
+@link.limit_option("Time to wait; without it, as long as it takes.")
+@link.json_option()
+def command(
+    names: tuple[str, ...], ready: bool, folder: Path | None, timeout: float | None, as_json: bool
+) -> int:
+    """Wait until agents are ready.
+
+    NAME is a name, a pattern or 'GROUP:*'; without any, all agents that are to run are waited for.
+    The exit code is 6 when they were not ready in time; those that are missing are printed.
+    """
+    if not ready:
+        raise click.UsageError("say what to wait for: --ready")
+    with link.linked(folder) as daemon:
+        found = daemon.wait_ready(*names, timeout=timeout)
+    if as_json:
+        form.emit_json(found)
+    elif not found["ready"]:
+        streams.note(f"not ready: {', '.join(found['waiting'])}")
+    return ExitCode.DONE if found["ready"] else ExitCode.TIMED_OUT
