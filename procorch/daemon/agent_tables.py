@@ -154,7 +154,11 @@ class Reader:
 def read_defaults(source: Source, folder: Path) -> dict[str, Any]:
     """The values of ``[defaults]``."""
     given, path = source.table.get("defaults", {}), ("defaults",)
-    values = read(given, Table(keys.DEFAULTS, own_keys.LATER_OF_AGENTS), path, source.report)
+    table = Table(keys.DEFAULTS, own_keys.LATER_OF_AGENTS, tuple(own_keys.NOT_DEFAULTS))
+    values = read(given, table, path, source.report)
+    if isinstance(given, dict):
+        for name in given.keys() & own_keys.NOT_DEFAULTS:
+            source.report((*path, name), "each agent has its own: write it into [agents.NAME]")
     check_files(source, path, values, folder)
     return values
 

@@ -18,7 +18,8 @@ from procorch.daemon.protocol import Hello, Line
 from procorch.daemon.remote import error_of
 from procorch.daemon.socket_file import connect
 
-_CHUNK = 256 << 10
+CHUNK = 256 << 10
+"""Bytes that are read at a time."""
 
 
 class Lines:
@@ -44,7 +45,7 @@ class Lines:
         if not data:
             raise NoDaemon(f"the daemon in {self._folder} ended before it had answered")
         self._buffer += data
-        if len(self._buffer) > protocol.ANSWER_LIMIT + _CHUNK:
+        if len(self._buffer) > protocol.ANSWER_LIMIT + CHUNK:
             raise DaemonError(f"the answer of the daemon in {self._folder} is too long")
 
     def next(self) -> Line | None:
@@ -156,7 +157,7 @@ class Dialog:
                 raise self._lines.too_slow(limit)
             self._socket.settimeout(left)
             try:
-                data = self._socket.recv(_CHUNK)
+                data = self._socket.recv(CHUNK)
             except TimeoutError:
                 continue
             except ConnectionResetError:

@@ -7,7 +7,7 @@
     |   `-- DaemonEnding      it is about to end                          3
     |-- UnknownAgent          there is no agent of that name              4
     |-- DaemonUnresponsive    it does not answer                          7
-    |-- DaemonBusy            it has as many connections as it takes      7
+    |-- DaemonBusy            it has as much to do as it takes            1
     |-- AccessRefused         it is the daemon of another user            1
     `-- SecretError           a secret of an agent cannot be read         1
 
@@ -73,9 +73,7 @@ class DaemonUnresponsive(DaemonError):
 
 
 class DaemonBusy(DaemonError):
-    """The daemon has as many connections, or as much to do, as it takes."""
-
-    code = 7
+    """The daemon has as many connections as it takes, or does something that comes first."""
 
 
 class AccessRefused(DaemonError):
@@ -164,8 +162,6 @@ def rebuild(kind: str, message: str, code: int) -> DaemonError:
         code: its exit code.
     """
     cls = KINDS.get(kind, DaemonError)
-    if cls.__str__ is not DaemonError.__str__:  # its text is made of more than is known here
-        cls = DaemonError
     error = cls.__new__(cls, message)
     error.args, error.kind, error.code = (message,), kind, code
     return error

@@ -9,7 +9,7 @@ from msgspec import UNSET
 
 from procorch.daemon.dialog import Dialog
 from procorch.daemon.errors import DaemonError
-from procorch.daemon.remote import RemoteResult, result_of
+from procorch.daemon.remote import RemoteResult, closed_too_early, result_of
 
 Row: TypeAlias = dict[str, Any]
 
@@ -77,5 +77,5 @@ class RemoteStream(Items):
         for _ in self:
             pass
         if self._end is UNSET:
-            raise DaemonError("the stream was closed before its end")
+            raise closed_too_early()
         return result_of(self._end)

@@ -68,6 +68,11 @@ def failure_of(row: Mapping[str, Any]) -> AgentError:
     return error
 
 
+def closed_too_early() -> DaemonError:
+    """There is no result."""
+    return DaemonError("the stream was closed before its end")
+
+
 def error_of(problem: Problem) -> DaemonError | AgentError:
     """The error that the daemon has described."""
     if problem.plain is not None:

@@ -22,7 +22,7 @@ _ADDRESS = 107
 _MODE = 0o600
 _WAITING = 128
 _CREDENTIALS = struct.Struct("3i")  # pid, uid, gid
-_RETRY = 0.02
+RETRY = 0.02
 """Seconds between attempts while the daemon accepts nothing."""
 
 
@@ -79,7 +79,7 @@ def connect(folder: Path, path: Path, timeout: float) -> socket.socket:
     while (connected := try_to_connect(folder, path)) is None:
         if time.monotonic() >= deadline:
             raise not_accepted(folder, timeout)
-        time.sleep(_RETRY)
+        time.sleep(RETRY)
     return connected
 
 

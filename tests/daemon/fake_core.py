@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from queue import SimpleQueue
 from typing import Any, Self
 
+from procorch.daemon.errors import ConfigErrors, Problem
 from procorch.daemon.ports import Plain
 from procorch.errors import AgentCrashed, AgentError, RequestCancelled
 from procorch.errors.plain_data import to_plain
@@ -101,11 +102,14 @@ class FakeCore:
         return self._note("resume", names)
 
     def scale(self, counts: Mapping[str, int], timeout: float | None) -> list[Plain]:
+        if max(counts.values()) > 100:
+            raise ValueError("an agent has at most 100 instances")
         return self._note("scale", counts, timeout)
 
     def reload(self, *, names: Sequence[str], dry_run: bool, timeout: float | None) -> Plain:
         self._note("reload", names, dry_run, timeout)
-        raise ValueError("procorch.toml:3: agents.solver.max_restarts: not a number")
+        text = "not a number"
+        raise ConfigErrors([Problem("procorch.toml", 3, "agents.solver.max_restarts", text)])
 
     def rollback(self, timeout: float | None) -> Plain:
         raise AgentCrashed(agent="solver", exitcode=-11)

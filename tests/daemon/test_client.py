@@ -22,6 +22,7 @@ from procorch.daemon.client import DaemonClient, connect
 from procorch.daemon.connection import Limits
 from procorch.daemon.errors import (
     BadRequest,
+    ConfigErrors,
     DaemonBusy,
     DaemonEnding,
     DaemonError,
@@ -89,7 +90,7 @@ def test_errors_are_of_the_class_that_the_daemon_had(client: DaemonClient) -> No
     with pytest.raises(UnknownAgent, match="no agent 'slover'; did you mean 'solver'") as unknown:
         client.status("slover")
     assert unknown.value.code == 4
-    with pytest.raises(BadRequest, match=r"procorch.toml:3: .*not a number"):
+    with pytest.raises(ConfigErrors, match=r"^procorch.toml:3: .*not a number$"):
         client.reload("solver", dry_run=True)
     with pytest.raises(AgentCrashed, match="agent 'solver' crashed: SIGSEGV") as crashed:
         client.rollback()

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import grp
 import os
 import pickle
+import pwd
 import stat
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,7 +17,7 @@ import pytest
 from procorch import Backoff, Budget, Intensity, Shutdown, Throttle
 from procorch.daemon import safe_files
 from procorch.daemon.config import load
-from procorch.daemon.errors import ConfigErrors
+from procorch.daemon.errors import ConfigErrors, rebuild
 from procorch.daemon.specs import Config, HistorySettings, LogSettings, ReadyCheck
 
 AGENT = '[agents.a]\nfactory = "app:a"\n'
@@ -228,6 +231,8 @@ def test_a_folder_without_a_configuration(write: Callable[..., Path], tmp_path: 
     path = write('[project]\nname = "x"\n', "pyproject.toml")
     assert only_error() == f"{tmp_path}: {text}: procorch init makes one"
     assert only_error(path) == "pyproject.toml: it has no table [tool.procorch]"
+    write("[tool.procorch\n", "pyproject.toml")
+    assert only_error().startswith("pyproject.toml:1: Expected ']'")
     assert only_error(Path("no.toml")) == f"no.toml: there is no file '{tmp_path}/no.toml'"
 
 
@@ -448,6 +453,16 @@ def test_a_child_whose_backoff_is_too_long_for_its_parent(write: Callable[..., P
         ("limits = { per_minute = 3 }", "agents.a.limits: not there yet"),
         ("after = 'b'", "agents.a.after: must be a table of names and"),
         ("after = { a = 'ready' }", "agents.a.after.a: agents wait for each other in a circle: a"),
+        ("group = ''", "agents.a.group: group must not be empty"),
+        ("group = 3", "agents.a.group: group must be text, not a number"),
+        ("backoff = { factor = 'x' }", "backoff.factor: factor must be a number, not text"),
+        ("preload = 'app'", "agents.a.preload: preload must be an array of text, not text"),
+        ("preload = [3]", "agents.a.preload: an element of preload must be text, not a number"),
+        ('env = { A = "a\\u0000b" }', "agents.a.env.A: must not have a NUL character"),
+        ("secrets = { K = 3 }", "agents.a.secrets.K: must be a reference"),
+        ("secrets = { K = 'env:A=B' }", "agents.a.secrets.K: 'A=B' cannot be the name of a vari"),
+        ("factory = 'my-app:make'", "'my-app' is not the name of a module, such as 'app.agents'"),
+        ("factory = 'no/where/app.py:make'", "there is no file 'no/where/app.py'"),
         ("instances = 0", "agents.a.instances: instances must be 1 or more, not 0"),
         ("revive = '0s'", "agents.a.revive: revive must be more than 0 s"),
         ("max_age = 1979-05-27", "agents.a.max_age: max_age must be a duration, not date"),
@@ -517,6 +532,43 @@ def test_tables_for_all_belong_into_the_first_file(write: Callable[..., Path]) -
     ]
 
 
+def test_defaults_are_checked_once(write: Callable[..., Path]) -> None:
+    write(
+        '[defaults]\nfactory = "app:a"\nretries = -1\nretris = 3\non_failure = "app"\n'
+        'inbox = "durable"\n[agents.x]\nfactory = "app:x"\n[agents.y]\nfactory = "app:y"\n'
+    )
+    assert errors() == [
+        "procorch.toml:2: defaults.factory: each agent has its own: write it into [agents.NAME]",
+        "procorch.toml:3: defaults.retries: retries must be 0 or more, not -1",
+        "procorch.toml:4: defaults.retris: unknown key; did you mean 'retries'?",
+        "procorch.toml:5: defaults.on_failure: 'app' names no function: write "
+        "'package.module:name' or 'path/to/file.py:name'",
+        "procorch.toml:6: defaults.inbox: not there yet: this version has no durable inbox; leave "
+        "it out",
+    ]
+
+
+def test_a_client_has_the_text_of_the_errors(write: Callable[..., Path]) -> None:
+    write("x = 1")
+    with pytest.raises(ConfigErrors) as caught:
+        load(None)
+    again = rebuild("ConfigErrors", str(caught.value), ConfigErrors.code)
+    assert isinstance(again, ConfigErrors)
+    assert (str(again), again.code, again.problems) == (str(caught.value), 2, ())
+
+
+def test_a_path_may_begin_in_the_folder_of_the_user(
+    write: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    (tmp_path / "home").mkdir()
+    write("A=1", "home/.env")
+    found = agent('env_file = "~/.env"\ncwd = "~"\n[daemon]\ndir = "~/state"\n', write)
+    assert found.env_file == tmp_path / "home/.env"
+    assert found.settings["cwd"] == str(tmp_path / "home")
+    assert load(None).daemon.dir == tmp_path / "home/state"
+
+
 # ---- files
 
 
@@ -578,6 +630,40 @@ def test_files_of_a_group_are_refused_unless_it_is_that_of_the_user_alone(
     gid = path.stat().st_gid
     monkeypatch.setattr(os, "getgid", lambda: gid + 1)
     assert only_error() == f"procorch.toml: others may write to it: chmod go-w {path}"
+
+
+@pytest.mark.parametrize(
+    ("group", "members", "others", "private"),
+    [
+        ("ada", [], [], True),
+        ("ada", ["ada"], [], True),
+        ("work", ["ada"], [], True),
+        ("ada", ["eve"], [], False),  # a member
+        ("ada", [], ["eve"], False),  # whose first group it is
+        ("users", [], [], False),  # of a directory that lists nobody
+    ],
+)
+def test_a_group_of_the_user_alone_may_write(
+    write: Callable[..., Path],
+    monkeypatch: pytest.MonkeyPatch,
+    group: str,
+    members: list[str],
+    others: list[str],
+    private: bool,
+) -> None:
+    gid = write(AGENT, mode=0o660).stat().st_gid
+
+    def user(name: str) -> SimpleNamespace:
+        return SimpleNamespace(pw_name=name, pw_gid=gid)
+
+    monkeypatch.setattr(pwd, "getpwuid", lambda uid: user("ada"))
+    monkeypatch.setattr(pwd, "getpwall", lambda: [user("ada"), *map(user, others)])
+    found = SimpleNamespace(gr_name=group, gr_mem=members)
+    monkeypatch.setattr(grp, "getgrgid", lambda gid: found)
+    if private:
+        assert load(None).agents
+    else:
+        assert "others may write to it: chmod go-w" in only_error()
 
 
 def test_files_of_other_users_are_refused(

@@ -189,8 +189,13 @@ def test_a_line_of_the_largest_size_is_taken_and_a_longer_one_refused(
 
 
 def test_errors_keep_their_class_and_nothing_secret_is_in_them(client: Raw) -> None:
-    assert client.ask("reload")["error"] == {
+    assert client.ask("scale", counts={"solver": 101})["error"] == {
         "type": "BadRequest",
+        "message": "an agent has at most 100 instances",
+        "code": 2,
+    }
+    assert client.ask("reload")["error"] == {
+        "type": "ConfigErrors",
         "message": "procorch.toml:3: agents.solver.max_restarts: not a number",
         "code": 2,
     }
@@ -296,7 +301,7 @@ def test_of_a_hundred_connections_those_beyond_the_limit_are_told_at_once(
     first = [client.line() for client in clients]
     assert sum("hello" in line for line in first) == 64
     refused = [line["error"] for line in first if "error" in line]
-    assert {(each["type"], each["code"]) for each in refused} == {("DaemonBusy", 7)}
+    assert {(each["type"], each["code"]) for each in refused} == {("DaemonBusy", 1)}
     for client, line in zip(clients, first, strict=True):
         if "hello" in line:
             assert client.ask("prune")["ok"]
