@@ -27,6 +27,7 @@ from procorch.supervision.settings import AgentSettings
 TESTS = Path(__file__).resolve().parent
 GUARDED = {
     "process", "faults", "pool", "executor", "measure", "cli", "batch", "llm", "benchmarks",
+    "daemon",
 }  # fmt: skip
 PATIENCE = 5.0  # seconds
 DESCRIPTORS = Path("/proc/self/fd")

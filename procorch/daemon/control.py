@@ -25,6 +25,10 @@ _GRACE = 1.0
 """Seconds that calls have for their last line when the server is closed."""
 
 
+_WAY_BACK = 0.2
+"""Seconds that threads have to end after that; one whose verb does not return is left."""
+
+
 class ControlServer:
     """The control socket of a daemon.
 
@@ -76,12 +80,13 @@ class ControlServer:
     def close(self) -> None:
         """End: cancel what clients wait for, tell them, close all connections, remove the socket.
 
-        Takes some seconds at most, even where a client does not read or a verb does not return.
+        Takes little more than a second at most, also where a client does not read or a verb does
+        not return.
         """
         if self._thread.is_alive():
             self._loop.call_soon_threadsafe(self._closing.set)
             self._thread.join()
-            self._threads.close(_GRACE)
+            self._threads.close(_WAY_BACK)
 
     # On the thread of the server.
 

@@ -159,17 +159,17 @@ def began_line(request: int) -> bytes:
 
 def value_line(value: Any) -> bytes:
     """The answer of a verb that does not stream."""
-    return _limited(_encode({"ok": True, "value": value}))
+    return _answer({"ok": True, "value": value})
 
 
 def item_line(item: Any) -> bytes:
     """One item of a verb that streams."""
-    return _limited(_encode({"item": item}))
+    return _answer({"item": item})
 
 
 def end_line(value: Any) -> bytes:
     """The end of a verb that streams."""
-    return _limited(_encode({"end": value}))
+    return _answer({"end": value})
 
 
 def error_line(error: BaseException) -> bytes:
@@ -192,7 +192,11 @@ def problem_of(error: BaseException) -> Problem:
     return Problem(type(error).__name__, text, DaemonError.code)
 
 
-def _limited(line: bytes) -> bytes:
+def _answer(message: dict[str, Any]) -> bytes:
+    try:
+        line = _encode(message)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise DaemonError(f"the answer cannot be sent as JSON: {text_of(error)}") from error
     if len(line) >= ANSWER_LIMIT:
         raise DaemonError(
             f"the answer is {len(line)} bytes long, and the daemon sends at most {ANSWER_LIMIT}"

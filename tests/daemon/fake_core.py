@@ -79,7 +79,7 @@ class FakeCore:
         return {"daemon": {"pid": 1}, "agents": [{"name": name} for name in names]}
 
     def describe(self, name: str) -> Plain:
-        return {"name": name}
+        return {"name": name if name != "web-2" else "\ud800"}
 
     def start(self, names: Sequence[str], timeout: float | None) -> list[Plain]:
         return self._note("start", names, timeout)

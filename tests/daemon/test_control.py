@@ -203,6 +203,9 @@ def test_errors_keep_their_class_and_nothing_secret_is_in_them(client: Raw) -> N
     assert crashed["type"] == "AgentCrashed"
     assert crashed["plain"]["figures"]["signal"] == "SIGSEGV"
     assert "No space left" in client.ask("rotate")["error"]["message"]
+    odd = client.ask("describe", name="web-2")["error"]
+    assert odd["type"] == "DaemonError"
+    assert odd["message"].startswith("the answer cannot be sent as JSON: 'utf-8' codec")
     broken = client.ask("disk")["error"]
     assert broken["message"].startswith("the daemon could not do this: TypeError: password=***")
 
