@@ -99,11 +99,6 @@ class Configuring(Spawning):
         if says_ready and (factory is None or not entry.service):
             raise TypeError(f"agent {name!r}: says_ready is for a service, with its function")
         if not entry.service:
-            if isinstance(factory, Command):
-                raise TypeError(
-                    f"agent {name!r} is not a service: its factory is a function without "
-                    "arguments, which may return command(...)"
-                )
             return self._registry.changed(name, factory, given)
         program = entry.program if factory is None else isinstance(factory, Command)
         given = {"restart": "permanent", **given}

@@ -146,6 +146,16 @@ class Lifecycle(ClosedOnExit):
         if monitor is not None:
             monitor.await_quiet(timeout)
 
+    def is_responsive(self, timeout: float) -> bool:
+        """Whether its monitor takes events: False if it took none within ``timeout`` seconds."""
+        self.must_be_ours()
+        monitor = self._monitor
+        if monitor is None or self._closed:
+            return True
+        taken = threading.Event()
+        monitor.post(taken.set)
+        return taken.wait(timeout)
+
 
 def _any_seed() -> int:
     """63 random bits; not by `secrets`, which loads OpenSSL into every program."""

@@ -8,6 +8,8 @@
     |-- UnknownAgent          there is no agent of that name              4
     |-- DaemonUnresponsive    it does not answer                          7
     |-- DaemonBusy            it has as much to do as it takes            1
+    |-- FolderError           its folder cannot be used                   2
+    |-- NoRelease             there is no release to return to            1
     |-- AccessRefused         it is the daemon of another user            1
     `-- SecretError           a secret of an agent cannot be read         1
 
@@ -151,6 +153,16 @@ class SecretError(DaemonError):
 
 class FileRefused(Exception):
     """A file cannot be read, or others could have written it; the text says what to do."""
+
+
+class NoRelease(DaemonError):
+    """There is no release to return to."""
+
+
+class FolderError(DaemonError):
+    """The folder of the daemon cannot be made or used; the text says what to do."""
+
+    code = 2
 
 
 def rebuild(kind: str, message: str, code: int) -> DaemonError:

@@ -6,8 +6,8 @@ JSON can hold. Names are exact: `names.select` has resolved globs and groups bef
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol, Self, TypeAlias
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Protocol, TypeAlias
 
 Plain: TypeAlias = dict[str, Any]
 """Data of dict, list, str, int, float, bool and None."""
@@ -16,7 +16,7 @@ Plain: TypeAlias = dict[str, Any]
 class Rows(Protocol):
     """An iterator of events or lines that another thread can end: a client that goes away."""
 
-    def __iter__(self) -> Self: ...
+    def __iter__(self) -> Iterator[Plain]: ...
 
     def __next__(self) -> Plain: ...
 

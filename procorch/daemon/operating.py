@@ -1,0 +1,145 @@
+"""What operators do with single agents: start, stop, restart, pause, scale.
+
+What they have changed by hand is remembered over a restart of the daemon, until a reload.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+
+from procorch.daemon.errors import DaemonError
+from procorch.daemon.history import History
+from procorch.daemon.member import Member
+from procorch.daemon.ports import Plain
+from procorch.daemon.secrets import Redactor
+from procorch.daemon.tree import Tree
+from procorch.errors import AgentError
+
+
+class Operating:
+    """The part of `Core` that changes single agents.
+
+    Attributes:
+        tree: the agents.
+    """
+
+    tree: Tree
+
+    def __init__(self, history: History, redactor: Redactor) -> None:
+        self._history = history
+        self._redactor = redactor
+
+    def start(self, names: Sequence[str], timeout: float | None) -> list[Plain]:
+        """See `CorePort`."""
+        members = [self.tree.member(name) for name in names]
+        running = {each.name for each in members if each.wanted and each.ready}
+        self.tree.start(name for name in names if name not in running)
+        self._remember(names)
+        rows = self._started(members, timeout)
+        return [{**row, "result": "running"} if row["name"] in running else row for row in rows]
+
+    def _started(self, members: Sequence[Member], timeout: float | None) -> list[Plain]:
+        self.tree.wait(
+            lambda: all(each.ready or each.phase in ("failed", "completed") for each in members),
+            timeout,
+        )
+        return [
+            self._row(each, "started", each.ready or each.phase == "completed") for each in members
+        ]
+
+    def _row(self, member: Member, done: str, ok: bool) -> Plain:
+        error = None if ok else self._redactor.mask(member.error) or f"it is {member.phase}"
+        return {"name": member.name, "result": done if ok else "failed", "error": error}
+
+    def stop(self, names: Sequence[str], timeout: float | None) -> list[Plain]:
+        """See `CorePort`."""
+        late = self.tree.stop(names, timeout)
+        self._remember(names)
+        return [
+            {"name": name, "result": "failed" if name in late else "stopped",
+             "error": "it has not ended in time" if name in late else None}
+            for name in names
+        ]  # fmt: skip
+
+    def restart(self, names: Sequence[str], timeout: float | None) -> list[Plain]:
+        """See `CorePort`."""
+        end = None if timeout is None else time.monotonic() + timeout
+        rows = []
+        for name in names:
+            member = self.tree.member(name)
+            if not (member.ready and member.lives):
+                left = None if end is None else max(0.0, end - time.monotonic())
+                rows += self.start([name], left)
+                continue
+            try:
+                self.tree.restarted(name)
+                rows.append({"name": name, "result": "restarted", "error": None})
+            except (AgentError, DaemonError, ValueError) as error:
+                rows.append({"name": name, "result": "failed", "error": self._text(error)})
+        self._remember(names)
+        return rows
+
+    def reset(self, names: Sequence[str]) -> list[Plain]:
+        """See `CorePort`."""
+        failed = [name for name in names if self.tree.member(name).phase in ("failed", "backoff")]
+        self.tree.start(failed)
+        return [
+            {"name": name, "result": "reset" if name in failed else "running", "error": None}
+            for name in names
+        ]
+
+    def pause(self, names: Sequence[str]) -> list[Plain]:
+        """See `CorePort`."""
+        return self._set_paused(names, paused=True)
+
+    def resume(self, names: Sequence[str]) -> list[Plain]:
+        """See `CorePort`."""
+        return self._set_paused(names, paused=False)
+
+    def _set_paused(self, names: Sequence[str], *, paused: bool) -> list[Plain]:
+        done = "paused" if paused else "resumed"
+        rows: list[Plain] = []
+        for name in names:
+            member = self.tree.member(name)
+            if not member.spec.answers:
+                error = "it takes no requests, so there is nothing to pause"
+                rows.append({"name": name, "result": "failed", "error": error})
+                continue
+            with self.tree.condition:
+                member.paused = paused
+                handle = member.handle if member.lives else None
+            if handle is not None:
+                handle.pause() if paused else handle.resume()
+            rows.append({"name": name, "result": done, "error": None})
+        self._remember(names)
+        return rows
+
+    def scale(self, counts: Mapping[str, int], timeout: float | None) -> list[Plain]:
+        """See `CorePort`."""
+        rows: list[Plain] = []
+        for name, count in counts.items():
+            rows.append(self._scaled(self.tree.member(name), count, timeout))
+        self._remember(list(counts))
+        return rows
+
+    def _scaled(self, member: Member, count: int, timeout: float | None) -> Plain:
+        with self.tree.condition:
+            before, member.size = member.size, count
+            handle = member.handle if member.lives else None
+        try:
+            if handle is not None:
+                handle.scale(count, timeout=timeout)
+            elif member.wanted:
+                self.tree.start([member.name])
+        except (AgentError, TimeoutError, ValueError) as error:
+            if not isinstance(error, TimeoutError):
+                member.size = before
+            return {"name": member.name, "result": "failed", "error": self._text(error)}
+        return {"name": member.name, "result": f"scaled to {count}", "error": None}
+
+    def _remember(self, names: Sequence[str]) -> None:
+        self._history.set_drift({name: self.tree.member(name).drift() for name in names})
+
+    def _text(self, error: BaseException) -> str:
+        return self._redactor.mask(str(error))

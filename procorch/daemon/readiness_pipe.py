@@ -1,0 +1,70 @@
+"""How a daemon in the background tells the command that has started it that it is ready."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+VARIABLE = "_PROCORCH_READY_FD"
+"""Names the descriptor of the pipe; it is taken out of the environment at once."""
+
+
+class ReadinessPipe:
+    """The end of the pipe that the daemon has; without a pipe nothing is told."""
+
+    def __init__(self) -> None:
+        number = os.environ.pop(VARIABLE, "")
+        self._fd: int | None = int(number) if number.isdecimal() else None
+        if self._fd is not None:
+            os.set_inheritable(self._fd, False)
+
+    def tell(self, news: dict[str, Any]) -> None:
+        """Tell it once; later calls have no effect."""
+        if self._fd is None:
+            return
+        with contextlib.suppress(BrokenPipeError):  # nobody waits any more
+            os.write(self._fd, json.dumps(news).encode() + b"\n")
+        self.close()
+
+    def close(self) -> None:
+        """Close the pipe."""
+        if self._fd is not None:
+            os.close(self._fd)
+            self._fd = None
+
+
+def start_in_background(arguments: list[str], errors: Path) -> tuple[int, dict[str, Any]]:
+    """Start a daemon that outlives this process, and wait until it is ready or has failed.
+
+    Args:
+        arguments: of ``procorch up``, without ``-d``.
+        errors: a file for what the daemon writes when it cannot start, or when Python itself fails.
+
+    Returns:
+        Its pid, and what it told: ``{"ready": bool, "failed": {name: error}}``, or
+        ``{"exit": code, "error": text}`` if it has ended.
+    """
+    read_end, write_end = os.pipe()
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW
+    log = os.open(errors, flags, 0o600)
+    try:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "procorch", "up", *arguments],
+            stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
+            pass_fds=(write_end,), env={**os.environ, VARIABLE: str(write_end)},
+        )  # fmt: skip
+    finally:
+        os.close(write_end)
+        os.close(log)
+    with os.fdopen(read_end, encoding="utf-8") as pipe:
+        line = pipe.readline()
+    if line:
+        found: dict[str, Any] = json.loads(line)
+        return process.pid, found
+    code = process.wait()
+    return process.pid, {"exit": code, "error": errors.read_text("utf-8", "replace").strip()}

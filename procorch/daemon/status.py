@@ -1,0 +1,136 @@
+"""What `status` and `describe` tell: the daemon and its agents as plain data."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from procorch import __version__
+from procorch.api.info import AgentInfo
+from procorch.daemon.member import Member
+from procorch.daemon.specs import AgentSpec, Config
+from procorch.daemon.tree import Tree
+
+STATES = {
+    "stopped": "STOPPED",
+    "waiting": "WAITING",
+    "starting": "STARTING",
+    "backoff": "BACKOFF",
+    "running": "RUNNING",
+    "failed": "FAILED",
+    "completed": "COMPLETED",
+}
+"""What people are shown for a phase, where the orchestrator does not know more."""
+
+
+def daemon_row(
+    config: Config, state: str, ready: bool, release: int, began: float
+) -> dict[str, Any]:
+    """The daemon itself.
+
+    Args:
+        state: "starting", "running", "reloading" or "draining".
+        began: wall clock time of its start.
+    """
+    import psutil
+
+    process = psutil.Process()
+    times = process.cpu_times()
+    return {
+        "pid": os.getpid(),
+        "version": __version__,
+        "config": str(config.file),
+        "dir": str(config.daemon.dir),
+        "state": state,
+        "ready": ready,
+        "release": release,
+        "uptime": time.time() - began,
+        "cpu": times.user + times.system,
+        "rss": process.memory_info().rss,
+    }
+
+
+def agent_row(member: Member, tree: Tree) -> dict[str, Any]:
+    """One agent with its instances."""
+    spec = member.spec
+    row: dict[str, Any] = {
+        "name": spec.name, "kind": spec.kind, "group": spec.group, "parent": spec.parent,
+        "state": STATES[member.phase], "detail": _detail(member, tree), "queue": 0, "restarts": 0,
+        "last_exit": None, "size": member.size, "release": None, "drift": member.drift_texts(),
+        "instances": [],
+    }  # fmt: skip
+    handle = member.handle
+    if handle is None:
+        return row
+    info = handle.info()
+    row["restarts"], row["last_exit"] = info.restarts, info.last_exit
+    if not member.lives:
+        return row
+    row["state"] = _state(member, info)
+    row["queue"], row["release"] = info.queue, info.release
+    now = time.time()
+    for each in info.instances:
+        began = member.began.get(each.slot)
+        row["instances"].append({
+            "slot": each.slot, "pid": each.pid, "generation": each.generation, "state": each.state,
+            "uptime": None if began is None or each.pid is None else max(0.0, now - began),
+            "restarts": each.restarts, "last_exit": each.last_exit, "cpu": each.cpu,
+            "rss": each.rss, "release": each.release, "current": each.request,
+        })  # fmt: skip
+    return row
+
+
+def _state(member: Member, info: AgentInfo) -> str:
+    if member.phase == "starting" and info.state in ("READY", "BUSY", "RUNNING"):
+        return "STARTING"  # some instances are ready, and not all of them
+    return info.state
+
+
+def _detail(member: Member, tree: Tree) -> str:
+    """What a person wants to know beside the state."""
+    if member.phase == "waiting":
+        if member.size == 0:
+            return "scaled to 0"
+        return "until " + ", ".join(tree.waits_for(member)) if tree.waits_for(member) else ""
+    if member.phase == "backoff":
+        return f"{member.attempts}/{member.most_attempts}{_next(member)}: {member.error}"
+    if member.phase == "failed":
+        return f"{member.error}{_next(member)}"
+    return ""
+
+
+def _next(member: Member) -> str:
+    if member.retry_at is None:
+        return ""
+    return f", next in {max(0.0, member.retry_at - time.monotonic()):.0f} s"
+
+
+def configuration(spec: AgentSpec, mask: Callable[[str], str]) -> dict[str, Any]:
+    """What the file says of an agent, for people: secrets by their references only."""
+    shown: dict[str, Any] = {"place": spec.place, "kind": spec.kind}
+    for name in (
+        "factory", "command", "input", "output", "parent", "instances", "preload", "replace",
+        "env_file", "secrets", "after", "on_failure", "revive", "group", "autostart",
+    ):  # fmt: skip
+        value = getattr(spec, name)
+        if value not in (None, (), {}):
+            shown[name] = _shown(value, mask)
+    if spec.ready is not None:
+        shown["ready"] = repr(spec.ready)
+    shown["env"] = {name: mask(value) for name, value in spec.env.items()}
+    shown["settings"] = {name: _shown(value, mask) for name, value in spec.settings.items()}
+    return shown
+
+
+def _shown(value: Any, mask: Callable[[str], str]) -> Any:
+    if value is None or isinstance(value, bool | int | float):
+        return value
+    if isinstance(value, str):
+        return mask(value)
+    if isinstance(value, dict):
+        return {str(key): _shown(each, mask) for key, each in value.items()}
+    if isinstance(value, Sequence):
+        return [_shown(each, mask) for each in value]
+    return mask(str(value))
