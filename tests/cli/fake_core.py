@@ -62,8 +62,10 @@ DESCRIPTION = AGENTS[2] | {
         "settings": {"max_restarts": 5},
     },
     "exits": [
-        {"time": 1_700_000_000.25, "instance": 0, "generation": 4, "reason": "SIGSEGV",
-         "place": "f.py:9", "stderr": "Fatal Python error\n\x1b[2Jgone"},
+        {"time": 1_700_000_000.25, "agent": "index", "instance": 0, "generation": 4, "pid": 4135,
+         "reason": "agent 'index' died: SIGSEGV", "signal": "SIGSEGV", "exitcode": None,
+         "place": "SIGSEGV at f.py:9", "stderr_tail": "Fatal Python error\n\x1b[2Jgone",
+         "last_stack": "", "uptime": 2.5},
     ],
     "events": [],
 }  # fmt: skip

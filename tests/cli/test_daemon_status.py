@@ -117,9 +117,11 @@ configuration
     max_restarts  5
 
 last exits
-  {moment}  instance 0, generation 4: SIGSEGV at f.py:9
-      Fatal Python error
-      \\x1b[2Jgone
+  {moment}  instance 0, generation 4, pid 4135, up 2.5s
+      agent 'index' died: SIGSEGV
+      SIGSEGV at f.py:9
+      | Fatal Python error
+      | \\x1b[2Jgone
 
 no events yet
 """

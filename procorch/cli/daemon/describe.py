@@ -83,8 +83,13 @@ def _value(value: Any) -> str:
 def _exit(each: dict[str, Any]) -> Iterator[str]:
     """One exit: when, which process, why, where, and the end of its standard error."""
     who = f"instance {each['instance']}, generation {each['generation']}"
-    place = f" at {each['place']}" if each["place"] else ""
-    reason = form.line_of(each["reason"])
-    yield f"  {form.moment(each['time'])}  {who}: {reason}{place}"
-    for text in (each["stderr"] or "").splitlines():
-        yield f"      {form.visible(text)}"
+    if each["pid"] is not None:
+        who += f", pid {each['pid']}"
+    if each["uptime"] is not None:
+        who += f", up {form.duration(each['uptime'])}"
+    yield f"  {form.moment(each['time'])}  {who}"
+    yield f"      {form.line_of(each['reason'])}"
+    if each["place"] and each["place"] not in each["reason"]:
+        yield f"      {form.line_of(each['place'])}"
+    for text in each["stderr_tail"].splitlines():
+        yield f"      | {form.visible(text)}"

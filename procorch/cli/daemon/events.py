@@ -55,9 +55,7 @@ def command(
 
 def line(event: dict[str, Any]) -> str:
     """An event in one line."""
-    who = event.get("agent") or "daemon"
-    if event.get("instance") is not None:
-        who = f"{who}.{event['instance']}"
+    who = f"{event['agent']}.{event['instance']}" if event["agent"] else "daemon"
     known = (
         f"{name}={_value(value)}"
         for name, value in event.items()
