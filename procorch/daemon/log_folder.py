@@ -123,19 +123,27 @@ class LogFolder:
 
     def files(self) -> list[LogFile]:
         """All log files."""
-        found = []
-        for name in os.listdir(self._fd):
-            match = _ROTATED.fullmatch(name)
-            if match is None and not name.endswith(".log"):
-                continue
-            try:
-                known = os.stat(name, dir_fd=self._fd, follow_symlinks=False)
-            except FileNotFoundError:
-                continue
-            log, number = (name, 0) if match is None else (match["log"], int(match["number"]))
-            packed = match is not None and match["packed"] is not None
-            found.append(LogFile(name, log, number, packed, known.st_size, known.st_mtime))
-        return found
+        while True:
+            with contextlib.suppress(FileNotFoundError):  # one was just compressed: look again
+                return [file for name in self._names() if (file := self._look_at(name))]
+
+    def _names(self) -> list[str]:
+        # Not of the descriptor itself: two threads that list it would share its position.
+        fd = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=self._fd)
+        try:
+            return os.listdir(fd)
+        finally:
+            os.close(fd)
+
+    def _look_at(self, name: str) -> LogFile | None:
+        match = _ROTATED.fullmatch(name)
+        if match is None and not name.endswith(".log"):
+            return None
+        known = os.stat(name, dir_fd=self._fd, follow_symlinks=False)
+        if match is None:
+            return LogFile(name, name, 0, False, known.st_size, known.st_mtime)
+        number, packed = int(match["number"]), match["packed"] is not None
+        return LogFile(name, match["log"], number, packed, known.st_size, known.st_mtime)
 
     def rotated(self, log: str) -> list[LogFile]:
         """The rotated files of a log, the oldest first; each once."""
@@ -192,7 +200,7 @@ class LogFolder:
 
     def clean(self) -> list[str]:
         """Remove what a kill has left over; returns the rotated files to compress."""
-        for name in os.listdir(self._fd):
+        for name in self._names():
             if name.endswith(".gz.tmp"):
                 self.remove(name)
         files = {file.name: file for file in self.files() if file.number}

@@ -79,19 +79,19 @@ class Backlog(ABC, Generic[To]):
             self._thread.call(self._write_all)
         return PAUSE if behind and not stuck else 0.0
 
-    def after(self, call: _Call) -> bool:
-        """Have ``call`` made on the thread, after everything that was put so far.
-
-        Returns:
-            Whether it will be made within `PATIENCE` seconds, as far as is known.
-        """
-        now = time.monotonic()
+    def after(self, call: _Call) -> None:
+        """Have ``call`` made on the thread, after everything that was put so far; it raises
+        nothing."""
         with self._lock:
-            idle = self._append(call, now)
-            soon = now - self._moved <= PATIENCE
+            idle = self._append(call, time.monotonic())
         if idle:
             self._thread.call(self._write_all)
-        return soon
+
+    @property
+    def is_stuck(self) -> bool:
+        """Whether the writer has taken nothing for `PATIENCE` seconds, though something waits."""
+        with self._lock:
+            return self._writing and time.monotonic() - self._moved > PATIENCE
 
     def _append(self, item: tuple[To, bytes] | _Call, now: float) -> bool:
         """Whether the thread has to be woken for it."""
@@ -102,6 +102,7 @@ class Backlog(ABC, Generic[To]):
         return idle
 
     def _drop(self) -> None:
+        """Drop the oldest bytes; calls stay."""
         calls: list[_Call] = []
         while self._size > BACKLOG and self._waiting:
             item = self._waiting.popleft()

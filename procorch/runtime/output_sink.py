@@ -4,8 +4,8 @@ comes, in place of standard error and files.
 A race that is closed here:
 
 * *An exit is published while the last output still waits for the sink.* The monitor cannot wait for
-  code of the user. So the exit counts only when the sink has got everything, or after `PATIENCE`
-  seconds if the sink takes nothing.
+  code of the user. So the exit counts only when the sink has got everything, or when it has taken
+  nothing for `PATIENCE` seconds.
 """
 
 from __future__ import annotations
@@ -101,8 +101,8 @@ class SinkFeed(Backlog[Origin]):
         """A process has ended: tell the sink when it has got all output.
 
         Args:
-            then: the owner of the loop calls it after that, and in any case within `PATIENCE`
-                seconds.
+            then: the owner of the loop calls it after that, or when the sink has taken nothing for
+                `PATIENCE` seconds.
         """
         calls = [then]
 
@@ -114,10 +114,14 @@ class SinkFeed(Backlog[Origin]):
             self._guarded(self._sink.ended, agent, instance, generation)
             self._post(go)
 
-        if self.after(tell):
-            self._call_later(PATIENCE, go)
-        else:
-            go()
+        def check() -> None:
+            if self.is_stuck:
+                go()
+            elif calls:
+                self._call_later(PATIENCE, check)
+
+        self.after(tell)
+        check()
 
     def _write(self, to: Origin, data: bytes) -> None:
         self._guarded(self._sink.write, *to, data)

@@ -272,6 +272,7 @@ def test_files_are_rotated_by_age_also_over_a_restart(tmp_path: Path) -> None:
     with closed(LogWriter(folder, LogSettings(max_age=86400, keep=None), str)) as logs:
         out(logs, b"today\n")
         assert [line["text"] for line in lines(folder)] == ["yesterday", "today"]
+        wait_until(lambda: not unpacked(folder))
         assert len(list(folder.glob("a.log.*"))) == 1
 
 
@@ -297,6 +298,7 @@ def test_other_settings_apply_to_the_next_line(writer: Make, tmp_path: Path) -> 
     logs.reconfigure(LogSettings(max_size=1, format="text"))
     out(logs, b"after\n")
     assert (tmp_path / "logs" / "a.log").read_text().endswith("a/0 out: after\n")
+    wait_until(lambda: not unpacked(tmp_path / "logs"))
     assert len(list((tmp_path / "logs").glob("a.log.*"))) == 1
 
 

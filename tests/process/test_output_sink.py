@@ -107,7 +107,7 @@ def test_both_streams_go_to_the_sink_with_their_origin_and_nowhere_else(
     assert sink.text("a", "stdout") == "out one\nout two\n"
     assert sink.text("a", "stderr") == "err one\nerr two\n"
     assert {call[-1] for call in sink.calls} == {"procorch-output"}
-    first, second = (sink.requests("a", word) for word in (b"out one", b"out two"))
+    first, second = (sink.requests("a", word) for word in (b"one", b"two"))
     assert len(first) == len(second) == 1
     assert first != second
     assert None not in first | second
