@@ -32,24 +32,24 @@ def daemon_folder(dir: str | os.PathLike[str] | None = None) -> Path:
     if given is None:
         return _of_configuration(_search(Path.cwd()))
     path = Path(os.path.abspath(given))
-    if path.is_file():
+    if os.path.isfile(path):
         return _of_configuration(path)
-    if not path.is_dir():
+    if not os.path.isdir(path):
         raise NoDaemon(f"no daemon runs in {path}: there is no such folder")
-    if (path / SOCKET).exists():
+    if os.path.exists(path / SOCKET):
         return path
     file = configuration_in(path)
     if file is not None:
         return _of_configuration(file)
-    return path / FOLDER if (path / FOLDER).is_dir() else path
+    return path / FOLDER if os.path.isdir(path / FOLDER) else path
 
 
 def configuration_in(folder: Path) -> Path | None:
     """The configuration file of a folder: procorch.toml, or a pyproject.toml that has one."""
-    if (folder / FILE).is_file():
+    if os.path.isfile(folder / FILE):  # unlike that of a Path, False where others may not look
         return folder / FILE
     project = folder / PROJECT
-    if project.is_file() and "procorch" in _table(_read(project), "tool"):
+    if os.path.isfile(project) and "procorch" in _table(_read(project), "tool"):
         return project
     return None
 

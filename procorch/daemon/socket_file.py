@@ -42,7 +42,7 @@ class ListeningSocket:
         self._path = path
         _must_be_private(path.parent)
         _remove_left_over(path)
-        self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.socket: socket.socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
             os.fchmod(self.socket.fileno(), _MODE)
             with _address(path) as address:

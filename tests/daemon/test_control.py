@@ -484,6 +484,17 @@ else:
     print(data.decode(), end="")
 """
 
+CLIENT_AS_NOBODY = """
+import difflib, os, socket, sys
+from procorch.daemon.client import connect
+from procorch.daemon.errors import AccessRefused
+os.setgroups([]); os.setgid(65534); os.setuid(65534)
+try:
+    connect(sys.argv[1])
+except AccessRefused as error:
+    print(error)
+"""
+
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can be somebody else")
 def test_other_users_are_refused_by_the_file_and_by_the_server(
@@ -494,20 +505,22 @@ def test_other_users_are_refused_by_the_file_and_by_the_server(
         serve(where=folder)
         path = folder / "control.sock"
 
-        def as_nobody() -> str:
+        def as_nobody(code: str = AS_NOBODY, where: Path = path) -> str:
             done = subprocess.run(
-                [sys.executable, "-ISc", AS_NOBODY, str(path)],
+                [sys.executable, "-c", code, str(where)],
                 capture_output=True, text=True, timeout=30, check=True,
             )  # fmt: skip
             return done.stdout
 
+        refusal = f"the daemon in {folder} belongs to another user\n"
+        assert as_nobody(CLIENT_AS_NOBODY, folder) == refusal
         assert as_nobody() == "no permission\n"
         folder.chmod(0o755)
         assert as_nobody() == "no permission\n"
         path.chmod(0o666)
-        refusal = json.loads(as_nobody())
-        assert refusal["error"]["type"] == "AccessRefused"
-        assert "65534" in refusal["error"]["message"]
+        refused = json.loads(as_nobody())["error"]
+        assert refused["type"] == "AccessRefused"
+        assert "65534" in refused["message"]
         assert core.called == []
     finally:
         shutil.rmtree(folder)
