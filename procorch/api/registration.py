@@ -106,11 +106,6 @@ class Registration(Lifecycle):
         self, name: str, parent: str | None, factory: Callable[[], Any], given: Mapping[str, Any]
     ) -> None:
         self.must_be_ours()
-        if isinstance(factory, Command) and factory.ready is not None:
-            raise ValueError(
-                f"agent {name!r}: ready= is for a program that is kept alive (add_service), and "
-                "this one is run once for each request"
-            )
         keep_limit = self._checked_limit(name, given)
         self._registry.add(name, parent, factory, given, self._max_restarts)
         keep_limit()

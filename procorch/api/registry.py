@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from procorch.agents.command import Command
 from procorch.errors import AgentError, PluginError
 from procorch.runtime.factories import imports_of, seal
 from procorch.supervision.budgets import Payer
@@ -213,7 +214,16 @@ def _checked(name: str, parent: str | None, given: Mapping[str, Any]) -> AgentSe
 
 
 def _sealed(name: str, factory: Callable[[], Any]) -> tuple[bytes, bytes]:
-    """A factory as `Entry` has it: serialised, and what imports its modules."""
+    """A factory as `Entry` has it: serialised, and what imports its modules.
+
+    Raises:
+        ValueError: it runs a program for each request, and says when that is ready.
+    """
+    if isinstance(factory, Command) and factory.ready is not None:
+        raise ValueError(
+            f"agent {name!r}: ready= is for a program that is kept alive (add_service), and "
+            "this one is run once for each request"
+        )
     try:
         return seal(factory), imports_of(factory)
     except AgentError as error:

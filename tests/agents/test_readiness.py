@@ -71,5 +71,8 @@ def test_only_a_program_that_is_kept_alive_has_a_check() -> None:
     with pytest.raises(ValueError, match=r"agent 'cat': ready= is for .*add_service"):
         orch.add_agent("cat", command(["cat"], ready=ReadyCheck(line="up")))
     assert orch.names() == []
+    orch.add_agent("cat", command(["cat"]))
+    with pytest.raises(ValueError, match="agent 'cat': ready= is for"):
+        orch.configure("cat", command(["cat"], ready=ReadyCheck(line="up")))
     with pytest.raises(TypeError, match=r"ReadyCheck\(...\), not str"):
         command(["cat"], ready="up")  # type: ignore[call-overload]
