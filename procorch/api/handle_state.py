@@ -6,9 +6,11 @@ from typing import get_args
 
 from procorch.api.info import AgentInfo, info_of
 from procorch.launch.base import Stream
+from procorch.runtime.changes import ProcessStack
 from procorch.runtime.instance_runtime import AgentRuntime, InstanceRuntime
 from procorch.runtime.monitor import Monitor
 from procorch.supervision.states import AgentStatus
+from procorch.units import seconds
 
 
 class HandleState:
@@ -54,6 +56,20 @@ class HandleState:
         processes from psutil."""
         self._monitor.must_be_ours()
         return info_of(self._agent, self._monitor)
+
+    def stack(self, timeout: float | str = 1.0) -> list[ProcessStack]:
+        """The Python stacks of its processes now, of all their threads. The processes go on.
+
+        Args:
+            timeout: seconds to wait for a process to write them.
+
+        Returns:
+            For each instance that has a process a tuple (``instance``, ``pid``, ``text``). The text
+            is empty if the process wrote nothing in time, has not begun to load its code yet, or is
+            stopped by a signal (SIGSTOP).
+        """
+        self._monitor.must_be_ours()
+        return self._monitor.changes.stacks(self._agent, seconds(timeout, "timeout"))
 
     def output(self, stream: Stream = "stderr") -> str:
         """The last 64 KiB that its processes, and their child processes, have written on a stream;

@@ -300,7 +300,7 @@ class Core(Operating):
             return []
         return [
             {"instance": each.instance, "pid": each.pid, "stack": self._redactor.mask(each.text)}
-            for each in handle.stack()  # type: ignore[attr-defined]
+            for each in handle.stack()
         ]
 
     # ---- the past

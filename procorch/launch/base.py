@@ -236,6 +236,16 @@ class WorkerProcess(Protocol):
         """Have the worker write the stacks of its threads, for the report of its exit."""
         ...
 
+    def show_stacks(self, patience: float, told: Callable[[str], None]) -> None:
+        """Have the worker write the stacks of its threads, and go on; no report of its exit has
+        them.
+
+        Args:
+            patience: seconds to wait for them.
+            told: called once with the text; empty: it wrote none, or is stopped by a signal.
+        """
+        ...
+
     def kill(self, signum: signal.Signals) -> None:
         """Signal the worker and all its descendants, as far as they can be reached; idempotent."""
         ...

@@ -17,6 +17,7 @@ from procorch.launch.base import ExitInfo, Sink, Spec, Stream, Watcher, Where
 from procorch.launch.death import WatchedProcess
 from procorch.launch.endpoints import Endpoints
 from procorch.launch.output_pipes import OutputPipe
+from procorch.launch.stacks import StackReader
 from procorch.launch.transfer import Transfer
 from procorch.wire import fence
 from procorch.wire.frame import Frame, Kind
@@ -56,6 +57,7 @@ class LocalProcess(WatchedProcess):
         self._left_at_rest = False  # one has read it lately: `_return_reader` will be called.
         self._taken_again = False
         self._signalled = 0
+        self._stacks = StackReader(self._page, loop, self._signal)
         self._channel = ParentChannel(ends.ours, max_frame)
         self._reading: Transfer | None = None
         self._writing: Transfer | None = None
@@ -218,9 +220,17 @@ class LocalProcess(WatchedProcess):
     def dump_stacks(self) -> None:
         """See `WorkerProcess.dump_stacks`."""
         if not self._gone:
+            self._stacks.keep()
             # In this order: a stopped worker writes where it stopped, before it works on.
             self._signal(STACK)
             self._signal(signal.SIGCONT)
+
+    def show_stacks(self, patience: float, told: Callable[[str], None]) -> None:
+        """See `WorkerProcess.show_stacks`."""
+        if self._gone or self.where is None:
+            told("")
+        else:
+            self._stacks.ask(self.where.pid, patience, told)
 
     def _writable(self) -> None:
         with contextlib.suppress(OSError):
@@ -302,7 +312,9 @@ class LocalProcess(WatchedProcess):
         page, cgroup = self._page, self.spec.cgroup
         if cgroup is not None and info.signal == "SIGKILL":
             info = replace(info, overrun=cgroup.overrun())
-        return replace(info, started=page.started, item=page.item, last_stack=page.text())
+        return replace(
+            info, started=page.started, item=page.item, last_stack=self._stacks.of_crash()
+        )
 
     def _close(self) -> None:
         if self._writing is not None:
@@ -310,6 +322,7 @@ class LocalProcess(WatchedProcess):
             self._writing = None
         self._channel.close()
         self._fd = -1
+        self._stacks.close()
         self._page.close()
         if self.spec.cgroup is not None:
             self.spec.cgroup.end()

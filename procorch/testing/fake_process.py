@@ -198,15 +198,23 @@ class FakeProcess:
 
     def dump_stacks(self) -> None:
         """See `WorkerProcess.dump_stacks`."""
-        frame = None if self.ident is None else sys._current_frames().get(self.ident)
-        if frame is not None:
-            lines = [
-                f'  File "{at.filename}", line {at.lineno} in {at.name}'
-                for at in reversed(traceback.extract_stack(frame))
-            ]
-            self._stack = "\n".join(["Current thread (most recent call first):", *lines, ""])
+        self._stack = self._written_stack() or self._stack
         self.frozen = self.hung  # it is continued for this
         self._wake()
+
+    def show_stacks(self, patience: float, told: Callable[[str], None]) -> None:
+        """See `WorkerProcess.show_stacks`."""
+        told("" if self.frozen else self._written_stack() or "")
+
+    def _written_stack(self) -> str | None:
+        frame = None if self.ident is None else sys._current_frames().get(self.ident)
+        if frame is None:
+            return None
+        lines = [
+            f'  File "{at.filename}", line {at.lineno} in {at.name}'
+            for at in reversed(traceback.extract_stack(frame))
+        ]
+        return "\n".join(["Current thread (most recent call first):", *lines, ""])
 
     def hang(self) -> None:
         """Do nothing any more."""

@@ -23,6 +23,7 @@ _AIMS = 128
 time (``prefetch``) and takes them in order. While it has one of them, at most 127 others can be
 cancelled. So no entry is overwritten before its request has ended."""
 _TARGETS, _FORCES = slice(8, 8 + _AIMS), 8 + _AIMS
+_HANDLES, _ERASURES, _ERASE, _READING = range(8 + 2 * _AIMS, 12 + 2 * _AIMS)
 _NUMBERS = 4096
 _SIZE = 65536
 _MAP_FIXED = 0x10  # Linux; the mmap module does not name it
@@ -51,7 +52,7 @@ class StatusPage:
         fd: descriptor of the memory; the caller keeps it, and may close it afterwards.
     """
 
-    __slots__ = ("_address", "_aims", "_text", "_words")
+    __slots__ = ("_address", "_aims", "_erased_for", "_text", "_words")
 
     def __init__(self, fd: int) -> None:
         access = mmap.PROT_READ | mmap.PROT_WRITE
@@ -64,6 +65,7 @@ class StatusPage:
         self._words = memory[:_NUMBERS].cast("Q")
         self._text = memory[_NUMBERS:]
         self._aims = 0
+        self._erased_for = 0
 
     @staticmethod
     def create() -> int:
@@ -97,6 +99,10 @@ class StatusPage:
     def promise_fences(self) -> None:
         """The worker has registered for the fences of its parent (`fence.register`)."""
         self._words[_FENCED] = 1
+
+    def promise_handlers(self) -> None:
+        """The worker handles the signals of its parent; before that one of them would end it."""
+        self._words[_HANDLES] = 1
 
     def finish(self, request: int) -> None:
         """The worker has finished ``request`` and written its answer."""
@@ -140,7 +146,27 @@ class StatusPage:
         """A number that changes when the worker makes progress."""
         return self._words[_PROGRESS] << 32 | self._words[_ITEM]
 
+    @property
+    def handles_signals(self) -> bool:
+        """Whether the worker handles the signals of its parent."""
+        return self._words[_HANDLES] != 0
+
+    @property
+    def erasures(self) -> int:
+        """How often the worker has erased the text."""
+        return self._words[_ERASURES]
+
     # ---- the parent's words
+
+    def begin_reading(self) -> None:
+        """The worker must not erase the text until `end_reading`."""
+        self._words[_READING] = 1
+
+    def end_reading(self, *, erase: bool) -> None:
+        """The text has been read. ``erase``: the worker is asked to erase it; a signal has to
+        follow."""
+        self._words[_READING] = 0
+        self._words[_ERASE] += erase
 
     def take_back(self, number: int) -> int:
         """Take back the first ``number`` requests that were sent to the worker, as far as it has
@@ -184,12 +210,11 @@ class StatusPage:
 
     # ---- the text
 
-    def text(self) -> str | None:
-        """The text that the worker's fault handler wrote; None: it wrote none."""
+    def text(self) -> bytes:
+        """The text that the worker's fault handler wrote, in UTF-8; empty: it wrote none."""
         if not self.has_text:
-            return None  # the usual case; copying the text takes longer than a death
-        written = self._text.tobytes().split(b"\0", 1)[0]
-        return written.decode("utf-8", "replace")
+            return b""  # the usual case; copying the text takes longer than a death
+        return self._text.tobytes().split(b"\0", 1)[0]
 
     @property
     def has_text(self) -> bool:
@@ -204,6 +229,18 @@ class StatusPage:
         """
         os.lseek(fd, _NUMBERS, os.SEEK_SET)
         self._text[:] = bytes(len(self._text))
+        self._words[_ERASURES] += 1
+
+    @property
+    def may_erase(self) -> bool:
+        """In the worker: whether there is a text, and the parent does not read it at the moment."""
+        return self.has_text and not self._words[_READING]
+
+    def must_erase(self) -> bool:
+        """In the worker: whether the parent has asked to erase the text since the last call."""
+        asked, before = self._words[_ERASE], self._erased_for
+        self._erased_for = asked
+        return asked != before
 
     def detach(self) -> None:
         """In a fork of the worker: replace the page by private memory, which is zero.

@@ -92,6 +92,7 @@ class InterruptGate:
         sys.unraisablehook = rearm
         faulthandler.enable(file=page_fd, all_threads=True)
         faulthandler.register(STACK, file=page_fd, all_threads=True)
+        self._page.promise_handlers()
 
     @staticmethod
     def release() -> None:
@@ -116,9 +117,9 @@ class InterruptGate:
         self._request = 0
 
     def forget_stacks(self) -> None:
-        """Erase the stacks on the page at an answer: they were written for a suspected hang, and
+        """Erase the stacks on the page: they were written for a suspected hang, or on request, and
         a later crash must not show them."""
-        if not self._page.has_text or self._page_file is None:
+        if not self._page.may_erase or self._page_file is None:
             return
         fd, file = self._page_file
         with contextlib.suppress(OSError):  # the agent may have closed it, and opened another
@@ -137,6 +138,8 @@ class InterruptGate:
         Raises:
             Interrupted: ends the agent's code at this place.
         """
+        if self._page.must_erase():
+            self.forget_stacks()
         request = self._request
         force = self._page.force(request) if request else 0
         if not force:

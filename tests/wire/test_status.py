@@ -81,14 +81,32 @@ def test_the_stacks_that_a_fault_handler_writes_can_be_read_and_forgotten(
     memory: int, page: Callable[[], StatusPage]
 ) -> None:
     parent = page()
-    assert parent.text() is None
+    assert parent.text() == b""
     faulthandler.dump_traceback(memory, all_threads=False)
     assert parent.has_text
-    assert "test_status.py" in (parent.text() or "")
+    assert b"test_status.py" in parent.text()
+    assert parent.erasures == 0
     parent.forget_text(memory)
-    assert parent.text() is None
+    assert parent.text() == b""
+    assert parent.erasures == 1
     os.write(memory, b"anew")
-    assert parent.text() == "anew"
+    assert parent.text() == b"anew"
+
+
+def test_the_worker_erases_the_text_when_it_is_asked_and_not_while_it_is_read(
+    memory: int, page: Callable[[], StatusPage]
+) -> None:
+    worker, parent = page(), page()
+    assert not worker.may_erase
+    os.write(memory, b"text")
+    assert worker.may_erase
+    parent.begin_reading()
+    assert not worker.may_erase
+    assert not worker.must_erase()
+    parent.end_reading(erase=True)
+    assert worker.may_erase
+    assert worker.must_erase()
+    assert not worker.must_erase()
 
 
 def test_a_detached_page_is_seen_by_nobody(page: Callable[[], StatusPage]) -> None:
