@@ -6,8 +6,9 @@ thread writes, and a `Backlog` is between the two:
 * *A slow writer gets everything.* While `BACKLOG` bytes wait, the monitor does not read the pipes
   (it checks again every `PAUSE` seconds). The workers wait, like any program that writes faster
   than it is read.
-* *A writer that has stopped delays the workers for `PATIENCE` seconds only.* If nothing could be
-  written for so long, the oldest bytes are dropped. The writer learns how many, at their place.
+* *A writer that has stopped delays the workers for some seconds only.* If nothing could be written
+  for so long, the oldest bytes are dropped. The writer learns how many, at their place. The time in
+  which this whole process was stopped does not count.
 """
 
 from __future__ import annotations
@@ -19,12 +20,14 @@ from collections import deque
 from collections.abc import Callable
 from typing import Generic, TypeAlias, TypeVar
 
-from procorch.clock import REAL, Clock
+from procorch.clock import Clock
 from procorch.runtime.serial_executor import SerialExecutor
 
 BACKLOG = 1 << 20
 PAUSE = 0.002
 PATIENCE = 1.0
+_LONGEST_PAUSE = 0.1
+"""Seconds between two checks that count as time in which the writer could have written."""
 
 To = TypeVar("To")
 """What the bytes are written to, or where they come from."""
@@ -37,17 +40,18 @@ class Backlog(ABC, Generic[To]):
     Args:
         clock: is told of pending calls. The times in this module are real time in any case, because
             terminals and disks are real.
-        thread: the name of the thread.
+        patience: seconds after which a writer that takes nothing has stopped.
     """
 
-    def __init__(self, clock: Clock = REAL, thread: str = "procorch-output") -> None:
-        self._thread = SerialExecutor(thread, clock)
+    def __init__(self, clock: Clock, patience: float = PATIENCE) -> None:
+        self._thread = SerialExecutor("procorch-output", clock)
+        self._patience = patience
         self._lock = threading.Lock()
         self._waiting: deque[tuple[To, bytes] | _Call] = deque()
         self._size = 0
         self._lost: dict[To, int] = {}
         self._writing = False
-        self._moved = 0.0
+        self._moved = self._checked = self._waited = 0.0
 
     @abstractmethod
     def _write(self, to: To, data: bytes) -> None:
@@ -72,7 +76,10 @@ class Backlog(ABC, Generic[To]):
             idle = bool(data) and self._append((to, data), now)
             self._size += len(data)
             behind = self._size > BACKLOG
-            stuck = behind and now - self._moved > PATIENCE
+            if behind:
+                self._waited += min(now - self._checked, _LONGEST_PAUSE)
+            self._checked = now
+            stuck = behind and self._waited > self._patience
             if stuck:
                 self._drop()
         if idle:
@@ -89,16 +96,16 @@ class Backlog(ABC, Generic[To]):
 
     @property
     def is_stuck(self) -> bool:
-        """Whether the writer has taken nothing for `PATIENCE` seconds, though something waits."""
+        """Whether the writer has taken nothing for long, though something waits."""
         with self._lock:
-            return self._writing and time.monotonic() - self._moved > PATIENCE
+            return self._writing and time.monotonic() - self._moved > self._patience
 
     def _append(self, item: tuple[To, bytes] | _Call, now: float) -> bool:
         """Whether the thread has to be woken for it."""
         self._waiting.append(item)
         idle, self._writing = not self._writing, True
         if idle:
-            self._moved = now
+            self._moved, self._waited = now, 0.0
         return idle
 
     def _drop(self) -> None:
@@ -133,7 +140,7 @@ class Backlog(ABC, Generic[To]):
                 item()
             with self._lock:
                 self._size -= size
-                self._moved = time.monotonic()
+                self._moved, self._waited = time.monotonic(), 0.0
 
     def close(self, timeout: float) -> None:
         """Write what waits, for at most ``timeout`` seconds."""

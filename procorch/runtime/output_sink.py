@@ -16,9 +16,14 @@ from typing import Any, NamedTuple, Protocol
 
 from procorch.clock import Clock
 from procorch.launch.base import Stream
-from procorch.runtime.backlog import PATIENCE, Backlog
+from procorch.runtime.backlog import Backlog
 
 _log = logging.getLogger("procorch")
+
+PATIENCE = 10.0
+"""Seconds after which a sink that takes nothing has stopped: a disk may need some for one write."""
+_LOOK = 1.0
+"""Seconds between two looks at the sink while an exit waits for it."""
 
 
 class OutputSink(Protocol):
@@ -26,7 +31,7 @@ class OutputSink(Protocol):
 
     All methods are called on one thread, the output thread of the orchestrator: in the order of
     each stream, and never while the monitor waits. A sink may take its time. While it is behind by
-    1 MiB the agents wait when they write. If it takes nothing for a second, the oldest output is
+    1 MiB the agents wait when they write. If it takes nothing for 10 seconds, the oldest output is
     dropped. An exception of a method is logged once, and the method is called again with what comes
     next.
 
@@ -91,7 +96,7 @@ class SinkFeed(Backlog[Origin]):
         post: Callable[[Callable[[], None]], None],
         call_later: Callable[[float, Callable[[], None]], None],
     ) -> None:
-        super().__init__(clock)
+        super().__init__(clock, PATIENCE)
         self._sink = sink
         self._post = post
         self._call_later = call_later
@@ -118,7 +123,7 @@ class SinkFeed(Backlog[Origin]):
             if self.is_stuck:
                 go()
             elif calls:
-                self._call_later(PATIENCE, check)
+                self._call_later(_LOOK, check)
 
         self.after(tell)
         check()

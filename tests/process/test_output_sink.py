@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from procorch import AgentCrashed, AgentOrchestrator, Crashed, DefaultSupervisor, Ready
+from procorch.runtime import output_sink
 
 Make = Callable[..., AgentOrchestrator]
 
@@ -157,8 +158,9 @@ def test_a_slow_sink_gets_everything(orchestrator: Make) -> None:
 
 
 def test_a_sink_that_takes_nothing_learns_what_is_missing_and_holds_nobody_up(
-    orchestrator: Make,
+    orchestrator: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(output_sink, "PATIENCE", 0.3)
     sink, size = Held(), 4_000_000
     orch = orchestrator(output_sink=sink)
     orch.add_agent("a", flood)
