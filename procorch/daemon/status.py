@@ -118,7 +118,7 @@ def configuration(spec: AgentSpec, mask: Callable[[str], str]) -> dict[str, Any]
         if value not in (None, (), {}):
             shown[name] = _shown(value, mask)
     if spec.ready is not None:
-        shown["ready"] = repr(spec.ready)
+        shown["ready"] = str(spec.ready)
     shown["env"] = {name: mask(value) for name, value in spec.env.items()}
     shown["settings"] = {name: _shown(value, mask) for name, value in spec.settings.items()}
     return shown
