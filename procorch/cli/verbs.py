@@ -25,6 +25,7 @@ SECTIONS: dict[str, dict[str, str]] = {
     "The daemon": {
         "init": "Write a commented procorch.toml and an agent that works.",
         "check": "Check the configuration file and print all its errors.",
+        "up": "Start the daemon, in the foreground or with -d in the background.",
         "down": "End the daemon; what runs is finished first.",
         "reload": "Read the configuration again and apply what has changed.",
         "rollback": "Return to the release before the last reload.",

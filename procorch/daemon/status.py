@@ -49,6 +49,7 @@ def daemon_row(
         "uptime": time.time() - began,
         "cpu": times.user + times.system,
         "rss": process.memory_info().rss,
+        "drain_timeout": config.daemon.drain_timeout,
     }
 
 

@@ -72,7 +72,7 @@ def test_check_counts_what_it_has_found(call: Call, tmp_path: Path) -> None:
     }  # fmt: skip
 
 
-@pytest.mark.parametrize("verb", ["check", "systemd-unit"])
+@pytest.mark.parametrize("verb", ["check", "up", "systemd-unit"])
 def test_a_folder_without_a_configuration_is_told_of_init(verb: str, call: Call) -> None:
     ended = call(verb)
     assert (ended.code, "`procorch init` writes one" in ended.stderr) == (2, True)

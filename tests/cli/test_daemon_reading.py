@@ -21,7 +21,7 @@ Call = Callable[..., Ended]
 
 def test_lines_of_output_have_the_instance_in_front(call: Call, daemon: FakeCore) -> None:
     ended = call("logs")
-    assert ended == Ended(0, "solver.0 | thinking\nindex.0 | no index\x07\n", ""), "no colours"
+    assert ended == Ended(0, "solver/0 | thinking\nindex/0 | no index\x07\n", ""), "no colours"
     assert daemon.calls == [("logs", ["solver", "critic", "index", "lint"], False, 100, None)]
 
 
@@ -47,7 +47,7 @@ def test_following_goes_on_until_the_reader_has_had_enough(daemon: FakeCore) -> 
         text=True, env=environment({}),
     )  # fmt: skip
     assert process.stdout is not None
-    assert process.stdout.readline() == "solver.0 | thinking\n"
+    assert process.stdout.readline() == "solver/0 | thinking\n"
     process.terminate()
     _, stderr = process.communicate(timeout=LIMIT)
     assert (process.returncode, "Traceback" in stderr) == (143, False)
@@ -64,9 +64,9 @@ def test_log_files_are_rotated(call: Call, daemon: FakeCore) -> None:
 def test_events_are_one_line_each(call: Call, daemon: FakeCore) -> None:
     at = [form.moment(each["time"]) for each in fake_core.EVENTS]
     assert call("events").stdout == (
-        f"{at[0]}  solver.0  Ready\n"
-        f"{at[1]}  index.0  Crashed error=AgentCrashed: agent 'index' died: x\n"
-        f"{at[2]}  index.0  Restarting counted=True restart=4 max_restarts=5 planned=False\n"
+        f"{at[0]}  solver/0  Ready\n"
+        f"{at[1]}  index/0  Crashed error=AgentCrashed: agent 'index' died: x\n"
+        f"{at[2]}  index/0  Restarting counted=True restart=4 max_restarts=5 planned=False\n"
     )
     assert daemon.calls[0][2:] == (False, 50, None)
     ended = call("events", "solver", "--json")
@@ -75,8 +75,8 @@ def test_events_are_one_line_each(call: Call, daemon: FakeCore) -> None:
 
 def test_a_stack_is_told_for_each_process(call: Call, daemon: FakeCore) -> None:
     assert call("stack", "solver").stdout == (
-        'solver.0, pid 4127:\n  Thread "main":\n    File "f.py", line 9\n'
-        "solver.1, pid 4140:\n  it did not tell its stack in time\n"
+        'solver/0, pid 4127:\n  Thread "main":\n    File "f.py", line 9\n'
+        "solver/1, pid 4140:\n  it did not tell its stack in time\n"
     )
     found = json.loads(call("stack", "solver", "--json").stdout)
     assert (found["schema"], found["name"], len(found["stacks"])) == (1, "solver", 2)

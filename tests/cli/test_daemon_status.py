@@ -19,8 +19,8 @@ procorch 0.1.0, pid 4100, running, up 2d07h, release 2, cpu 42s, memory 70M, /sr
 
 NAME         PID  STATE                                         UPTIME  RESTARTS  LAST-EXIT  QUEUE  CPU  MEMORY  RELEASE  CURRENT
 solver            BUSY 2/2                                                     2                 3  25s    2.0G        2
-  solver.0  4127  BUSY                                           1h02m         0                    12s    2.0G        1       17
-  solver.1  4140  READY                                           4.2s         2  SIGSEGV           12s     50M        1
+  solver/0  4127  BUSY                                           1h02m         0                    12s    2.0G        1       17
+  solver/1  4140  READY                                           4.2s         2  SIGSEGV           12s     50M        1
   critic    4131  READY                                          1h02m         0                 0  12s     50M        1
 index             BACKOFF 4/5, next in 12 s: SIGSEGV at f.py:9                 4  SIGSEGV        0                     1
 lint*             STOPPED                                                      0                 0

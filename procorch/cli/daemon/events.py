@@ -55,7 +55,7 @@ def command(
 
 def line(event: dict[str, Any]) -> str:
     """An event in one line."""
-    who = f"{event['agent']}.{event['instance']}" if event["agent"] else "daemon"
+    who = f"{event['agent']}/{event['instance']}" if event["agent"] else "daemon"
     known = (
         f"{name}={_value(value)}"
         for name, value in event.items()

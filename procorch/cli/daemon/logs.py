@@ -92,8 +92,8 @@ def _print(
 
 
 def label(line: dict[str, Any]) -> str:
-    """Who has written a line: ``solver.0``."""
-    return f"{line['agent']}.{line['instance']}"
+    """Who has written a line: ``solver/0``; ``daemon`` for the daemon itself."""
+    return f"{line['agent']}/{line['instance']}" if line["generation"] else str(line["agent"])
 
 
 def _print_coloured(written: Iterable[dict[str, Any]]) -> None:

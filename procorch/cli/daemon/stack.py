@@ -28,7 +28,7 @@ def command(name: str, folder: Path | None, as_json: bool, timeout: float) -> in
         form.emit_json({"name": name, "stacks": list(stacks)})
         return 0
     for each in stacks:
-        streams.emit(f"{name}.{each['instance']}, pid {each['pid']}:")
+        streams.emit(f"{name}/{each['instance']}, pid {each['pid']}:")
         text = (each["stack"] or "it did not tell its stack in time").rstrip()
         streams.emit("\n".join(f"  {form.visible(line)}" for line in text.splitlines()))
     if not stacks:

@@ -6,6 +6,7 @@ agent has more than one.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -21,6 +22,8 @@ COLUMNS = (
 RIGHT = frozenset(("PID", "UPTIME", "RESTARTS", "QUEUE", "CPU", "MEMORY", "RELEASE", "CURRENT"))
 """Columns of figures."""
 _INDENT = "  "
+_PID = re.compile(r"^\(pid \d+\) ")
+"""How the text of an exit begins; the process is gone, so its number is of no use in a table."""
 _WELL = frozenset(
     ("READY", "BUSY", "RUNNING", "PAUSED", "DRAINING", "COMPLETED", "STOPPED", "EMPTY")
 )
@@ -85,7 +88,7 @@ def _row(
     memory = sum(each["rss"] for each in processes)
     only: Plain = processes[0] if len(processes) == 1 else {"pid": None, "uptime": None}
     lives = any(each["pid"] is not None for each in processes)
-    name = agent["name"] if instance is None else f"{agent['name']}.{instance['slot']}"
+    name = agent["name"] if instance is None else f"{agent['name']}/{instance['slot']}"
     mark = "*" if instance is None and agent["drift"] else ""
     detail = form.line_of(about.get("detail") or "")
     cpu = _spent(seconds) if shares is None else f"{sum(shares):.0%}"
@@ -95,7 +98,7 @@ def _row(
         "STATE": f"{about['state']} {detail}".rstrip(),
         "UPTIME": form.duration(only["uptime"]),
         "RESTARTS": _text(about["restarts"]),
-        "LAST-EXIT": form.line_of(about["last_exit"] or ""),
+        "LAST-EXIT": _PID.sub("", form.line_of(about["last_exit"] or "")),
         "QUEUE": _text(agent["queue"]) if instance is None else "",
         "CPU": cpu if lives else "",
         "MEMORY": form.size(memory) if lives else "",
