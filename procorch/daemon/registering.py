@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from procorch import Shutdown
 from procorch.agents.apps import App
 from procorch.agents.command import Command, command
 from procorch.api.orchestrator import AgentOrchestrator
@@ -16,6 +17,8 @@ from procorch.daemon.secrets import Redactor, environment
 from procorch.daemon.specs import AgentSpec
 
 _SERVICES = ("service", "program")
+_SHARE = 0.9
+"""Of the time that a worker has to leave, for the program that it keeps alive."""
 
 
 class Registrar:
@@ -77,6 +80,7 @@ def _source(spec: AgentSpec) -> Any:
         return replace(App.parse(spec.factory), preload=spec.preload)
     assert spec.command is not None
     if spec.kind == "program":
-        return command(list(spec.command), ready=spec.ready)
+        grace = spec.settings.get("shutdown", Shutdown()).grace * _SHARE
+        return command(list(spec.command), ready=spec.ready, grace=grace)
     made: Command[Any] = command(list(spec.command), input=spec.input, output=spec.output)
     return made
