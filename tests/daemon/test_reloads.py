@@ -1,0 +1,139 @@
+"""Reloads of a running daemon: configuration and code (design 8.4)."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from pathlib import Path
+
+import pytest
+
+import procorch
+from procorch import DaemonClient
+from tests.daemon.running import running
+
+TWO = """
+[agents.one]
+factory = "one:make"
+request_timeout = "20s"
+
+[agents.two]
+factory = "two:make"
+"""
+
+
+def deploy(folder: Path, name: str, answer: str) -> None:
+    """Write a version of a module; no two have the same size, so no cached one is taken."""
+    (folder / f"{name}.py").write_text(f"def make():\n    return lambda messages: {answer!r}\n")
+
+
+def pids(client: DaemonClient) -> dict[str, list[int]]:
+    """The processes of each agent."""
+    rows = client.status()["agents"]
+    return {row["name"]: [each["pid"] for each in row["instances"]] for row in rows}
+
+
+def test_a_reload_replaces_what_changed_and_leaves_the_rest(tmp_path: Path) -> None:
+    deploy(tmp_path, "one", "1")
+    deploy(tmp_path, "two", "1")
+    with running(tmp_path, TWO) as daemon:
+        client = daemon.connect()
+        before = pids(client)
+        assert client.reload()["changes"] == []
+        assert pids(client) == before
+
+        deploy(tmp_path, "one", "12")
+        shown = client.reload(dry_run=True)
+        assert [each["name"] for each in shown["changes"]] == ["one"]
+        assert client.handle("one").send_message("?").text == "1"
+        client.reload()
+        assert client.handle("one").send_message("?").text == "12"
+        after = pids(client)
+        assert after["two"] == before["two"]
+        assert after["one"] != before["one"]
+
+        # A crash restarts the release, whatever is on disk meanwhile.
+        deploy(tmp_path, "one", "123")
+        (pid,) = after["one"]
+        events = client.events("one", follow=True, last=0)
+        threading.Thread(target=_kill, args=(pid,)).start()
+        assert any(event["type"] == "Ready" for event in events)
+        assert client.handle("one").send_message("?").text == "12"
+
+        client.rollback()
+        assert client.handle("one").send_message("?").text == "1"
+        with pytest.raises(procorch.DaemonError, match="no release to return to"):
+            client.rollback()
+
+        # Code that does not start ends the reload: nothing has changed.
+        (tmp_path / "one.py").write_text("raise RuntimeError('half a deployment')\n")
+        with pytest.raises(procorch.ReloadError, match="half a deployment"):
+            client.reload()
+        assert client.handle("one").send_message("?").text == "1"
+        assert pids(client)["two"] == before["two"]
+
+
+def _kill(pid: int) -> None:
+    import os
+
+    os.kill(pid, signal.SIGKILL)
+
+
+def test_a_changed_file_is_applied_part_by_part(tmp_path: Path) -> None:
+    deploy(tmp_path, "one", "1")
+    deploy(tmp_path, "two", "1")
+    deploy(tmp_path, "three", "3")
+    with running(tmp_path, TWO) as daemon:
+        client = daemon.connect()
+        before = pids(client)
+        toml = TWO.replace('"20s"', '"30s"').partition("[agents.two]")[0]
+        (tmp_path / "procorch.toml").write_text(
+            f'{toml}instances = 2\n[agents.three]\nfactory = "three:make"\n'
+        )
+        changes = {each["name"]: each["change"] for each in client.reload()["changes"]}
+        assert changes == {"one": "live", "two": "removed", "three": "added"}
+        assert client.wait_ready(timeout=30)["ready"]
+        after = pids(client)
+        assert set(after) == {"one", "three"}
+        assert after["one"][0] == before["one"][0]
+        assert len(after["one"]) == 2
+        assert client.handle("three").send_message("?").text == "3"
+
+        (tmp_path / "procorch.toml").write_text("[agents.one]\nfactry = 3\n")
+        with pytest.raises(procorch.DaemonError, match=r"procorch\.toml:2.*factry"):
+            client.reload()
+        assert pids(client) == after
+
+
+def test_requests_go_on_during_a_reload(tmp_path: Path) -> None:
+    deploy(tmp_path, "one", "1")
+    with running(tmp_path, '[agents.one]\nfactory = "one:make"\ninstances = 2\n') as daemon:
+        client = daemon.connect()
+        handle, over = client.handle("one"), threading.Event()
+        answers: list[str] = []
+
+        def ask() -> None:
+            while not over.is_set():
+                answers.append(handle.send_message("?").text)
+
+        threads = [threading.Thread(target=ask) for _ in range(3)]
+        for thread in threads:
+            thread.start()
+        for number in range(2, 5):
+            deploy(tmp_path, "one", "1" * number)
+            client.reload()
+        over.set()
+        for thread in threads:
+            thread.join()
+        assert handle.send_message("?").text == "1111"
+        assert set(answers) <= {"1", "11", "111", "1111"}
+
+
+def test_a_changed_file_is_taken_when_it_is_watched(tmp_path: Path) -> None:
+    deploy(tmp_path, "one", "1")
+    with running(tmp_path, '[agents.one]\nfactory = "one:make"\n', "--watch") as daemon:
+        client = daemon.connect()
+        events = client.events("one", follow=True, last=0)
+        deploy(tmp_path, "one", "12")
+        assert any(event["type"] == "Reloaded" for event in events)
+        assert client.handle("one").send_message("?").text == "12"
