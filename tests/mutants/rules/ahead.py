@@ -53,7 +53,7 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "an item is marked before it is begun",
         "runtime/reports.py",
-        "Reports.on_exit",
+        "Reports._exited",
         "exit.item",
         "exit.item - 1",
         (CHUNKS + "an_item_of_a_chunk_fails_alone",),

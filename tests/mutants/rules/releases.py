@@ -9,13 +9,13 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "an instance that is added while the others are reloaded is reloaded, too",
         "api/reloading.py",
-        "Reloading.reload",
+        "Reloading._go_over",
         """
-        with self._next_from(change.release, name, entries):
+        with self._next_from(target, name, keep=keep):
             change.run()
         """,
         """
-        with self._next_from(change.release, name, entries):
+        with self._next_from(target, name, keep=keep):
             pass
         """,
         (RELOAD + "an_instance_that_is_added_at_the_last_moment_is_replaced",),
@@ -138,16 +138,16 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     Mutant(
         "replaced instances go back when a later one fails",
-        "api/reloading.py",
-        "_Change.run",
+        "api/rolling.py",
+        "RollingChange.run",
         "self._go_back()",
         "",
         (RELOAD + "instances_that_were_replaced_go_back_when_a_later_one_fails",),
     ),
     Mutant(
         "a state is not held twice",
-        "api/reloading.py",
-        "_Change._one",
+        "api/rolling.py",
+        "RollingChange._one",
         "stop_first = instance.checkpoint is not None",
         "stop_first = False",
         (RELOAD + "state_goes_over_by_checkpoint_and_the_old_process_has_ended_by_then",),

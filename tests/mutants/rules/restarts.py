@@ -70,8 +70,8 @@ MUTANTS: tuple[Mutant, ...] = (
         "inclusive window",
         "supervision/restarts.py",
         "Window.allows",
-        "self._at[0] < now - self._intensity.period",
-        "self._at[0] <= now - self._intensity.period",
+        "self._at[0] < now - self.intensity.period",
+        "self._at[0] <= now - self.intensity.period",
         (
             RESTARTS + "the_window_includes_its_beginning",
             TREES + "the_window_includes_both_its_ends",
@@ -81,8 +81,8 @@ MUTANTS: tuple[Mutant, ...] = (
         "exact intensity",
         "supervision/restarts.py",
         "Window.allows",
-        "len(self._at) < self._intensity.restarts",
-        "len(self._at) <= self._intensity.restarts",
+        "len(self._at) < self.intensity.restarts",
+        "len(self._at) <= self.intensity.restarts",
         (RESTARTS + "exactly_so_many_restarts_pass_and_the_next_does_not", SIMULATE),
     ),
     Mutant(
