@@ -78,7 +78,8 @@ def agent_row(member: Member, tree: Tree) -> dict[str, Any]:
             "slot": each.slot, "pid": each.pid, "generation": each.generation, "state": each.state,
             "uptime": None if began is None or each.pid is None else max(0.0, now - began),
             "restarts": each.restarts, "last_exit": each.last_exit, "cpu": each.cpu,
-            "rss": each.rss, "release": each.release, "current": each.request,
+            "rss": each.rss, "release": each.release,
+            "current": each.request if spec.answers else None,
         })  # fmt: skip
     return row
 

@@ -1,4 +1,4 @@
-"""`procorch top` on a terminal: what it shows, its keys, and the terminal it leaves."""
+"""What a terminal shows of a daemon: `top` with its keys, and the terminal it leaves; `logs`."""
 
 from __future__ import annotations
 
@@ -122,11 +122,11 @@ class Screen:
 
 
 @contextmanager
-def top(*arguments: str) -> Iterator[Screen]:
+def terminal(*arguments: str) -> Iterator[Screen]:
     master, slave = pty.openpty()
     fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 160, 0, 0))
     process = subprocess.Popen(
-        [*COMMAND, "top", *arguments], stdin=slave, stdout=slave, stderr=slave,
+        [*COMMAND, *arguments], stdin=slave, stdout=slave, stderr=slave,
         env=environment({}), start_new_session=True,
     )  # fmt: skip
     try:
@@ -142,7 +142,7 @@ OPENED, CLOSED = "\x1b[?1049h", "\x1b[?1049l"
 
 
 def test_agents_are_shown_restarted_and_left(daemon: FakeCore) -> None:
-    with top() as screen:
+    with terminal("top") as screen:
         before = screen.modes()
         screen.read_until(OPENED)
         screen.read_until("BACKOFF 4/5")
@@ -166,7 +166,7 @@ def test_agents_are_shown_restarted_and_left(daemon: FakeCore) -> None:
 def test_the_terminal_is_restored_when_a_signal_ends_it(
     number: signal.Signals, code: int, daemon: FakeCore
 ) -> None:
-    with top() as screen:
+    with terminal("top") as screen:
         before = screen.modes()
         screen.read_until("BACKOFF 4/5")
         screen.process.send_signal(number)
@@ -176,7 +176,7 @@ def test_the_terminal_is_restored_when_a_signal_ends_it(
 
 
 def test_the_end_of_the_daemon_ends_it(daemon: FakeCore) -> None:
-    with top() as screen:
+    with terminal("top") as screen:
         screen.read_until("BACKOFF 4/5")
         daemon.status = _gone  # type: ignore[method-assign,assignment]
         screen.read_until(CLOSED)
@@ -191,7 +191,15 @@ def _gone(names: object) -> None:
 
 
 def test_without_a_daemon_the_screen_is_left_alone() -> None:
-    with top() as screen:
+    with terminal("top") as screen:
         screen.read_until("Error: ")
         assert screen.process.wait(LIMIT) == 3
         assert not re.search(r"\x1b\[\?1049h", screen._text)
+
+
+def test_output_of_agents_keeps_its_colours_and_moves_no_cursor(daemon: FakeCore) -> None:
+    with terminal("logs") as screen:
+        screen.read_until("\x1b[36msolver/0 | \x1b[0mthinking\r\n")
+        screen.read_until("\x1b[32mindex/0  | \x1b[0m\x1b[31mno index\x1b[0m")
+        screen.read_until("\\x07")
+        assert screen.process.wait(LIMIT) == 0

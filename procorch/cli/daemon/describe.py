@@ -38,9 +38,11 @@ def command(name: str, folder: Path | None, as_json: bool, timeout: float) -> in
 
 def lines(found: dict[str, Any]) -> Iterator[str]:
     """What is known of the agent, as lines of text."""
-    yield f"{found['name']}: {found['state']} {form.line_of(found['detail'] or '')}".rstrip()
-    if found["error"]:
-        yield f"  error: {form.line_of(found['error'])}"
+    detail = form.line_of(found["detail"] or "")
+    error = form.line_of(found["error"] or "")
+    yield f"{found['name']}: {found['state']} {detail}".rstrip()
+    if error and error not in detail:
+        yield f"  error: {error}"
     for text in found["drift"]:
         yield f"  * {text}"
     for row in rows([{**found, "parent": None}]):

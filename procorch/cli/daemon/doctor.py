@@ -65,8 +65,8 @@ def _tell(found: list[Finding]) -> None:
         told = textwrap.wrap(each.text, max(room, 20))
         advice = textwrap.wrap(each.advice, max(room, 20))
         colour = "green" if each.level == "ok" else "yellow"
-        head = Text(f"{each.level.ljust(4)}  ", style=colour) + Text(f"{each.name.ljust(width)}  ")
-        console.print(head + Text(told[0]), soft_wrap=True)
+        level = (f"{each.level.ljust(4)}  ", colour)
+        console.print(Text.assemble(level, f"{each.name.ljust(width)}  {told[0]}"), soft_wrap=True)
         for line in told[1:]:
             console.print(f"{' ' * (width + 8)}{line}", soft_wrap=True)
         for line in advice:

@@ -59,7 +59,7 @@ def line(event: dict[str, Any]) -> str:
     known = (
         f"{name}={_value(value)}"
         for name, value in event.items()
-        if name not in _KNOWN and value is not None
+        if name not in _KNOWN and value not in (None, [])
     )
     words = " ".join((f"{who}  {event['type']}", *known))
     return f"{form.moment(event['time'])}  {words}"

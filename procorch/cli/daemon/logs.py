@@ -111,4 +111,4 @@ def _print_coloured(written: Iterable[dict[str, Any]]) -> None:
         text = Text.from_ansi(form.visible(line["text"]))
         if line["stream"] == "stderr":
             text.stylize_before("red")
-        console.print(Text(f"{who.ljust(width)} | ", style=hue) + text, soft_wrap=True)
+        console.print(Text.assemble((f"{who.ljust(width)} | ", hue), text), soft_wrap=True)

@@ -138,7 +138,8 @@ def _send(
     if as_json:
         form.emit_json(answer)
     elif not failed:
-        streams.emit(text_of(answer))
+        text = text_of(answer)
+        streams.emit(text, nl=not text.endswith("\n"))
     if failed:
         _tell(failure_of(answer))
     return ExitCode.SOME_FAILED if failed else ExitCode.DONE
@@ -166,7 +167,12 @@ def _end_line(last: str) -> None:
 
 
 def _tell(error: AgentError) -> None:
+    from procorch.batch.reasons import place_of
+
     streams.note(f"Error: {type(error).__name__}: {form.visible(str(error))}")
+    place = place_of(error)
+    if place and place not in str(error):
+        streams.note(f"  {form.line_of(place)}")
 
 
 def text_of(answer: dict[str, Any]) -> str:

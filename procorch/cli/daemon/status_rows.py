@@ -22,7 +22,7 @@ COLUMNS = (
 RIGHT = frozenset(("PID", "UPTIME", "RESTARTS", "QUEUE", "CPU", "MEMORY", "RELEASE", "CURRENT"))
 """Columns of figures."""
 _INDENT = "  "
-_PID = re.compile(r"^\(pid \d+\) ")
+_PID = re.compile(r"^\(pid \d+\) (was )?")
 """How the text of an exit begins; the process is gone, so its number is of no use in a table."""
 _WELL = frozenset(
     ("READY", "BUSY", "RUNNING", "PAUSED", "DRAINING", "COMPLETED", "STOPPED", "EMPTY")
@@ -90,7 +90,7 @@ def _row(
     lives = any(each["pid"] is not None for each in processes)
     name = agent["name"] if instance is None else f"{agent['name']}/{instance['slot']}"
     mark = "*" if instance is None and agent["drift"] else ""
-    detail = form.line_of(about.get("detail") or "")
+    detail = _detail(about)
     cpu = _spent(seconds) if shares is None else f"{sum(shares):.0%}"
     values = {
         "NAME": f"{_INDENT * depth}{name}{mark}",
@@ -143,8 +143,7 @@ def troubles(status: Plain) -> list[str]:
         name = agent["name"]
         found += [f"{name}: {text}" for text in agent["drift"]]
         if agent["state"] not in _WELL:
-            detail = form.line_of(agent["detail"] or "")
-            found.append(f"{name}: {agent['state']} {detail}".rstrip())
+            found.append(f"{name}: {agent['state']} {_detail(agent)}".rstrip())
             continue
         found += [
             f"{name}, instance {each['slot']}: {each['state']}"
@@ -162,6 +161,12 @@ def heading(daemon: Plain) -> str:
         f"up {form.duration(daemon['uptime'])}, release {daemon['release']}, "
         f"cpu {_spent(daemon['cpu'])}, memory {form.size(daemon['rss'])}, {daemon['config']}"
     )
+
+
+def _detail(about: Plain) -> str:
+    """What is to be known beside the state, without the name that stands before it."""
+    text = form.line_of(about.get("detail") or "")
+    return text.replace(f"agent {about['name']!r} ", "") if "name" in about else text
 
 
 def _spent(seconds: float) -> str:

@@ -141,7 +141,7 @@ class _Screen:
         from procorch.cli.daemon.status_rows import heading
 
         model, height = self._model, self._console.height
-        log = [f"log of {model.agent}", *self._log] if model.shows_log else []
+        log = [f"log of {model.agent}", *(self._log or ["empty"])] if model.shows_log else []
         room = max(1, height - 4 - len(log))  # beside heading, blank, head of the table, footer
         first = max(0, min(model.selected - room // 2, len(model.rows) - room))
         shown = model.rows[first : first + room]
