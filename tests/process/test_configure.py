@@ -170,8 +170,6 @@ def test_what_is_refused_changes_nothing(orchestrator: Orchestrator, tmp_path: P
         orch.configure("top", link="stop")
     with pytest.raises(TypeError, match="says_ready is for a service"):
         orch.configure("a", newer, says_ready=True)
-    with pytest.raises(TypeError, match="agent 'a' is not a service"):
-        orch.configure("a", command(["true"]))
     with pytest.raises(PluginError, match="not registered: nobody"):
         orch.configure("nobody")
     handle.restart()

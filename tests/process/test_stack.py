@@ -51,7 +51,7 @@ def working(gate: Callable[[], Any]) -> Any:
 
 
 def only(handle: OrchestratedHandle) -> str:
-    ((slot, pid, text),) = handle.stack()
+    ((slot, pid, text),) = handle.stack(timeout=30)
     assert (slot, pid) == (0, handle.pid)
     return text
 
@@ -148,7 +148,7 @@ def test_a_stopped_process_stays_stopped(orchestrator: Orchestrator, working: An
     os.kill(first, signal.SIGSTOP)
     while psutil.Process(first).status() != psutil.STATUS_STOPPED:
         pass
-    (zero, pid, text), (one, _, other) = handle.stack()
+    (zero, pid, text), (one, _, other) = handle.stack(timeout=30)
     assert (zero, pid, text) == (0, first, "")
     assert one == 1
     assert "/procorch/" in other
