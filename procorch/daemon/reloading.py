@@ -107,9 +107,10 @@ class Reloader:
             previous.rolled.append(name)
         self._take(new, changes)
         self._remove_and_add(new, changes, timeout)
-        self._code, self._previous = code, previous
-        self.config = new
-        self.release += 1
+        self._code, self.config = code, new
+        if changes:  # else there is no new release, and a rollback returns to what it did before
+            self._previous = previous
+            self.release += 1
 
     def _roll(self, spec: AgentSpec, timeout: float | None) -> None:
         """Replace the processes of an agent; one that does not run starts from the new release."""
