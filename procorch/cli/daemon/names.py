@@ -36,8 +36,9 @@ def agent_names(
 def names_argument(*, required: bool) -> Decorator:
     """The argument ``NAME...``: names, globs and ``GROUP:GLOB``."""
     return click.argument(
-        "names", metavar="NAME...", nargs=-1, required=required, shell_complete=agent_names
-    )
+        "names", metavar="NAME..." if required else "[NAME]...", nargs=-1, required=required,
+        shell_complete=agent_names,
+    )  # fmt: skip
 
 
 name_argument: Decorator = click.argument("name", metavar="NAME", shell_complete=agent_names)
