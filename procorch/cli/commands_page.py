@@ -1,0 +1,100 @@
+"""Makes the page of the daemon's commands from the commands themselves.
+
+``python -m procorch.cli.commands_page`` prints it; ``docs/daemon-commands.md`` is what it prints,
+which a test compares. `commands_json` has the part about ``--json``.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Iterator
+
+import click
+
+from procorch.cli import commands_json, verbs
+
+_SECTIONS = ("The daemon", "Agents of the daemon")
+_HEAD = """# Commands of the daemon
+
+All commands that start a daemon or talk to one, with their options. [The daemon](daemon.md)
+explains what they are about, [Your first daemon](first-daemon.md) shows them at work.
+`procorch VERB --help` prints the same.
+
+- **Which daemon**: the one of the current folder, or of the first folder above it with a
+  `procorch.toml`. `-C DIR` names another one.
+- **Names** of agents may be patterns, in quotes because of the shell: `'solver*'`. `'GROUP:*'`
+  means all agents of a group. A name that is not there is an error with the nearest name.
+- **Durations** are `500ms`, `30s`, `5m`, `1h30m`; a number alone is seconds.
+- **Output**: what was asked for is on standard output, everything else on standard error.
+- **Variables**: each option has one with the name of its verb, `PROCORCH_STATUS_JSON`.
+  `PROCORCH_DIR` is `-C` for all of them.
+- **Completion** of verbs, options, agents and groups: `procorch completion bash` (or zsh, fish).
+
+## Exit codes
+
+| code | meaning |
+| --- | --- |
+| 0 | It was done. |
+| 1 | It was not done, or not for all agents; a request has failed; `--check` found something. |
+| 2 | Wrong usage, or a configuration with errors; nothing was begun. |
+| 3 | No daemon runs there. |
+| 4 | There is no agent, or no request, of that name. |
+| 6 | What was waited for did not happen in time. |
+| 7 | The daemon is there, but does not answer. |
+| 130 | Ctrl-C. |
+"""
+
+
+def page() -> str:
+    """The page as Markdown."""
+    parts = [_HEAD]
+    for section in _SECTIONS:
+        parts.append(f"\n## {section}\n\n| command | what it does |\n| --- | --- |\n")
+        for name, text in verbs.SECTIONS[section].items():
+            parts.append(f"| [`{name}`](#procorch-{name}) | {text} |\n")
+        parts += (_verb(name) for name in verbs.SECTIONS[section])
+    return "".join([*parts, commands_json.TEXT])
+
+
+def _verb(name: str) -> str:
+    command = verbs.load(name)
+    lines = ["", f"### procorch {name}", "", "```text", f"procorch {name} {_usage(command)}"]
+    lines += ["```", "", *_paragraphs(command.help or ""), "| option | meaning |", "| --- | --- |"]
+    lines += (_row(each) for each in command.params if isinstance(each, click.Option))
+    return "\n".join(lines) + "\n"
+
+
+def _usage(command: click.Command) -> str:
+    return " ".join(command.collect_usage_pieces(click.Context(command)))
+
+
+def _paragraphs(text: str) -> Iterator[str]:
+    for each in re.split(r"\n\s*\n", inspect.cleandoc(text).strip()):
+        yield _escaped(" ".join(each.split()))
+        yield ""
+
+
+def _row(option: click.Option) -> str:
+    names = ", ".join([*option.opts, *option.secondary_opts])
+    if not option.is_flag:
+        names += f" {option.metavar or _kind(option)}"
+    meaning = _escaped(" ".join((option.help or "").split()))
+    if option.show_default and not option.is_flag:
+        meaning += f" Default: `{option.default}`."
+    return f"| `{names}` | {meaning} |"
+
+
+def _kind(option: click.Option) -> str:
+    if isinstance(option.type, click.Choice):
+        return " or ".join(map(str, option.type.choices))
+    return option.type.name.upper()
+
+
+def _escaped(text: str) -> str:
+    """Text without what Markdown would take for markup."""
+    return re.sub(r"([*|<>_])", r"\\\1", text)
+
+
+if __name__ == "__main__":
+    print(page(), end="")

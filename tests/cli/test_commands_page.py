@@ -1,0 +1,24 @@
+"""The page of the daemon's commands is made from the commands."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from procorch.cli import commands_page, verbs
+
+PAGE = Path(__file__).parents[2] / "docs" / "daemon-commands.md"
+
+
+def test_the_page_of_commands_is_what_the_commands_say() -> None:
+    assert PAGE.read_text(encoding="utf-8") == commands_page.page(), (
+        "docs/daemon-commands.md is what `python -m procorch.cli.commands_page` prints"
+    )
+
+
+def test_the_page_has_each_command_and_each_of_its_options() -> None:
+    shown = PAGE.read_text(encoding="utf-8")
+    for name in (*verbs.SECTIONS["The daemon"], *verbs.SECTIONS["Agents of the daemon"]):
+        section = shown.split(f"\n### procorch {name}\n")[1].split("\n### ")[0]
+        for param in verbs.load(name).params:
+            if param.param_type_name == "option":
+                assert f"`{', '.join([*param.opts, *param.secondary_opts])}" in section
