@@ -14,6 +14,7 @@ from typing import Annotated, Any, Protocol, TypeAlias
 from msgspec import Meta, Struct
 
 from procorch.daemon.errors import DaemonEnding
+from procorch.daemon.log_handler import OWN
 from procorch.daemon.names import exact, select
 from procorch.daemon.ports import CorePort, Rows
 
@@ -215,7 +216,7 @@ def _events(core: CorePort, args: Events, call: CallPort) -> None:
 
 
 def _logs(core: CorePort, args: Logs, call: CallPort) -> None:
-    names = _names(core, args)
+    names = select(args.names, {**core.names(), OWN: None})
     _rows(core.logs(names, follow=args.follow, last=args.last, since=args.since), call)
 
 

@@ -22,7 +22,9 @@ Call = Callable[..., Ended]
 def test_lines_of_output_have_the_instance_in_front(call: Call, daemon: FakeCore) -> None:
     ended = call("logs")
     assert ended == Ended(0, "solver/0 | thinking\nindex/0 | no index\x07\n", ""), "no colours"
-    assert daemon.calls == [("logs", ["solver", "critic", "index", "lint"], False, 100, None)]
+    assert daemon.calls == [
+        ("logs", ["solver", "critic", "index", "lint", "daemon"], False, 100, None)
+    ]
 
 
 def test_lines_as_json_have_all_that_is_known(call: Call, daemon: FakeCore) -> None:

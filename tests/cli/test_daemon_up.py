@@ -30,7 +30,8 @@ def test_a_newcomer_has_an_answer_and_a_daemon_that_ends(
         assert answer.startswith("You said 'hello'. This is answer 1 of process ")
         status = json.loads(call("status", "--json", "--check").stdout)
         assert (status["daemon"]["pid"], status["agents"][0]["state"]) == (pid, "READY")
-        assert call("logs").stdout == "greeter/0 | request 1\n"
+        assert call("logs", "greeter").stdout == "greeter/0 | request 1\n"
+        assert f"daemon | info: pid {pid} listens on " in call("logs", "daemon").stdout
         second = run("up")
         assert (second.code, second.stdout) == (1, "")
         assert f"pid {pid}, configuration {tmp_path}/procorch.toml" in second.stderr
