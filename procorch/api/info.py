@@ -133,9 +133,8 @@ def _inspect(pid: int | None, **known: Any) -> AgentInfo:
     cpu, rss, peak = 0.0, 0, 0
     if pid is not None:
         with contextlib.suppress(psutil.Error):
-            process = psutil.Process(pid)
-            with process.oneshot():
-                times, memory = process.cpu_times(), process.memory_info()
+            process = psutil.Process(pid)  # oneshot() would cost more: each figure has a file
+            times, memory = process.cpu_times(), process.memory_info()
             cpu, rss, peak = times.user + times.system, memory.rss, memory.rss
         peak = peak_rss(pid) or peak
     return AgentInfo(pid=pid, cpu=cpu, rss=rss, peak_rss=peak, **known)

@@ -93,6 +93,7 @@ class _Life:
         self._handler = LogHandler(self._logs)
         self._socket = folder / SOCKET
         self._announced = False
+        self._change_is_noted = False
         self._watch = watch
         self._signum = 0
         self._core: Core | None = None
@@ -116,7 +117,7 @@ class _Life:
             self._config, self._history, self._logs, self._redactor,
             ended=lambda reason: self._happened.put(("ended", reason)),
             stop=lambda timeout: self._happened.put(("stop", timeout)),
-            changed=lambda: self._happened.put(("changed", None)),
+            changed=self._note_change,
             reloads=self._on_reload,
         )  # fmt: skip
         control = ControlServer(self._socket, core, VERBS)
@@ -189,7 +190,14 @@ class _Life:
                 case "reload":
                     threading.Thread(target=self._reload, daemon=True).start()
                 case _:
+                    self._change_is_noted = False
                     self._announce(core)
+
+    def _note_change(self) -> None:
+        """Have the main thread look at the agents: once, however many have changed until then."""
+        if not self._change_is_noted:
+            self._change_is_noted = True
+            self._happened.put(("changed", None))
 
     def _announce(self, core: Core) -> None:
         """Tell who waits that all agents are ready, or that some will not be."""

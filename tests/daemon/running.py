@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -40,6 +41,9 @@ def consumer():
 """
 """The module ``agents.py`` of most tests."""
 
+_MARK = "PROCORCH_TESTS_DAEMON"
+"""A variable by which the processes of a daemon are found, wherever they are in the tree."""
+
 
 class RunningDaemon:
     """A daemon that runs in the foreground of a process of its own.
@@ -52,10 +56,12 @@ class RunningDaemon:
 
     def __init__(self, folder: Path, *arguments: str, env: dict[str, str] | None = None) -> None:
         self.folder = folder
+        mark = uuid.uuid4().hex
+        self._mark = f"{_MARK}={mark}".encode()
         self.process = subprocess.Popen(
             [sys.executable, "-m", "procorch", "up", *arguments],
             cwd=folder, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-            text=True, env={**os.environ, **(env or {})}, start_new_session=True,
+            text=True, env={**os.environ, **(env or {}), _MARK: mark}, start_new_session=True,
         )  # fmt: skip
 
     def connect(self) -> DaemonClient:
@@ -92,6 +98,15 @@ class RunningDaemon:
         """All processes below it."""
         return psutil.Process(self.process.pid).children(recursive=True)
 
+    def alive(self) -> list[psutil.Process]:
+        """All processes that came from it and have not ended, also those without a parent."""
+        found = []
+        for process in psutil.process_iter():
+            with contextlib.suppress(OSError, psutil.Error):
+                if self._mark in Path(f"/proc/{process.pid}/environ").read_bytes().split(b"\0"):
+                    found.append(process)
+        return found
+
 
 @contextlib.contextmanager
 def running(
@@ -108,7 +123,6 @@ def running(
     try:
         yield daemon
     finally:
-        below = daemon.descendants() if daemon.process.poll() is None else []
         daemon.process.kill()
-        daemon.process.communicate()
-        assert psutil.wait_procs(below, timeout=10)[1] == []
+        daemon.process.communicate(timeout=30)
+        assert psutil.wait_procs(daemon.alive(), timeout=10)[1] == []
