@@ -6,10 +6,11 @@ known to a `Redactor`, which hides it in all that is printed, logged or sent.
 
 from __future__ import annotations
 
+import json
 import os
 import threading
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from procorch.daemon import safe_files
@@ -154,5 +155,19 @@ def _parts(values: Iterable[str]) -> list[str]:
     """What is hidden, the longest first: one may be a part of another."""
     found: set[str] = set()
     for value in values:
-        found.update(part.strip() for part in (value, *value.splitlines()))
-    return sorted((each for each in found if len(each) >= _SHORTEST), key=len, reverse=True)
+        for part in {each.strip() for each in (value, *value.splitlines())}:
+            if len(part) >= _SHORTEST:
+                found.update((part, *_quoted(part)))
+    return sorted(found, key=len, reverse=True)
+
+
+def _quoted(value: str) -> Iterator[str]:
+    """What becomes of a secret in the `repr` of a text and in JSON, without the quotes.
+
+    `repr` escapes a single quote only where there is a double one, too. Another text around the
+    secret may have the double one.
+    """
+    yield repr(value)[1:-1]
+    yield repr(f"{value}'\"")[1:-4]
+    yield json.dumps(value)[1:-1]
+    yield json.dumps(value, ensure_ascii=False)[1:-1]

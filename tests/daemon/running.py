@@ -52,9 +52,12 @@ class RunningDaemon:
         folder: has ``procorch.toml``, and the modules of agents.
         arguments: of ``procorch up``.
         env: further variables of its environment.
+        umask: that it is started with; -1: that of the tests.
     """
 
-    def __init__(self, folder: Path, *arguments: str, env: dict[str, str] | None = None) -> None:
+    def __init__(
+        self, folder: Path, *arguments: str, env: dict[str, str] | None = None, umask: int = -1
+    ) -> None:
         self.folder = folder
         mark = uuid.uuid4().hex
         self._mark = f"{_MARK}={mark}".encode()
@@ -62,6 +65,7 @@ class RunningDaemon:
             [sys.executable, "-m", "procorch", "up", *arguments],
             cwd=folder, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
             text=True, env={**os.environ, **(env or {}), _MARK: mark}, start_new_session=True,
+            umask=umask,
         )  # fmt: skip
 
     def connect(self) -> DaemonClient:
@@ -73,10 +77,12 @@ class RunningDaemon:
 
     def listening(self) -> DaemonClient:
         """A client, as soon as the daemon listens."""
+        said = []
         for line in self.lines():
+            said.append(line)
             if "listens" in line:
                 return procorch.connect(self.folder)
-        raise AssertionError(f"the daemon has ended with {self.process.wait()}")
+        raise AssertionError(f"it has ended with {self.process.wait()}: {''.join(said)}")
 
     def lines(self) -> Iterator[str]:
         """Lines of its output."""
@@ -115,11 +121,12 @@ def running(
     *arguments: str,
     agents: str = AGENTS,
     env: dict[str, str] | None = None,
+    umask: int = -1,
 ) -> Iterator[RunningDaemon]:  # fmt: skip
     """A daemon with a configuration; it and all of its processes are gone afterwards."""
     (folder / "procorch.toml").write_text(toml)
     (folder / "agents.py").write_text(agents)
-    daemon = RunningDaemon(folder, *arguments, env=env)
+    daemon = RunningDaemon(folder, *arguments, env=env, umask=umask)
     try:
         yield daemon
     finally:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import threading
 from pathlib import Path
@@ -183,6 +184,16 @@ def test_each_line_of_a_secret_is_hidden() -> None:
     redactor = Redactor()
     redactor.learn("key", "-----BEGIN KEY-----\nabcdefgh\nxyz\n")
     assert redactor.mask("it is abcdefgh\nxyz") == "it is ***\nxyz"
+
+
+@pytest.mark.parametrize("secret", ["it's-mine", 'say-"it"-now', "both-'-and-\"", "C:\\new\\key-ä"])
+def test_a_secret_is_hidden_as_repr_and_json_write_it(secret: str) -> None:
+    redactor = Redactor()
+    redactor.learn("key", secret)
+    for around in ("", " it's", ' "quoted"', ' it\'s "quoted"'):
+        text = f"<{secret}>{around}"
+        for written in (text, repr(text), json.dumps(text), json.dumps(text, ensure_ascii=False)):
+            assert "<***>" in redactor.mask(written)
 
 
 def test_the_last_values_of_a_secret_stay_hidden() -> None:

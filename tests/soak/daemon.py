@@ -1,5 +1,7 @@
 """Hard use of a daemon: kills at random moments, many agents, hours of load.
 
+``tox -e soak-daemon`` does all of it. One by one:
+
     python tests/soak/daemon.py kills --count 200     # kill -9 of the daemon under load
     python tests/soak/daemon.py many --agents 300     # status, start, and idle processor time
     python tests/soak/daemon.py hours --minutes 60    # memory, descriptors and threads stay flat
@@ -12,8 +14,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import random
-import signal
-import sqlite3
+import statistics
 import sys
 import tempfile
 import threading
@@ -22,66 +23,32 @@ from pathlib import Path
 
 import psutil
 
-from procorch import DaemonClient
-from procorch.daemon.errors import DaemonError
-from procorch.errors import AgentError
-from tests.daemon.running import RunningDaemon, running
+# Appended, so that an installed procorch is the one under test, not the source beside the tests.
+sys.path.append(str(Path(__file__).resolve().parents[2]))
 
-ECHO = '[agents.echo]\nfactory = "agents:echo"\ninstances = 2\n'
-CONSUMER = '[services.consumer]\nrun = "agents:consumer"\n'
+from procorch import DaemonClient
+from procorch.errors import AgentError
+from tests.daemon.killing import TOML, kill_often
+from tests.daemon.running import RunningDaemon, running
 
 
 def kills(folder: Path, count: int, seed: int) -> list[str]:
-    """Kill a daemon under load at random moments; the next one must work at once.
+    """Kill a daemon at random moments; the next one must work at once.
 
     Args:
-        count: kills.
+        count: kills, most of them under load.
         seed: of the moments.
 
     Returns:
         What does not hold.
     """
-    wrong: list[str] = []
-    chance = random.Random(seed)
-    slowest = 0.0
-    for number in range(count):
-        begun = time.monotonic()
-        with running(folder, ECHO + CONSUMER) as daemon:
-            client = daemon.connect()
-            slowest = max(slowest, time.monotonic() - begun)
-            if client.handle("echo").send_message("hello").text != "hello!":
-                wrong.append(f"kill {number}: another answer")
-            over = threading.Event()
-            loads = [threading.Thread(target=_load, args=(client, over)) for _ in range(2)]
-            for thread in loads:
-                thread.start()
-            over.wait(chance.uniform(0, 0.3))
-            below = daemon.descendants()
-            daemon.end(signal.SIGKILL)
-            alive = psutil.wait_procs(below, timeout=10)[1]
-            over.set()
-            for thread in loads:
-                thread.join()
-            if alive:
-                wrong.append(f"kill {number}: {len(alive)} processes survive")
-        wrong += [f"kill {number}: {each}" for each in _damaged(folder / ".procorch")]
-    print(f"{count} kills (seed {seed}), slowest start until all agents were ready {slowest:.2f} s")
-    return wrong
-
-
-def _load(client: DaemonClient, over: threading.Event) -> None:
-    while not over.is_set():
-        with contextlib.suppress(DaemonError, AgentError, OSError):
-            client.handle("echo").send_message("load")
-            client.reload("echo")
-
-
-def _damaged(folder: Path) -> list[str]:
-    """Files of a daemon that are damaged."""
-    found = [str(path) for path in folder.rglob("*damaged*")]
-    with contextlib.closing(sqlite3.connect(folder / "history.sqlite")) as history:
-        (answer,) = history.execute("PRAGMA integrity_check").fetchone()
-    return found if answer == "ok" else [*found, f"history: {answer}"]
+    report = kill_often(folder, count, seed, at_work=0.7)
+    slowest, usual = max(report.starts), statistics.median(report.starts)
+    print(
+        f"{count} kills (seed {seed}); all agents were ready after {usual:.2f} s (median), "
+        f"{slowest:.2f} s (slowest)"
+    )
+    return report.wrong
 
 
 def many(folder: Path, agents: int, seconds: float) -> list[str]:
@@ -110,7 +77,7 @@ def many(folder: Path, agents: int, seconds: float) -> list[str]:
 
 def hours(folder: Path, minutes: float) -> list[str]:
     """Requests, crashes and reloads for a long time: nothing grows."""
-    with running(folder, ECHO + CONSUMER) as daemon:
+    with running(folder, TOML) as daemon:
         client = daemon.connect()
         _work(client, 60)
         before = _size(daemon)
