@@ -134,25 +134,6 @@ class Core(Operating):
         """All agents that are to run have become ready."""
         return not self._draining and not self.not_ready()
 
-    def not_ready(self, names: Sequence[str] | None = None) -> list[str]:
-        """The agents of ``names`` that are to run and are not ready; None: of all."""
-        wanted = set(self.names()) if names is None else set(names)
-        return [
-            member.name
-            for member in self.tree.members()
-            if member.name in wanted
-            and (member.wanted or names is not None)
-            and not (member.ready or member.phase == "completed")
-        ]
-
-    def failures(self) -> dict[str, str]:
-        """The agents that are to run and have ended FAILED for good, each with its error."""
-        return {
-            member.name: self._redactor.mask(member.error)
-            for member in self.tree.members()
-            if member.wanted and member.phase == "failed"
-        }
-
     def files(self) -> Iterable[Path]:
         """Files whose change is a reason for a reload."""
         return self._reloader.files()
@@ -177,7 +158,11 @@ class Core(Operating):
             failed = [each for each in members if each.phase == "failed" and _has_ended(each)]
             if failed:
                 self._ended(f"agent {failed[0].name!r} has failed: {failed[0].error}")
-        if rule == "all_ended" and members and all(_has_ended(each) for each in members):
+        if (
+            rule == "all_ended"
+            and members
+            and all(_has_ended(each) or self.tree.obstacle(each) is not None for each in members)
+        ):
             self._ended("all agents have ended")
 
     # ---- what is told
@@ -208,7 +193,8 @@ class Core(Operating):
             return "draining"
         if self._reloading.locked():
             return "reloading"
-        return "running" if self.is_ready else "starting"
+        failed = self.failures()
+        return "running" if all(name in failed for name in self.not_ready()) else "starting"
 
     def describe(self, name: str) -> Plain:
         """See `CorePort`."""
@@ -244,6 +230,7 @@ class Core(Operating):
                     self._reloader.apply(new, changes, timeout)
                 self._history.clear_drift()
                 self._logs.reconfigure(new.daemon.log)
+                self._history.reconfigure(new.daemon.history)
             return {
                 "release": self.release, "changes": told, "text": text, "applied": not dry_run,
             }  # fmt: skip
@@ -328,13 +315,6 @@ class Core(Operating):
         return {"logs": self._logs.prune(), "history": self._history.prune()}
 
     # ---- the end
-
-    def wait_ready(self, names: Sequence[str], timeout: float | None) -> Plain:
-        """See `CorePort`. Of all agents, those that were stopped are not waited for."""
-        wanted = None if set(names) == set(self.names()) else names
-        self.tree.wait(lambda: not self.not_ready(wanted), timeout)
-        waiting = self.not_ready(wanted)
-        return {"ready": not waiting, "waiting": waiting}
 
     def shutdown(self, timeout: float | None) -> None:
         """See `CorePort`."""

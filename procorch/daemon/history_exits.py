@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from procorch import AgentCrashed, AgentError, Crashed, Notice, Restarting, Starting, Stopped
+from procorch import AgentCrashed, AgentError, Crashed, Notice, Ready, Restarting, Starting, Stopped
 from procorch.batch.reasons import place_of
 
 _LONGEST = 16384
@@ -44,12 +44,17 @@ class ExitWatch:
 
     def __init__(self) -> None:
         self._running: dict[tuple[str, int], tuple[int, float]] = {}
+        self._was_ready: set[tuple[str, int]] = set()
 
     def exit_of(self, event: Notice) -> ProcessExit | None:
         """The exit that an event tells of, if it does."""
         key = (event.agent, event.instance)
         if isinstance(event, Starting):
             self._running[key] = (event.generation, event.time)
+            self._was_ready.discard(key)
+            return None
+        if isinstance(event, Ready):
+            self._was_ready.add(key)
             return None
         if not isinstance(event, Crashed | Restarting | Stopped):
             return None
@@ -61,10 +66,10 @@ class ExitWatch:
             return None  # the exit of this process was told already, or it never began
         error = None if isinstance(event, Restarting) else event.error
         uptime = max(0.0, event.time - since) if known else None
-        return _exit(event, _reason(event), error, uptime)
+        return _exit(event, _reason(event, key in self._was_ready), error, uptime)
 
 
-def _reason(event: Crashed | Restarting | Stopped) -> str:
+def _reason(event: Crashed | Restarting | Stopped, was_ready: bool) -> str:
     match event:
         case Crashed(error=error):
             return str(error)
@@ -73,7 +78,7 @@ def _reason(event: Crashed | Restarting | Stopped) -> str:
         case Restarting(counted=False):
             return "replaced, because a request was to end"
         case Restarting():
-            return "did not start"
+            return "ended by itself" if was_ready else "did not start"
         case Stopped(status=status, error=error):
             return f"ended {status.name}" + ("" if error is None else f": {error}")
 

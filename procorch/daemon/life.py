@@ -165,7 +165,6 @@ class _Life:
         Returns:
             The exit code, and the seconds to drain.
         """
-        default = self._config.daemon.drain_timeout
         beat = None if self._notifier.watchdog is None else self._notifier.watchdog / 2
         next_beat = time.monotonic()
         while True:
@@ -178,6 +177,7 @@ class _Life:
                 if core.orchestrator.is_responsive(min(beat, _WATCHDOG_ANSWER)):
                     self._notifier.alive()
                 continue
+            default = core.config.daemon.drain_timeout  # a reload may have changed it
             match what:
                 case "signal":
                     _log.info("%s: the daemon ends", signal.Signals(about).name)

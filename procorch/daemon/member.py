@@ -8,6 +8,7 @@ from typing import Any, Literal, TypeAlias
 
 from procorch.api.handle import OrchestratedHandle
 from procorch.daemon.specs import AgentSpec
+from procorch.daemon.troubles import Troubles, failure_text
 
 Phase: TypeAlias = Literal[
     "stopped", "waiting", "starting", "backoff", "running", "failed", "completed"
@@ -34,6 +35,7 @@ class Member:
         retry_at: monotonic time of the next attempt to start; None: there will be none.
         began: wall clock time at which the process of a slot became ready.
         ready: all instances have become ready once in this run.
+        troubles: crashes and restarts of this run.
     """
 
     spec: AgentSpec
@@ -47,6 +49,7 @@ class Member:
     retry_at: float | None = None
     began: dict[int, float] = field(default_factory=dict)
     ready: bool = False
+    troubles: Troubles = field(default_factory=Troubles)
 
     @property
     def name(self) -> str:
@@ -70,6 +73,7 @@ class Member:
         self.handle, self.phase = handle, "starting"
         self.ready, self.retry_at = False, None
         self.began.clear()
+        self.troubles = Troubles()
 
     def became_ready(self, slot: int, at: float) -> None:
         """A process of a slot is ready."""
@@ -98,7 +102,7 @@ class Member:
         if status != "FAILED":  # its parent has ended, and it was linked to it
             self.phase = "waiting"
             return False
-        self.error = str(error) if error is not None else "it has failed"
+        self.error = failure_text(error)
         permanent = not getattr(error, "is_retryable", False)
         if was_ready or permanent or self.attempts >= self.most_attempts:
             self.phase, self.attempts = "failed", 0

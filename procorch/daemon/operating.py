@@ -12,23 +12,17 @@ from procorch.daemon.errors import DaemonError
 from procorch.daemon.history import History
 from procorch.daemon.member import Member
 from procorch.daemon.ports import Plain
+from procorch.daemon.readiness import Readiness
 from procorch.daemon.secrets import Redactor
-from procorch.daemon.tree import Tree
 from procorch.errors import AgentError
 
 
-class Operating:
-    """The part of `Core` that changes single agents.
-
-    Attributes:
-        tree: the agents.
-    """
-
-    tree: Tree
+class Operating(Readiness):
+    """The part of `Core` that changes single agents."""
 
     def __init__(self, history: History, redactor: Redactor) -> None:
+        super().__init__(redactor)
         self._history = history
-        self._redactor = redactor
 
     def start(self, names: Sequence[str], timeout: float | None) -> list[Plain]:
         """See `CorePort`."""
@@ -40,17 +34,40 @@ class Operating:
         return [{**row, "result": "running"} if row["name"] in running else row for row in rows]
 
     def _started(self, members: Sequence[Member], timeout: float | None) -> list[Plain]:
-        self.tree.wait(
-            lambda: all(each.ready or each.phase in ("failed", "completed") for each in members),
-            timeout,
-        )
-        return [
-            self._row(each, "started", each.ready or each.phase == "completed") for each in members
-        ]
+        self.tree.wait(lambda: all(self._is_decided(each) for each in members), timeout)
+        return [self._row(each, "started") for each in members]
 
-    def _row(self, member: Member, done: str, ok: bool) -> Plain:
-        error = None if ok else self._redactor.mask(member.error) or f"it is {member.phase}"
-        return {"name": member.name, "result": done if ok else "failed", "error": error}
+    def _is_decided(self, member: Member) -> bool:
+        """It has started, or will not."""
+        decided = member.ready or member.phase in ("stopped", "failed", "completed")
+        return decided or self.tree.obstacle(member) is not None
+
+    def _row(self, member: Member, done: str) -> Plain:
+        if member.ready or member.phase == "completed":
+            return {"name": member.name, "result": done, "error": None}
+        return {"name": member.name, "result": "failed", "error": self._why_not(member)}
+
+    def _why_not(self, member: Member) -> str:
+        """Why an agent does not run, and what to do."""
+        if member.phase == "stopped":
+            return "it was stopped meanwhile"
+        if member.phase == "failed":
+            return self._redactor.mask(member.error)
+        if member.wanted and member.size == 0:
+            return f"it is scaled to 0: run procorch scale {member.name}=1"
+        found, waits = self.tree.obstacle(member), self.tree.waits_for(member)
+        if found is not None:
+            todo = "procorch scale" if found.why == "scaled to 0" else "procorch start"
+            number = "=1" if found.why == "scaled to 0" else ""
+            return (
+                f"it waits until {' and '.join(waits)}, and {found.text}: "
+                f"run {todo} {found.name}{number}"
+            )
+        if waits:
+            return f"it still waits until {' and '.join(waits)}"
+        if member.error:
+            return f"it is tried again: {self._redactor.mask(member.error)}"
+        return "it has not become ready in time; it goes on starting"
 
     def stop(self, names: Sequence[str], timeout: float | None) -> list[Plain]:
         """See `CorePort`."""
@@ -132,6 +149,9 @@ class Operating:
                 handle.scale(count, timeout=timeout)
             elif member.wanted:
                 self.tree.start([member.name])
+                if count:
+                    (row,) = self._started([member], timeout)
+                    return row | {"result": f"scaled to {count}"} if row["error"] is None else row
         except (AgentError, TimeoutError, ValueError) as error:
             if not isinstance(error, TimeoutError):
                 member.size = before

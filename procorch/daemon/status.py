@@ -74,8 +74,13 @@ def agent_row(member: Member, tree: Tree) -> dict[str, Any]:
     now = time.time()
     for each in info.instances:
         began = member.began.get(each.slot)
+        trouble = ""
+        if each.state in ("BACKOFF", "STARTING"):
+            trouble = member.troubles.text(each.slot, now)
+        row["detail"] = row["detail"] or (trouble if row["state"] == each.state else "")
         row["instances"].append({
             "slot": each.slot, "pid": each.pid, "generation": each.generation, "state": each.state,
+            "detail": trouble,
             "uptime": None if began is None or each.pid is None else max(0.0, now - began),
             "restarts": each.restarts, "last_exit": each.last_exit, "cpu": each.cpu,
             "rss": each.rss, "release": each.release,
@@ -93,14 +98,24 @@ def _state(member: Member, info: AgentInfo) -> str:
 def _detail(member: Member, tree: Tree) -> str:
     """What a person wants to know beside the state."""
     if member.phase == "waiting":
-        if member.size == 0:
-            return "scaled to 0"
-        return "until " + ", ".join(tree.waits_for(member)) if tree.waits_for(member) else ""
+        return _waiting(member, tree)
     if member.phase == "backoff":
-        return f"{member.attempts}/{member.most_attempts}{_next(member)}: {member.error}"
+        waits = tree.waits_for(member)
+        then = f", next when {' and '.join(waits)}" if waits else _next(member)
+        return f"{member.attempts}/{member.most_attempts}{then}: {member.error}"
     if member.phase == "failed":
         return f"{member.error}{_next(member)}"
     return ""
+
+
+def _waiting(member: Member, tree: Tree) -> str:
+    if member.size == 0:
+        return "scaled to 0"
+    waits = " and ".join(tree.waits_for(member))
+    if not waits:
+        return ""
+    found = tree.obstacle(member)
+    return f"until {waits}" if found is None else f"until {waits}; {found.text}"
 
 
 def _next(member: Member) -> str:

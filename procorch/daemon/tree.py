@@ -16,12 +16,14 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 
-from procorch import Lost, Notice, Ready, Stopped
+from procorch import BackingOff, Crashed, Lost, Notice, Ready, Restarting, Starting, Stopped
 from procorch.api.orchestrator import AgentOrchestrator
+from procorch.daemon import waiting
 from procorch.daemon.errors import UnknownAgent
 from procorch.daemon.member import Member, member_of
 from procorch.daemon.registering import Registrar
 from procorch.daemon.specs import AgentSpec
+from procorch.daemon.waiting import Obstacle
 from procorch.errors import AgentError
 from procorch.errors.texts import did_you_mean
 
@@ -168,7 +170,8 @@ class Tree:
         ]
         for thread in stoppers:
             thread.start()
-        self.wait(lambda: not any(member.lives for member in members), timeout)
+        ending = members + waiting.linked_below(members, self._members)
+        self.wait(lambda: not any(member.lives for member in ending), timeout)
         return [member.name for member in members if member.lives]
 
     def _stop(self, member: Member, timeout: float | None) -> None:
@@ -200,14 +203,13 @@ class Tree:
     def on_event(self, event: Notice) -> None:
         """Take note of an event; called by the thread that reads them."""
         match event:
-            case Ready():
+            case Starting() | Ready() | Crashed() | Restarting() | BackingOff():
                 with self._condition:
                     member = self._members.get(event.agent)
                     if member is not None and member.lives:
-                        member.became_ready(event.instance, event.time)
-                        self._condition.notify_all()
-                        if member.ready:
-                            self._wake()
+                        member.troubles.note(event)
+                        if isinstance(event, Ready):
+                            self._became_ready(member, event)
             case Stopped():
                 with self._condition:
                     self._ending.add(event.agent)
@@ -218,6 +220,12 @@ class Tree:
                     self._wake()
             case _:
                 pass
+
+    def _became_ready(self, member: Member, event: Ready) -> None:
+        member.became_ready(event.instance, event.time)
+        self._condition.notify_all()
+        if member.ready:
+            self._wake()
 
     # ---- the keeper
 
@@ -254,9 +262,16 @@ class Tree:
             self._changed()
 
     def _pause(self) -> float | None:
-        """Seconds until the keeper has to look by itself; None: it is woken."""
+        """Seconds until the keeper has to look by itself; None: it is woken.
+
+        An agent that waits for others is looked at when one of them changes.
+        """
         now = time.monotonic()
-        times = [each.retry_at - now for each in self._members.values() if each.retry_at]
+        times = [
+            each.retry_at - now
+            for each in self._members.values()
+            if each.retry_at is not None and self._may_start(each)
+        ]
         if self._ending:
             times.append(_LOOK_AGAIN)
         return max(0.0, min(times)) if times else None
@@ -280,30 +295,31 @@ class Tree:
         return failed
 
     def _is_due(self, member: Member) -> bool:
-        if not member.wanted or member.size == 0:
+        if not self._may_start(member):
             return False
         if member.phase in ("backoff", "failed"):
-            at = member.retry_at
-            return at is not None and time.monotonic() >= at and not self.waits_for(member)
-        return member.phase == "waiting" and not self.waits_for(member)
+            return member.retry_at is not None and time.monotonic() >= member.retry_at
+        return member.phase == "waiting"
+
+    def _may_start(self, member: Member) -> bool:
+        return member.wanted and member.size > 0 and not self.waits_for(member)
 
     def waits_for(self, member: Member) -> list[str]:
         """What must happen before an agent starts, as text."""
-        waits = []
-        parent = member.spec.parent
-        if parent is not None and not self._members[parent].ready:
-            waits.append(f"its parent {parent} is ready")
-        for name, condition in member.spec.after.items():
-            other = self._members[name]
-            met = other.ready if condition == "ready" else other.phase == "completed"
-            if not met:
-                waits.append(f"{name} is {condition}")
-        return waits
+        with self._condition:
+            return waiting.waits_for(member, self._members)
+
+    def obstacle(self, member: Member) -> Obstacle | None:
+        """What keeps an agent that is to run from its start, so that it will not come by itself."""
+        with self._condition:
+            return waiting.obstacle(member, self._members)
 
     def _begin(self, member: Member) -> None:
-        parent = member.spec.parent
-        above = None if parent is None else self._members[parent].handle
         with self._condition:  # events of the new run wait until it is noted
+            if self._members.get(member.name) is not member or not self._is_due(member):
+                return  # it was stopped or removed meanwhile
+            parent = member.spec.parent
+            above = None if parent is None else self._members[parent].handle
             try:
                 self._registrar.renew(member.spec, member.size)
                 handle = self._orchestrator.spawn(member.name, parent=above, wait=False)

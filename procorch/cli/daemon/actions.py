@@ -75,7 +75,8 @@ COMMANDS: dict[str, click.Command] = {
     "stop": _verb(
         "stop",
         "Stop agents; they stay stopped until start or reload.\n\nTheir requests are finished "
-        "first. Agents below them stop, too. The exit code is 1 when one could not be stopped.",
+        "first. Agents that are linked to them (link) stop, too. The exit code is 1 "
+        "when one could not be stopped.",
         lambda daemon, names, timeout: daemon.stop(*names, timeout=timeout),
         "Time to finish what they do; then it is ended.",
     ),
