@@ -81,8 +81,9 @@ def hours(folder: Path, minutes: float) -> list[str]:
         client = daemon.connect()
         _work(client, 60)
         before = _size(daemon)
-        _work(client, minutes * 60)
+        requests = _work(client, minutes * 60)
         after = _size(daemon)
+    print(f"{requests} requests in {minutes:g} minutes, with crashes and reloads")
     print(f"before {before}, after {after}")
     wrong = []
     if after["rss"] > before["rss"] * 1.1 + (4 << 20):
@@ -94,7 +95,8 @@ def hours(folder: Path, minutes: float) -> list[str]:
     return wrong
 
 
-def _work(client: DaemonClient, seconds: float) -> None:
+def _work(client: DaemonClient, seconds: float) -> int:
+    """Returns the number of requests; one in 50 kills its worker, one in 500 is a reload, too."""
     end = time.monotonic() + seconds
     number = 0
     while time.monotonic() < end:
@@ -104,6 +106,7 @@ def _work(client: DaemonClient, seconds: float) -> None:
         if number % 500 == 0:
             client.reload("echo")
             client.status()
+    return number
 
 
 def _size(daemon: RunningDaemon) -> dict[str, int]:
