@@ -41,12 +41,16 @@ def ask(line: bytes) -> None:
         assert inside <= protocol.DEPTH_LIMIT, "deeper than the limit"
         chosen = select(getattr(args, "names", []), NAMES)
         assert set(chosen) <= set(NAMES), "a name that is not there"
-    except DaemonError as error:
-        told = protocol.read_line(protocol.error_line(error)[:-1])
-        assert told.error is not None
-        assert told.error.type == error.kind
-        if isinstance(error, BadRequest):
-            assert told.error.code == 2
+    except DaemonError as refused:
+        tell(refused)
+
+
+def tell(refused: DaemonError) -> None:
+    """The client must learn what the error is."""
+    told = protocol.read_line(protocol.error_line(refused)[:-1]).error
+    assert told is not None
+    assert told.type == refused.kind
+    assert told.code == BadRequest.code or not isinstance(refused, BadRequest)
 
 
 def depth(value: Any) -> int:
