@@ -46,11 +46,14 @@ if TYPE_CHECKING:
     from procorch.bench import Statistics as Statistics
     from procorch.bench import compare as compare
     from procorch.bench import measure as measure
-    from procorch.daemon.client import DaemonClient as DaemonClient
-    from procorch.daemon.client import connect as connect
-    from procorch.daemon.client_async import AsyncDaemonClient as AsyncDaemonClient
-    from procorch.daemon.client_async import AsyncRemoteHandle as AsyncRemoteHandle
-    from procorch.daemon.client_async import connect_async as connect_async
+    from procorch.daemon.client.client import DaemonClient as DaemonClient
+    from procorch.daemon.client.client import connect as connect
+    from procorch.daemon.client.client_async import AsyncDaemonClient as AsyncDaemonClient
+    from procorch.daemon.client.client_async import AsyncRemoteHandle as AsyncRemoteHandle
+    from procorch.daemon.client.client_async import connect_async as connect_async
+    from procorch.daemon.client.handles import RemoteHandle as RemoteHandle
+    from procorch.daemon.client.pieces import RemoteStream as RemoteStream
+    from procorch.daemon.client.remote import RemoteResult as RemoteResult
     from procorch.daemon.errors import AccessRefused as AccessRefused
     from procorch.daemon.errors import BadRequest as BadRequest
     from procorch.daemon.errors import ConfigErrors as ConfigErrors
@@ -60,9 +63,6 @@ if TYPE_CHECKING:
     from procorch.daemon.errors import DaemonUnresponsive as DaemonUnresponsive
     from procorch.daemon.errors import NoDaemon as NoDaemon
     from procorch.daemon.errors import UnknownAgent as UnknownAgent
-    from procorch.daemon.handles import RemoteHandle as RemoteHandle
-    from procorch.daemon.pieces import RemoteStream as RemoteStream
-    from procorch.daemon.remote import RemoteResult as RemoteResult
     from procorch.errors import Aborted as Aborted
     from procorch.errors import AgentCrashed as AgentCrashed
     from procorch.errors import AgentError as AgentError
@@ -185,15 +185,15 @@ _HOMES = {
     "batch.runner": "BatchRun",
     "batch.start": "run_batch",
     "bench": "Comparison Measurement Statistics compare measure",
-    "daemon.client": "DaemonClient connect",
-    "daemon.client_async": "AsyncDaemonClient AsyncRemoteHandle connect_async",
+    "daemon.client.client": "DaemonClient connect",
+    "daemon.client.client_async": "AsyncDaemonClient AsyncRemoteHandle connect_async",
     "daemon.errors": (
         "AccessRefused BadRequest ConfigErrors DaemonBusy DaemonEnding DaemonError "
         "DaemonUnresponsive NoDaemon UnknownAgent"
     ),
-    "daemon.handles": "RemoteHandle",
-    "daemon.pieces": "RemoteStream",
-    "daemon.remote": "RemoteResult",
+    "daemon.client.handles": "RemoteHandle",
+    "daemon.client.pieces": "RemoteStream",
+    "daemon.client.remote": "RemoteResult",
     "errors": (
         "Aborted AgentCrashed AgentError AgentFailure AgentHung AgentStopped AlreadyRunning "
         "AuthError BudgetExceeded CacheMiss CommandCrashed CommandFailed ContentFiltered "

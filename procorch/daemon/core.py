@@ -17,20 +17,21 @@ from typing import Any
 
 from procorch import ServiceSupervisor
 from procorch.api.orchestrator import AgentOrchestrator
-from procorch.daemon import config as configuration
-from procorch.daemon import log_reader, reloading, status
-from procorch.daemon.changes import texts
+from procorch.daemon import reloading, status
+from procorch.daemon.config import loading as configuration
+from procorch.daemon.config.changes import texts
+from procorch.daemon.config.secrets import Redactor
 from procorch.daemon.errors import ConfigErrors, DaemonBusy, DaemonError, Problem, SecretError
 from procorch.daemon.failure_hook import call_hook
-from procorch.daemon.history import History
-from procorch.daemon.logs import LogWriter
+from procorch.daemon.history.history import History
+from procorch.daemon.logs import reader as log_reader
+from procorch.daemon.logs.writer import LogWriter
 from procorch.daemon.member import Member
 from procorch.daemon.operating import Operating
 from procorch.daemon.ports import Plain, Rows
 from procorch.daemon.registering import Registrar
 from procorch.daemon.reloading import Reloader
 from procorch.daemon.requests import Requests
-from procorch.daemon.secrets import Redactor
 from procorch.daemon.specs import Config
 from procorch.daemon.tree import Tree
 from procorch.errors import AgentError

@@ -23,19 +23,19 @@ from types import FrameType
 from typing import Any, Literal, NoReturn
 
 from procorch import __version__
-from procorch.daemon.control import ControlServer
+from procorch.daemon.config.secrets import Redactor
+from procorch.daemon.control.protocol import SOCKET
+from procorch.daemon.control.server import ControlServer
+from procorch.daemon.control.verbs import VERBS
 from procorch.daemon.core import Core
 from procorch.daemon.errors import ConfigErrors, DaemonError
-from procorch.daemon.history import History
+from procorch.daemon.history.history import History
 from procorch.daemon.lock import Lock, make_folder
-from procorch.daemon.log_handler import LogHandler
-from procorch.daemon.logs import LogWriter
+from procorch.daemon.logs.handler import LogHandler
+from procorch.daemon.logs.writer import LogWriter
 from procorch.daemon.notify import Notifier
-from procorch.daemon.protocol import SOCKET
 from procorch.daemon.readiness_pipe import ReadinessPipe
-from procorch.daemon.secrets import Redactor
 from procorch.daemon.specs import Config
-from procorch.daemon.verbs import VERBS
 from procorch.daemon.watching import Watcher
 from procorch.errors import AgentError
 from procorch.launch import launchers

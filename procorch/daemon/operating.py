@@ -8,12 +8,12 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 
+from procorch.daemon.config.secrets import Redactor
 from procorch.daemon.errors import DaemonError
-from procorch.daemon.history import History
+from procorch.daemon.history.history import History
 from procorch.daemon.member import Member
 from procorch.daemon.ports import Plain
 from procorch.daemon.readiness import Readiness
-from procorch.daemon.secrets import Redactor
 from procorch.errors import AgentError
 
 

@@ -13,7 +13,7 @@ from procorch import Shutdown
 from procorch.agents.apps import App
 from procorch.agents.command import Command, command
 from procorch.api.orchestrator import AgentOrchestrator
-from procorch.daemon.secrets import Redactor, environment
+from procorch.daemon.config.secrets import Redactor, environment
 from procorch.daemon.specs import AgentSpec
 
 _SERVICES = ("service", "program")

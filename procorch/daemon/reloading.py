@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from procorch.api.orchestrator import AgentOrchestrator
-from procorch.daemon.changes import Change, difference
 from procorch.daemon.code_files import Code, code_of
+from procorch.daemon.config.changes import Change, difference
 from procorch.daemon.errors import NoRelease
 from procorch.daemon.registering import Registrar
 from procorch.daemon.specs import AgentSpec, Config

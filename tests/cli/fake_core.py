@@ -8,9 +8,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
 
-from procorch.daemon.control import ControlServer
+from procorch.daemon.control.protocol import SOCKET
+from procorch.daemon.control.server import ControlServer
 from procorch.daemon.errors import DaemonError, UnknownAgent
-from procorch.daemon.protocol import SOCKET
 from procorch.errors import AgentCrashed, AgentFailure
 from procorch.errors.plain_data import to_plain
 

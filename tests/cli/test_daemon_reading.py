@@ -129,7 +129,7 @@ def test_completion_does_not_wait_for_a_daemon_that_does_not_answer(
 ) -> None:
     import socket
 
-    from procorch.daemon.protocol import SOCKET
+    from procorch.daemon.control.protocol import SOCKET
 
     (tmp_path / ".procorch").mkdir(mode=0o700)
     with socket.socket(socket.AF_UNIX) as listening:

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from procorch.daemon.connection import Limits
-from procorch.daemon.control import ControlServer
+from procorch.daemon.control.connection import Limits
+from procorch.daemon.control.server import ControlServer
 from tests.daemon.fake_core import FakeCore
 
 Serve = Callable[..., ControlServer]

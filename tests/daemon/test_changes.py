@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from procorch.daemon import changes, keys, keys_page, own_keys
-from procorch.daemon.changes import DAEMON, Change, difference, texts
-from procorch.daemon.config import load
+from procorch.daemon.config import changes, keys, keys_page, own_keys
+from procorch.daemon.config.changes import DAEMON, Change, difference, texts
+from procorch.daemon.config.loading import load
 from procorch.daemon.specs import Config
 
 AGENT = '[agents.a]\nfactory = "app:a"\n'
@@ -178,12 +178,12 @@ def test_every_key_of_an_agent_is_compared(of: Callable[[str], Config]) -> None:
 def test_the_docs_show_the_keys_as_they_are() -> None:
     shown = PAGE.read_text(encoding="utf-8")
     assert shown == keys_page.page(), (
-        "docs/daemon-settings.md is what `python -m procorch.daemon.keys_page` prints"
+        "docs/daemon-settings.md is what `python -m procorch.daemon.config.keys_page` prints"
     )
 
 
 def test_the_module_prints_the_page_of_the_docs() -> None:
-    command = [sys.executable, "-m", "procorch.daemon.keys_page"]
+    command = [sys.executable, "-m", "procorch.daemon.config.keys_page"]
     printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     assert printed == PAGE.read_text(encoding="utf-8")
 

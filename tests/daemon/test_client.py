@@ -17,9 +17,11 @@ import pytest
 
 import procorch
 from procorch import AgentCrashed, RequestCancelled, Usage
-from procorch.daemon import dialog
-from procorch.daemon.client import DaemonClient, connect
-from procorch.daemon.connection import Limits
+from procorch.daemon.client import dialog
+from procorch.daemon.client.client import DaemonClient, connect
+from procorch.daemon.client.places import daemon_folder
+from procorch.daemon.client.remote import failure_of
+from procorch.daemon.control.connection import Limits
 from procorch.daemon.errors import (
     BadRequest,
     ConfigErrors,
@@ -30,8 +32,6 @@ from procorch.daemon.errors import (
     NoDaemon,
     UnknownAgent,
 )
-from procorch.daemon.places import daemon_folder
-from procorch.daemon.remote import failure_of
 from tests.daemon.conftest import Serve
 from tests.daemon.fake_core import FakeCore
 
@@ -192,7 +192,7 @@ def test_ctrl_c_cancels_what_is_waited_for(serve: Serve, core: FakeCore, folder:
     serve()
     code = (
         "import sys\n"
-        "from procorch.daemon.client import connect\n"
+        "from procorch.daemon.client.client import connect\n"
         "connect(sys.argv[1]).handle('solver').send_message('wait')\n"
     )
     with subprocess.Popen(

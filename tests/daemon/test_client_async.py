@@ -13,7 +13,7 @@ import pytest
 
 import procorch
 from procorch import AgentCrashed, DaemonError, DaemonUnresponsive, NoDaemon, UnknownAgent
-from procorch.daemon.client_async import AsyncDaemonClient
+from procorch.daemon.client.client_async import AsyncDaemonClient
 from tests.daemon.conftest import Serve
 from tests.daemon.fake_core import FakeCore
 

@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 
 from procorch import Backoff, Budget, Intensity, Shutdown, Throttle
-from procorch.daemon import safe_files
-from procorch.daemon.config import load
+from procorch.daemon.config import safe_files
+from procorch.daemon.config.loading import load
 from procorch.daemon.errors import ConfigErrors, rebuild
 from procorch.daemon.specs import Config, HistorySettings, LogSettings, ReadyCheck
 

@@ -19,11 +19,11 @@ from typing import Any
 import psutil
 import pytest
 
-from procorch.daemon.connection import Limits
+from procorch.daemon.control.connection import Limits
+from procorch.daemon.control.protocol import LINE_LIMIT
+from procorch.daemon.control.socket_file import connect
+from procorch.daemon.control.verbs import VERBS
 from procorch.daemon.errors import DaemonError
-from procorch.daemon.protocol import LINE_LIMIT
-from procorch.daemon.socket_file import connect
-from procorch.daemon.verbs import VERBS
 from tests.daemon.conftest import Serve
 from tests.daemon.fake_core import FakeCore
 
@@ -418,7 +418,7 @@ def test_a_socket_that_a_killed_process_has_left_is_replaced(
 ) -> None:
     code = (
         "import sys, time, pathlib\n"
-        "from procorch.daemon.control import ControlServer\n"
+        "from procorch.daemon.control.server import ControlServer\n"
         "ControlServer(pathlib.Path(sys.argv[1]), None).start()\n"
         "print('started', flush=True)\n"
         "time.sleep(60)\n"
@@ -486,7 +486,7 @@ else:
 
 CLIENT_AS_NOBODY = """
 import difflib, os, socket, sys
-from procorch.daemon.client import connect
+from procorch.daemon.client.client import connect
 from procorch.daemon.errors import AccessRefused
 os.setgroups([]); os.setgid(65534); os.setuid(65534)
 try:

@@ -29,9 +29,9 @@ from procorch import (
     Starting,
     Stopped,
 )
-from procorch.daemon import history as history_module
-from procorch.daemon.history import History
-from procorch.daemon.history_file import MIGRATIONS, HistoryError
+from procorch.daemon.history import history as history_module
+from procorch.daemon.history.file import MIGRATIONS, HistoryError
+from procorch.daemon.history.history import History
 from procorch.daemon.specs import HistorySettings
 
 Make = Callable[..., History]

@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from procorch.daemon import log_reader
-from procorch.daemon.log_lines import LogLine, as_json
-from procorch.daemon.log_reader import LogStream
-from procorch.daemon.logs import LogWriter
+from procorch.daemon.logs import reader as log_reader
+from procorch.daemon.logs.lines import LogLine, as_json
+from procorch.daemon.logs.reader import LogStream
+from procorch.daemon.logs.writer import LogWriter
 from procorch.daemon.specs import LogSettings
 
 MOST = 30.0  # seconds

@@ -17,9 +17,9 @@ from typing import Any
 
 import pytest
 
-from procorch.daemon.log_folder import file_of
-from procorch.daemon.log_lines import LONGEST
-from procorch.daemon.logs import LogWriter
+from procorch.daemon.logs.folder import file_of
+from procorch.daemon.logs.lines import LONGEST
+from procorch.daemon.logs.writer import LogWriter
 from procorch.daemon.specs import LogSettings
 
 Make = Callable[..., LogWriter]
@@ -368,7 +368,7 @@ def small_files(size: int) -> Iterator[None]:
 def test_on_a_full_disk_lines_wait_and_what_is_lost_is_counted(
     writer: Make, tmp_path: Path, caplog: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("procorch.daemon.log_file.PENDING", 20_000)
+    monkeypatch.setattr("procorch.daemon.logs.current_file.PENDING", 20_000)
     logs = writer()
     wrote = 0
     with caplog.at_level(logging.INFO, "procorch"):
@@ -429,7 +429,7 @@ def test_a_terminal_that_takes_nothing_costs_the_log_files_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ours, theirs = os.pipe()
-    monkeypatch.setattr("procorch.daemon.log_console.STANDARD_OUTPUT", theirs)
+    monkeypatch.setattr("procorch.daemon.logs.console.STANDARD_OUTPUT", theirs)
     logs = LogWriter(tmp_path / "logs", LogSettings(), str, echo="text")
     line = b"." * 999 + b"\n"
     seen = bytearray()

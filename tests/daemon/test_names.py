@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from procorch.daemon.control.names import exact, select
 from procorch.daemon.errors import UnknownAgent
-from procorch.daemon.names import exact, select
 
 NAMES = {"solver": None, "web-1": "web", "web-2": "web", "critic": "team", "odd[1]": None}
 

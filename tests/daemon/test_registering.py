@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from procorch import AgentOrchestrator, Shutdown
+from procorch.daemon.config.secrets import Redactor
 from procorch.daemon.registering import Registrar
-from procorch.daemon.secrets import Redactor
 from procorch.daemon.specs import AgentSpec, ReadyCheck
 
 

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from procorch.daemon.env_file import parse
+from procorch.daemon.config.env_file import parse
+from procorch.daemon.config.secrets import Redactor, environment
 from procorch.daemon.errors import SecretError
-from procorch.daemon.secrets import Redactor, environment
 from procorch.daemon.specs import AgentSpec
 
 

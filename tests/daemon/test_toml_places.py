@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from procorch.daemon.toml_places import KeyPath, places
+from procorch.daemon.config.toml_places import KeyPath, places
 
 ROOT = Path(__file__).parents[2]
 

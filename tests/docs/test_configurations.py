@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from markdown_it.token import Token
 
-from procorch.daemon import config
+from procorch.daemon.config import loading as config
 from tests.docs.test_blocks import ROOT, pages, parse
 
 _NAMED = re.compile(r'(?:"file:|env_file = "|(?:factory|run) = "(?=[^":]+\.py:))([^":]+)')

@@ -23,8 +23,8 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.append(str(ROOT))
 
 from procorch import AgentOrchestrator, Backoff, DefaultSupervisor  # noqa: E402
-from procorch.daemon import log_reader  # noqa: E402
-from procorch.daemon.logs import LogWriter  # noqa: E402
+from procorch.daemon.logs import reader as log_reader  # noqa: E402
+from procorch.daemon.logs.writer import LogWriter  # noqa: E402
 from procorch.daemon.specs import LogSettings  # noqa: E402
 
 AGENTS = 4

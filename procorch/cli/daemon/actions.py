@@ -15,7 +15,7 @@ from procorch.cli.exits import ExitCode
 from procorch.cli.verb import Verb
 
 if TYPE_CHECKING:
-    from procorch.daemon.client import DaemonClient
+    from procorch.daemon.client.client import DaemonClient
 
 _NAMES = "NAME is a name, a pattern such as 'solver*', or 'GROUP:*' for all of a group."
 

@@ -31,7 +31,7 @@ def command(file: Path | None, folder: Path | None, as_json: bool) -> int:
     Each error has its file and line. No daemon is needed, and none is touched; no code of yours is
     imported. The exit code is 2 when there are errors.
     """
-    from procorch.daemon import config
+    from procorch.daemon.config import loading as config
     from procorch.daemon.errors import ConfigErrors
 
     path = config_file(file, folder)

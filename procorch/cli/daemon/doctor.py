@@ -44,7 +44,7 @@ def command(folder: Path | None, as_json: bool) -> int:
 
 
 def _folder_of_daemon(folder: Path | None) -> Path:
-    from procorch.daemon import config
+    from procorch.daemon.config import loading as config
     from procorch.daemon.errors import ConfigErrors
 
     try:

@@ -13,7 +13,7 @@ from procorch.cli.exits import ExitCode, Refused
 from procorch.cli.params import duration
 
 if TYPE_CHECKING:
-    from procorch.daemon.client import DaemonClient
+    from procorch.daemon.client.client import DaemonClient
 
 Decorator: TypeAlias = Callable[[Any], Any]
 
@@ -52,8 +52,8 @@ def linked(folder: Path | None, answer: float = ANSWER) -> Iterator[DaemonClient
     Raises:
         Refused: with the exit code that says what kind of error it is.
     """
-    from procorch.daemon.client import DaemonClient
-    from procorch.daemon.places import daemon_folder
+    from procorch.daemon.client.client import DaemonClient
+    from procorch.daemon.client.places import daemon_folder
 
     with told_errors(), DaemonClient(daemon_folder(folder), answer) as client:
         yield client

@@ -16,7 +16,7 @@ from procorch.cli.params import duration
 from procorch.cli.verb import Verb
 
 if TYPE_CHECKING:
-    from procorch.daemon.client import DaemonClient
+    from procorch.daemon.client.client import DaemonClient
 
 _HUES = ("cyan", "green", "magenta", "blue", "yellow", "bright_cyan", "bright_green")
 _USUAL = 100

@@ -30,7 +30,7 @@ def config_file(file: Path | None, folder: Path | None) -> Path:
     Raises:
         Misconfigured: there is none.
     """
-    from procorch.daemon.places import configuration_in
+    from procorch.daemon.client.places import configuration_in
 
     if file is not None:
         return file

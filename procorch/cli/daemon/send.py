@@ -19,7 +19,7 @@ from procorch.cli.params import duration
 from procorch.cli.verb import Verb
 
 if TYPE_CHECKING:
-    from procorch.daemon.client import DaemonClient
+    from procorch.daemon.client.client import DaemonClient
     from procorch.errors import AgentError
 
 _OUTPUT = "\0"
@@ -131,7 +131,7 @@ def _content(file: str) -> str:
 def _send(
     daemon: DaemonClient, name: str, message: Any, timeout: float | None, as_json: bool
 ) -> int:
-    from procorch.daemon.remote import failure_of
+    from procorch.daemon.client.remote import failure_of
 
     answer = daemon.send(name, message, timeout=timeout)
     failed = answer["state"] != "done"

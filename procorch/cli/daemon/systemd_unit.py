@@ -31,7 +31,8 @@ def command(
     systemctl reload reloads; systemctl stop lets what runs finish. Memory limits of agents are kept
     by the kernel (Delegate). What to do with the unit is said on standard error.
     """
-    from procorch.daemon import config, systemd_unit
+    from procorch.daemon import systemd_unit
+    from procorch.daemon.config import loading as config
 
     with told_errors():
         loaded = config.load(config_file(file, folder))

@@ -48,7 +48,7 @@ def command(
     The exit code is 2 when the configuration has errors, and 1 when a daemon runs in its folder
     already.
     """
-    from procorch.daemon import config
+    from procorch.daemon.config import loading as config
 
     with told_errors():
         loaded = config.load(config_file(file, folder))

@@ -1,0 +1,1 @@
+"""The control socket of a daemon: the protocol, the verbs, and the server."""

@@ -1,0 +1,1 @@
+"""Events, exits and manual changes of a daemon, in an SQLite file."""

@@ -1,0 +1,1 @@
+"""The output of agents in files: written, rotated, compressed, read and followed."""
