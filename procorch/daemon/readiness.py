@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from procorch.daemon.config.secrets import Redactor
 from procorch.daemon.member import Member
 from procorch.daemon.ports import Plain
-from procorch.daemon.secrets import Redactor
 from procorch.daemon.tree import Tree
 
 

@@ -221,6 +221,7 @@ class LocalProcess(WatchedProcess):
         """See `WorkerProcess.dump_stacks`."""
         if not self._gone:
             self._stacks.keep()
+            self._page.suspect()
             # In this order: a stopped worker writes where it stopped, before it works on.
             self._signal(STACK)
             self._signal(signal.SIGCONT)

@@ -23,7 +23,7 @@ _AIMS = 128
 time (``prefetch``) and takes them in order. While it has one of them, at most 127 others can be
 cancelled. So no entry is overwritten before its request has ended."""
 _TARGETS, _FORCES = slice(8, 8 + _AIMS), 8 + _AIMS
-_HANDLES, _ERASURES, _ERASE, _READING = range(8 + 2 * _AIMS, 12 + 2 * _AIMS)
+_HANDLES, _ERASURES, _ERASE, _READING, _SUSPECTED = range(8 + 2 * _AIMS, 13 + 2 * _AIMS)
 _NUMBERS = 4096
 _SIZE = 65536
 _MAP_FIXED = 0x10  # Linux; the mmap module does not name it
@@ -235,6 +235,15 @@ class StatusPage:
     def may_erase(self) -> bool:
         """In the worker: whether there is a text, and the parent does not read it at the moment."""
         return self.has_text and not self._words[_READING]
+
+    def suspect(self) -> None:
+        """In the parent: the worker may hang, and is asked for its stacks."""
+        self._words[_SUSPECTED] = self._words[_DONE]
+
+    @property
+    def is_suspected(self) -> bool:
+        """In the worker: whether it has answered nothing since it was asked for its stacks."""
+        return self._words[_SUSPECTED] == self._words[_DONE]
 
     def must_erase(self) -> bool:
         """In the worker: whether the parent has asked to erase the text since the last call."""

@@ -214,8 +214,10 @@ class Worker:
             self._page.finish(request)
             return
         head = headers.decode_request(frame.head)
-        # Also here: the signal for a stack may come after the answer that refutes the suspicion.
-        self.gate.forget_stacks()
+        # Also here: the signal for a stack may come after the answer that refutes the suspicion. A
+        # worker that was stopped before it began this request has refuted nothing.
+        if not self._page.is_suspected:
+            self.gate.forget_stacks()
         self._page.start(request)
         began = self._meter.begin(at_once=self._at_once)
         deadline = None if head.remaining is None else began + head.remaining

@@ -18,11 +18,11 @@ import atheris
 sys.path.append(str(Path(__file__).resolve().parents[2]))
 
 with atheris.instrument_imports(include=["procorch.daemon"]):
-    from procorch.daemon import protocol
-    from procorch.daemon.dialog import Lines
+    from procorch.daemon.client.dialog import Lines
+    from procorch.daemon.control import protocol
+    from procorch.daemon.control.names import select
+    from procorch.daemon.control.verbs import VERBS
     from procorch.daemon.errors import BadRequest, DaemonError
-    from procorch.daemon.names import select
-    from procorch.daemon.verbs import VERBS
     from procorch.errors import AgentError
 
 NAMES = {"solver": None, "web-1": "web", "web-2": "web"}

@@ -133,14 +133,25 @@ MUTANTS: tuple[Mutant, ...] = (
         "worker/lifecycle.py",
         "Worker._answer",
         """
-        self.gate.forget_stacks()
-        self._page.start(request)
+        if not self._page.is_suspected:
+            self.gate.forget_stacks()
         """,
-        "self._page.start(request)",
+        "pass",
         (
             "tests/process/test_hung.py::test_a_stack_that_was_asked_for_too_late_is_not"
             "_that_of_a_later_crash",
         ),
+    ),
+    Mutant(
+        "a hang: the stack of a worker that had not begun its request is kept",
+        "worker/lifecycle.py",
+        "Worker._answer",
+        """
+        if not self._page.is_suspected:
+            self.gate.forget_stacks()
+        """,
+        "self.gate.forget_stacks()",
+        ("tests/process/test_hung.py::test_stopped_and_deaf_workers_are_hung_too",),
     ),
     Mutant(
         "a hang: an answer before the end refutes it",
