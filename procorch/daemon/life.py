@@ -28,7 +28,7 @@ from procorch.daemon.control.protocol import SOCKET
 from procorch.daemon.control.server import ControlServer
 from procorch.daemon.control.verbs import VERBS
 from procorch.daemon.core import Core
-from procorch.daemon.errors import ConfigErrors, DaemonError
+from procorch.daemon.errors import ConfigErrors, DaemonError, FolderError
 from procorch.daemon.history.history import History
 from procorch.daemon.lock import Lock, make_folder
 from procorch.daemon.logs.handler import LogHandler
@@ -61,7 +61,7 @@ def run(
 
     Raises:
         DaemonBusy: another daemon has the folder.
-        FolderError: the folder cannot be used.
+        FolderError, HistoryError: the folder, or the history in it, cannot be used.
         ConfigErrors: an agent cannot be registered.
     """
     os.umask(0o077)
@@ -86,10 +86,13 @@ class _Life:
         self._pipe = ReadinessPipe()
         self._redactor = Redactor()
         folder = config.daemon.dir
-        self._history = History(
-            folder / "history.sqlite", config.daemon.history, self._redactor.mask
-        )
-        self._logs = LogWriter(folder / "logs", config.daemon.log, self._redactor.mask, echo=echo)
+        mask = self._redactor.mask
+        self._history = History(folder / "history.sqlite", config.daemon.history, mask)
+        try:
+            self._logs = LogWriter(folder / "logs", config.daemon.log, mask, echo=echo)
+        except OSError as error:
+            self._history.close()
+            raise FolderError(f"cannot write logs in {folder / 'logs'}: {error.strerror}") from None
         self._handler = LogHandler(self._logs)
         self._socket = folder / SOCKET
         self._announced = False

@@ -32,9 +32,9 @@ def make_folder(folder: Path) -> None:
         raise FolderError(f"{folder} must be a folder, and no link")
     if found.st_uid != os.geteuid():
         raise FolderError(f"{folder} belongs to another user (uid {found.st_uid})")
-    if found.st_mode & 0o022:
+    if found.st_mode & 0o002:
         raise FolderError(f"others can write to {folder}: run chmod 700 {folder}")
-    if found.st_mode & 0o077:
+    if found.st_mode & 0o077:  # as after a mount that gives everything to a group
         os.chmod(folder, 0o700)
 
 

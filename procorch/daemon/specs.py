@@ -13,6 +13,8 @@ from typing import Any, Literal, TypeAlias
 
 from procorch.agents.readiness import ReadyCheck as ReadyCheck
 
+OWN_LOG = "daemon"
+"""The name of the daemon's own log; no agent has it."""
 Kind: TypeAlias = Literal["agent", "command", "service", "program"]
 """An agent with a factory, or with a command line; a function, or a program that is kept alive."""
 Condition: TypeAlias = Literal["ready", "completed"]

@@ -20,8 +20,11 @@ def test_a_newcomer_has_an_answer_and_a_daemon_that_ends(
     run: Run, call: Run, tmp_path: Path
 ) -> None:
     assert call("init").code == 0
+    command = [*COMMAND, "wait", "--ready", "--timeout", "45s"]  # also before the daemon is there
+    waiting = subprocess.Popen(command, env=environment({}))
     ended = run("up", "-d", "--json")
     assert ended.code == 0, ended.stderr
+    assert waiting.wait(LIMIT) == 0
     told = json.loads(ended.stdout)
     pid = told["pid"]
     assert told == {"schema": 1, "pid": pid, "ready": True, "failed": {}}

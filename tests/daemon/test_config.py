@@ -749,3 +749,9 @@ def test_code_of_the_user_is_never_imported(write: Callable[..., Path], tmp_path
     write("raise SystemExit('imported')\n", "app.py")
     write('[agents.a]\nfactory = "app.py:a"\n[agents.b]\nfactory = "app:b"\npreload = ["app"]\n')
     assert isinstance(load(None), Config)
+
+
+def test_the_name_of_the_daemons_own_log_is_no_name_of_an_agent(tmp_path: Path) -> None:
+    (tmp_path / "procorch.toml").write_text('[agents.daemon]\nfactory = "agents:echo"\n')
+    with pytest.raises(ConfigErrors, match="'daemon' cannot be a name: the daemon's own log"):
+        load(None, folder=tmp_path)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from procorch.agents.argv_template import ArgvTemplate
+from procorch.daemon.specs import OWN_LOG
 from procorch.errors.texts import did_you_mean
 from procorch.units import seconds, size_in_bytes, whole
 
@@ -130,6 +131,8 @@ def agent_name(value: Any, name: str = "name") -> str:
             f"{found!r} cannot be a name: use letters, digits, '_', '-' and '.', do not begin with "
             f"'-' or '.', and use at most {_LONGEST_NAME} characters"
         )
+    if found == OWN_LOG:
+        raise ValueError(f"{found!r} cannot be a name: the daemon's own log is called that")
     return found
 
 

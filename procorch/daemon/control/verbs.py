@@ -15,8 +15,8 @@ from msgspec import Meta, Struct
 
 from procorch.daemon.control.names import exact, select
 from procorch.daemon.errors import DaemonEnding
-from procorch.daemon.logs.handler import OWN
 from procorch.daemon.ports import CorePort, Rows
+from procorch.daemon.specs import OWN_LOG
 
 Seconds: TypeAlias = Annotated[float, Meta(ge=0, le=1e9)]
 Count: TypeAlias = Annotated[int, Meta(ge=0, le=1_000_000_000)]
@@ -216,7 +216,7 @@ def _events(core: CorePort, args: Events, call: CallPort) -> None:
 
 
 def _logs(core: CorePort, args: Logs, call: CallPort) -> None:
-    names = select(args.names, {**core.names(), OWN: None})
+    names = select(args.names, {**core.names(), OWN_LOG: None})
     _rows(core.logs(names, follow=args.follow, last=args.last, since=args.since), call)
 
 

@@ -21,6 +21,8 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
+from procorch.daemon.errors import DaemonError
+
 _log = logging.getLogger("procorch")
 
 _OURS = 0x70726F68  # "proh"
@@ -49,7 +51,7 @@ MIGRATIONS = (
 """Each changes a file from one version to the next."""
 
 
-class HistoryError(Exception):
+class HistoryError(DaemonError):
     """The history cannot be opened; the text says why, and what to do."""
 
 

@@ -5,9 +5,7 @@ from __future__ import annotations
 import logging
 
 from procorch.daemon.logs.writer import LogWriter
-
-OWN = "daemon"
-"""The name of the daemon's own log; no agent has it."""
+from procorch.daemon.specs import OWN_LOG
 
 
 class LogHandler(logging.Handler):
@@ -23,7 +21,7 @@ class LogHandler(logging.Handler):
         """See `logging.Handler`."""
         try:
             text = f"{record.levelname.lower()}: {record.getMessage()}\n"
-            self._logs.write(OWN, 0, 0, None, "stderr", text.encode("utf-8", "replace"))
+            self._logs.write(OWN_LOG, 0, 0, None, "stderr", text.encode("utf-8", "replace"))
         except Exception:
             self.handleError(record)
 
