@@ -31,7 +31,7 @@ it is not known. The examples are wrapped here.
       "size": 1, "release": 1, "drift": [],
       "instances": [
         {
-          "slot": 0, "pid": 6526, "generation": 1, "state": "READY", "uptime": 7.1,
+          "slot": 0, "pid": 6526, "generation": 1, "state": "READY", "detail": "", "uptime": 7.1,
           "restarts": 0, "last_exit": null, "cpu": 0.01, "rss": 19636224,
           "release": 1, "current": null
         }
