@@ -22,6 +22,8 @@ _HOMES = {
     "P9": "p9_journal",
     "P10": "p10_crashes",
     "P11": "p11_flat",
+    "P13": "p13_daemon",
+    "P13b": "p13b_supervisord",
 }
 """Each is a module with a ``ROW``; it is imported when the row is used."""
 
