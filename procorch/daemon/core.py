@@ -21,7 +21,14 @@ from procorch.daemon import reloading, status
 from procorch.daemon.config import loading as configuration
 from procorch.daemon.config.changes import texts
 from procorch.daemon.config.secrets import Redactor
-from procorch.daemon.errors import ConfigErrors, DaemonBusy, DaemonError, Problem, SecretError
+from procorch.daemon.errors import (
+    ConfigErrors,
+    DaemonBusy,
+    DaemonEnding,
+    DaemonError,
+    Problem,
+    SecretError,
+)  # fmt: skip
 from procorch.daemon.failure_hook import call_hook
 from procorch.daemon.history.history import History
 from procorch.daemon.logs import reader as log_reader
@@ -227,7 +234,7 @@ class Core(Operating):
             told = reloading.plain(changes)
             text = texts(self.config, new, changes)
             if not dry_run:
-                with self._telling():
+                with self._telling(), self._ended_by_the_end():
                     self._reloader.apply(new, changes, timeout)
                 self._history.clear_drift()
                 self._logs.reconfigure(new.daemon.log)
@@ -243,11 +250,22 @@ class Core(Operating):
         if not self._reloading.acquire(blocking=False):
             raise DaemonBusy("a reload is under way")
         try:
-            with self._telling():
+            with self._telling(), self._ended_by_the_end():
                 names = self._reloader.rollback(timeout)
             return {"names": names, "release": self.release}
         finally:
             self._reloading.release()
+
+    @contextmanager
+    def _ended_by_the_end(self) -> Iterator[None]:
+        """Say of what the end of the daemon has interrupted that it was so."""
+        try:
+            yield
+        except AgentError:
+            if self._draining:
+                what = "the daemon ends: the reload was given up, and agents are as they were"
+                raise DaemonEnding(what) from None
+            raise
 
     @contextmanager
     def _telling(self) -> Iterator[None]:
@@ -270,7 +288,7 @@ class Core(Operating):
         with self.tree.condition:
             handle = member.handle if member.lives else None
         if handle is None:
-            raise DaemonError(f"agent {name!r} does not run: it is {member.phase}")
+            raise DaemonError(f"agent {name!r} does not run: {self.why_not(member)}")
         raw = member.spec.kind == "command"
         return self._requests.send(
             handle, message, raw=raw, timeout=timeout, began=began, piece=piece

@@ -45,12 +45,14 @@ class Operating(Readiness):
     def _row(self, member: Member, done: str) -> Plain:
         if member.ready or member.phase == "completed":
             return {"name": member.name, "result": done, "error": None}
-        return {"name": member.name, "result": "failed", "error": self._why_not(member)}
+        return {"name": member.name, "result": "failed", "error": self.why_not(member)}
 
-    def _why_not(self, member: Member) -> str:
+    def why_not(self, member: Member) -> str:
         """Why an agent does not run, and what to do."""
         if member.phase == "stopped":
-            return "it was stopped meanwhile"
+            return f"it is stopped: run procorch start {member.name}"
+        if member.phase == "completed":
+            return "it has completed"
         if member.phase == "failed":
             return self._redactor.mask(member.error)
         if member.wanted and member.size == 0:

@@ -24,7 +24,10 @@ from procorch.daemon.tree import Tree
 from procorch.errors import AgentError
 
 CODE = "code"
-"""The key under which changed code, or a changed secret, is listed."""
+"""The key under which changed code is listed."""
+ENVIRONMENT = "environment"
+"""The key for changed secrets and for a changed environment file."""
+_OF_ENVIRONMENT = ("env", "env_file", "secrets")
 _ENVIRONMENT = Path()
 """Stands for the environment of an agent among the files of its code."""
 
@@ -82,11 +85,20 @@ class Reloader:
             change = found.get(spec.name)
             if change is not None and change.change in ("added", "restart"):
                 continue
-            forced = spec.name in names
-            if forced or self._code_of(spec) != self._code.get(spec.name):
-                keys = (*(change.keys if change is not None else ()), CODE)
-                found[spec.name] = Change(spec.name, "rolling", keys)
+            keys = () if change is None else change.keys
+            more = self._changed_on_disk(spec, keys, forced=spec.name in names)
+            if more:
+                found[spec.name] = Change(spec.name, "rolling", (*keys, *more))
         return list(found.values())
+
+    def _changed_on_disk(self, spec: AgentSpec, keys: Sequence[str], *, forced: bool) -> list[str]:
+        """What a process of an agent would find changed, beside the ``keys`` of the file."""
+        new, old = self._code_of(spec), dict(self._code.get(spec.name, {}))
+        environment = new.pop(_ENVIRONMENT) != old.pop(_ENVIRONMENT, None)
+        more = [CODE] if forced or new != old else []
+        if environment and not any(key in keys for key in _OF_ENVIRONMENT):
+            more.append(ENVIRONMENT)
+        return more
 
     def apply(self, new: Config, changes: Sequence[Change], timeout: float | None) -> None:
         """Apply changes.

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from procorch.daemon.lock import Lock
 from tests.cli import fake_core
 from tests.cli.conftest import Ended
 from tests.cli.fake_core import FakeCore
@@ -160,6 +161,15 @@ def test_down_waits_for_the_end_of_the_daemon(call: Call, daemon: FakeCore) -> N
     assert json.loads(call("down", "--json").stdout) == {
         "schema": 1, "pid": process.pid, "ended": True,
     }  # fmt: skip
+
+
+def test_down_of_a_daemon_in_a_container_waits_for_its_lock(
+    call: Call, daemon: FakeCore, tmp_path: Path
+) -> None:
+    lock = Lock(tmp_path / ".procorch", {"pid": 1})
+    daemon.daemon["pid"] = 1  # a process here, which is another one
+    daemon.on_shutdown = lock.release
+    assert call("down", "--timeout", "3s") == Ended(0, "", "the daemon, pid 1, has ended\n")
 
 
 # ---- errors

@@ -137,3 +137,48 @@ def test_a_changed_file_is_taken_when_it_is_watched(tmp_path: Path) -> None:
         deploy(tmp_path, "one", "12")
         assert any(event["type"] == "Reloaded" for event in events)
         assert client.handle("one").send_message("?").text == "12"
+
+
+def test_a_reload_says_what_differs_and_applies_what_belongs_to_the_daemon(tmp_path: Path) -> None:
+    deploy(tmp_path, "one", "1")
+    toml = '[daemon]\n{}\n[agents.one]\nfactory = "one:make"\nenv_file = "variables"\n'
+    variables = tmp_path / "variables"
+    variables.write_text("A=1\n")
+    with running(tmp_path, toml.format("")) as daemon:
+        client = daemon.connect()
+        file = tmp_path / "procorch.toml"
+        variables.write_text("A=2\n")
+        (change,) = client.reload(dry_run=True)["changes"]
+        assert change["keys"] == ["environment"]
+        variables.write_text("A=1\n")
+        file.write_text(toml.format("") + 'env = { B = "1" }\n')
+        (change,) = client.reload(dry_run=True)["changes"]
+        assert change["keys"] == ["env"]
+
+        file.write_text(toml.format('drain_timeout = "1.5s"\nhistory = { max_size = "2MB" }'))
+        client.reload()
+        assert client.status()["daemon"]["drain_timeout"] == 1.5
+        assert client.disk()["history"]["limit"] == 2 << 20
+
+
+def test_the_end_of_the_daemon_gives_a_reload_up_and_says_so(tmp_path: Path) -> None:
+    deploy(tmp_path, "one", "1")
+    with running(tmp_path, '[agents.one]\nfactory = "one:make"\n') as daemon:
+        client = daemon.connect()
+        (tmp_path / "one.py").write_text("import time\ntime.sleep(600)\n")
+        events = client.events("one", follow=True, last=0)
+        told: list[str] = []
+
+        def reload() -> None:
+            try:
+                client.reload()
+            except procorch.DaemonError as error:
+                told.append(str(error))
+
+        thread = threading.Thread(target=reload)
+        thread.start()
+        assert any(event["type"] == "Reloading" for event in events)
+        assert daemon.end(signal.SIGTERM) == 0
+        thread.join()
+        assert "end" in told[0]
+        assert "orchestrator" not in told[0]
