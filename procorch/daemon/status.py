@@ -132,7 +132,8 @@ def configuration(spec: AgentSpec, mask: Callable[[str], str]) -> dict[str, Any]
         "env_file", "secrets", "after", "on_failure", "revive", "group", "autostart",
     ):  # fmt: skip
         value = getattr(spec, name)
-        if value not in (None, (), {}):
+        of_programs = name in ("input", "output")
+        if value not in (None, (), {}) and (spec.kind == "command" or not of_programs):
             shown[name] = _shown(value, mask)
     if spec.ready is not None:
         shown["ready"] = str(spec.ready)
