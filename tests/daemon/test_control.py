@@ -343,7 +343,7 @@ def test_the_end_tells_every_client_and_takes_no_time(
     assert idle.ask("status")["ok"]
     begun = time.monotonic()
     server.close()
-    assert time.monotonic() < begun + 2.5
+    assert time.monotonic() < begun + 5
     for each in (idle, follower, waiting):
         assert each.line()["error"] == {
             "type": "DaemonEnding",
@@ -365,7 +365,7 @@ def test_a_verb_that_does_not_return_holds_up_nothing(
     core.began.get(timeout=10)
     begun = time.monotonic()
     server.close()
-    assert time.monotonic() < begun + 5
+    assert time.monotonic() < begun + 10
     assert client.line() is None
     core.held.set()
 

@@ -21,7 +21,7 @@ from procorch.daemon.control.verbs import VERBS, Verb
 from procorch.daemon.errors import AccessRefused, DaemonBusy, DaemonEnding, DaemonError
 from procorch.daemon.ports import CorePort
 
-_GRACE = 1.0
+_GRACE = 2.0
 """Seconds that calls have for their last line when the server is closed."""
 
 
