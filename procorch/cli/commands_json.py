@@ -100,8 +100,9 @@ comes with a text in `error`, and exit code 1.
 ```
 
 `change` is `added`, `removed`, `rolling` (processes replaced one by one), `restart` (stopped and
-started again) or `live` (applied to what runs). `keys` are the keys of the file that differ;
-`code` stands for changed code, variables or secrets. `text` has the difference in lines for
+started again), `live` (applied to what runs) or `undone` (changed by hand, and as the file says
+again). `keys` are the keys of the file that differ, or what was changed by hand; `code` stands for
+changed code, variables or secrets. `text` has the difference in lines for
 people. `applied` is false for `--dry-run`. Errors are text on standard error; the exit code says
 which kind. `rollback --json` has `names`, the agents that were replaced, and `release`.
 
@@ -117,7 +118,8 @@ which kind. `rollback --json` has `names`, the agents that were replaced, and `r
 
 `state` is `done` or `failed`. `output` is what the agent has returned, `text` the same as text.
 `metrics` (with more fields than here), `usage` and `cost` are those of [AgentResult](llm.md).
-With `failed`, `error` has `class` and the `figures` of the error, and the exit code is 1.
+With `failed`, `error` has `type`, `message`, `details` and `cause`, as in events, and the exit
+code is 1.
 
 ### events --json
 

@@ -25,7 +25,6 @@ from procorch.daemon.errors import (
     ConfigErrors,
     DaemonBusy,
     DaemonEnding,
-    DaemonError,
     Problem,
     SecretError,
 )  # fmt: skip
@@ -41,7 +40,7 @@ from procorch.daemon.reloading import Reloader
 from procorch.daemon.requests import Requests
 from procorch.daemon.specs import Config
 from procorch.daemon.tree import Tree
-from procorch.errors import AgentError
+from procorch.errors import AgentError, AgentStopped, TakesNoRequests
 
 _log = logging.getLogger("procorch")
 
@@ -231,7 +230,7 @@ class Core(Operating):
                 what = "it cannot change while the daemon runs: run procorch down, then procorch up"
                 raise ConfigErrors([Problem(str(new.file), None, "daemon.dir", what)])
             changes = self._reloader.changes(new, names)
-            told = reloading.plain(changes)
+            told = reloading.plain(changes) + self.undone(new)
             text = texts(self.config, new, changes)
             if not dry_run:
                 with self._telling(), self._ended_by_the_end():
@@ -284,11 +283,13 @@ class Core(Operating):
         """See `CorePort`."""
         member = self.tree.member(name)
         if not member.spec.answers:
-            raise DaemonError(f"{name!r} is a {member.spec.kind}: nothing can be sent to it")
+            text = f"{name!r} is a {member.spec.kind}: nothing can be sent to it"
+            return self._requests.failed(None, TakesNoRequests(text, agent=name))
         with self.tree.condition:
             handle = member.handle if member.lives else None
         if handle is None:
-            raise DaemonError(f"agent {name!r} does not run: {self.why_not(member)}")
+            text = f"agent {name!r} does not run: {self.why_not(member)}"
+            return self._requests.failed(None, AgentStopped(text, agent=name))
         raw = member.spec.kind == "command"
         return self._requests.send(
             handle, message, raw=raw, timeout=timeout, began=began, piece=piece

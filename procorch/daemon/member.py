@@ -124,10 +124,14 @@ class Member:
             changed["paused"] = True
         return changed
 
-    def drift_texts(self) -> list[str]:
-        """The same for people."""
+    def drift_texts(self, *, undone: bool = False) -> list[str]:
+        """The same for people.
+
+        Args:
+            undone: only what a reload undoes.
+        """
         words = []
-        if self.wanted != self.spec.autostart:
+        if self.wanted != self.spec.autostart and not (undone and self.wanted):
             words.append("started by hand" if self.wanted else "stopped by hand")
         if self.size != self.spec.instances:
             words.append(f"scaled to {self.size}, the file says {self.spec.instances}")

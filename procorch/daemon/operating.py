@@ -14,6 +14,7 @@ from procorch.daemon.history.history import History
 from procorch.daemon.member import Member
 from procorch.daemon.ports import Plain
 from procorch.daemon.readiness import Readiness
+from procorch.daemon.specs import Config
 from procorch.errors import AgentError
 
 
@@ -159,6 +160,14 @@ class Operating(Readiness):
                 member.size = before
             return {"name": member.name, "result": "failed", "error": self._text(error)}
         return {"name": member.name, "result": f"scaled to {count}", "error": None}
+
+    def undone(self, config: Config) -> list[Plain]:
+        """What operators have changed by hand and a reload of ``config`` undoes."""
+        return [
+            {"name": member.name, "change": "undone", "keys": texts}
+            for member in self.tree.members()
+            if config.get(member.name) and (texts := member.drift_texts(undone=True))
+        ]
 
     def _remember(self, names: Sequence[str]) -> None:
         self._history.set_drift({name: self.tree.member(name).drift() for name in names})

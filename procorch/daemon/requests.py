@@ -46,7 +46,7 @@ class Requests:
                 handle, message, raw=raw, timeout=timeout, stream=piece is not None
             )
         except AgentError as error:  # not serialisable, too large, the agent has ended
-            return self._failed(None, error)
+            return self.failed(None, error)
         number = future.request
         with self._lock:
             self._open[number] = future
@@ -57,7 +57,7 @@ class Requests:
                     piece(text)
             return self._done(number, future.result())
         except AgentError as error:
-            return self._failed(number, error)
+            return self.failed(number, error)
         except BaseException:
             future.cancel()
             raise
@@ -94,7 +94,8 @@ class Requests:
             "cost": json_form.plain(cost) if cost.total else None,
         }  # fmt: skip
 
-    def _failed(self, number: int | None, error: AgentError) -> dict[str, Any]:
+    def failed(self, number: int | None, error: AgentError) -> dict[str, Any]:
+        """The row of a request that has failed; ``number``: None if it was never sent."""
         return {
             "id": number, "state": "failed", "text": "", "output": None,
             "error": _masked(to_plain(error), self._mask),

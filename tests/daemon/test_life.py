@@ -47,6 +47,8 @@ def client(daemon: RunningDaemon) -> DaemonClient:
 
 def test_agents_answer_and_services_run(client: DaemonClient) -> None:
     assert client.handle("echo").send_message("hello").text == "hello!"
+    with pytest.raises(procorch.TakesNoRequests, match="'consumer' is a service"):
+        client.handle("consumer").send_message("hello")
     rows = {row["name"]: row for row in client.status()["agents"]}
     assert rows["consumer"]["state"] == "RUNNING"
     assert [each["state"] for each in rows["echo"]["instances"]] == ["READY", "READY"]
@@ -143,7 +145,11 @@ def test_what_an_operator_stopped_stays_stopped_until_a_reload(tmp_path: Path) -
         client = daemon.connect()
         (row,) = client.status()["agents"]
         assert (row["state"], row["drift"]) == ("STOPPED", ["stopped by hand"])
-        client.reload()
+        with pytest.raises(procorch.AgentStopped, match="'echo' does not run"):
+            client.handle("echo").send_message("hello")
+        undone = {"name": "echo", "change": "undone", "keys": ["stopped by hand"]}
+        assert client.reload(dry_run=True)["changes"] == [undone]
+        assert client.reload()["changes"] == [undone]
         assert client.wait_ready("echo", timeout=30)["ready"]
         assert client.status()["agents"][0]["drift"] == []
 

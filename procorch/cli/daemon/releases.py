@@ -18,7 +18,7 @@ _LIMIT = "Time for each new process to be ready; then the reload is given up."
 _MARKS = {"added": "+", "removed": "-"}
 _WORDS = {
     "rolling": "processes replaced one by one", "restart": "stopped and started again",
-    "live": "applied to what runs",
+    "live": "applied to what runs", "undone": "as the file says again",
 }  # fmt: skip
 
 

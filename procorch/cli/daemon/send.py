@@ -132,11 +132,13 @@ def _send(
     daemon: DaemonClient, name: str, message: Any, timeout: float | None, as_json: bool
 ) -> int:
     from procorch.daemon.client.remote import failure_of
+    from procorch.errors.plain_data import to_json
 
     answer = daemon.send(name, message, timeout=timeout)
     failed = answer["state"] != "done"
     if as_json:
-        form.emit_json(answer)
+        error = to_json(failure_of(answer)) if failed else None
+        form.emit_json({**answer, "error": error})
     elif not failed:
         text = text_of(answer)
         streams.emit(text, nl=not text.endswith("\n"))
