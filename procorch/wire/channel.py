@@ -26,7 +26,7 @@ from typing import NamedTuple
 
 from procorch.errors import ProtocolError
 from procorch.wire import payload
-from procorch.wire.frame import Decoder, Frame, Kind, announce, gather
+from procorch.wire.frame import HEADER_SIZE, Decoder, Frame, Kind, announce, gather
 from procorch.wire.payload import Buffer, Content, Lease, Parts
 
 _MAX_BUFFERS = 512
@@ -279,8 +279,13 @@ class Channel:
         self._sock.detach()
 
     def close(self) -> None:
-        """Close the socket and the descriptors of incomplete frames; drop unsent data."""
+        """Close the socket and the descriptors of incomplete frames; drop unsent data.
+
+        The memory for reads goes at once, not when the garbage of a dead process is collected: a
+        program whose workers crash all the time would grow by many of them until then.
+        """
         self.unsent.clear()
+        self._decoder = Decoder(self._decoder.max_frame, HEADER_SIZE)
         while self._descriptors:
             if (fd := self._descriptors.popleft()) != _NONE_LEFT:
                 os.close(fd)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import select
 import socket
 import struct
+import tracemalloc
 from collections.abc import Iterator
 
 import pytest
@@ -135,3 +136,16 @@ def test_after_a_fault_nothing_more_is_read(ends: Ends) -> None:
     for _ in range(2):
         with pytest.raises(ProtocolError):
             reader.receive()
+
+
+def test_a_closed_channel_has_given_back_the_memory_for_reads() -> None:
+    tracemalloc.start()
+    try:
+        channels = [Channel(each, MAX_FRAME) for _ in range(10) for each in socket.socketpair()]
+        opened = tracemalloc.get_traced_memory()[0]
+        for each in channels:
+            each.close()
+        assert opened > 20 * 65_536
+        assert tracemalloc.get_traced_memory()[0] < 20 * 8_192
+    finally:
+        tracemalloc.stop()
