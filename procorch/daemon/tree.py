@@ -85,6 +85,7 @@ class Tree:
         self._orchestrator.remove(name)
         with self._condition:
             del self._members[name]
+            self._wake()
 
     def member(self, name: str) -> Member:
         """The agent of a name.
@@ -231,6 +232,7 @@ class Tree:
 
     def begin(self) -> None:
         """Start the keeper."""
+        self._woken = True  # also without agents there is something to tell
         self._keeper.start()
 
     def close(self) -> None:

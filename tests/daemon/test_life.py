@@ -219,3 +219,13 @@ def point():
     with running(tmp_path, '[agents.point]\nfactory = "agents:point"\n', agents=agents) as daemon:
         answer = daemon.connect().handle("point").send_message("where")
         assert json.dumps(answer.output) == '{"x": 3}'
+
+
+def test_a_daemon_without_agents_is_ready_at_once(tmp_path: Path) -> None:
+    with running(tmp_path, "", "-d") as command:
+        assert "all agents are ready" in "".join(command.lines())
+        client = procorch.connect(tmp_path)
+        pid = client.status()["daemon"]["pid"]
+        client.shutdown()
+        psutil.wait_procs([psutil.Process(pid)], timeout=30)
+        assert not psutil.pid_exists(pid)
