@@ -26,6 +26,8 @@ def make_folder(folder: Path) -> None:
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         found = os.lstat(folder)
+    except FileExistsError:
+        raise FolderError(f"{folder} must be a folder, and no file") from None
     except OSError as error:
         raise FolderError(f"cannot make the folder {folder}: {error.strerror}") from None
     if not os.path.isdir(folder) or os.path.islink(folder):

@@ -10,6 +10,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from procorch.daemon.errors import FolderError
+
 VARIABLE = "_PROCORCH_READY_FD"
 """Names the descriptor of the pipe; it is taken out of the environment at once."""
 
@@ -48,10 +50,16 @@ def start_in_background(arguments: list[str], errors: Path) -> tuple[int, dict[s
     Returns:
         Its pid, and what it told: ``{"ready": bool, "failed": {name: error}}``, or
         ``{"exit": code, "error": text}`` if it has ended.
+
+    Raises:
+        FolderError: the file cannot be written.
     """
-    read_end, write_end = os.pipe()
     flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW
-    log = os.open(errors, flags, 0o600)
+    try:
+        log = os.open(errors, flags, 0o600)
+    except OSError as error:
+        raise FolderError(f"cannot write {errors}: {error.strerror}") from None
+    read_end, write_end = os.pipe()
     try:
         process = subprocess.Popen(
             [sys.executable, "-m", "procorch", "up", *arguments],

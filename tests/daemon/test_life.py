@@ -229,3 +229,20 @@ def test_a_daemon_without_agents_is_ready_at_once(tmp_path: Path) -> None:
         client.shutdown()
         psutil.wait_procs([psutil.Process(pid)], timeout=30)
         assert not psutil.pid_exists(pid)
+
+
+def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    (tmp_path / ".procorch").mkdir(0o700)
+    (tmp_path / ".procorch" / "up.err").mkdir()
+    with running(tmp_path, ECHO, "-d") as command:
+        told = "".join(command.lines())
+        assert command.wait() == 2
+    assert told == f"Error: cannot write {tmp_path}/.procorch/up.err: Is a directory\n"
+
+
+def test_a_file_in_the_place_of_its_folder_is_named(tmp_path: Path) -> None:
+    (tmp_path / ".procorch").write_text("")
+    with running(tmp_path, ECHO) as daemon:
+        told = "".join(daemon.lines())
+        assert daemon.wait() == 2
+    assert told == f"Error: {tmp_path}/.procorch must be a folder, and no file\n"
