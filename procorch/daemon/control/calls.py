@@ -139,15 +139,18 @@ class Call:
         value = verb.run(core, args, self)
         return protocol.end_line(value) if verb.streams else protocol.value_line(value)
 
-    def cancel(self, ending: DaemonEnding | None = None) -> None:
+    def cancel(self, ending: DaemonEnding | None = None) -> bool:
         """Nobody waits for the answer any more.
 
         Args:
             ending: because the daemon ends.
+
+        Returns:
+            False: it was answered or cancelled already.
         """
         with self._lock:
             if self.cancelled or self._actions is None:
-                return
+                return False
             self.cancelled, self.ending = True, ending
             actions, self._actions = self._actions, []
         if actions:
@@ -155,6 +158,7 @@ class Call:
             threading.Thread(
                 target=_do, args=(actions,), name="procorch-control-cancel", daemon=True
             ).start()
+        return True
 
     # For the verb.
 

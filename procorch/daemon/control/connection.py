@@ -72,6 +72,7 @@ class Connection(asyncio.Protocol):
         self._call: Call | None = None
         self._refused = False
         self._eof = False
+        self._ending: DaemonEnding | None = None
         self._reading: asyncio.TimerHandle | None = None
         self._writing: asyncio.TimerHandle | None = None
 
@@ -153,6 +154,9 @@ class Connection(asyncio.Protocol):
         self._call = None
         if self._refused:
             return
+        if self._ending is not None:
+            self.refuse(self._ending)
+            return
         if self._eof:
             self._close()
             return
@@ -173,8 +177,8 @@ class Connection(asyncio.Protocol):
         self._eof = True
         if self._call is None:
             self.refuse(reason)
-        else:
-            self._call.cancel(reason)
+        elif not self._call.cancel(reason):
+            self._ending = reason  # The answer is on its way, and comes first.
 
     def abort(self) -> None:
         """End the connection at once."""
