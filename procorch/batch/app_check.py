@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -28,10 +27,10 @@ def examine(app: App, orchestrator: AgentOrchestrator, *, bytecode: bool = True)
         AgentError: the worker cannot be started, or has failed.
     """
     from procorch.api.orchestrator import (
-        numbered_apart,  # not in the worker, which needs `_examiner`
+        numbered_apart,  # not in the worker, which needs `_Examiner`
     )
 
-    orchestrator.add_agent("app", functools.partial(_examiner, app, bytecode))
+    orchestrator.add_agent("app", _Examiner(app, bytecode))
     try:
         with numbered_apart():
             reply = orchestrator.spawn("app").deliver(None)
@@ -45,14 +44,21 @@ def examine(app: App, orchestrator: AgentOrchestrator, *, bytecode: bool = True)
     return dataclasses.replace(app, facts=found)
 
 
-def _examiner(app: App, bytecode: bool) -> Callable[[Any], Facts | str]:
-    def look(message: Any) -> Facts | str:
-        sys.dont_write_bytecode |= not bytecode
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Examiner:
+    """A factory; not a partial, or a zygote would import the app before the worker does."""
+
+    app: App
+    bytecode: bool
+
+    def __call__(self) -> Callable[[Any], Facts | str]:
+        return self._look
+
+    def _look(self, message: Any) -> Facts | str:
+        sys.dont_write_bytecode |= not self.bytecode
         try:
-            factory = app.load()
+            factory = self.app.load()
         except AppError as error:
             return str(error)
         name, folder = identity.name_of(factory), identity.folder_of(factory)
-        return Facts(app.module(), name, identity.describe(factory), folder)
-
-    return look
+        return Facts(self.app.module(), name, identity.describe(factory), folder)
