@@ -40,7 +40,7 @@ def test_what_runs_is_finished_and_nothing_more_is_begun(
     orchestrator: Orchestrator, slow: Any
 ) -> None:
     factory, begun, go = slow
-    orch = orchestrator(supervisor=DefaultSupervisor())
+    orch = orchestrator(supervisor=DefaultSupervisor(), start_method="zygote")  # it reloads
     orch.add_agent("a", factory, prefetch=4)
     handle = orch.spawn("a")
     requests = [handle.submit(number) for number in range(3)]
