@@ -84,9 +84,11 @@ class Core(Operating):
         self._draining = False
         self._reloading = threading.Lock()
         self._requests = Requests(redactor.mask)
-        self.orchestrator = AgentOrchestrator(supervisor=ServiceSupervisor(), output_sink=logs)
+        self.orchestrator: AgentOrchestrator = AgentOrchestrator(
+            supervisor=ServiceSupervisor(), output_sink=logs
+        )
         self._registrar = Registrar(self.orchestrator, config.folder, redactor)
-        self.tree = Tree(
+        self.tree: Tree = Tree(
             self.orchestrator, self._registrar, history.drift(), self._failed, self._tree_changed
         )
         self._add_all(config)

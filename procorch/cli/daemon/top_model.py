@@ -32,8 +32,8 @@ class Model:
 
     def __init__(self) -> None:
         self.sorting: Sorting = "NAME"
-        self.shows_log = False
-        self.over = False
+        self.shows_log: bool = False
+        self.over: bool = False
         """Whether a person has had enough."""
         self.message = ""
         """What the last order came to."""
