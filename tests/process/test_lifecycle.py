@@ -736,3 +736,18 @@ def test_a_handle_shows_its_name_and_status(start: Start, echo: Factory) -> None
     handle.await_result()
     assert repr(handle) == "<OrchestratedHandle name='a' status=COMPLETED>"
     assert handle.is_done()
+
+
+def test_a_monitor_that_takes_no_events_is_told_from_one_that_does(orchestrator: Any) -> None:
+    orch = orchestrator()
+    assert orch.is_responsive(1)
+    orch.add_agent("a", lambda: lambda message: "answer")
+    orch.spawn("a")
+    assert orch.is_responsive(30)
+    held = threading.Event()
+    orch.running_monitor().post(held.wait)
+    try:
+        assert not orch.is_responsive(0.05)
+    finally:
+        held.set()
+    assert orch.is_responsive(30)
