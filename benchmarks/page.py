@@ -25,7 +25,7 @@ git clone REPOSITORY procorch && cd procorch
 python3 -m venv .venv && .venv/bin/pip install -e '.[bench,plots]'
 .venv/bin/python -m benchmarks --quick                # some minutes
 .venv/bin/python -m benchmarks --json figures.json    # the whole, for figures to be kept
-.venv/bin/python -m benchmarks --from figures.json --markdown docs/performance.md
+.venv/bin/python -m benchmarks --from figures.json --markdown docs/explanation/performance.md
 ```
 
 `python -m benchmarks P1 P2` runs some rows, `--list` says which there are, `--plot FILE` draws

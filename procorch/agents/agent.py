@@ -166,7 +166,7 @@ def _sum_of(results: Sequence[AgentResult]) -> tuple[Usage, Cost]:
 
 
 def as_agent(product: object) -> Agent:
-    """Make an `Agent` of what a factory returned (docs/concepts.md, in its order).
+    """Make an `Agent` of what a factory returned (docs/explanation/concepts.md, in its order).
 
     Args:
         product: options, a library's agent, an object with `prompt` or `handle`, or a callable.

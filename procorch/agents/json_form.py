@@ -2,7 +2,7 @@
 
 A number stays a number, a numpy array becomes lists of numbers, an object becomes its fields by
 name. What JSON cannot express becomes text, ``nan`` and the infinities become null. The rules are
-in ``docs/batch.md``. An object of the journal whose class is missing is a `StandIn`.
+in ``docs/how-to/batch.md``. An object of the journal whose class is missing is a `StandIn`.
 """
 
 from __future__ import annotations

@@ -36,7 +36,7 @@ class AgentOrchestrator(Reloading):
             environment variable ``PROCORCH_START_METHOD``, or the default.
         seed: ``current().seed`` is derived from it; None: a new one for each orchestrator.
         output_sink: receives what all agents write on standard output and error, whatever their
-            ``output`` says (docs/output.md); None: it goes where that says.
+            ``output`` says (docs/how-to/output.md); None: it goes where that says.
     """
 
     def __init__(

@@ -42,7 +42,7 @@ class Registration(Lifecycle):
             factory: called without arguments in the worker at each start. It returns the agent:
                 `AgentOptions`, a callable, or an object with ``prompt`` or ``handle``. It is
                 serialised by this call.
-            settings: see `procorch.supervision.keywords.Settings` and docs/settings.md.
+            settings: see `procorch.supervision.keywords.Settings` and docs/reference/settings.md.
 
         Raises:
             ValueError: the name is taken, or a setting is out of range; nothing is registered.

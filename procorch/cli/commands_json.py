@@ -44,8 +44,8 @@ it is not known. The examples are wrapped here.
 - `daemon.state` is `starting`, `running`, `reloading` or `draining`. `ready`: all agents that are
   to run have become ready.
 - `kind` is `agent`, `command`, `service` or `program`. `state` is one of the
-  [states](daemon.md#states); `detail` is what a person wants to know beside it, `error` (in
-  `describe`) why the agent has failed.
+  [states](../explanation/daemon.md#states); `detail` is what a person wants to know beside it,
+  `error` (in `describe`) why the agent has failed.
 - `queue`: requests that wait. `size`: how many instances it is to have. `drift`: what an operator
   has changed, one text each.
 - An instance has a row under `instances` while its agent runs; `current` is the number of the
@@ -117,9 +117,9 @@ which kind. `rollback --json` has `names`, the agents that were replaced, and `r
 ```
 
 `state` is `done` or `failed`. `output` is what the agent has returned, `text` the same as text.
-`metrics` (with more fields than here), `usage` and `cost` are those of [AgentResult](llm.md).
-With `failed`, `error` has `type`, `message`, `details` and `cause`, as in events, and the exit
-code is 1.
+`metrics` (with more fields than here), `usage` and `cost` are those of
+[AgentResult](../how-to/llm.md). With `failed`, `error` has `type`, `message`, `details` and
+`cause`, as in events, and the exit code is 1.
 
 ### events --json
 

@@ -1,7 +1,7 @@
 """Makes the page of the daemon's commands from the commands themselves.
 
-``python -m procorch.cli.commands_page`` prints it; ``docs/daemon-commands.md`` is what it prints,
-which a test compares. `commands_json` has the part about ``--json``.
+``python -m procorch.cli.commands_page`` prints it; ``docs/reference/daemon-commands.md`` is what it
+prints, which a test compares. `commands_json` has the part about ``--json``.
 """
 
 from __future__ import annotations
@@ -17,8 +17,9 @@ from procorch.cli import commands_json, verbs
 _SECTIONS = ("The daemon", "Agents of the daemon")
 _HEAD = """# Commands of the daemon
 
-All commands that start a daemon or talk to one, with their options. [The daemon](daemon.md)
-explains what they are about, [Your first daemon](first-daemon.md) shows them at work.
+All commands that start a daemon or talk to one, with their options.
+[The daemon](../explanation/daemon.md) explains what they are about,
+[Your first daemon](../tutorials/first-daemon.md) shows them at work.
 `procorch VERB --help` prints the same.
 
 - **Which daemon**: the one of the current folder, or of the first folder above it with a

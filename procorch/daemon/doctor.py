@@ -179,7 +179,8 @@ def _cgroup() -> Finding:
     return Finding(
         "cgroup", "warn",
         "no cgroup is delegated to this shell: memory limits are kept by samples, every 50 ms",
-        "`procorch systemd-unit` prints a unit with Delegate=yes; docs/processes.md for containers",
+        "`procorch systemd-unit` prints a unit with Delegate=yes; "
+        "docs/explanation/processes.md for containers",
     )  # fmt: skip
 
 

@@ -38,7 +38,7 @@ class CorePort(Protocol):
         ...
 
     def status(self, names: Sequence[str]) -> Plain:
-        """``{"daemon": {...}, "agents": [...]}`` (docs/daemon-commands.md)."""
+        """``{"daemon": {...}, "agents": [...]}`` (docs/reference/daemon-commands.md)."""
         ...
 
     def describe(self, name: str) -> Plain:

@@ -41,7 +41,7 @@ def from_plain(mapping: dict[str, Any]) -> AgentError:
 
 
 def to_json(error: AgentError) -> dict[str, Any]:
-    """An error for people and programs that read JSON (docs/events.md).
+    """An error for people and programs that read JSON (docs/reference/events.md).
 
     ``type``: its class; ``message``: its text; ``details``: its figures, without those that say
     nothing; ``cause``: the error behind it in the same form, or None.

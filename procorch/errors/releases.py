@@ -1,4 +1,4 @@
-"""Errors of releases, see docs/reload.md."""
+"""Errors of releases, see docs/how-to/reload.md."""
 
 from __future__ import annotations
 

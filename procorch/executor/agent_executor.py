@@ -162,9 +162,9 @@ class AgentExecutor(concurrent.futures.Executor):
         Args:
             timeout: seconds from now until waiting for a result raises ``TimeoutError``.
             chunksize: number of calls that are sent as one request; each still fails alone
-                (``docs/pools.md``). None: one call at a time at first, and more where calls take
-                less than some milliseconds. 1: one call at a time, for calls that wait for each
-                other or must not be made again when a worker dies during another call.
+                (``docs/how-to/pools.md``). None: one call at a time at first, and more where calls
+                take less than some milliseconds. 1: one call at a time, for calls that wait for
+                each other or must not be made again when a worker dies during another call.
             buffersize: number of chunks that may be under way or wait to be read. The iterables are
                 then read as results are read. They may be endless or slow, or wait for results
                 themselves: unless they are lists or the like, a thread reads them, and what they

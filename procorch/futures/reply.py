@@ -1,8 +1,8 @@
 """The future of one request, decoded by the thread that asks for its result.
 
 The monitor only stores the frame. The thread that calls `result` unpickles it, so a reply that is
-huge, hostile or broken costs its own caller and nobody else (docs/guarantees.md). Callbacks are
-the user's code and run on the orchestrator's callback thread, never on the monitor's.
+huge, hostile or broken costs its own caller and nobody else (docs/explanation/guarantees.md).
+Callbacks are the user's code and run on the orchestrator's callback thread, never on the monitor's.
 """
 
 from __future__ import annotations

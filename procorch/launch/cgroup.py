@@ -2,8 +2,9 @@
 
 The kernel allows a memory limit only in a cgroup whose parent has no processes in it. This program
 is never moved. So the workers get cgroups beside its own, and only if that parent is delegated:
-either systemd says so, or it is the topmost one that a container shows (docs/processes.md). If the
-kernel refuses anything, the worker runs without a cgroup of its own.
+either systemd says so, or it is the topmost one that a container shows, see
+docs/explanation/processes.md. If the kernel refuses anything, the worker runs without a cgroup of
+its own.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The machine's table as a diagram, and the list of events that it ignores; both are in the docs.
 
-``python -m procorch.supervision.diagram`` prints them; ``docs/supervision.md`` has what it prints,
-which a test compares.
+``python -m procorch.supervision.diagram`` prints them; ``docs/explanation/supervision.md`` has what
+it prints, which a test compares.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The settings of an agent as keywords, for completion in editors and for type checkers.
 
 `settings.FIELDS` checks each value. The text below a keyword is its help, in editors and in
-``docs/settings.md``.
+``docs/reference/settings.md``.
 """
 
 from __future__ import annotations

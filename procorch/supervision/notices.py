@@ -32,8 +32,9 @@ class Notice(Struct, frozen=True, kw_only=True):
     time: float = 0.0
 
     def as_dict(self) -> dict[str, Any]:
-        """The event as dict, list, str, int, float, bool and None, for JSON (docs/events.md).
+        """The event as dict, list, str, int, float, bool and None, for JSON.
 
+        See docs/reference/events.md.
         ``type`` is the name of its class; the other keys are its fields.
         """
         fields = {name: _json(getattr(self, name)) for name in self.__struct_fields__}

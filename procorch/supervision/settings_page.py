@@ -1,7 +1,7 @@
 """Makes the settings page of the docs from the table of settings and their help texts.
 
-``python -m procorch.supervision.settings_page`` prints it; ``docs/settings.md`` is what it prints,
-which a test compares.
+``python -m procorch.supervision.settings_page`` prints it;
+``docs/reference/settings.md`` is what it prints, which a test compares.
 """
 
 from __future__ import annotations

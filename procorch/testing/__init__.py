@@ -1,6 +1,6 @@
 """Tests of policies, trees and agents in milliseconds: no processes, no waiting, no luck.
 
-See ``docs/testing.md``.
+See ``docs/how-to/testing.md``.
 """
 
 from __future__ import annotations

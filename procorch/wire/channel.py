@@ -8,8 +8,8 @@ Descriptors arrive in the order of their frames, and not later than the end of t
 n-th descriptor belongs to the n-th such frame. A descriptor without a frame is a fault of the peer.
 If this process has no number left for a descriptor, only the body of that frame is lost.
 
-The end of file is only a hint (docs/guarantees.md): a grandchild may hold the socket open after the
-worker's death, and a worker may close it and live on.
+The end of file is only a hint (docs/explanation/guarantees.md): a grandchild may hold the socket
+open after the worker's death, and a worker may close it and live on.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ _FOR_ALL = "PROCORCH_CACHE"
 
 
 def die_with(parent: int) -> None:
-    """Have the kernel kill this process when its parent dies (docs/guarantees.md).
+    """Have the kernel kill this process when its parent dies (docs/explanation/guarantees.md).
 
     If the parent has died before this call, no signal will come, so the process exits.
 

@@ -6,12 +6,12 @@ from pathlib import Path
 
 from procorch.cli import commands_page, verbs
 
-PAGE = Path(__file__).parents[2] / "docs" / "daemon-commands.md"
+PAGE = Path(__file__).parents[2] / "docs" / "reference" / "daemon-commands.md"
 
 
 def test_the_page_of_commands_is_what_the_commands_say() -> None:
     assert PAGE.read_text(encoding="utf-8") == commands_page.page(), (
-        "docs/daemon-commands.md is what `python -m procorch.cli.commands_page` prints"
+        "docs/reference/daemon-commands.md is what `python -m procorch.cli.commands_page` prints"
     )
 
 

@@ -15,7 +15,7 @@ from procorch.daemon.config.loading import load
 from procorch.daemon.specs import Config
 
 AGENT = '[agents.a]\nfactory = "app:a"\n'
-PAGE = Path(__file__).parents[2] / "docs/daemon-settings.md"
+PAGE = Path(__file__).parents[2] / "docs/reference/daemon-settings.md"
 
 
 @pytest.fixture
@@ -178,7 +178,8 @@ def test_every_key_of_an_agent_is_compared(of: Callable[[str], Config]) -> None:
 def test_the_docs_show_the_keys_as_they_are() -> None:
     shown = PAGE.read_text(encoding="utf-8")
     assert shown == keys_page.page(), (
-        "docs/daemon-settings.md is what `python -m procorch.daemon.config.keys_page` prints"
+        "docs/reference/daemon-settings.md is what "
+        "`python -m procorch.daemon.config.keys_page` prints"
     )
 
 

@@ -1,10 +1,10 @@
-"""The tutorial of `docs/first-daemon.md`, followed step by step in one folder.
+"""The tutorial of `docs/tutorials/first-daemon.md`, followed step by step in one folder.
 
 As in `test_tutorial`, blocks whose info string names a file are saved under that name, and what
 the commands of `console` blocks write is what the page shows. A pid of the page stands for the one
 that was written in its place, also in later commands. A `py` block needs the daemon, so it is no
-script of its own. At the end of it the fields of `docs/daemon-commands.md` are compared with what
-`--json` prints, while the daemon of the tutorial still runs.
+script of its own. At the end of it the fields of `docs/reference/daemon-commands.md` are compared
+with what `--json` prints, while the daemon of the tutorial still runs.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ import procorch
 from procorch import DaemonClient
 from tests.docs.test_blocks import LIMIT, PROCORCH, ROOT, parse, run
 
-PAGE = ROOT / "docs" / "first-daemon.md"
-COMMANDS = ROOT / "docs" / "daemon-commands.md"
+PAGE = ROOT / "docs" / "tutorials" / "first-daemon.md"
+COMMANDS = ROOT / "docs" / "reference" / "daemon-commands.md"
 PID = r"(?P<before>pid |process |greeter(?:/\d)? +)(?P<pid>\d{4,})"
 """Where a pid stands on the page."""
 FIGURES = {

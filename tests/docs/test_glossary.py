@@ -1,4 +1,4 @@
-"""`docs/glossary.md`: each word once, in order, with one sentence and a module that exists."""
+"""`docs/reference/glossary.md`: each word once, in order, with one sentence and a module."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import re
 from tests.docs.test_blocks import ROOT
 
 ROW = re.compile(r"^\| (.+) \| (.+) \| `(.+)` \|$", re.MULTILINE)
-ROWS = ROW.findall((ROOT / "docs" / "glossary.md").read_text(encoding="utf-8"))
+ROWS = ROW.findall((ROOT / "docs" / "reference" / "glossary.md").read_text(encoding="utf-8"))
 
 
 def test_each_word_is_there_once_in_the_order_of_the_alphabet() -> None:

@@ -1,4 +1,4 @@
-"""`docs/rules.md` has every rule that the code cites, and the tests that it names exist."""
+"""`docs/reference/rules.md` has every rule that the code cites; its tests exist."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from tests.docs.test_blocks import ROOT
 from tests.faults.test_matrix import NODE, functions_of
 
-PAGE = ROOT / "docs" / "rules.md"
+PAGE = ROOT / "docs" / "reference" / "rules.md"
 LABELS = [*(f"N{number}" for number in range(24)), *(f"I{number}" for number in range(1, 6))]
 NOT_BUILT: set[str] = set()
 SECTION = re.compile(r"^##+ ([NI]\d+) [^\n]+\n(.*?)(?=^##|\Z)", re.MULTILINE | re.DOTALL)

@@ -1,4 +1,4 @@
-"""The tutorial of `docs/batch.md`, followed step by step in one folder.
+"""The tutorial of `docs/how-to/batch.md`, followed step by step in one folder.
 
 Blocks whose info string names a file (`python grader.py`) are saved under that name; the commands
 of `console` blocks are run, and what they write is what the page shows. In it `...` stands for
@@ -14,7 +14,7 @@ import pytest
 
 from tests.docs.test_blocks import LIMIT, PROCORCH, ROOT, parse, run
 
-PAGE = ROOT / "docs" / "batch.md"
+PAGE = ROOT / "docs" / "how-to" / "batch.md"
 SECTION = "From a CSV file to a report"
 FIGURES = {
     r"\d[\d.e-]* s\b( \(\d+/s\))?": r"[\d.e-]+ s( \([\d.]+/s\))?",

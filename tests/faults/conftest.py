@@ -1,5 +1,6 @@
-"""What the tests of the fault matrix share (``docs/fault-matrix.md`` says which row is where).
+"""What the tests of the fault matrix share.
 
+``docs/reference/fault-matrix.md`` says which row is where.
 Each of them runs over both start methods unless it says otherwise, and must leave behind neither
 shared memory nor temporary files, beside what `nothing_left_behind` looks for.
 """

@@ -1,4 +1,4 @@
-"""The table of ``docs/fault-matrix.md``: each row has a test, and each test named there exists."""
+"""The table of ``docs/reference/fault-matrix.md``: each row has a test that exists."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ NODE = re.compile(r"`(tests/\S+\.py)::(test_\w+)`")
 
 
 def table() -> dict[int, list[tuple[str, str]]]:
-    text = (ROOT / "docs" / "fault-matrix.md").read_text()
+    text = (ROOT / "docs" / "reference" / "fault-matrix.md").read_text()
     return {int(number): NODE.findall(tests) for number, tests in ROW.findall(text)}
 
 

@@ -1,5 +1,5 @@
 """What each error of a provider does to an agent under the default supervisor: a real client, a
-real worker, a server that answers so. The table of docs/llm.md."""
+real worker, a server that answers so. The table of docs/how-to/llm.md."""
 
 from __future__ import annotations
 

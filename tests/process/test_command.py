@@ -380,7 +380,7 @@ def test_what_a_program_leaves_in_its_group_ends_with_it(
         assert watched(int(left)).alive(within=30) == []
 
 
-# With spawn, what has left the group of its agent is not found (docs/guarantees.md).
+# With spawn, what has left the group of its agent is not found (docs/explanation/guarantees.md).
 
 
 def test_what_has_left_the_group_of_a_program_ends_with_the_agent(

@@ -35,7 +35,7 @@ from procorch.futures import watch
 from procorch.supervision import notices
 from tests.process.scenes import until
 
-PAGE = Path(__file__).parents[2] / "docs" / "events.md"
+PAGE = Path(__file__).parents[2] / "docs" / "reference" / "events.md"
 Orchestrator = Callable[..., AgentOrchestrator]
 
 CRASHED = AgentCrashed(

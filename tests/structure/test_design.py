@@ -1,4 +1,4 @@
-"""`docs/design.md` names every module of the package in the section of its room, and no other."""
+"""`docs/explanation/design.md` names every module in the section of its room, no other."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 
 from tests.structure.graph import PACKAGE, ROOT, imports, modules, room
 
-PAGE = (ROOT / "docs" / "design.md").read_text(encoding="utf-8")
+PAGE = (ROOT / "docs" / "explanation" / "design.md").read_text(encoding="utf-8")
 SECTION = re.compile(r"^## ([^\n]+)\n(.*?)(?=^## |\Z)", re.MULTILINE | re.DOTALL)
 MODULE = re.compile(r"`((?:\w+/)*\w+\.py)`")
 SECTIONS = {

@@ -382,9 +382,9 @@ def test_a_count_has_a_least_value() -> None:
 
 
 def test_the_docs_show_the_settings_as_they_are() -> None:
-    shown = (Path(__file__).parents[2] / "docs/settings.md").read_text(encoding="utf-8")
+    shown = (Path(__file__).parents[2] / "docs/reference/settings.md").read_text(encoding="utf-8")
     assert shown == settings_page.page(), (
-        "docs/settings.md is what `python -m procorch.supervision.settings_page` prints"
+        "docs/reference/settings.md is what `python -m procorch.supervision.settings_page` prints"
     )
 
 
@@ -428,5 +428,5 @@ def test_a_backoff_can_be_pickled() -> None:
 def test_the_module_prints_the_page_of_the_docs() -> None:
     command = [sys.executable, "-m", "procorch.supervision.settings_page"]
     printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    shown = Path(__file__).parents[2] / "docs/settings.md"
+    shown = Path(__file__).parents[2] / "docs/reference/settings.md"
     assert printed == shown.read_text(encoding="utf-8")

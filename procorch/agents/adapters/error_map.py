@@ -2,7 +2,7 @@
 
 No SDK is imported. What is known about an exception is read from the outside: the machine-readable
 codes of the provider, the names of its class and their bases, the HTTP status, the text. In this
-order (docs/llm.md), for the exception first and then for what caused it:
+order (docs/how-to/llm.md), for the exception first and then for what caused it:
 
 ====================================================  =======================  =========
 what                                                  error                    retryable

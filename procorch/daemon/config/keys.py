@@ -1,7 +1,7 @@
 """All keys of a configuration: what each accepts, its default, and what it means.
 
 The settings of an agent are those of `procorch.supervision.settings`; this is the only module of
-the daemon that knows them. ``docs/daemon-settings.md`` is made from these tables.
+the daemon that knows them. ``docs/reference/daemon-settings.md`` is made from these tables.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Makes the page of all keys of a configuration from their tables.
 
-``python -m procorch.daemon.config.keys_page`` prints it; ``docs/daemon-settings.md`` is what it
-prints, which a test compares.
+``python -m procorch.daemon.config.keys_page`` prints it;
+``docs/reference/daemon-settings.md`` is what it prints, which a test compares.
 """
 
 from __future__ import annotations

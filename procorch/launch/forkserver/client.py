@@ -1,4 +1,4 @@
-"""The launcher that forks workers from zygotes (docs/processes.md): the parent's side.
+"""The launcher that forks workers from zygotes (docs/explanation/processes.md): the parent's side.
 
 `server` runs in a zygote. A worker costs one fork there, some milliseconds, whatever is loaded. The
 first worker of a release starts its zygote, and the first worker with certain modules a branch of
