@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any, Unpack
+from typing import TYPE_CHECKING, Any, Unpack
 
-from procorch.agents.command import Command
-from procorch.agents.service import factory_of
+from procorch.agents.programs import is_command
 from procorch.api.registry import Entry, check_service
 from procorch.api.spawning import Spawning
 from procorch.runtime.instance_runtime import AgentRuntime
@@ -16,6 +15,9 @@ from procorch.supervision.budgets import Payer
 from procorch.supervision.keywords import Settings
 from procorch.supervision.settings import AgentSettings
 from procorch.supervision.shared_limit import Limit
+
+if TYPE_CHECKING:
+    from procorch.agents.command import Command
 
 
 class Configuring(Spawning):
@@ -100,7 +102,9 @@ class Configuring(Spawning):
             raise TypeError(f"agent {name!r}: says_ready is for a service, with its function")
         if not entry.service:
             return self._registry.changed(name, factory, given)
-        program = entry.program if factory is None else isinstance(factory, Command)
+        from procorch.agents.service import factory_of  # it loads what runs programs
+
+        program = entry.program if factory is None else is_command(factory)
         given = {"restart": "permanent", **given}
         check_service(name, given, says_ready=says_ready, program=program)
         made = None if factory is None else factory_of(factory, says_ready=says_ready)

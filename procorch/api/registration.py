@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, Self, Unpack
+from typing import TYPE_CHECKING, Any, Self, Unpack
 
-from procorch.agents.command import Command
-from procorch.agents.service import factory_of
+from procorch.agents.programs import is_command
 from procorch.api.lifecycle import Lifecycle
 from procorch.api.registry import Registry, check_service
 from procorch.clock import Clock
@@ -17,6 +16,9 @@ from procorch.supervision.keywords import Settings
 from procorch.supervision.shared_limit import Limit, LimitState
 from procorch.supervision.throttle import LONGEST
 from procorch.units import whole
+
+if TYPE_CHECKING:
+    from procorch.agents.command import Command
 
 
 class Registration(Lifecycle):
@@ -93,11 +95,13 @@ class Registration(Lifecycle):
             TypeError: as for `add_agent`; a setting is about requests; ``run`` takes arguments.
             SerializationError: ``run`` cannot be serialised; the error has the path inside it.
         """
+        from procorch.agents.service import factory_of  # it loads what runs programs
+
         self.must_be_ours()
         given = {"restart": "permanent", **settings}
-        check_service(name, given, says_ready=says_ready, program=isinstance(run, Command))
+        check_service(name, given, says_ready=says_ready, program=is_command(run))
         factory = factory_of(run, says_ready=says_ready)
-        program = isinstance(run, Command)
+        program = is_command(run)
         self._registry.add(
             name, parent, factory, given, self._max_restarts, service=True, program=program
         )

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from procorch.agents.command import Command
+from procorch.agents.programs import is_command
 from procorch.errors import AgentError, PluginError
 from procorch.runtime.factories import imports_of, seal
 from procorch.supervision.budgets import Payer
@@ -219,7 +219,7 @@ def _sealed(name: str, factory: Callable[[], Any]) -> tuple[bytes, bytes]:
     Raises:
         ValueError: it runs a program for each request, and says when that is ready.
     """
-    if isinstance(factory, Command) and factory.ready is not None:
+    if is_command(factory) and factory.ready is not None:
         raise ValueError(
             f"agent {name!r}: ready= is for a program that is kept alive (add_service), and "
             "this one is run once for each request"

@@ -16,11 +16,13 @@ import select
 import signal
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-
-import psutil
+from typing import TYPE_CHECKING
 
 from procorch.errors.texts import signal_name
 from procorch.launch.base import Cause, ExitInfo, Watcher, Where
+
+if TYPE_CHECKING:
+    import psutil
 
 _STATUS_TIMEOUT = 2.0
 """Seconds to wait for the exit status of a dead worker. The zygote does not report it if it was
@@ -108,19 +110,15 @@ class WatchedProcess(ABC):
         elif self._alive():
             self._killed = self._killed or signum == signal.SIGKILL
             pid = self.where.pid
-            strays: list[psutil.Process] = []
-            if signum == signal.SIGKILL:
-                with contextlib.suppress(psutil.Error):
-                    strays = psutil.Process(pid).children(recursive=True)
+            strays = _descendants(pid) if signum == signal.SIGKILL else []
             self._signal(signum)
             if signum == signal.SIGTERM:
                 self._signal(signal.SIGCONT)
             # It has no group of its own yet if it is only just starting.
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(pid, signum)
-            for stray in strays:
-                with contextlib.suppress(psutil.Error):  # psutil checks the start time first
-                    stray.send_signal(signum)
+            if strays:
+                _signal_all(strays, signum)
 
     def _alive(self) -> bool:
         """Whether its pid is still its own: the zygote may have reaped it already."""
@@ -219,3 +217,20 @@ class WatchedProcess(ABC):
         if self._pidfd >= 0:
             os.close(self._pidfd)
             self._pidfd = -1
+
+
+def _descendants(pid: int) -> list[psutil.Process]:
+    import psutil  # slow to import, and only needed where something is killed
+
+    try:
+        return psutil.Process(pid).children(recursive=True)
+    except psutil.Error:
+        return []
+
+
+def _signal_all(processes: list[psutil.Process], signum: signal.Signals) -> None:
+    import psutil
+
+    for process in processes:
+        with contextlib.suppress(psutil.Error):  # psutil checks the start time first
+            process.send_signal(signum)

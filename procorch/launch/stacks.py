@@ -17,8 +17,6 @@ import re
 from collections.abc import Callable
 from typing import NamedTuple, TypeAlias
 
-import psutil
-
 from procorch.launch.base import Watcher
 from procorch.wire.status import StatusPage
 from procorch.worker.interrupts import CANCEL, STACK
@@ -175,6 +173,8 @@ def _is_own(line: str) -> bool:
 
 
 def _is_stopped(pid: int) -> bool:
+    import psutil  # slow to import, and only needed here
+
     try:
         return psutil.Process(pid).status() in (
             psutil.STATUS_STOPPED,
