@@ -53,6 +53,7 @@ class WatchedProcess(ABC):
         self._pending_signal: signal.Signals | None = None
         self._detail: str | None = None
         self._killed = False
+        self._strays: list[psutil.Process] = []
         self._dead = False
         self._gone = False
 
@@ -110,10 +111,14 @@ class WatchedProcess(ABC):
         elif self._alive():
             self._killed = self._killed or signum == signal.SIGKILL
             pid = self.where.pid
-            strays = _descendants(pid) if signum == signal.SIGKILL else []
+            without_zygote = self._reap is not None
+            strays = _descendants(pid) if signum == signal.SIGKILL or without_zygote else []
             self._signal(signum)
             if signum == signal.SIGTERM:
                 self._signal(signal.SIGCONT)
+                # Once it is dead, nobody knows that they were its. The zygote, which has no
+                # `reap`, adopts and kills them; without one that is for `_died`.
+                self._strays, strays = strays, []
             # It has no group of its own yet if it is only just starting.
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(pid, signum)
@@ -139,6 +144,7 @@ class WatchedProcess(ABC):
             if self._detail is None:  # a zombie of this process
                 with contextlib.suppress(ProcessLookupError, PermissionError):
                     os.killpg(self.where.pid, signal.SIGKILL)
+            _signal_all(self._strays, signal.SIGKILL)
             self.ended(self._reap(), detail=self._detail)
 
     def _status_unknown(self) -> None:

@@ -139,7 +139,8 @@ def overdue(core: Core, a: Instance, event: object) -> None:
         agent=a.name,
         phase="ready",
     )
-    core.stop_process(a, StopStage.TERMINATE)
+    # What a service has begun can end in order: the function, or the program with its group.
+    core.stop_process(a, StopStage.LEAVE if a.service else StopStage.TERMINATE)
 
 
 def exited(core: Core, a: Instance, event: ev.Exited) -> None:

@@ -123,6 +123,7 @@ def client(daemon: RunningDaemon) -> DaemonClient:
 def leaked(client: DaemonClient) -> list[str]:
     """The agents have done what they can; the texts of the errors that came of it."""
     texts = []
+    wait_until(lambda: any("program has" in line["text"] for line in client.logs("program")))
     client.handle("leaky").send_message("print")
     for message in ("raise", "key", "die"):
         with pytest.raises(procorch.AgentError) as caught:
@@ -150,6 +151,13 @@ def wait_until(done: Callable[[], Any]) -> None:
     while not done():
         assert time.monotonic() < end
         time.sleep(0.02)
+
+
+def rotate(client: DaemonClient, folder: Path) -> None:
+    """Rotate the logs, and wait until the rotated files are compressed: none goes away any more."""
+    client.rotate()
+    logs = folder / ".procorch" / "logs"
+    wait_until(lambda: all(path.suffix == ".gz" for path in logs.glob("*.log.*")))
 
 
 def has_secret(text: str) -> bool:
@@ -189,8 +197,7 @@ def test_no_file_of_the_daemon_has_a_secret(
 ) -> None:
     names = {path.name for path in (daemon.folder / ".procorch").rglob("*")}
     assert {"lock", "history.sqlite", "leaky.log", "program.log", "daemon.log"} <= names
-    client.rotate()
-    wait_until(lambda: not list((daemon.folder / ".procorch" / "logs").glob("*.tmp")))
+    rotate(client, daemon.folder)
     paths = [path for path in (daemon.folder / ".procorch").rglob("*") if path.is_file()]
     for path in paths:
         data = path.read_bytes()
@@ -226,7 +233,7 @@ def loose(folder: Path) -> dict[str, str]:
 def test_all_files_are_for_the_owner_alone_with_umask_0(
     daemon: RunningDaemon, client: DaemonClient, leaked: list[str]
 ) -> None:
-    client.rotate()
+    rotate(client, daemon.folder)
     assert loose(daemon.folder / ".procorch") == {}
 
 
@@ -235,7 +242,7 @@ def test_all_files_are_for_the_owner_alone_with_umask_077(tmp_path: Path) -> Non
     with running(tmp_path, toml, agents=AGENTS, umask=0o077) as daemon:
         client = daemon.connect()
         client.handle("plain").send_message("line 1")
-        client.rotate()
+        rotate(client, tmp_path)
         assert loose(tmp_path / ".procorch") == {}
 
 

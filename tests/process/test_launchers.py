@@ -298,7 +298,10 @@ def test_a_worker_may_be_killed_before_it_runs(told: Told, obeying: Any) -> None
     assert "frame" not in told.told_of(process)
 
 
-def test_kill_reaches_what_the_worker_started(told: Told, gate: Any, watched: Any) -> None:
+@pytest.mark.parametrize("signum", [signal.SIGKILL, signal.SIGTERM])
+def test_kill_reaches_what_the_worker_started(
+    told: Told, gate: Any, watched: Any, signum: signal.Signals
+) -> None:
     begun = gate()
     tell = begun.tell
 
@@ -312,7 +315,8 @@ def test_kill_reaches_what_the_worker_started(told: Told, gate: Any, watched: An
                     if own_session:
                         os.setsid()
                     tell(os.getpid())
-                    signal.pause()
+                    while True:
+                        signal.pause()
             signal.pause()
 
         return handle
@@ -320,8 +324,8 @@ def test_kill_reaches_what_the_worker_started(told: Told, gate: Any, watched: An
     process = told.ready(factory)
     told.request(process, 1, "go")
     descendants = watched(int(begun.line()), int(begun.line()))
-    process.kill(signal.SIGKILL)
-    assert told.exit(process).signal == "SIGKILL"
+    process.kill(signum)
+    assert told.exit(process).signal == signum.name
     assert descendants.alive(within=5) == []
 
 

@@ -3,7 +3,16 @@
 from __future__ import annotations
 
 from tests.mutants.mutant import Mutant
-from tests.mutants.suites import ASK, CANCEL, GUARDS, SIMULATE, TREES, WAITS
+from tests.mutants.suites import (
+    ASK,
+    CANCEL,
+    GUARDS,
+    LAUNCHERS,
+    READY_CHECKS,
+    SIMULATE,
+    TREES,
+    WAITS,
+)
 
 MUTANTS: tuple[Mutant, ...] = (
     # ---- N8: the ladder and its gate
@@ -34,6 +43,22 @@ MUTANTS: tuple[Mutant, ...] = (
         "a.process.is_stopped_for(event.request)",
         "a.process.stage is not None",
         (GUARDS + "a_reply_to_another_request_does_not_call_off_the_ladder",),
+    ),
+    Mutant(
+        "a service that is not ready in time ends in order",
+        "supervision/starting.py",
+        "overdue",
+        "StopStage.LEAVE if a.service else StopStage.TERMINATE",
+        "StopStage.TERMINATE",
+        (READY_CHECKS + "a_program_that_is_not_ready_in_time_is_ended_in_order[zygote]",),
+    ),
+    Mutant(
+        "without a zygote, what a terminated worker has started is killed after it",
+        "launch/death.py",
+        "WatchedProcess.kill",
+        "self._strays, strays = strays, []",
+        "strays = []",
+        (LAUNCHERS + "kill_reaches_what_the_worker_started[spawn-15]",),
     ),
     Mutant(
         "gate: the request check",
