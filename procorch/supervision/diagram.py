@@ -1,6 +1,6 @@
 """The machine's table as a diagram, and the list of events that it ignores; both are in the docs.
 
-``python -m procorch.supervision.diagram`` prints them; ``docs/explanation/supervision.md`` has what
+``python -m procorch.supervision.diagram`` prints them; ``docs/reference/supervision.md`` has what
 it prints, which a test compares.
 """
 

@@ -20,7 +20,7 @@ from procorch.supervision.machine import ENTRIES, ONWARD, TRANSITIONS, TREE, Mac
 from procorch.supervision.states import Phase
 from tests.simulate.world import World
 
-DOCS = Path(__file__).resolve().parents[2] / "docs" / "explanation" / "supervision.md"
+DOCS = Path(__file__).resolve().parents[2] / "docs" / "reference" / "supervision.md"
 BEGIN, END = "<!-- state diagram -->\n", "\n<!-- end of state diagram -->"
 
 OF_THE_WHOLE = {
@@ -163,10 +163,10 @@ def blank(event: type, a: Instance) -> Any:
 
 def test_the_docs_show_the_tables_as_they_are() -> None:
     text = DOCS.read_text(encoding="utf-8")
-    assert BEGIN in text, "docs/explanation/supervision.md has lost its marker"
+    assert BEGIN in text, "docs/reference/supervision.md has lost its marker"
     shown = text.split(BEGIN)[1].split(END)[0]
     assert shown == diagram.page(), (
-        "replace the part of docs/explanation/supervision.md between the markers "
+        "replace the part of docs/reference/supervision.md between the markers "
         "by what `python -m procorch.supervision.diagram` prints"
     )
 
