@@ -145,6 +145,7 @@ class AgentOrchestrator(Reloading):
         self._registry.must_be_childless(name)
         self.stop(name)
         self._registry.remove(name)
+        self._one_user_less()
 
     def which_children(self, name: str) -> tuple[ChildInfo, ...]:
         """The registered children and their states, in order of registration (OTP).

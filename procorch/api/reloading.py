@@ -36,6 +36,7 @@ class Reloading(Configuring):
         replace: Replace | None = None,
         timeout: float | str | None = None,
         keep: bool = False,
+        release: int | None = None,
     ) -> int:
         """Load the code of agents anew, and replace their processes one instance at a time.
 
@@ -53,6 +54,8 @@ class Reloading(Configuring):
                 agent's ``start_timeout``.
             keep: keep the release before loaded until the next reload, so that `rollback` can go
                 back to it. This takes the memory of its zygote.
+            release: one that an earlier call has returned and that is in use: the agents go over to
+                it and share its zygote, and what that has loaded. None: a new one.
 
         Returns:
             The number of the new release. Agents begin with release 1.
@@ -61,15 +64,38 @@ class Reloading(Configuring):
             ReloadError: a new process did not start (its error is the cause), it took longer than
                 ``timeout``, or another reload is under way; the release before serves on.
             PluginError: no such agent.
-            ValueError: the start method is "spawn", whose workers load what is on disk.
+            ValueError: the start method is "spawn", whose workers load what is on disk; or
+                ``release`` is not in use.
             AgentStopped: the orchestrator is closed.
         """
         with self._one_change(name, replace, timeout, "reload") as limit:
-            self._releases += 1
-            release = self._releases
-            self._loaded.add(release)
-            self._go_over(lambda each: release, name, replace, limit, keep=keep)
-            return release
+            number = self._one_more() if release is None else release
+            if number not in self._loaded:
+                raise ValueError(f"release={release}: no agent is on that release")
+            self._go_over(lambda each: number, name, replace, limit, keep=keep)
+            return number
+
+    def add_from(self, release: int | None = None) -> int:
+        """Have agents that are added from now on come from another release.
+
+        Args:
+            release: one that `reload` has returned before, or 1; None: a new one, which loads their
+                code anew even if the zygote of other agents has loaded it.
+
+        Returns:
+            Its number.
+        """
+        with self._reloading:
+            number = self._one_more() if release is None else release
+            self._loaded.add(number)
+            self._registry.release = number
+            self._retire_unused()
+            return number
+
+    def _one_more(self) -> int:
+        self._releases += 1
+        self._loaded.add(self._releases)
+        return self._releases
 
     async def reload_async(
         self,
@@ -78,13 +104,14 @@ class Reloading(Configuring):
         replace: Replace | None = None,
         timeout: float | str | None = None,
         keep: bool = False,
+        release: int | None = None,
     ) -> int:
         """Like `reload`, without blocking the event loop. If the task is cancelled meanwhile, the
         reload goes on."""
         import asyncio
 
         return await asyncio.to_thread(
-            self.reload, name, replace=replace, timeout=timeout, keep=keep
+            self.reload, name, replace=replace, timeout=timeout, keep=keep, release=release
         )
 
     def rollback(
@@ -201,6 +228,14 @@ class Reloading(Configuring):
         for (each, _), old in zip(of, before, strict=True):
             if not isinstance(each, AgentRuntime):
                 each.before = old if keep else None
+
+    def _one_user_less(self) -> None:
+        """An agent was removed; a change that is under way looks at the releases at its end."""
+        if self._reloading.acquire(blocking=False):
+            try:
+                self._retire_unused()
+            finally:
+                self._reloading.release()
 
     def _retire_unused(self) -> None:
         monitor = self._monitor

@@ -135,7 +135,7 @@ class Core(Operating):
 
     @property
     def release(self) -> int:
-        """How many times code or configuration has changed, from 1."""
+        """The number of the release; the first one is 1."""
         return self._reloader.release
 
     @property

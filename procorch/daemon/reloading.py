@@ -9,6 +9,7 @@ apply at once, then agents that were removed, and at last new ones.
 from __future__ import annotations
 
 import hashlib
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -39,11 +40,13 @@ class Previous:
     Args:
         config: the configuration before the reload.
         code: the code before it.
+        release: its number.
         rolled: agents that the reload has replaced.
     """
 
     config: Config
     code: dict[str, Code]
+    release: int
     rolled: list[str] = field(default_factory=list)
 
 
@@ -62,6 +65,7 @@ class Reloader:
     ) -> None:
         self.config: Config = config
         self.release: int = 1
+        """The number that the orchestrator has for it, too: no other release gets it."""
         self._orchestrator = orchestrator
         self._registrar = registrar
         self._tree = tree
@@ -103,34 +107,48 @@ class Reloader:
     def apply(self, new: Config, changes: Sequence[Change], timeout: float | None) -> None:
         """Apply changes.
 
+        Args:
+            timeout: seconds for all of it; None: no limit.
+
         Raises:
             ReloadError: a new process did not start; everything is as before.
         """
+        end = None if timeout is None else time.monotonic() + timeout
         code = {spec.name: self._code_of(spec) for spec in new.agents}
-        previous = Previous(self.config, self._code)
+        previous = Previous(self.config, self._code, self.release)
         specs = {spec.name: spec for spec in new.agents}
         rolling = [each.name for each in changes if each.change == "rolling"]
+        release = None
         for name in rolling:
             try:
-                self._roll(specs[name], timeout)
+                release = self._roll(specs[name], release, left(end))
             except AgentError:
                 self._go_back(previous)
                 raise
             previous.rolled.append(name)
         self._take(new, changes)
-        self._remove_and_add(new, changes, timeout)
-        self._code, self.config = code, new
         if changes:  # else there is no new release, and a rollback returns to what it did before
             self._previous = previous
-            self.release += 1
+            self.release = self._orchestrator.add_from(release)
+        self._remove_and_add(new, changes, left(end))
+        self._code, self.config = code, new
 
-    def _roll(self, spec: AgentSpec, timeout: float | None) -> None:
-        """Replace the processes of an agent; one that does not run starts from the new release."""
+    def _roll(self, spec: AgentSpec, release: int | None, timeout: float | None) -> int:
+        """Replace the processes of an agent; one that does not run starts from the new release.
+
+        Args:
+            release: that of the agents that were replaced before; None: this is the first one.
+
+        Returns:
+            Its release: all agents of a reload share one, and so a zygote.
+        """
         member = self._tree.member(spec.name)
         old = member.spec
         self._registrar.renew(spec, member.size)
         try:
-            self._orchestrator.reload(spec.name, replace=spec.replace, timeout=timeout, keep=True)
+            return self._orchestrator.reload(
+                spec.name, replace=spec.replace, timeout=timeout, keep=True, release=release
+            )
         except BaseException:
             self._registrar.renew(old, member.size)
             raise
@@ -185,16 +203,17 @@ class Reloader:
                 "over a restart of the daemon"
             )
         changes = difference(self.config, previous.config)
+        end = None if timeout is None else time.monotonic() + timeout
         for name in previous.rolled:
             spec = previous.config.get(name)
             if spec is None or self.config.get(name) is None:
                 continue
             self._registrar.renew(spec, self._tree.member(name).size)
-            self._orchestrator.rollback(name, timeout=timeout)
+            self._orchestrator.rollback(name, timeout=left(end))
         self._take(previous.config, changes)
-        self._remove_and_add(previous.config, changes, timeout)
+        self.release = self._orchestrator.add_from(previous.release)
+        self._remove_and_add(previous.config, changes, left(end))
         self.config, self._code, self._previous = previous.config, previous.code, None
-        self.release += 1
         return previous.rolled
 
     def files(self) -> set[Path]:
@@ -202,6 +221,11 @@ class Reloader:
         return {*self.config.files, *(path for code in self._code.values() for path in code)} - {
             _ENVIRONMENT
         }
+
+
+def left(end: float | None) -> float | None:
+    """Seconds until a monotonic time; None: there is no limit."""
+    return None if end is None else max(0.0, end - time.monotonic())
 
 
 def _is_below(spec: AgentSpec, names: set[str], config: Config) -> bool:

@@ -6,6 +6,7 @@ import signal
 import threading
 from pathlib import Path
 
+import psutil
 import pytest
 
 import procorch
@@ -103,6 +104,42 @@ def test_a_changed_file_is_applied_part_by_part(tmp_path: Path) -> None:
         with pytest.raises(procorch.DaemonError, match=r"procorch\.toml:2.*factry"):
             client.reload()
         assert pids(client) == after
+
+
+def releases(client: DaemonClient) -> dict[str, int]:
+    """The release of each agent, and under "" that of the daemon."""
+    status = client.status()
+    return {row["name"]: row["release"] for row in status["agents"]} | {
+        "": status["daemon"]["release"]
+    }
+
+
+def test_a_reload_is_one_release_with_one_zygote_for_all_that_it_replaces_and_adds(
+    tmp_path: Path,
+) -> None:
+    deploy(tmp_path, "one", "1")
+    deploy(tmp_path, "two", "1")
+    with running(tmp_path, TWO) as daemon:
+        client, process = daemon.connect(), psutil.Process(daemon.process.pid)
+        (first,) = process.children()  # workers are children of a zygote
+        deploy(tmp_path, "two", "12")
+        # The zygote has loaded this module already, without the function.
+        more = "\ndef more():\n    return lambda messages: 'more'\n"
+        (tmp_path / "one.py").write_text(f"def make():\n    return lambda messages: '12'\n{more}")
+        added = '[agents.more]\nfactory = "one:more"\n'
+        (tmp_path / "procorch.toml").write_text(TWO + added)
+        assert client.reload()["release"] == 2
+        assert client.wait_ready(timeout=30)["ready"]
+        assert client.handle("more").send_message("?").text == "more"
+        assert releases(client) == {"": 2, "one": 2, "two": 2, "more": 2}
+        (second,) = set(process.children()) - {first}
+
+        assert client.rollback()["release"] == 1
+        assert releases(client) == {"": 1, "one": 1, "two": 1}
+        assert psutil.wait_procs([second], timeout=30)[1] == []
+        deploy(tmp_path, "two", "123")
+        assert client.reload("two")["release"] == 3  # no number is given twice
+        assert releases(client) == {"": 3, "one": 3, "two": 3, "more": 3}
 
 
 def test_requests_go_on_during_a_reload(tmp_path: Path) -> None:
