@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from procorch.agents.agent import Agent as Agent
+    from procorch.agents.approval import ToolDecisions as ToolDecisions
     from procorch.agents.command import command as command
     from procorch.agents.context import Context as Context
     from procorch.agents.context import current as current
@@ -168,6 +169,7 @@ _HOMES = {
     "agents.agent": "Agent",
     "agents.command": "command",
     "agents.context": "Context current",
+    "agents.approval": "ToolDecisions",
     "agents.options": "AgentOptions",
     "agents.permits": "Permit",
     "agents.readiness": "ReadyCheck",

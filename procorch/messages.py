@@ -290,7 +290,8 @@ def metrics_of(figures: tuple[Any, ...] | None) -> RequestMetrics | None:
 
 @dataclass(frozen=True, slots=True)
 class AgentResult(Generic[Out]):
-    """What a request came to: the new messages, and in `output` whatever the agent returned."""
+    """What a request came to: the new messages, and in `output` whatever the agent returned. With
+    `pending` it is paused: these calls wait for `OrchestratedHandle.resume`."""
 
     messages: Sequence[AgentMessage] = ()
     stop_reason: StopReason = StopReason.STOP
@@ -300,6 +301,7 @@ class AgentResult(Generic[Out]):
     transfer_signal: Any = None
     output: Out = None  # type: ignore[assignment]  # where nothing is returned, Out is None
     metrics: RequestMetrics | None = None
+    pending: Sequence[ToolCallBlock] = ()
 
     @property
     def text(self) -> str:
@@ -309,8 +311,8 @@ class AgentResult(Generic[Out]):
 
 def _pickled_result(result: AgentResult) -> tuple[Any, ...]:
     values = _result_fields(result)
-    if all(map(is_, values[1:6], _PLAIN_END)):
-        return _plain_result, (values[0], *values[6:])
+    if not values[8] and all(map(is_, values[1:6], _PLAIN_END)):
+        return _plain_result, (values[0], *values[6:8])
     return AgentResult, values
 
 

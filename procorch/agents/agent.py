@@ -7,23 +7,25 @@ starts, for good (no restart would mend it), with a text that says what came and
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from procorch.agents.account import account, enter
+from procorch.agents.approval import ToolDecisions
 from procorch.agents.context import installed
 from procorch.agents.libraries import Conversation, library_of, open_conversation
 from procorch.agents.limited import permitted
 from procorch.agents.model_turns import TurnContext, Turns, as_messages
-from procorch.agents.options import AgentOptions, described, refusal
+from procorch.agents.options import AgentOptions, described, refusal, tool_name
+from procorch.errors.texts import did_you_mean
 from procorch.messages import AgentMessage, AgentResult, Cost, Usage
 
 _ACCEPTED = (
     "a factory returns AgentOptions, an object with prompt(messages) or handle(messages), "
     "or a callable that takes the messages"
 )
-_OF_MODELS = ("output_type", "model_settings", "usage_limits", "deps")
+_OF_MODELS = ("output_type", "model_settings", "usage_limits", "deps", "approval")
 _STATE = "procorch.conversation"
 
 
@@ -57,6 +59,7 @@ class Agent:
             raise refusal(f"AgentOptions.max_turns is not 1 or more: {options.max_turns!r}")
         if options.handler is not None or options.stream_fn is not None:
             _refuse_what_needs_a_model(options)
+        _refuse_unknown(options.approval, tools)
         if options.handler is not None:
             self.responder = permitted(options.handler)
         if options.stream_fn is not None and options.handler is None:
@@ -100,11 +103,15 @@ class Agent:
     async def _converse(self, payload: Any) -> AgentResult:
         assert self._talk is not None
         self._taken_back = self.used = None
-        if not self.options.keep_history:
+        decisions = payload.decisions if isinstance(payload, ToolDecisions) else None
+        if not self.options.keep_history and decisions is None:
             self._talk.history = self._blank
         try:
             with account() as others:
-                result, history = await self._talk.respond(as_messages(payload))
+                if decisions is None:
+                    result, history = await self._talk.respond(as_messages(payload))
+                else:
+                    result, history = await self._talk.resume(decisions)
         except BaseException:
             self.used = _sum_of(others)
             enter(AgentResult(usage=self.used[0], cost=self.used[1]))
@@ -196,11 +203,20 @@ def as_agent(product: object) -> Agent:
 
 def _refuse_what_needs_a_model(options: AgentOptions) -> None:
     for name in _OF_MODELS:
-        if getattr(options, name) is not None:
+        if getattr(options, name) is not getattr(AgentOptions, name):
             raise refusal(
                 f"AgentOptions.{name} is for a model of an LLM library; a handler or stream_fn "
                 "does not get it"
             )
+
+
+def _refuse_unknown(approval: object, tools: Collection[str]) -> None:
+    if isinstance(approval, str) or not isinstance(approval, Collection):
+        raise refusal(f"AgentOptions.approval is no list of names of tools: {approval!r}")
+    for name in approval:
+        if name not in tools:
+            hint = did_you_mean(str(name), tools, listed="there is")
+            raise refusal(f"AgentOptions.approval names {name!r}, which is no tool{hint}")
 
 
 def _by_name(tools: Sequence[Callable[..., Any]]) -> dict[str, Callable[..., Any]]:
@@ -208,8 +224,7 @@ def _by_name(tools: Sequence[Callable[..., Any]]) -> dict[str, Callable[..., Any
     for tool in tools:
         if not callable(tool):
             raise refusal(f"a tool is not callable: {described(tool)}")
-        inner = getattr(tool, "func", tool)  # what a functools.partial calls
-        name = getattr(inner, "__name__", type(inner).__name__)
+        name = tool_name(tool)
         if name in named:
             raise refusal(f"two tools are called {name!r}")
         named[name] = tool

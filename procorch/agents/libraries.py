@@ -55,6 +55,10 @@ class Conversation(Protocol):
         """Say more, and get the answer and the history that it ends; `history` stays."""
         ...
 
+    async def resume(self, decisions: Mapping[str, bool | str]) -> tuple[AgentResult, Any]:
+        """Go on where calls of tools wait for these decisions; else like `respond`."""
+        ...
+
     def save(self, history: Any) -> Any:
         """A history, for `load` in another process."""
         ...

@@ -23,7 +23,14 @@ from procorch.agents.account import enter
 from procorch.agents.context import installed
 from procorch.agents.limited import model_call
 from procorch.agents.permits import Spent
-from procorch.errors import Aborted, NoMessages, RequestCancelled, RequestTimeout, StreamError
+from procorch.errors import (
+    Aborted,
+    InvalidContinue,
+    NoMessages,
+    RequestCancelled,
+    RequestTimeout,
+    StreamError,
+)
 from procorch.messages import (
     AgentMessage,
     AgentResult,
@@ -111,6 +118,10 @@ class Turns:
         history = [*self.history, *messages]
         result = await converse(*self._how, history, self._max_turns)
         return result, [*history, *result.messages]
+
+    async def resume(self, decisions: Mapping[str, bool | str]) -> tuple[AgentResult, Any]:
+        """No call waits for a decision here: `InvalidContinue`."""
+        raise InvalidContinue("the tools of an agent with a stream_fn wait for no approval")
 
     def save(self, history: list[AgentMessage]) -> list[AgentMessage]:
         """The conversation, which is plain data."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,6 +33,8 @@ class AgentOptions:
         usage_limits: of a `model`, for one request: the library's object or a mapping of its
             fields, `{"total_tokens_limit": 5000}`.
         deps: handed to the tools of a `model`, as its library has it.
+        approval: names of ``tools`` of a `model` whose calls wait until somebody approves them: the
+            answer is a paused result (`AgentResult.pending`).
     """
 
     system_prompt: str = ""
@@ -47,6 +49,14 @@ class AgentOptions:
     model_settings: Any = None
     usage_limits: Any = None
     deps: Any = None
+    approval: Collection[str] = ()
+
+
+def tool_name(tool: Callable[..., Any]) -> str:
+    """The name by which a model calls a tool."""
+    inner = getattr(tool, "func", tool)  # what a functools.partial calls
+    name: str = getattr(inner, "__name__", type(inner).__name__)
+    return name
 
 
 def refusal(text: str) -> StartError:

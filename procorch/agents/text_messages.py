@@ -32,7 +32,7 @@ def _setters(cls: type) -> list[Callable[[Any, Any], None]]:
     _content, _timestamp, _provider, _model, _usage, _cost, _stop_reason, _error, _cache_hint
 ) = _setters(AssistantMessage)  # fmt: skip
 (
-    _messages, _end, _all_usage, _all_cost, _failure, _transfer, _output, _metrics
+    _messages, _end, _all_usage, _all_cost, _failure, _transfer, _output, _metrics, _pending
 ) = _setters(AgentResult)  # fmt: skip
 _said, _said_at, _said_hint = _setters(UserMessage)
 _FIGURES = _setters(RequestMetrics)
@@ -79,4 +79,5 @@ def result_of_text(text: str, figures: tuple[Any, ...] | None) -> AgentResult[An
         for put in _FIGURES[len(figures) :]:
             put(metrics, 0)
     _metrics(result, metrics)
+    _pending(result, ())
     return result

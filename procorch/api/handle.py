@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, overload
 
+from procorch.agents.approval import decided
 from procorch.api import scaling
 from procorch.api.handle_state import HandleState
 from procorch.errors import TakesNoRequests
@@ -64,10 +65,11 @@ class OrchestratedHandle(HandleState):
     def _call(self, request: Any, timeout: float | str | None) -> AgentResult:
         if os.getpid() != self._monitor.owner:
             self._monitor.must_be_ours()
-        if timeout is None and type(request) is not list:
+        text = isinstance(request, str)
+        if timeout is None and text:
             return self._submitter.call(request, SAID)
         limit = None if timeout is None else seconds(timeout, "timeout")
-        return self._submitter.call(request, Delivery(type(request) is not list, limit))
+        return self._submitter.call(request, Delivery(text, limit))
 
     def submit(
         self,
@@ -228,9 +230,63 @@ class OrchestratedHandle(HandleState):
         """
         self._set_paused(paused=True)
 
-    def resume(self) -> None:
-        """End a `pause`: requests that wait are begun again. No effect if it is not paused."""
-        self._set_paused(paused=False)
+    @overload
+    def resume(self) -> None: ...
+
+    @overload
+    def resume(
+        self,
+        result: AgentResult,
+        decisions: Mapping[str, bool | str],
+        *,
+        timeout: float | str | None = None,
+    ) -> AgentResult: ...
+
+    def resume(
+        self,
+        result: AgentResult | None = None,
+        decisions: Mapping[str, bool | str] | None = None,
+        *,
+        timeout: float | str | None = None,
+    ) -> AgentResult | None:
+        """Go on with what waits: the agent, or with a paused result the conversation.
+
+        ``handle.resume()`` ends a `pause`: requests that wait are begun again. It has no effect if
+        the agent is not paused.
+
+        ``handle.resume(result, {call_id: True})`` decides about the calls of tools that a result
+        waits for, and waits for the answer::
+
+            result = handle.send_message("Delete the old reports")
+            while result.pending:
+                for call in result.pending:
+                    print(call.name, call.arguments)
+                result = handle.resume(result, {call.id: True for call in result.pending})
+
+        The conversation keeps what waits; with ``checkpoint=True`` also over the death of its
+        process. `ToolDecisions` is the same request for `submit` and `stream`.
+
+        Args:
+            result: a result of this agent with `AgentResult.pending`.
+            decisions: for the id of each pending call: True has the tool run, False has the model
+                told that it was not approved, and a text is the reason that the model is told.
+            timeout: as for `send_message`.
+
+        Returns:
+            The agent's answer, which may be paused again; None without arguments.
+
+        Raises:
+            ValueError: the result waits for nothing, a call was left out, or one is not pending.
+            InvalidContinue: these calls do not wait any more: they were decided about, the
+                conversation has gone on, or it was lost with its process.
+            AgentError: as for `send_message`.
+        """
+        if result is None and decisions is None and timeout is None:
+            self._set_paused(paused=False)
+            return None
+        if result is None or decisions is None:
+            raise TypeError("resume() takes a result and the decisions about its calls, or nothing")
+        return self._call(decided(result, decisions), timeout)
 
     def _set_paused(self, *, paused: bool) -> None:
         self._monitor.must_be_ours()

@@ -44,6 +44,7 @@ def converted(value: Any) -> Any:
             transfer_signal=plain(value.transfer_signal),
             output=plain(value.output),
             metrics=value.metrics if type(value.metrics) is RequestMetrics else None,
+            pending=tuple(_block(each) for each in value.pending),
         )
     return _message(value) if isinstance(value, AssistantMessage) else plain(value)
 

@@ -154,6 +154,41 @@ STREAMS: dict[str, list[dict[str, Any] | str]] = {
 """What comes where the answer is streamed."""
 
 
+def _with_tools(body: dict[str, Any]) -> tuple[int, dict[str, str], dict[str, Any]]:
+    """Calls what the user names in words such as `add {"a": 2, "b": 3}; say {}`, then tells what
+    the tools have returned."""
+    said = body["messages"]
+    last = max(n for n, message in enumerate(said) if message["role"] == "user")
+    returned = [message["content"] for message in said[last:] if message["role"] == "tool"]
+    text = said[last]["content"]
+    if not isinstance(text, str):
+        text = "".join(part["text"] for part in text)
+    if returned or "{" not in text:
+        return 200, {}, _answer(" | ".join(["told", *map(str, returned)]))
+    answer = _answer(None, "tool_calls")
+    answer["choices"][0]["message"]["tool_calls"] = [
+        {
+            "id": f"c{len(said)}-{n}",
+            "type": "function",
+            "function": dict(zip(("name", "arguments"), call.strip().split(" ", 1), strict=True)),
+        }
+        for n, call in enumerate(text.split(";"))
+    ]
+    return 200, {}, answer
+
+
+def _in_pieces(answer: dict[str, Any]) -> list[dict[str, Any] | str]:
+    """An answer as a stream: each word, or its calls, then the end with the usage."""
+    (choice,) = answer["choices"]
+    said = choice["message"]
+    events: list[dict[str, Any] | str] = [
+        _delta(f"{word} ") for word in (said["content"] or "").split(" ") if word
+    ]
+    for n, call in enumerate(said.get("tool_calls", ())):
+        events.append(_part(tool_calls=[{"index": n, **call}]))
+    return [*events, _part(choice["finish_reason"]) | {"usage": answer["usage"]}]
+
+
 class Provider:
     """The server's address, and what it was asked."""
 
@@ -191,6 +226,13 @@ class _Handler(BaseHTTPRequestHandler):
             return
         if scenario == "call-then-fail":
             scenario = "call" if len(self.bodies) == 1 else "500"
+        if scenario == "tools":
+            answer = _with_tools(self.bodies[-1])
+            if self.bodies[-1].get("stream"):
+                self._stream(_in_pieces(answer[2]))
+            else:
+                self._answer(*answer)
+            return
         if scenario == "20-a-second":
             recent = [at for at in self.accepted if at > self.times[-1] - 1.0]
             scenario = "throttled" if len(recent) >= 20 else "ok"
@@ -203,7 +245,9 @@ class _Handler(BaseHTTPRequestHandler):
                 scenario = "ok"
             self._stream(STREAMS[scenario])
             return
-        status, headers, answer = SCENARIOS[scenario]
+        self._answer(*SCENARIOS[scenario])
+
+    def _answer(self, status: int, headers: dict[str, str], answer: dict[str, Any] | str) -> None:
         data = (answer if isinstance(answer, str) else json.dumps(answer)).encode()
         self.send_response(status)
         for name, value in headers.items():
@@ -223,7 +267,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         texts = [event if isinstance(event, str) else json.dumps(event) for event in events]
         said = [f"data: {text}\n\n".encode() for text in texts]
-        if events[-1] is _END or events is STREAMS["no-text"]:
+        if events[-1] is _END or "usage" in events[-1] or events is STREAMS["no-text"]:
             said += [b"data: [DONE]\n\n", b""]  # an empty chunk ends it
         for data in said:
             self.wfile.write(b"%x\r\n%s\r\n" % (len(data), data))

@@ -30,38 +30,12 @@ from procorch.agents.adapters.openai_items import from_items, to_items
 from procorch.agents.agent import Agent, as_agent
 from procorch.agents.context import Context, install, uninstall
 from procorch.agents.permits import CallEnd
+from tests.llm.libraries import PRELOAD, libraries
 from tests.llm.server import Provider
 from tests.process.conftest import PATIENCE
 
 Orchestrator = Callable[..., AgentOrchestrator]
 Options = Callable[..., AgentOptions]
-PRELOAD = ["pydantic_ai.models.openai", "agents"]
-
-
-def of_pydantic_ai(url: str, **options: Any) -> Callable[[], AgentOptions]:
-    def factory() -> AgentOptions:
-        from pydantic_ai.models.openai import OpenAIChatModel
-        from pydantic_ai.providers.openai import OpenAIProvider
-
-        model = OpenAIChatModel("gpt-4o", provider=OpenAIProvider(base_url=url, api_key="k"))
-        return AgentOptions(model=model, model_settings={"max_retries": 0}, **options)
-
-    return factory
-
-
-def of_openai_agents(url: str, **options: Any) -> Callable[[], AgentOptions]:
-    def factory() -> AgentOptions:
-        from agents import OpenAIChatCompletionsModel, set_tracing_disabled
-        from openai import AsyncOpenAI
-
-        set_tracing_disabled(True)
-        client = AsyncOpenAI(base_url=url, api_key="k", max_retries=0)
-        return AgentOptions(model=OpenAIChatCompletionsModel("gpt-4o", client), **options)
-
-    return factory
-
-
-libraries = pytest.mark.parametrize("library", [of_pydantic_ai, of_openai_agents])
 ANSWERS = (
     "html", "cut-json", "empty", "null", "no-choices", "null-choices", "error-in-200", "no-answer",
 )  # fmt: skip

@@ -19,8 +19,8 @@ from procorch import (
 from procorch.agents.agent import as_agent
 from procorch.agents.context import Context, install, uninstall
 from procorch.agents.permits import CallEnd
+from tests.llm.libraries import libraries
 from tests.llm.server import Provider
-from tests.llm.test_malformed_answers import libraries
 from tests.process.conftest import PATIENCE
 
 Service = Callable[[str], Callable[[], Any]]

@@ -9,7 +9,7 @@ cancellation interrupts, and no cost is known.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -22,16 +22,29 @@ from agents import (
     Runner,
     RunResult,
     RunResultStreaming,
+    RunState,
+    ToolApprovalItem,
     function_tool,
 )
+from agents.items import RunItem
 from agents.models.interface import Model
 from agents.stream_events import RawResponsesStreamEvent
 from openai.types.responses import ResponseTextDeltaEvent
 
 from procorch.agents.adapters.openai_items import encodable, from_items, to_items, usage_of
 from procorch.agents.adapters.openai_limited import is_limited, limit_models, limited_provider
+from procorch.agents.adapters.openai_paused import (
+    Paused,
+    decided,
+    ended,
+    from_plain,
+    items_of,
+    paused,
+    pending,
+    to_plain,
+)
 from procorch.agents.context import Context, enter, installed
-from procorch.agents.options import AgentOptions
+from procorch.agents.options import AgentOptions, tool_name
 from procorch.errors import InvalidContinue, NoMessages, StreamError
 from procorch.messages import (
     AgentMessage,
@@ -39,6 +52,7 @@ from procorch.messages import (
     AssistantMessage,
     CustomMessage,
     StopReason,
+    ToolResultMessage,
     Usage,
 )
 
@@ -53,7 +67,7 @@ def open_conversation(options: AgentOptions) -> OpenAIConversation:
     if options.usage_limits is not None:
         raise ValueError("openai-agents has no usage_limits, only max_turns")
     if isinstance(model, Agent):
-        for name in ("system_prompt", "tools", "output_type"):
+        for name in ("system_prompt", "tools", "output_type", "approval"):
             if getattr(options, name):
                 raise ValueError(f"AgentOptions.{name} belongs to the agent given as the model")
         return OpenAIConversation(model, options)
@@ -63,7 +77,10 @@ def open_conversation(options: AgentOptions) -> OpenAIConversation:
         name="agent",
         instructions=options.system_prompt or None,
         model=model,
-        tools=[function_tool(tool) for tool in options.tools],
+        tools=[
+            function_tool(tool, needs_approval=tool_name(tool) in options.approval)
+            for tool in options.tools
+        ],
         output_type=options.output_type,
     )
     return OpenAIConversation(agent, options)
@@ -79,14 +96,14 @@ class OpenAIConversation:
         settings = _settings(options.model_settings)
         self._config = RunConfig(model_settings=settings, model_provider=limited_provider())
         limit_models(agent)
-        self.history: list[Any] = []
+        self.history: list[Any] | Paused = []
 
     @property
     def messages(self) -> list[AgentMessage]:
         """The conversation."""
-        return from_items(self.history)
+        return from_items(items_of(self.history))
 
-    async def respond(self, messages: list[AgentMessage]) -> tuple[AgentResult, list[Any]]:
+    async def respond(self, messages: list[AgentMessage]) -> tuple[AgentResult, Any]:
         """Run the agent on new messages, until it has its output.
 
         Returns:
@@ -103,24 +120,59 @@ class OpenAIConversation:
             raise NoMessages
         if isinstance(said[-1], AssistantMessage):
             raise InvalidContinue
+        answered = {it.tool_call_id for it in said if isinstance(it, ToolResultMessage)}
+        return await self._pay([*ended(self.history, answered), *to_items(said)])
+
+    async def resume(self, decisions: Mapping[str, bool | str]) -> tuple[AgentResult, Any]:
+        """Run the calls that were approved, tell the model of the others, and go on as `respond`.
+
+        Raises:
+            InvalidContinue: these are not the calls that wait.
+            Exception: what the library raises.
+        """
+        state = await decided(self._agent, self._deps, self.history, decisions)
+        assert isinstance(self.history, Paused)
+        return await self._pay(state, self.history.told, self.history.turns)
+
+    async def _pay(
+        self, given: list[Any] | RunState[Any, Any], told: int = 0, turns: int = 0
+    ) -> tuple[AgentResult, Any]:
+        """A run, whose usage is noted if it fails.
+
+        Args:
+            given: the input, or the state to go on from.
+            told, turns: how many items and turns of this state are no news.
+        """
         how: dict[str, Any] = {
             "starting_agent": self._agent,
-            "input": [*self.history, *to_items(said)],
-            "context": self._deps,
+            "input": given,
             "max_turns": self._max_turns,
             "run_config": self._config,
         }
+        if not isinstance(given, RunState):
+            how["context"] = self._deps
         worker = installed()
         if worker is not None and (is_limited(self._agent) or not worker.client_retries):
             how["run_config"] = _once(self._config)
         paid: list[Usage] = []
         try:
-            return await self._run({**how, "hooks": _noting(paid)})
+            run = await self._run({**how, "hooks": _noting(paid)})
         except BaseException:
             enter(AgentResult(usage=sum(paid, Usage())))
             raise
+        new = from_items(item.to_input_item() for item in run.new_items[told:] if _is_said(item))
+        usages = [usage_of(response.usage) for response in run.raw_responses[turns:]]
+        waiting = pending(run)
+        result = AgentResult(
+            tuple(_with_usage(new, usages)),
+            StopReason.TOOL_USE if waiting else StopReason.STOP,
+            sum(usages, Usage()),
+            output=run.final_output,
+            pending=waiting,
+        )
+        return result, paused(run) if waiting else encodable(run.to_input_list())
 
-    async def _run(self, how: dict[str, Any]) -> tuple[AgentResult, list[Any]]:
+    async def _run(self, how: dict[str, Any]) -> RunResult | RunResultStreaming:
         worker = installed()
         run: RunResult | RunResultStreaming
         if worker is not None and worker.streaming:
@@ -130,24 +182,20 @@ class OpenAIConversation:
             run = await Runner.run(**how)
         if run.raw_responses and not run.raw_responses[-1].output:
             raise StreamError("the provider's answer was empty", retryable=True)
-        new = from_items(item.to_input_item() for item in run.new_items)
-        usages = [usage_of(response.usage) for response in run.raw_responses]
-        result = AgentResult(
-            tuple(_with_usage(new, usages)),
-            StopReason.STOP,
-            sum(usages, Usage()),
-            output=run.final_output,
-        )
-        return result, encodable(run.to_input_list())
+        return run
 
-    def save(self, history: list[Any]) -> str:
-        """Items as JSON."""
-        return json.dumps(history)
+    def save(self, history: Any) -> str:
+        """A history as JSON."""
+        return json.dumps(to_plain(history))
 
-    def load(self, state: Any) -> list[Any]:
+    def load(self, state: Any) -> Any:
         """What `save` gave."""
-        items: list[Any] = json.loads(state)
-        return items
+        return from_plain(json.loads(state))
+
+
+def _is_said(item: RunItem) -> bool:
+    """Whether an item is part of the conversation: that a call waits is none."""
+    return not isinstance(item, ToolApprovalItem)
 
 
 def _once(config: RunConfig) -> RunConfig:

@@ -15,23 +15,28 @@ from concurrent.futures import Executor, Future
 from functools import cached_property
 from typing import Any
 
-from pydantic_ai import Agent, UsageLimits
+from pydantic_ai import Agent, DeferredToolRequests, DeferredToolResults, Tool, UsageLimits
 from pydantic_ai import messages as theirs
 from pydantic_ai.agent import AbstractAgent, AgentRun, AgentRunResult
 from pydantic_ai.models import Model
+from pydantic_ai.tools import ToolApproved, ToolDenied
 
 from procorch.agents.adapters.pydantic_limited import limited
 from procorch.agents.adapters.pydantic_messages import (
+    call_block,
     cost_of,
     encodable,
+    end_calls,
     from_theirs,
+    open_calls,
     prompt,
     to_theirs,
     usage_of,
 )
+from procorch.agents.approval import check, refusal_text
 from procorch.agents.context import Context, enter, installed
 from procorch.agents.model_turns import step
-from procorch.agents.options import AgentOptions
+from procorch.agents.options import AgentOptions, tool_name
 from procorch.errors import InvalidContinue, NoMessages
 from procorch.messages import (
     AgentMessage,
@@ -40,6 +45,8 @@ from procorch.messages import (
     Cost,
     CustomMessage,
     StopReason,
+    ToolCallBlock,
+    ToolResultMessage,
     UserMessage,
 )
 
@@ -53,17 +60,21 @@ def open_conversation(options: AgentOptions) -> PydanticConversation:
     """
     model = options.model
     if isinstance(model, AbstractAgent):
-        for name in ("system_prompt", "tools", "output_type"):
+        for name in ("system_prompt", "tools", "output_type", "approval"):
             if getattr(options, name):
                 raise ValueError(f"AgentOptions.{name} belongs to the agent given as the model")
         return PydanticConversation(model, options)
     if not isinstance(model, str | Model):
         raise TypeError(f"AgentOptions.model is no model of pydantic-ai: {model!r}")
+    output: Any = str if options.output_type is None else options.output_type
     agent: AbstractAgent[Any, Any] = Agent(
         model,
         instructions=options.system_prompt or None,
-        tools=list(options.tools),
-        output_type=str if options.output_type is None else options.output_type,
+        tools=[
+            Tool(tool, requires_approval=tool_name(tool) in options.approval)
+            for tool in options.tools
+        ],
+        output_type=[output, DeferredToolRequests] if options.approval else output,
         deps_type=type(options.deps),
     )
     return PydanticConversation(agent, options)
@@ -107,7 +118,32 @@ class PydanticConversation:
         if isinstance(last, UserMessage):
             asked = prompt(last)
             said.pop()
-        history = [*self.history, *to_theirs(said, self.history)]
+        answered = {it.tool_call_id for it in said if isinstance(it, ToolResultMessage)}
+        before = [*self.history, *end_calls(self.history, answered)]
+        return await self._run(asked, [*before, *to_theirs(said, before)])
+
+    async def resume(
+        self, decisions: Mapping[str, bool | str]
+    ) -> tuple[AgentResult, list[theirs.ModelMessage]]:
+        """Run the calls that were approved, tell the model of the others, and go on as `respond`.
+
+        Raises:
+            InvalidContinue: these are not the calls that wait.
+            Exception: what the library raises.
+        """
+        check([call_block(part) for part in open_calls(self.history)], decisions)
+        approvals: dict[str, bool | ToolApproved | ToolDenied] = {
+            call: True if decision is True else ToolDenied(refusal_text(decision))
+            for call, decision in decisions.items()
+        }
+        return await self._run(None, self.history, DeferredToolResults(approvals=approvals))
+
+    async def _run(
+        self,
+        asked: str | list[theirs.UserContent] | None,
+        history: list[theirs.ModelMessage],
+        decided: DeferredToolResults | None = None,
+    ) -> tuple[AgentResult, list[theirs.ModelMessage]]:
         worker = installed()
         model = self._limited_model
         counted = model is not None and model.limit is not None
@@ -117,6 +153,7 @@ class PydanticConversation:
                 asked,
                 model=model,
                 message_history=history or None,
+                deferred_tool_results=decided,
                 deps=self._deps,
                 model_settings=_once(self._settings) if once else self._settings,
                 usage_limits=self._limits,
@@ -136,8 +173,10 @@ class PydanticConversation:
                 except BaseException:
                     enter(_paid(steps, len(history)))
                     raise
-        assert steps.result is not None
-        return _result(steps.result), encodable(steps.result.all_messages(), len(history))
+        done = steps.result
+        assert done is not None
+        messages = done.all_messages()
+        return _result(done), encodable(messages, len(messages) - len(done.new_messages()))
 
     @cached_property
     def _limited_model(self) -> Any:
@@ -186,15 +225,26 @@ def _result(run: AgentRunResult[Any]) -> AgentResult:
     while answers and isinstance(answers[0], UserMessage):
         del answers[0]  # the question
     said = [message for message in answers if isinstance(message, AssistantMessage)]
+    # With an output from a tool the last turn called it: there is nothing left to do.
+    stop = said[-1].stop_reason if said and not said[-1].tool_calls else StopReason.STOP
+    pending = _pending(run.output)
     return AgentResult(
         tuple(answers),
-        # With an output from a tool the last turn called it: there is nothing left to do.
-        said[-1].stop_reason if said and not said[-1].tool_calls else StopReason.STOP,
+        StopReason.TOOL_USE if pending else stop,
         usage_of(run.usage),
         sum((cost_of(response) for response in responses), Cost()),
         said[-1].error if said else None,
-        output=run.output,
+        output=None if pending else run.output,
+        pending=pending,
     )
+
+
+def _pending(output: Any) -> tuple[ToolCallBlock, ...]:
+    """The calls that wait for a decision. Where some wait for results from elsewhere, the output is
+    the library's own."""
+    if not isinstance(output, DeferredToolRequests) or output.calls:
+        return ()
+    return tuple(call_block(part) for part in output.approvals)
 
 
 async def _pass_on(events: AsyncIterable[Any], worker: Context) -> None:

@@ -9,7 +9,7 @@ what they were. What is theirs alone (system prompts, notes on changed settings)
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from functools import cache
 from typing import Any
@@ -19,6 +19,7 @@ from pydantic_ai import messages as theirs
 from pydantic_ai.usage import RequestUsage
 
 from procorch.agents.adapters.attributes import well_formed
+from procorch.agents.approval import PASSED_OVER
 from procorch.errors import InvalidContinue
 from procorch.messages import (
     AgentMessage,
@@ -129,10 +130,15 @@ def _block(part: theirs.ModelResponsePart) -> ContentBlock:
     if isinstance(part, theirs.ThinkingPart):
         return ThinkingBlock(part.content, part.signature)
     if isinstance(part, theirs.ToolCallPart):
-        return ToolCallBlock(part.tool_call_id, part.tool_name, part.args_as_dict())
+        return call_block(part)
     if isinstance(part, theirs.FilePart) and part.content.is_image:
         return ImageBlock(part.content.data, part.content.media_type)
     return ExtensionBlock(part.part_kind, _parts().dump_python(part, mode="json"))
+
+
+def call_block(part: theirs.ToolCallPart) -> ToolCallBlock:
+    """A call of a tool as ours."""
+    return ToolCallBlock(part.tool_call_id, part.tool_name, part.args_as_dict())
 
 
 def _asked(request: theirs.ModelRequest) -> Iterator[AgentMessage]:
@@ -166,7 +172,31 @@ def _hint(content: Sequence[theirs.UserContent]) -> str | None:
     return next((item.ttl for item in content if isinstance(item, theirs.CachePoint)), None)
 
 
+def open_calls(history: Sequence[theirs.ModelMessage]) -> list[theirs.ToolCallPart]:
+    """The calls of the last response that have no result yet."""
+    answered: set[str] = set()
+    for message in reversed(history):
+        if isinstance(message, theirs.ModelResponse):
+            return [call for call in message.tool_calls if call.tool_call_id not in answered]
+        answered.update(
+            part.tool_call_id for part in message.parts if isinstance(part, theirs.ToolReturnPart)
+        )
+    return []
+
+
 # Ours as theirs.
+
+
+def end_calls(
+    history: Sequence[theirs.ModelMessage], answered: Collection[str]
+) -> list[theirs.ModelMessage]:
+    """What ends the calls that still wait, when other messages come; but for those answered."""
+    parts: list[theirs.ModelRequestPart] = [
+        theirs.ToolReturnPart(call.tool_name, PASSED_OVER, call.tool_call_id, outcome="denied")
+        for call in open_calls(history)
+        if call.tool_call_id not in answered
+    ]
+    return [theirs.ModelRequest(parts)] if parts else []
 
 
 def to_theirs(

@@ -3,7 +3,16 @@
 from __future__ import annotations
 
 from tests.mutants.mutant import Mutant
-from tests.mutants.suites import AGENT, ASK, BUDGETS, CHECKPOINT, ERROR_MAP, MACHINE, RESTARTS
+from tests.mutants.suites import (
+    AGENT,
+    APPROVAL,
+    ASK,
+    BUDGETS,
+    CHECKPOINT,
+    ERROR_MAP,
+    MACHINE,
+    RESTARTS,
+)
 
 MUTANTS: tuple[Mutant, ...] = (
     # ---- retry_after: a restart waits for what the provider asked
@@ -245,5 +254,30 @@ MUTANTS: tuple[Mutant, ...] = (
         "self.options.budget is None",
         "True",
         (BUDGETS + "a_batch_ends_where_its_budget_is_used_up_and_goes_on_with_another",),
+    ),
+    # ---- approval: calls that wait for a decision
+    Mutant(
+        "approval: what was decided about once is not decided about again",
+        "agents/approval.py",
+        "check",
+        "not waiting",
+        "False",
+        (APPROVAL + "calls_wait_for_decisions_over_the_death_of_their_process",),
+    ),
+    Mutant(
+        "approval: what waits is in the checkpoint",
+        "agents/adapters/openai_paused.py",
+        "to_plain",
+        "isinstance(history, Paused)",
+        "False",
+        (APPROVAL + "calls_wait_for_decisions_over_the_death_of_their_process",),
+    ),
+    Mutant(
+        "approval: other messages end the calls that wait",
+        "agents/adapters/openai_paused.py",
+        "ended",
+        "call not in done",
+        "False",
+        (APPROVAL + "a_call_that_is_not_approved_does_not_run",),
     ),
 )
