@@ -87,4 +87,5 @@ def failure_text(error: BaseException | None) -> str:
         return "it has failed"
     _, at, place = place_of(cause).partition(" at ") if isinstance(cause, AgentError) else ("",) * 3
     again = "; it is not restarted any more" if stopped else ""
-    return f"{cause}{at and f', at {place}'}{again}"
+    said = cause.source if type(cause) is PluginError else cause  # without its prefix
+    return f"{said}{at and f', at {place}'}{again}"

@@ -255,6 +255,11 @@ def _first(fault: BaseException | None, error: AgentError) -> Any:
 
 def _stopped(a: Instance, cause: BaseException | None) -> PluginError:
     why = failed_start(cause)
+    if cause is None and a.service:
+        why = (
+            ": it has returned again and again, and is not restarted any more "
+            f"(max_restarts = {a.settings.max_restarts})"
+        )
     stopped = PluginError("orchestrator", f"agent {a.name!r} stopped by supervisor{why}")
     stopped.__cause__ = cause
     return stopped

@@ -81,9 +81,9 @@ def replied(core: Core, a: Instance, event: ev.Replied) -> None:
 def _service_ended(core: Core, a: Instance, error: AgentError | None) -> None:
     """Its function has ended. Nobody waits for the answer, so an event tells the error."""
     a.process.target = 0
+    assert a.process.ready_at is not None
+    a.limits.was_ready(a.process.ready_at, core.now, returned=error is None)
     if error is not None:
-        assert a.process.ready_at is not None
-        a.limits.was_ready(a.process.ready_at, core.now)
         core.tell(a, notices.Crashed, error=error)
 
 

@@ -11,6 +11,8 @@ from procorch.supervision.policy import SupervisorAction
 from procorch.supervision.settings import AgentSettings
 
 _MINUTE = 60.0
+_WORKED = 10.0
+"""Seconds after which a service that returns has done something, as systemd takes it."""
 
 
 class ExitKind(Enum):
@@ -120,7 +122,9 @@ class RestartLimits:
     """Counts restarts of one agent, and decides whether and when the next one may happen.
 
     *Consecutive*: at most ``max_restarts`` restarts between two successes.
-    A service has a success when it was ready for ``reset_after`` seconds, too.
+    A service has a success when it was ready for ``reset_after`` seconds; if it then returns,
+    10 seconds are enough. So one that returns at once is restarted no more often than one that
+    dies at once.
     *Backoff*: a delay only. It is reset by a success, and by ``reset_after`` seconds of readiness.
     After many restarts within a minute the delay is at least ``floor`` in any case.
     """
@@ -146,14 +150,22 @@ class RestartLimits:
         return self.consecutive < self._max
 
     def succeeded(self) -> None:
-        """A request of the current generation succeeded."""
+        """A request of the current generation succeeded. That of a service is its whole life, and
+        `was_ready` decides about it."""
+        if self._service:
+            return
         self.consecutive = 0
         if self._backoff.reset_on_success:
             self._attempts = 0
 
-    def was_ready(self, since: float, now: float) -> None:
-        """The generation that has ended was ready from ``since`` until ``now``."""
-        if now - since >= self._backoff.reset_after:
+    def was_ready(self, since: float, now: float, *, returned: bool = False) -> None:
+        """The generation that has ended was ready from ``since`` until ``now``.
+
+        Args:
+            returned: it is a service, and its function has returned.
+        """
+        reset_after = self._backoff.reset_after
+        if now - since >= (min(reset_after, _WORKED) if returned else reset_after):
             self._attempts = 0
             if self._service:
                 self.consecutive = 0

@@ -61,7 +61,7 @@ def test_a_service_is_run_again_after_every_end(orchestrator: Orchestrator) -> N
     """A death, an exception, a return and a hang, without any policy."""
     orch = orchestrator()
     run = failing_at(die, raise_error, come_back, hang)
-    orch.add_service("loop", run, heartbeat_timeout=0.3, backoff=AT_ONCE)
+    orch.add_service("loop", run, heartbeat_timeout=0.3, backoff=AT_ONCE, max_restarts=4)
     stream = orch.events(requests=False)
     handle = orch.spawn("loop")
     seen = ready(orch, stream, 5)
@@ -78,9 +78,22 @@ def test_a_service_is_run_again_after_every_end(orchestrator: Orchestrator) -> N
     assert "no such queue" in str(failure)
     assert isinstance(hung, AgentHung)
     counts = [(event.counted, event.restart) for event in seen if isinstance(event, Restarting)]
-    assert counts == [(True, 1), (True, 2), (True, 1), (True, 2)], "a return is a success"
+    assert counts == [(True, 1), (True, 2), (True, 3), (True, 4)]
     assert handle.info().state == "RUNNING"
     assert handle.status() is AgentStatus.RUNNING
+
+
+def test_a_service_that_returns_at_once_is_not_restarted_for_ever(
+    orchestrator: Orchestrator,
+) -> None:
+    orch = orchestrator()
+    orch.add_service("loop", come_back, backoff=AT_ONCE, max_restarts=2)
+    handle = orch.spawn("loop")
+    handle.wait()
+    assert handle.status() is AgentStatus.FAILED
+    assert "returned again and again" in str(handle.failure())
+    assert "max_restarts = 2" in str(handle.failure())
+    assert handle.info().restarts == 2
 
 
 @pytest.mark.parametrize("restart", ["transient", "temporary"])

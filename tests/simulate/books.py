@@ -237,7 +237,7 @@ class Books:
                 process.go_on(now)
             if process.stage in _ENDED_BY_AN_ANSWER:
                 process.stage = None
-            if event.error is None:
+            if event.error is None and not self.agents[event.key].service:
                 self.agents[event.key].consecutive = 0
 
     def _expect_taken_back(self, event: ev.TakenBack) -> None:
@@ -543,7 +543,7 @@ class Books:
             return
         agent.consecutive += 1
         if agent.service and notice.restart == 1:
-            agent.consecutive = 1  # it was ready for long enough
+            agent.consecutive = 1  # it was ready for long enough, or returned after a while
         assert agent.consecutive == notice.restart, "N2: miscounted"
         assert agent.consecutive <= agent.settings.max_restarts, "I3: consecutive"
         whole = self.wholes[agent.mailbox]

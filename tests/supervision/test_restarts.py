@@ -131,6 +131,26 @@ def passed(intensity: Intensity, times: list[float]) -> list[float]:
     return let
 
 
+@pytest.mark.parametrize(
+    ("ready_for", "reset_after", "again"), [(9.9, 60.0, 3), (10.0, 60.0, 1), (2.0, 2.0, 1)]
+)
+def test_a_service_that_returns_has_worked_when_it_was_ready_for_ten_seconds(
+    ready_for: float, reset_after: float, again: int
+) -> None:
+    """One that returns at once is restarted no more often than one that dies at once."""
+    settings = AgentSettings.of(
+        {"backoff": Backoff(initial=1.0, jitter=False, reset_after=reset_after)}
+    )
+    its = RestartLimits(settings, service=True)
+    for _ in range(2):
+        its.count(0.0, 1.0)
+    its.succeeded()
+    its.was_ready(100.0, 100.0 + ready_for, returned=True)
+    delay = its.count(200.0, 1.0)
+    assert its.consecutive == again
+    assert delay == (2.0 if again == 3 else 0.0)
+
+
 def test_exactly_so_many_restarts_pass_and_the_next_does_not() -> None:
     assert passed(Intensity(3, 10.0), [0.0, 1.0, 2.0, 3.0]) == [0.0, 1.0, 2.0]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tests.mutants.mutant import Mutant
-from tests.mutants.suites import CGROUP, EVENT_DATA, MAIN_PROGRAM, SERVICES, SIMULATE
+from tests.mutants.suites import CGROUP, EVENT_DATA, MAIN_PROGRAM, RESTARTS, SERVICES, SIMULATE
 
 MUTANTS: tuple[Mutant, ...] = (
     # ---- N18: events
@@ -66,6 +66,17 @@ MUTANTS: tuple[Mutant, ...] = (
         "self.consecutive = 0",
         "",
         (SERVICES + "time_in_which_a_service_was_ready_clears_its_budget",),
+    ),
+    Mutant(
+        "a service that returns at once has not worked",
+        "supervision/restarts.py",
+        "RestartLimits.succeeded",
+        "self._service",
+        "False",
+        (
+            RESTARTS + "a_service_that_returns_has_worked_when_it_was_ready_for_ten_seconds",
+            SERVICES + "a_service_that_returns_at_once_is_not_restarted_for_ever",
+        ),
     ),
     Mutant(
         "a service that stops has its grace",
