@@ -29,7 +29,7 @@ GUARDED = {
     "process", "faults", "pool", "executor", "measure", "cli", "batch", "llm", "benchmarks",
     "daemon",
 }  # fmt: skip
-PATIENCE = 5.0  # seconds
+PATIENCE = 20.0  # seconds
 DESCRIPTORS = Path("/proc/self/fd")
 
 # These need packages that only some environments of tox install.

@@ -43,7 +43,7 @@ def test_a_journal_that_is_removed_ends_the_batch(tmp_path: Path, how: str, at: 
         assert run.progress().ended == "broken"
 
 
-@pytest.mark.timeout(20)
+@pytest.mark.timeout(120)
 def test_an_outcome_that_comes_after_the_end_of_the_journal_is_not_waited_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

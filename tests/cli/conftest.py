@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from tests.cli.fake_core import FakeCore
 
 COMMAND = (sys.executable, "-c", "import sys; from procorch.cli.main import main; sys.exit(main())")
-LIMIT = 50.0  # seconds
+LIMIT = 150.0  # seconds
 SPEAKING = (
     "CI",
     "COLUMNS",

@@ -38,6 +38,21 @@ nothing = None
 """
 
 
+HELD = """
+import os, time
+
+def double():
+    done = []
+
+    def handle(item):
+        if len(done) == 2 and os.path.exists("held"):
+            time.sleep(600)  # the batch is halted before
+        done.append(item)
+        return item["n"] * 2
+    return handle
+"""
+
+
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A working directory with an app and an input of six items, three of which fail."""
@@ -169,10 +184,15 @@ def test_a_merge_of_missing_and_unfinished_parts_says_so(folder: Path, run: Run)
     """And what is left of them is run with the command that it prints."""
     lines = [json.dumps({"id": f"{n}", "n": n}) + "\n" for n in range(30)]
     (folder / "in.jsonl").write_text("".join(lines))
+    (folder / "app.py").write_text(HELD)
     for part in "1", "3":
-        halt = ("--halt", "now,done=2") if part == "3" else ()
+        halt = ()
+        if part == "3":
+            halt = ("--halt", "now,done=2")
+            (folder / "held").touch()
         run("batch", "app:double", "in.jsonl", "-j", "1", f"--out={part}.db", "--shard",
             f"{part}/3", *halt)  # fmt: skip
+    (folder / "held").unlink()
     ended = run("merge", "1.db", "3.db", "-o", "all.db")
     assert ended.code == 1
     assert "part 2/3 is missing; 3.db: " in ended.stderr

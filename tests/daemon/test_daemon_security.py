@@ -147,7 +147,7 @@ def strings(value: Any) -> Iterator[str]:
 
 def wait_until(done: Callable[[], Any]) -> None:
     """Wait for something that is seen from outside only."""
-    end = time.monotonic() + 30
+    end = time.monotonic() + 90
     while not done():
         assert time.monotonic() < end
         time.sleep(0.02)

@@ -29,7 +29,7 @@ from markdown_it.token import Token
 ROOT = Path(__file__).resolve().parents[2]
 PROCORCH = Path(sysconfig.get_path("scripts"), "procorch")
 OUTPUT_MARKER = "<!-- output -->"
-LIMIT = 60.0  # seconds for one block
+LIMIT = 150.0  # seconds for one block
 OPERATORS = {"&&", "||", "|", ";", "&", "(", ")"}
 
 

@@ -66,7 +66,7 @@ def no_memory_and_no_files_left_behind(
 
 def _kept(names: set[str]) -> set[str]:
     """Those that stay: other tests that run at the same time have some for a moment."""
-    until = time.monotonic() + 10
+    until = time.monotonic() + 90
     while (names := names & _shared_memory()) and time.monotonic() < until:
         time.sleep(0.05)
     return names

@@ -6,7 +6,7 @@ from typing import Any
 
 from procorch import AgentError, SupervisorAction
 
-PATIENCE = 30.0  # seconds
+PATIENCE = 90.0  # seconds
 
 
 def output(reply: Any) -> Any:

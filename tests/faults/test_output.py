@@ -21,7 +21,7 @@ from procorch import AgentCrashed, AgentOrchestrator, DefaultSupervisor, Orchest
 pytestmark = [pytest.mark.fault, pytest.mark.usefixtures("start_method")]
 
 AT_ONCE = 2.0  # seconds
-PATIENCE = 30.0
+PATIENCE = 90.0
 RING = 65536
 TAIL = 4096
 

@@ -14,7 +14,7 @@ import pytest
 from procorch import AgentExecutor, AgentPool, run_batch
 from procorch.pool.input_reader import iterate, read
 
-PATIENCE = 30.0
+PATIENCE = 90.0
 
 
 @pytest.fixture(scope="module")

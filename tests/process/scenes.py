@@ -10,7 +10,7 @@ from typing import Any
 from procorch import EventStream
 from procorch.supervision import notices
 
-PATIENCE = 30.0  # seconds
+PATIENCE = 90.0  # seconds
 
 
 def until(stream: EventStream, kind: type[notices.Notice], agent: str) -> list[notices.Notice]:

@@ -21,7 +21,7 @@ from procorch import (
 
 pytestmark = pytest.mark.fault
 
-PATIENCE = 30.0
+PATIENCE = 90.0
 Orchestrator = Callable[..., AgentOrchestrator]
 
 

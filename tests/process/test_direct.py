@@ -398,7 +398,7 @@ class Settling:
         raise fault
 
 
-@pytest.mark.timeout(20)
+@pytest.mark.timeout(120)
 def test_an_outcome_that_this_thread_has_fixed_itself_is_not_waited_for() -> None:
     """Nobody wakes it then, and nothing comes from the worker any more."""
     loop: Loop[Any] = Loop(REAL)

@@ -25,7 +25,7 @@ from procorch.wire.frame import Frame, Kind
 from procorch.wire.payload import unpack
 
 MAX_FRAME = 10 << 20
-PATIENCE = 30.0  # seconds
+PATIENCE = 90.0  # seconds
 LAUNCHERS: dict[str, Callable[[], Launcher]] = {
     "spawn": lambda: SpawnLauncher(MAX_FRAME),
     "zygote": lambda: ZygoteLauncher(MAX_FRAME, [], sys.path),

@@ -16,7 +16,7 @@ from procorch import OrchestratedHandle
 
 pytestmark = pytest.mark.fault
 
-PATIENCE = 30.0
+PATIENCE = 90.0
 Start = Callable[..., OrchestratedHandle]
 
 
@@ -141,7 +141,7 @@ def starter() -> Any:
             script = subprocess.Popen(["sh", "-c", "(sleep 0.05 &); sleep 0.3"])
             while script.poll() is None:
                 time.sleep(0.01)  # Handlers of signals run meanwhile.
-        until = time.monotonic() + 20
+        until = time.monotonic() + 90
         while zombies() and time.monotonic() < until:
             subprocess.run(["sleep", "0.05"], check=True)  # Its death is a reason to look.
         return 7
@@ -212,7 +212,7 @@ AS_FIRST = textwrap.dedent("""
             for _ in range(10):
                 subprocess.run(["sh", "-c", "true & sleep 0.01"])
                 subprocess.run(["sh", "-c", "(sleep 0.05 &); sleep 0.1"])
-            until = time.monotonic() + 20
+            until = time.monotonic() + 90
             while zombies() - own and time.monotonic() < until:
                 time.sleep(0.05)
             time.sleep(1.5)  # More than the grace of those that are not noted.

@@ -21,7 +21,7 @@ from procorch.clock import Clock
 from procorch.runtime.loop import Loop
 from procorch.supervision.timers import Timers
 
-PATIENCE = 30.0
+PATIENCE = 90.0
 
 # ---- the clock
 

@@ -12,7 +12,7 @@ import pytest
 from procorch import AgentExecutor, AgentOrchestrator, AgentPool, DefaultSupervisor, current
 from procorch.agents.context import Seed
 
-PATIENCE = 30.0
+PATIENCE = 90.0
 
 
 def test_workers_of_one_zygote_draw_different_numbers(

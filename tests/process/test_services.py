@@ -500,7 +500,7 @@ def test_a_program_that_fails_is_named(orchestrator: Orchestrator) -> None:
 
 
 def wait_for(log: Path, text: str) -> None:
-    until = time.monotonic() + 30
+    until = time.monotonic() + 90
     while not (log.exists() and text in log.read_text()):
         assert time.monotonic() < until, f"{text!r} is not in {log}"
         time.sleep(0.01)

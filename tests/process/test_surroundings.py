@@ -13,7 +13,7 @@ import pytest
 
 from procorch import AgentOrchestrator, DefaultSupervisor, OrchestratedHandle
 
-PATIENCE = 30.0
+PATIENCE = 90.0
 Orchestrator = Callable[..., AgentOrchestrator]
 
 

@@ -14,7 +14,7 @@ from procorch import AgentOrchestrator, DefaultSupervisor, OrchestratedHandle, S
 
 pytestmark = pytest.mark.fault
 
-PATIENCE = 30.0
+PATIENCE = 90.0
 Start = Callable[..., OrchestratedHandle]
 
 

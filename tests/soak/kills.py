@@ -29,7 +29,7 @@ from procorch.api.info import AgentInfo
 from procorch.supervision.limits import Backoff
 
 UNKNOWN, ANSWERED, CRASHED, NOT_BEGUN = range(4)
-HANG = 30.0  # seconds without an outcome
+HANG = 90.0  # seconds without an outcome
 WINDOW = 24  # requests under way
 MOST = 8_000_000  # requests that can be accounted for
 

@@ -14,7 +14,7 @@ from procorch.wire.parent_channel import ParentChannel
 
 MAX_FRAME = 1 << 26
 BODY = bytes(range(256)) * (1 << 15)  # 8 MiB, more than a socket holds
-PATIENCE = 30.0
+PATIENCE = 90.0
 
 
 @pytest.fixture
