@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
+from functools import cache
 from importlib.util import resolve_name
 from pathlib import Path
 from typing import NamedTuple
@@ -29,7 +30,8 @@ def modules() -> dict[str, Path]:
     return found
 
 
-def imports() -> set[Import]:
+@cache
+def imports() -> frozenset[Import]:
     """All imports between modules of the package, those inside functions included."""
     known = modules()
     found = set()
@@ -41,7 +43,7 @@ def imports() -> set[Import]:
                 of = of.rpartition(".")[0]
             if of in known and of != module:
                 found.add(Import(module, of, typing))
-    return found
+    return frozenset(found)
 
 
 def room(module: str) -> str:
@@ -61,5 +63,5 @@ def _names(tree: ast.AST, *, typing: bool) -> Iterator[tuple[str, bool]]:
                 yield from _names(ast.Module([part], []), typing=True)
             for part in node.orelse:
                 yield from _names(ast.Module([part], []), typing=typing)
-        else:
+        elif not isinstance(node, ast.expr):
             yield from _names(node, typing=typing)

@@ -50,7 +50,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "overdue",
         "StopStage.LEAVE if a.service else StopStage.TERMINATE",
         "StopStage.TERMINATE",
-        (READY_CHECKS + "a_program_that_is_not_ready_in_time_is_ended_in_order[zygote]",),
+        (READY_CHECKS + "a_program_that_is_not_ready_in_time_is_ended_in_order",),
     ),
     Mutant(
         "without a zygote, what a terminated worker has started is killed after it",
@@ -58,7 +58,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "WatchedProcess.kill",
         "self._strays, strays = strays, []",
         "strays = []",
-        (LAUNCHERS + "kill_reaches_what_the_worker_started[spawn-15]",),
+        (LAUNCHERS + "kill_reaches_what_the_worker_started",),
     ),
     Mutant(
         "gate: the request check",
