@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, overload
@@ -183,17 +184,33 @@ class OrchestratedHandle(HandleState):
         self._monitor.post(ev.Stop(self._agent.number, wait))
         self.wait()
 
-    def restart(self) -> None:
+    def restart(self, *, timeout: float | str | None = None) -> None:
         """Replace the agent's process and wait until the new one is ready; not counted (N1).
 
-        Of several instances one after the other is replaced, and the others serve meanwhile.
+        The process finishes its request first. Of several instances one after the other is
+        replaced, and the others serve meanwhile.
+
+        Args:
+            timeout: seconds to wait for all of them; None: no limit. ``request_timeout`` limits the
+                request, ``start_timeout`` each start.
 
         Raises:
             AgentError: it ended instead.
+            TimeoutError: not all were replaced in time. The one that was waited for is replaced
+                after its request, those after it are not.
         """
         self._monitor.must_be_ours()
+        end = None if timeout is None else time.monotonic() + seconds(timeout, "timeout")
         for instance in self._agent.live() or self._agent.slots()[:1]:
-            self._monitor.restart(instance).result()
+            left = None if end is None else max(0.0, end - time.monotonic())
+            fresh = self._monitor.restart(instance)
+            try:
+                fresh.result(left)
+            except TimeoutError:
+                raise TimeoutError(
+                    f"instance {instance.slot} of agent {self.name!r} had no new process in time; "
+                    "it gets one when its request is done"
+                ) from None
 
     def scale(self, count: int, *, timeout: float | str | None = None) -> None:
         """Change how many instances of the agent there are, and wait until it is done.

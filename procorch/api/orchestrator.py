@@ -89,16 +89,20 @@ class AgentOrchestrator(Reloading):
         if handle is not None:
             handle.stop(grace=grace)
 
-    def restart(self, name: str) -> None:
+    def restart(self, name: str, *, timeout: float | str | None = None) -> None:
         """Replace an agent's process and wait until the new one is ready; not counted (N1).
 
         Of several instances one after the other is replaced, and the others serve meanwhile.
 
+        Args:
+            timeout: seconds to wait for all of them; None: no limit.
+
         Raises:
             PluginError: no such agent, or it does not run.
             AgentError: it ended instead.
+            TimeoutError: not all were replaced in time; see `OrchestratedHandle.restart`.
         """
-        self._running(name).restart()
+        self._running(name).restart(timeout=timeout)
 
     def scale(self, name: str, count: int, *, timeout: float | str | None = None) -> None:
         """Change how many instances of an agent there are, and wait until it is done.

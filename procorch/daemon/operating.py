@@ -88,14 +88,14 @@ class Operating(Readiness):
         rows = []
         for name in names:
             member = self.tree.member(name)
+            left = None if end is None else max(0.0, end - time.monotonic())
             if not (member.ready and member.lives):
-                left = None if end is None else max(0.0, end - time.monotonic())
                 rows += self.start([name], left)
                 continue
             try:
-                self.tree.restarted(name)
+                self.tree.restarted(name, left)
                 rows.append({"name": name, "result": "restarted", "error": None})
-            except (AgentError, DaemonError, ValueError) as error:
+            except (AgentError, DaemonError, TimeoutError, ValueError) as error:
                 rows.append({"name": name, "result": "failed", "error": self._text(error)})
         self._remember(names)
         return rows

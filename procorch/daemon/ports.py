@@ -56,7 +56,8 @@ class CorePort(Protocol):
         ...
 
     def restart(self, names: Sequence[str], timeout: float | None) -> list[Plain]:
-        """Replace their processes one by one; start those that do not run."""
+        """Replace their processes one by one, each after its request; start those that do not run.
+        After ``timeout`` seconds (None: no limit) the rest stays as it is."""
         ...
 
     def reset(self, names: Sequence[str]) -> list[Plain]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import select
 import subprocess
 import sys
 from pathlib import Path
@@ -40,16 +41,20 @@ class ReadinessPipe:
             self._fd = None
 
 
-def start_in_background(arguments: list[str], errors: Path) -> tuple[int, dict[str, Any]]:
+def start_in_background(
+    arguments: list[str], errors: Path, timeout: float | None
+) -> tuple[int, dict[str, Any]]:
     """Start a daemon that outlives this process, and wait until it is ready or has failed.
 
     Args:
         arguments: of ``procorch up``, without ``-d``.
         errors: a file for what the daemon writes when it cannot start, or when Python itself fails.
+        timeout: seconds to wait; None: as long as it takes.
 
     Returns:
         Its pid, and what it told: ``{"ready": bool, "failed": {name: error}}``, or
-        ``{"exit": code, "error": text}`` if it has ended.
+        ``{"exit": code, "error": text}`` if it has ended, or with a key "late" if it has told
+        nothing within ``timeout``.
 
     Raises:
         FolderError: the file cannot be written.
@@ -70,6 +75,8 @@ def start_in_background(arguments: list[str], errors: Path) -> tuple[int, dict[s
         os.close(write_end)
         os.close(log)
     with os.fdopen(read_end, encoding="utf-8") as pipe:
+        if timeout is not None and not select.select([pipe], [], [], timeout)[0]:
+            return process.pid, {"ready": False, "failed": {}, "late": True}
         line = pipe.readline()
     if line:
         found: dict[str, Any] = json.loads(line)

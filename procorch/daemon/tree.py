@@ -186,18 +186,19 @@ class Tree:
                 self._ending.add(member.name)
                 self._wake()
 
-    def restarted(self, name: str) -> None:
+    def restarted(self, name: str, timeout: float | None) -> None:
         """Replace the processes of an agent that runs, one by one; what it reads at its start is
         read again.
 
         Raises:
             AgentError: it ended instead.
+            TimeoutError: not all were replaced within ``timeout`` seconds.
         """
         member = self.member(name)
         self._registrar.renew(member.spec, member.size)
         handle = member.handle
         if handle is not None:
-            handle.restart()
+            handle.restart(timeout=timeout)
 
     # ---- events of the orchestrator
 

@@ -66,6 +66,24 @@ def test_a_daemon_in_the_background_says_which_agents_did_not_start(
         assert call("down").code == 0
 
 
+def test_a_daemon_in_the_background_is_waited_for_no_longer_than_was_told(
+    run: Run, call: Run, tmp_path: Path
+) -> None:
+    os.mkfifo(tmp_path / "never")
+    (tmp_path / "a.py").write_text("def make():\n    open('never')\n")
+    (tmp_path / "procorch.toml").write_text('[agents.a]\nfactory = "a.py:make"\n')
+    ended = run("up", "--timeout", "1s")
+    assert (ended.code, ended.stdout) == (2, "")
+    assert "--timeout is for --detach" in ended.stderr
+    ended = run("up", "-d", "--timeout", "50ms", "--json")
+    pid = json.loads(ended.stdout)["pid"]
+    try:
+        assert ended.code == 6
+        assert json.loads(ended.stdout) == {"schema": 1, "pid": pid, "ready": False, "failed": {}}
+    finally:
+        os.kill(pid, signal.SIGKILL)  # it may not listen yet
+
+
 @pytest.mark.parametrize(
     ("arguments", "written"),
     [((), "greeter/0 | request 1"), (("--json",), '"text":"request 1"'), (("--quiet",), None)],

@@ -44,6 +44,18 @@ def tell(failure):
 '''
 
 
+SLOW = """
+import pathlib
+
+def slow():
+    def handle(messages):
+        pathlib.Path("begun").write_text("x")
+        pathlib.Path("go").read_text()
+        return "done"
+    return handle
+"""
+
+
 def test_agents_start_in_their_order_and_children_with_their_parent(tmp_path: Path) -> None:
     toml = """
 [agents.solver]
@@ -94,6 +106,21 @@ revive = "0.1s"
             client.handle("broken").send_message("?")
         assert "broken: " in (tmp_path / "failures").read_text()
         assert any(event["type"] == "Ready" for event in events)
+
+
+def test_a_restart_waits_for_a_request_no_longer_than_it_was_told(tmp_path: Path) -> None:
+    toml = '[agents.slow]\nfactory = "agents:slow"\n'
+    for name in ("begun", "go"):
+        os.mkfifo(tmp_path / name)
+    with running(tmp_path, toml, agents=SLOW) as daemon:
+        client = daemon.connect()
+        answer = client.handle("slow").submit("?")
+        (tmp_path / "begun").read_text()
+        (row,) = client.restart("slow", timeout=0.1)
+        assert (row["name"], row["result"]) == ("slow", "failed")
+        assert "had no new process in time" in row["error"]
+        (tmp_path / "go").write_text("x")
+        assert answer.result(30).text == "done"
 
 
 def test_a_program_is_ready_when_it_says_so_and_comes_back_when_it_is_killed(

@@ -18,6 +18,7 @@ from procorch import (
     AgentStopped,
     OrchestratedHandle,
     PluginError,
+    Ready,
     ServiceSupervisor,
     StartError,
     current,
@@ -112,6 +113,21 @@ def test_a_crash_replaces_one_instance_in_its_slot(orch: AgentOrchestrator) -> N
     assert (after[0].pid, after[0].generation) == (before[0], 1)
     assert (after[1].generation, after[1].restarts) == (2, 1)
     assert handle.info().restarts == 1
+
+
+def test_a_restart_waits_for_a_request_no_longer_than_it_was_told(
+    orch: AgentOrchestrator, waiting: Any
+) -> None:
+    factory, begun, go = waiting
+    orch.add_agent("a", factory)
+    handle = orch.spawn("a")
+    events, answer = orch.monitor("a"), handle.deliver("wait")
+    begun.wait()
+    with pytest.raises(TimeoutError, match="agent 'a' had no new process in time"):
+        handle.restart(timeout="50ms")
+    go.tell()
+    assert answer.result() is not None  # the request was finished, and then it is replaced
+    assert next(each.generation for each in events if isinstance(each, Ready)) == 2
 
 
 def test_restart_replaces_one_after_the_other(orch: AgentOrchestrator) -> None:

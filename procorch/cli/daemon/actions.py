@@ -82,11 +82,12 @@ COMMANDS: dict[str, click.Command] = {
     ),
     "restart": _verb(
         "restart",
-        "Replace the processes of agents, one by one.\n\nEach new process is ready before the next "
-        "one is replaced. Agents that do not run are started. The exit code is 1 when one could "
-        "not be replaced.",
+        "Replace the processes of agents, one by one.\n\nA process finishes its request first. "
+        "Each new process is ready before the next one is replaced. Agents that do not run are "
+        "started. The exit code is 1 when one could not be replaced.",
         lambda daemon, names, timeout: daemon.restart(*names, timeout=timeout),
-        "Time for the new processes to be ready.",
+        "Time for requests to be finished and new processes to be ready; without it, as long as "
+        "that takes.",
     ),
     "pause": _verb(
         "pause",
