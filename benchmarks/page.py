@@ -5,16 +5,28 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from benchmarks import wording
-from benchmarks.figures import Outcome, Report
+from benchmarks.figures import Outcome, Report, Verdict
 
 _HEAD = """\
 # Performance
 
-Written by `python -m benchmarks` from the figures of one run; do not edit it. Every figure that is
-judged is a ratio, or a difference, to a reference of the same run: contenders take turns, round by
-round (A B A B), each in an interpreter of its own, and a ratio is taken within a round. Absolute
-times belong to the machine below and mean little elsewhere. The spread is the median absolute
-deviation of the rounds.
+`python -m benchmarks` writes this page from the figures of one run; do not edit it.
+"""
+
+_READING = """\
+"1.68 x the speed" means 1.68 times as fast, and "0.54 x the time" means that it takes 0.54 times as
+long. Such a ratio is to the fastest other library of the same run. Times of this machine mean
+little on another one; ratios mean more.
+"""
+
+_METHOD = """\
+## How it was measured
+
+Contenders take turns, round by round (A B A B), each in an interpreter of its own, and a ratio is
+that of one round. The spread is the median absolute deviation of the rounds. All libraries have
+their own defaults, as their documentation shows them. A machine that does other things at the same
+time is no obstacle, as long as it does them evenly. A load that comes and goes shows as a large
+spread.
 """
 
 _REPEAT = """\
@@ -28,21 +40,29 @@ python3 -m venv .venv && .venv/bin/pip install -e '.[bench,plots]'
 .venv/bin/python -m benchmarks --from figures.json --markdown docs/explanation/performance.md
 ```
 
-`python -m benchmarks P1 P2` runs some rows, `--list` says which there are, `--plot FILE` draws
-them. `tox -e bench` runs the suite in an environment of its own. A peer that is not installed is
-left out; Ray is measured where it is installed (`pip install ray`).
+- `python -m benchmarks P1 P2` runs some rows. `--list` shows which there are, `--plot FILE` draws
+  them, and `tox -e bench` runs the suite in an environment of its own.
+- `python -m benchmarks.call_path` counts the Python functions, the changes of module and (with
+  `strace`) the system calls of one warm `send_message`. It also has the processor time of parent
+  and worker. A busy machine does not change the counts.
+- `python -m benchmarks.where` shows where the time goes, function by function.
+- `python -m benchmarks.beside PYTHON` compares the processor time of a request with that of another
+  version, in the environment of the interpreter PYTHON.
 
-`python -m benchmarks.call_path` says how long the way of one warm `send_message` is: the Python
-functions called in the caller's thread and the changes of module between them, the processor time
-of parent and worker for a request, and the system calls of both where `strace` is installed. The
-counts are the same on a busy machine. `python -m benchmarks.where` shows where the time goes,
-function by function. `python -m benchmarks.beside PYTHON` compares the processor time of a request
-with that of another version, installed in the environment of the interpreter PYTHON, in turns.
-
-Peers are used with their own defaults, as their documentation shows them. A machine that does other
-things at the same time is no obstacle, as long as it does them evenly; a load that comes and goes
-shows as a large spread.
+The suite leaves out a library that is not installed. To measure Ray, install it
+(`pip install ray`).
 """
+
+_USES = (
+    ("`AgentExecutor` with its defaults", ("P2c",)),
+    ("`AgentPool.map`", ("P2b",)),
+    ("an agent, small requests", ("P1b", "P2")),
+    ("an agent, 100 MB there and back", ("P3", "P3b")),
+    ("a worker that dies", ("P4", "P5", "P10")),
+    ("a batch with a journal", ("P9",)),
+    ("1,000 agents", ("P6", "P7")),
+)
+"""What a user uses, in the order of the summary, with the rows that measure it."""
 
 
 def markdown(report: Report) -> str:
@@ -53,7 +73,7 @@ def markdown(report: Report) -> str:
 def _lines(report: Report) -> Iterator[str]:
     yield _HEAD
     yield from _summary(report)
-    yield _REPEAT
+    yield _METHOD
     yield "## Targets\n"
     if report.scale != "full":
         yield f"From a run with `--{report.scale}`, which does less than the targets mean.\n"
@@ -63,38 +83,56 @@ def _lines(report: Report) -> Iterator[str]:
         "llrlrlrl",
     )
     yield ""
-    for outcome in report.rows:
+    yield _REPEAT
+    for outcome in sorted(report.rows, key=_by_use):
         yield from _row(outcome)
     yield from _circumstances(report)
 
 
+def _by_use(outcome: Outcome) -> bool:
+    """The rows of the executor come first: most readers know its interface."""
+    return outcome.id not in _USES[0][1]
+
+
 def _summary(report: Report) -> Iterator[str]:
-    """How fast procorch is beside others, and which targets it misses."""
-    yield "## In short\n"
-    for outcome in report.rows:
-        beside = [
-            f"{wording.measured(verdict)} {wording.compared(verdict)}"
+    """Half a page: for each use of procorch what was found, and which rows miss a target."""
+    rows = []
+    for use, ids in _USES:
+        found = [
+            _phrase(verdict)
+            for outcome in report.rows
+            if outcome.id in ids
             for verdict in outcome.verdicts
-            if verdict.how == "faster" and verdict.figure is not None
+            if verdict.figure is not None
         ]
-        if beside:
-            yield f"- {outcome.id}, {outcome.work}: {'; '.join(beside)}"
+        if found:
+            rows.append([use, "; ".join(found), ", ".join(ids)])
+    yield "## In short\n"
+    yield from _table(["you use", "figures", "rows"], rows, "lll")
     judged = [
-        (outcome, verdict)
+        (outcome.id, verdict.target_met)
         for outcome in report.rows
         for verdict in outcome.verdicts
         if verdict.target_met is not None
     ]
-    missed = [
-        f"{outcome.id} ({wording.measured(verdict)} {wording.compared(verdict)}; "
-        f"{wording.mark(verdict, verdict.target)})"
-        for outcome, verdict in judged
-        if not verdict.target_met
-    ]
-    yield f"\n{len(judged) - len(missed)} of {len(judged)} targets are met."
+    missed = dict.fromkeys(name for name, met in judged if not met)
+    yield f"\n{_READING}"
+    yield f"{sum(met for _, met in judged)} of {len(judged)} [targets](#targets) are met."
     if missed:
-        yield f"Missed: {', '.join(missed)}."
+        yield f"Rows that miss one: {', '.join(missed)}."
     yield ""
+
+
+def _phrase(verdict: Verdict) -> str:
+    """ "submit: **1.68 x** the speed of ProcessPoolExecutor"."""
+    what = "" if verdict.metric in ("time", "rate") else f"{verdict.metric}: "
+    if verdict.of != "procorch":
+        what = f"{verdict.of.removeprefix('procorch, ')}: {what}"
+    if verdict.tail:
+        what = f"{what}p99: "
+    how = {"times": "the time of", "faster": "the speed of", "over": "over", "within": ""}
+    beside = f" {how[verdict.how]} {verdict.against}" if how[verdict.how] else ""
+    return f"{what}**{wording.figure(verdict.figure or 0.0, verdict.unit)}**{beside}"
 
 
 def _goals(outcome: Outcome) -> range:
