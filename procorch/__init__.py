@@ -74,6 +74,7 @@ if TYPE_CHECKING:
     from procorch.errors import AuthError as AuthError
     from procorch.errors import BudgetExceeded as BudgetExceeded
     from procorch.errors import CacheMiss as CacheMiss
+    from procorch.errors import ClusterError as ClusterError
     from procorch.errors import CommandCrashed as CommandCrashed
     from procorch.errors import CommandFailed as CommandFailed
     from procorch.errors import ContentFiltered as ContentFiltered
@@ -102,6 +103,7 @@ if TYPE_CHECKING:
     from procorch.futures.reply import ReplyFuture as ReplyFuture
     from procorch.futures.stream import StreamReply as StreamReply
     from procorch.futures.watch import EventStream as EventStream
+    from procorch.launch.ray.backend import RayBackend as RayBackend
     from procorch.messages import AgentMessage as AgentMessage
     from procorch.messages import AgentRequest as AgentRequest
     from procorch.messages import AgentResult as AgentResult
@@ -139,6 +141,8 @@ if TYPE_CHECKING:
     from procorch.supervision.notices import Escalated as Escalated
     from procorch.supervision.notices import Hung as Hung
     from procorch.supervision.notices import Lost as Lost
+    from procorch.supervision.notices import NodeJoined as NodeJoined
+    from procorch.supervision.notices import NodeLost as NodeLost
     from procorch.supervision.notices import Notice as Notice
     from procorch.supervision.notices import Ready as Ready
     from procorch.supervision.notices import Recovered as Recovered
@@ -198,16 +202,18 @@ _HOMES = {
     "daemon.client.remote": "RemoteResult",
     "errors": (
         "Aborted AgentCrashed AgentError AgentFailure AgentHung AgentStopped AlreadyRunning "
-        "AuthError BudgetExceeded CacheMiss CommandCrashed CommandFailed ContentFiltered "
-        "ContextWindowOverflow InvalidContinue MailboxFull MemoryLimitExceeded MessageTooLarge "
-        "ModelRetired ModelThrottled NetworkError NoMessages PluginError PoisonRequest "
-        "ProtocolError ReloadError RequestCancelled RequestTimeout SerializationError "
-        "StartError StreamError StructuredOutputFailed TakesNoRequests UnknownField"
+        "AuthError BudgetExceeded CacheMiss ClusterError CommandCrashed CommandFailed "
+        "ContentFiltered ContextWindowOverflow InvalidContinue MailboxFull MemoryLimitExceeded "
+        "MessageTooLarge ModelRetired ModelThrottled NetworkError NoMessages "
+        "PluginError PoisonRequest ProtocolError ReloadError RequestCancelled RequestTimeout "
+        "SerializationError StartError StreamError StructuredOutputFailed TakesNoRequests "
+        "UnknownField"
     ),
     "executor.agent_executor": "AgentExecutor",
     "futures.reply": "ReplyFuture",
     "futures.stream": "StreamReply",
     "futures.watch": "EventStream",
+    "launch.ray.backend": "RayBackend",
     "messages": (
         "AgentMessage AgentRequest AgentResult AssistantMessage ContentBlock Cost CustomMessage "
         "ExtensionBlock ImageBlock LlmMessage RequestMetrics StopReason TextBlock ThinkingBlock "
@@ -222,9 +228,9 @@ _HOMES = {
     "supervision.keywords": "Settings",
     "supervision.limits": "Backoff Intensity Shutdown",
     "supervision.notices": (
-        "AgentEvent BackingOff Crashed Escalated Hung Lost Notice Ready Recovered ReloadFailed "
-        "Reloaded Reloading RequestDone RequestStarted Restarting Starting Stopped "
-        "Throttled Unreaped"
+        "AgentEvent BackingOff Crashed Escalated Hung Lost NodeJoined NodeLost Notice Ready "
+        "Recovered ReloadFailed Reloaded Reloading RequestDone RequestStarted Restarting Starting "
+        "Stopped Throttled Unreaped"
     ),
     "supervision.policy": (
         "DefaultSupervisor PoolSupervisor ServiceSupervisor SupervisorAction SupervisorPolicy"

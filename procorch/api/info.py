@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from procorch.launch.base import Figures
 from procorch.memory import peak_rss
 from procorch.runtime.instance_runtime import AgentRuntime, InstanceRuntime
 from procorch.runtime.monitor import Monitor
@@ -21,6 +22,7 @@ _BEST = (
     "DRAINING",
     "HUNG",
     "STARTING",
+    "WAITING",
     "BACKOFF",
     "STOPPING",
 )
@@ -37,10 +39,11 @@ class AgentInfo:
         pid: process id; None: it has no process. Of an agent: that of its first instance, and so
             are the generation and the last exit.
         generation: number of its process, from 1; 0: none was started yet.
-        state: STARTING, READY, BUSY, RUNNING (a service), PAUSED (idle, because a service that it
-            uses asked for a pause, or after `OrchestratedHandle.pause`), BACKOFF, DRAINING, HUNG,
-            STOPPING, or its final status. Of an agent: the best state of its instances, so that
-            BUSY means that none of them is free; EMPTY: it was scaled to 0.
+        state: STARTING, WAITING (for a node of the cluster that has room), READY, BUSY, RUNNING (a
+            service), PAUSED (idle, because a service that it uses asked for a pause, or after
+            `OrchestratedHandle.pause`), BACKOFF, DRAINING, HUNG, STOPPING, or its final status. Of
+            an agent: the best state of its instances, so that BUSY means that none of them is free;
+            EMPTY: it was scaled to 0.
         queue: how many requests wait.
         restarts: counted restarts since it was spawned, of all its instances.
         last_exit: how the previous process ended, as text; None before the first end.
@@ -54,6 +57,9 @@ class AgentInfo:
         slot: which of the agent's instances it is, from 0. Of an agent: that of its first one.
         size: how many instances the agent is to have.
         instances: a row for each instance in the order of their slots; empty in such a row.
+        node: id of the node of the cluster that its process runs on; None: it runs on this
+            machine, or is not placed yet. Of an agent: that of its first instance.
+        waiting: why it is not placed on a node yet, in the state WAITING; None: it is.
         usage: what the agents of this name and those below them have used of models, by the name of
             the model.
     """
@@ -74,6 +80,8 @@ class AgentInfo:
     slot: int = 0
     size: int = 1
     instances: tuple[AgentInfo, ...] = ()
+    node: str | None = None
+    waiting: str | None = None
     usage: Mapping[str, ModelUse] = field(default_factory=dict)
 
 
@@ -102,6 +110,8 @@ def info_of(agent: AgentRuntime, monitor: Monitor) -> AgentInfo:
         slot=0 if first is None else first.slot,
         size=agent.size,
         instances=rows,
+        node=None if first is None else first.node,
+        waiting=next((row.waiting for row in rows if row.waiting is not None), None),
         usage=monitor.calls.accounts.used_by(agent.name),
     )
 
@@ -109,8 +119,13 @@ def info_of(agent: AgentRuntime, monitor: Monitor) -> AgentInfo:
 def row_of(instance: InstanceRuntime, monitor: Monitor) -> AgentInfo:
     """The state of one instance."""
     state, restarts, last_exit, request = monitor.look(instance)
+    process = instance.process if instance.status is AgentStatus.RUNNING else None
+    where = None if process is None else process.where
     return _inspect(
         instance.pid if instance.status is AgentStatus.RUNNING else None,
+        None if process is None else process.figures,
+        node=None if where is None else where.node,
+        waiting=monitor.placing(instance),
         name=instance.name,
         instance=instance.key,
         generation=instance.generation,
@@ -126,8 +141,16 @@ def row_of(instance: InstanceRuntime, monitor: Monitor) -> AgentInfo:
     )
 
 
-def _inspect(pid: int | None, **known: Any) -> AgentInfo:
-    """An `AgentInfo` with the figures of the process ``pid``; None: the figures are zero."""
+def _inspect(pid: int | None, figures: Figures | None, **known: Any) -> AgentInfo:
+    """An `AgentInfo` with the figures of the process ``pid``; None: the figures are zero.
+
+    Args:
+        figures: those of a process on another machine; None: it is on this one.
+    """
+    if figures is not None:
+        return AgentInfo(
+            pid=pid, cpu=figures.cpu, rss=figures.rss, peak_rss=figures.peak_rss, **known
+        )
     import psutil  # slow to import, and only needed here
 
     cpu, rss, peak = 0.0, 0, 0

@@ -6,6 +6,7 @@ import os
 import sys
 import threading
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from procorch.api.context_manager import ClosedOnExit
 from procorch.errors import AgentStopped
@@ -17,6 +18,9 @@ from procorch.runtime.limits import LimitStore
 from procorch.runtime.monitor import Monitor
 from procorch.runtime.output_sink import OutputSink, checked_sink
 from procorch.units import size_in_bytes, whole
+
+if TYPE_CHECKING:
+    from procorch.launch.ray.backend import RayBackend
 
 _FRAME_EXTRA = 1 << 20
 """Bytes that a frame may have beside its message (``worker.main`` keeps its headers below)."""
@@ -33,13 +37,19 @@ class Lifecycle(ClosedOnExit):
         start_method: str | None,
         seed: int | None,
         output_sink: OutputSink | None,
+        backend: str | RayBackend | None,
     ) -> None:
         self._max_message = size_in_bytes(max_message, "max_message")
         if isinstance(preload, str) or not all(isinstance(name, str) for name in preload):
             raise TypeError(f"preload must be a list of module names, not {preload!r}")
         self._preload = tuple(preload)
-        self._start_method = launchers.start_method(start_method)
-        if self._preload and self._start_method != "zygote":
+        if backend is not None and start_method is not None:
+            raise ValueError(
+                "start_method= is about processes of this machine: leave it out with backend="
+            )
+        self._backend = launchers.remote_backend(backend)
+        self._start_method = "ray" if self._backend else launchers.start_method(start_method)
+        if self._preload and self._start_method == "spawn":
             raise ValueError(
                 f"preload works with start_method='zygote', not with {self._start_method!r}"
             )
@@ -85,7 +95,10 @@ class Lifecycle(ClosedOnExit):
 
     def _make_monitor(self) -> Monitor:
         max_frame = self._max_message + _FRAME_EXTRA
-        launcher = launchers.launcher(self._start_method, max_frame, self._preload, _sys_path())
+        if self._backend is not None:
+            launcher = launchers.remote_launcher(self._backend, max_frame, self._preload)
+        else:
+            launcher = launchers.launcher(self._start_method, max_frame, self._preload, _sys_path())
         return Monitor(
             launcher, self._max_message, _sys_path, seed=self._seed, limits=self._limits,
             output_sink=self._output_sink,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from procorch.api.children import ChildCounts, ChildInfo, running_state
 from procorch.api.handle import OrchestratedHandle
@@ -14,6 +14,9 @@ from procorch.runtime.output_sink import OutputSink
 from procorch.runtime.submit import numbered_apart as numbered_apart
 from procorch.supervision.policy import Policy, checked_policy
 from procorch.units import whole
+
+if TYPE_CHECKING:
+    from procorch.launch.ray.backend import RayBackend
 
 
 class AgentOrchestrator(Reloading):
@@ -37,6 +40,12 @@ class AgentOrchestrator(Reloading):
         seed: ``current().seed`` is derived from it; None: a new one for each orchestrator.
         output_sink: receives what all agents write on standard output and error, whatever their
             ``output`` says (docs/how-to/output.md); None: it goes where that says.
+        backend: where the agents run: ``"ray"`` or ``"ray:HOST:PORT"``, a Ray cluster
+            (docs/how-to/cluster.md), or a `RayBackend`; None: this machine.
+
+    Raises:
+        ClusterError: ``backend`` needs Ray, and it is not installed or too old.
+        ValueError, TypeError: an argument is out of range or of a wrong type.
     """
 
     def __init__(
@@ -50,11 +59,12 @@ class AgentOrchestrator(Reloading):
         start_method: str | None = None,
         seed: int | None = None,
         output_sink: OutputSink | None = None,
+        backend: str | RayBackend | None = None,
     ) -> None:
         super().__init__(
             max_restarts, supervisor=supervisor, channel_buffer=channel_buffer,
             max_message=max_message, preload=preload, start_method=start_method, seed=seed,
-            output_sink=output_sink,
+            output_sink=output_sink, backend=backend,
         )  # fmt: skip
 
     def with_supervisor(self, policy: Policy) -> Self:

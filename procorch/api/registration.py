@@ -26,7 +26,7 @@ class Registration(Lifecycle):
 
     def __init__(self, max_restarts: int | None, **settings: Any) -> None:
         super().__init__(**settings)
-        self._registry = Registry()
+        self._registry = Registry(remote=self._backend is not None)
         self._max_restarts = None if max_restarts is None else whole(max_restarts, "max_restarts")
 
     def with_max_restarts(self, limit: int) -> Self:

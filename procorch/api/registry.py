@@ -60,11 +60,15 @@ class Entry:
 class Registry:
     """Agents by name, in order of registration. A call that raises changes nothing.
 
+    Args:
+        remote: they run on the nodes of a cluster.
+
     Attributes:
         release: the release of agents that are registered from now on; ``before``: see `Entry`.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, remote: bool = False) -> None:
+        self._remote = remote
         self.release: int = 1
         self.before: int | None = None
         self._entries: dict[str, Entry] = {}
@@ -86,7 +90,7 @@ class Registry:
             raise TypeError(f"an agent's name must be a non-empty string, not {name!r}")
         if name != name.encode(errors="ignore").decode():
             raise ValueError(f"an agent's name must be text that UTF-8 can encode, not {name!r}")
-        settings = _checked(name, parent, given)
+        settings = _checked(name, parent, given, remote=self._remote)
         self._check(name, parent)
         if parent is not None:
             _check_group(parent, self._entries[parent].given, name, settings)
@@ -112,7 +116,7 @@ class Registry:
         """The entry of a registered agent with other settings and perhaps another factory; `put`
         puts it into the registry. See `AgentOrchestrator.configure`."""
         entry = self[name]
-        settings = _checked(name, entry.parent, given)
+        settings = _checked(name, entry.parent, given, remote=self._remote)
         if entry.parent is not None:
             _check_group(entry.parent, self[entry.parent].given, name, settings)
         for child in entry.children:
@@ -200,7 +204,9 @@ class Registry:
         return [name for name, entry in self._entries.items() if entry.parent is None]
 
 
-def _checked(name: str, parent: str | None, given: Mapping[str, Any]) -> AgentSettings:
+def _checked(
+    name: str, parent: str | None, given: Mapping[str, Any], *, remote: bool
+) -> AgentSettings:
     """The settings of an agent, as far as they were given.
 
     Raises:
@@ -209,6 +215,19 @@ def _checked(name: str, parent: str | None, given: Mapping[str, Any]) -> AgentSe
     settings = AgentSettings.of(given)
     if parent is None and given.get("link", "record") != "record":
         raise ValueError(f"link={given['link']!r}: agent {name!r} has no parent to link to")
+    if remote:
+        if settings.cpus is not None:
+            raise ValueError(
+                f"agent {name!r}: cpus= names processors of this machine; on a cluster "
+                "resources={'num_cpus': ...} says how many it needs"
+            )
+        return settings
+    for setting in ("resources", "placement"):
+        if given.get(setting):
+            raise ValueError(
+                f"agent {name!r}: {setting}= is about nodes of a cluster, and this agent runs on "
+                "this machine: give backend='ray' to the orchestrator, or leave it out"
+            )
     must_have_cpus(settings.cpus)
     return settings
 

@@ -16,13 +16,16 @@
     |   `-- MemoryLimitExceeded
     |-- RequestTimeout (also a TimeoutError)
     |-- StartError                                       retryable unless permanent
+    |   `-- ClusterError
     |-- ReloadError, PoisonRequest, MailboxFull, TakesNoRequests
     `-- SerializationError, MessageTooLarge, ProtocolError
 
-This package has the public names; the classes are in `base`, `tree`, `programs` and `releases`.
+This package has the public names; the classes are in `base`, `tree`, `cluster`, `programs` and
+`releases`.
 """
 
 from procorch.errors.base import AgentError, AgentFailure
+from procorch.errors.cluster import ClusterError
 from procorch.errors.programs import CommandCrashed, CommandFailed, UnknownField
 from procorch.errors.releases import ReloadError
 from procorch.errors.tree import (
@@ -67,6 +70,7 @@ __all__ = [
     "AuthError",
     "BudgetExceeded",
     "CacheMiss",
+    "ClusterError",
     "CommandCrashed",
     "CommandFailed",
     "ContentFiltered",

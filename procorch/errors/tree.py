@@ -171,7 +171,8 @@ class AgentCrashed(AgentError):
 
     `exitcode` is the status or minus the signal's number, `signal` its name; `request` the one in
     flight; `last_stack` the Python stack of the fault; `peak_rss` bytes; `cause` the sibling whose
-    failure took this agent with it (N5).
+    failure took this agent with it (N5). `node` is the node of the cluster that it ran on; `lost`:
+    that node does not answer, so nobody knows how the process ended.
     """
 
     retryable = True
@@ -184,6 +185,8 @@ class AgentCrashed(AgentError):
     stderr_tail: str = ""
     peak_rss: int | None = None
     cause: str | None = None
+    lost: bool = False
+    node: str | None = None
 
     def _settle(self) -> None:
         if self.signal is None and self.exitcode is not None and self.exitcode < 0:

@@ -7,7 +7,7 @@ monitor's loop. One test suite runs with each launcher (``tests/process/test_lau
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Literal, Protocol, TypeAlias
@@ -42,11 +42,24 @@ class Caps:
 
 @dataclass(frozen=True, slots=True)
 class Where:
-    """Where a worker runs."""
+    """Where a worker runs.
+
+    ``host``: the address of its machine. ``node``: the id of that node of a cluster; None: it runs
+    on this machine.
+    """
 
     pid: int
     host: str = "localhost"
     node: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """What a worker on another machine uses: seconds of processor time, bytes of memory."""
+
+    cpu: float = 0.0
+    rss: int = 0
+    peak_rss: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +90,8 @@ class Spec:
     ``capture``: capture its standard output, as its standard error is in any case. Otherwise it
     inherits the standard output of this program. ``cgroup``: the worker enters it by
     itself, and it ends with the worker. ``memory_limit``: bytes that it may hold; None: any amount.
+    ``resources`` and ``placement``: see `supervision.keywords.Settings`; for launchers that are
+    remote.
     """
 
     key: int
@@ -88,6 +103,8 @@ class Spec:
     code: Code = field(default_factory=Code)
     cgroup: Cgroup | None = field(default=None, repr=False)
     memory_limit: int | None = None
+    resources: Mapping[str, float] = field(default_factory=dict)
+    placement: Literal["spread", "pack"] | None = None
 
 
 class Cause(Enum):
@@ -114,7 +131,8 @@ class ExitInfo:
         detail: further facts, as text; for START_FAILED the reason.
         peak_rss: the most memory in bytes that it held during its last request, or in the last
             0.1 s before that began; None: unknown.
-        overrun: the memory in bytes above which the kernel killed it; None: the kernel did not.
+        overrun: the memory in bytes above which it was killed where it runs; None: it was not.
+        reason: for START_FAILED on a cluster the kind of the `ClusterError`; "": another failure.
     """
 
     cause: Cause
@@ -127,6 +145,7 @@ class ExitInfo:
     detail: str | None = None
     peak_rss: int | None = None
     overrun: int | None = None
+    reason: str = ""
 
 
 class Watcher(Protocol):
@@ -195,6 +214,11 @@ class WorkerProcess(Protocol):
         ...
 
     @property
+    def figures(self) -> Figures | None:
+        """What it uses, if it runs on another machine; None: this machine knows."""
+        ...
+
+    @property
     def progress(self) -> int:
         """A count that changes when the worker makes progress (N12)."""
         ...
@@ -256,6 +280,15 @@ class Sink(Protocol):
 
     def on_started(self, process: WorkerProcess, where: Where) -> None:
         """The worker exists."""
+        ...
+
+    def on_waiting(self, process: WorkerProcess, why: str) -> None:
+        """The worker is not placed yet (`Caps.remote`), and why; reported whenever that changes,
+        before `on_started`."""
+        ...
+
+    def on_node(self, where: Where, *, joined: bool, why: str) -> None:
+        """A node has joined the cluster, or was lost, and why. ``where`` has no pid."""
         ...
 
     def on_frame(self, process: WorkerProcess, frame: Frame) -> None:

@@ -5,8 +5,12 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from procorch.launch.base import Launcher
+
+if TYPE_CHECKING:
+    from procorch.launch.ray.backend import RayBackend
 
 METHODS = ("zygote", "spawn")
 
@@ -39,6 +43,24 @@ def launcher(
     from procorch.launch.spawn import SpawnLauncher
 
     return SpawnLauncher(max_frame)
+
+
+def remote_launcher(backend: RayBackend, max_frame: int, preload: Sequence[str]) -> Launcher:
+    """Make a launcher that starts workers on the nodes of a cluster."""
+    reap_if_first()
+    from procorch.launch.ray.launcher import RayLauncher
+
+    return RayLauncher(backend, max_frame, preload)
+
+
+def remote_backend(given: str | RayBackend | None) -> RayBackend | None:
+    """The backend that ``backend=`` means, see `launch.ray.backend.backend_of`; None: this
+    machine."""
+    if given is None:
+        return None
+    from procorch.launch.ray.backend import backend_of
+
+    return backend_of(given)
 
 
 def reap_if_first() -> None:

@@ -13,7 +13,7 @@ from dataclasses import replace
 from functools import partial
 
 from procorch.errors import ProtocolError
-from procorch.launch.base import ExitInfo, Sink, Spec, Stream, Watcher, Where
+from procorch.launch.base import ExitInfo, Figures, Sink, Spec, Stream, Watcher, Where
 from procorch.launch.death import WatchedProcess
 from procorch.launch.endpoints import Endpoints
 from procorch.launch.output_pipes import OutputPipe
@@ -68,6 +68,9 @@ class LocalProcess(WatchedProcess):
 
     def _writes(self, stream: Stream) -> Callable[[bytes], float]:
         return lambda data: self._sink.on_output(self, stream, data)
+
+    figures: Figures | None = None
+    """See `WorkerProcess.figures`."""
 
     @property
     def progress(self) -> int:

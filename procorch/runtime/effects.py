@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from procorch.clock import Clock
-from procorch.errors import Aborted, AgentStopped, StartError
+from procorch.errors import Aborted, AgentStopped
 from procorch.futures.watch import EventHub
 from procorch.launch.base import Launcher, Spec, WorkerProcess
 from procorch.launch.cgroup import Cgroup, Cgroups
@@ -22,6 +22,7 @@ from procorch.messages import AgentResult
 from procorch.runtime import policy_call
 from procorch.runtime.asks import QuestionRelay
 from procorch.runtime.calls import CallGate
+from procorch.runtime.clusters import no_process
 from procorch.runtime.instance_runtime import AgentRuntime, InstanceRuntime
 from procorch.runtime.open_requests import OpenRequests
 from procorch.runtime.ports import EventPort
@@ -219,7 +220,7 @@ class ActionRunner:
         return Spec(
             instance.key, action.generation, instance.name, headers.encode(head), body,
             instance.output.captures_stdout, instance.code(action.release, paths), cgroup,
-            settings.memory_limit,
+            settings.memory_limit, settings.resources, settings.placement,
         )  # fmt: skip
 
     def _proceed(self, action: actions.Proceed) -> None:
@@ -317,15 +318,19 @@ class ActionRunner:
 
     def _emit(self, action: actions.Notify) -> None:
         notice = action.notice
-        more: dict[str, Any] = {"time": self._clock.wall()}
         if type(notice) is notices.Unreaped:
-            more["pid"] = self._instances[action.key].pid_of(notice.generation)
-        notice = msgspec.structs.replace(notice, **more)
-        self._hub.publish(notice)
+            pid = self._instances[action.key].pid_of(notice.generation)
+            notice = msgspec.structs.replace(notice, pid=pid)
+        self.publish(notice)
         if type(notice) is notices.Ready:  # `restart` returns: the event is there by then
             self._became_ready(self._instances[action.key], notice.generation)
-        if log.wanted(notice):
-            self._callbacks.call(lambda: log.write(notice))
+
+    def publish(self, notice: notices.AgentEvent) -> None:
+        """Publish an event, with the time of the day, and log it."""
+        told = msgspec.structs.replace(notice, time=self._clock.wall())
+        self._hub.publish(told)
+        if log.wanted(told):
+            self._callbacks.call(lambda: log.write(told))
 
     @staticmethod
     def _became_ready(instance: InstanceRuntime, generation: int) -> None:
@@ -336,12 +341,3 @@ class ActionRunner:
                 fresh.set_result(None)
             else:
                 instance.fresh.append((before, fresh))
-
-
-def no_process(name: str, why: object) -> StartError:
-    """The error of a start that the system refused."""
-    return StartError(
-        f"agent {name!r}: its process could not be started: {why}",
-        agent=name,
-        phase="start",
-    )

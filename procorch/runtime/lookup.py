@@ -53,6 +53,11 @@ class Lookup:
             state = "PAUSED"
         return state, a.limits.total, a.last_exit, inflight[0].id if inflight else None
 
+    def placing(self, instance: InstanceRuntime) -> str | None:
+        """Why an instance is not placed on a node of the cluster yet; None: it is."""
+        a = self._machine.instances.get(instance.key)
+        return None if a is None or a.state != "WAITING" else a.process.placing
+
     def status(self, agent: AgentRuntime, *, wait: bool) -> AgentStatus:
         """The final status of an agent once it is fixed, RUNNING before.
 

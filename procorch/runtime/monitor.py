@@ -100,7 +100,7 @@ class Monitor(Lookup):
         self._sampler = Sampler(lambda *seen: self.post(ev.MemoryExceeded(*seen)))
         self._reports = Reports(
             launcher, self._instances, self._requests, asks, self.calls, self._sampler,
-            self._output, self._stepper,
+            self._output, self._stepper, self._runner,
         )  # fmt: skip
         self._direct = Direct(self._loop, self, self._stepper)
         self.changes: Changes = Changes(self.post, self._stepper.step, self.may_wait)

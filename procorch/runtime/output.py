@@ -26,7 +26,7 @@ TAIL = 4096
 Target: TypeAlias = int | str
 """Where output is written: a descriptor, or the path of a file."""
 
-STANDARD_ERROR = 2
+STANDARD_OUTPUT, STANDARD_ERROR = 1, 2
 
 
 class Output:

@@ -13,10 +13,11 @@ from procorch.launch.base import Cause, ExitInfo, Launcher, Stream, Where, Worke
 from procorch.runtime.asks import QuestionRelay
 from procorch.runtime.calls import CallGate
 from procorch.runtime.cargo import Cargo
-from procorch.runtime.effects import no_process
+from procorch.runtime.clusters import no_process, node_event
+from procorch.runtime.effects import ActionRunner
 from procorch.runtime.instance_runtime import InstanceRuntime
 from procorch.runtime.open_requests import OpenRequests
-from procorch.runtime.output import Echo
+from procorch.runtime.output import STANDARD_OUTPUT, Echo
 from procorch.runtime.output_sink import Origin, SinkFeed
 from procorch.runtime.sampler import Sampler
 from procorch.runtime.stepper import Stepper
@@ -34,6 +35,7 @@ class Reports:
 
     Args:
         output: writes what workers print.
+        runner: publishes events of nodes.
         stepper: handles the events.
     """
 
@@ -47,7 +49,9 @@ class Reports:
         sampler: Sampler,
         output: Echo | SinkFeed,
         stepper: Stepper,
+        runner: ActionRunner,
     ) -> None:
+        self._runner = runner
         self._launcher = launcher
         self._instances = instances
         self._open = requests
@@ -66,6 +70,16 @@ class Reports:
         limit = process.spec.memory_limit
         if limit is not None and not self._launcher.caps.remote:
             self._sampler.watch(instance.key, process.spec.generation, where.pid, limit)
+        if self._launcher.caps.remote:
+            self._stepper.step(ev.Placed(process.spec.key, process.spec.generation))
+
+    def on_waiting(self, process: WorkerProcess, why: str) -> None:
+        """See `launch.base.Sink`."""
+        self._stepper.step(ev.Placing(process.spec.key, process.spec.generation, why))
+
+    def on_node(self, where: Where, *, joined: bool, why: str) -> None:
+        """See `launch.base.Sink`."""
+        self._runner.publish(node_event(where, joined=joined, why=why, at=self._open.now))
 
     def on_frame(self, process: WorkerProcess, frame: Frame) -> None:
         """See `launch.base.Sink`."""
@@ -188,8 +202,11 @@ class Reports:
         instance = self._instances.get(process.spec.key)
         if instance is None:  # The machine has given it up.
             return 0.0
-        instance.output.keep(stream, data)
         output = self._output
+        if stream == "stdout" and not instance.output.captures_stdout:
+            # Of a worker elsewhere: one on this machine has the standard output itself.
+            return output.put(STANDARD_OUTPUT, data) if isinstance(output, Echo) else 0.0
+        instance.output.keep(stream, data)
         if isinstance(output, SinkFeed):
             spec = process.spec
             request = self._request_of(instance, spec.generation)
@@ -234,9 +251,8 @@ class Reports:
         if hit is not None and hit.items is not None:
             hit.items.begun = exit.item
         if exit.cause is Cause.START_FAILED:
-            self._stepper.step(
-                ev.StartFailed(spec.key, spec.generation, no_process(spec.name, exit.detail))
-            )
+            failed = no_process(spec.name, exit.detail, exit.reason)
+            self._stepper.step(ev.StartFailed(spec.key, spec.generation, failed))
         if exit.overrun is not None:
             self._stepper.step(ev.MemoryExceeded(spec.key, spec.generation, exit.overrun))
         self._stepper.step(
@@ -253,6 +269,8 @@ class Reports:
                     peak_rss=exit.peak_rss,
                     detail=exit.detail,
                     lost=exit.cause is Cause.LOST,
+                    node=None if process.where is None else process.where.node,
+                    unplaced=exit.cause is Cause.UNPLACED,
                 ),
             )
         )

@@ -29,8 +29,8 @@ class Ignored(NamedTuple):
 
 _NO_PROCESS = (WAITING, HELD, BACKOFF)
 _FROM_A_PROCESS = (
-    ev.Ready, ev.StartFailed, ev.Replied, ev.TakenBack, ev.NotBegun, ev.AgentFinished, ev.Probed,
-    ev.MemoryExceeded, ev.StreamBroken, ev.Exited,
+    ev.Placing, ev.Placed, ev.Ready, ev.StartFailed, ev.Replied, ev.TakenBack, ev.NotBegun,
+    ev.AgentFinished, ev.Probed, ev.MemoryExceeded, ev.StreamBroken, ev.Exited,
 )  # fmt: skip
 
 IGNORED: tuple[Ignored, ...] = (
@@ -40,6 +40,11 @@ IGNORED: tuple[Ignored, ...] = (
         (ev.Ready, ev.StartFailed, ev.MemoryExceeded, ev.StreamBroken),
         (RETIRING, STOPPING, DONE),
         "the process is being ended already, and the ladder sees to it",
+    ),
+    Ignored(
+        (ev.Placing, ev.Placed),
+        (READY, AWAITING_POLICY, RETIRING, STOPPING, DONE),
+        "it is placed before it is ready, and nobody waits for one that is being ended",
     ),
     Ignored((ev.AgentFinished,), (STOPPING, DONE), "all that it had has its outcome"),
     Ignored(

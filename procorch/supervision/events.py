@@ -26,6 +26,8 @@ class Exit(Struct, frozen=True):
         signal: name of the signal that ended it.
         started: the last request that the worker began, from its status page; 0: none.
         lost: the launcher lost contact with it; it may still be alive.
+        node: the node of the cluster that it ran on; None: it ran on this machine.
+        unplaced: it was given up before it was placed on a node.
         detail: further facts, as text.
     """
 
@@ -38,6 +40,8 @@ class Exit(Struct, frozen=True):
     peak_rss: int | None = None
     lost: bool = False
     detail: str | None = None
+    node: str | None = None
+    unplaced: bool = False
 
     def describe(self) -> str:
         """A text to follow the agent's name, such as "(pid 7) was killed by SIGSEGV"."""
@@ -46,6 +50,8 @@ class Exit(Struct, frozen=True):
             return f"{who}was killed by {self.signal}"
         if self.code is not None:
             return f"{who}exited with code {self.code}"
+        if self.unplaced:
+            return f"was not placed on a node ({self.detail})"
         how = "can no longer be reached" if self.lost else "ended with an unknown exit status"
         why = "" if self.detail is None else f" ({self.detail})"
         return f"{who}{how}{why}"
@@ -199,6 +205,21 @@ class Ready(Struct, frozen=True):
     run: Request | None = None
 
 
+class Placing(Struct, frozen=True):
+    """The process is not placed on a node of the cluster yet, and ``why``."""
+
+    key: int
+    generation: int
+    why: str
+
+
+class Placed(Struct, frozen=True):
+    """The process was placed, and starts there."""
+
+    key: int
+    generation: int
+
+
 class StartFailed(Struct, frozen=True):
     """The worker could not build its agent, and reports why; its exit follows."""
 
@@ -313,7 +334,7 @@ class Tick(Struct, frozen=True):
 
 Event: TypeAlias = (
     Spawn | SpawnTogether | Submit | SetWidth | SetPaused | Configure | CancelRequest
-    | Cancel | Drain | Stop | Retire | Restart | Reload | GiveUpReload | Close | Ready
-    | StartFailed | Replied | TakenBack | NotBegun | AgentFinished | Probed | MemoryExceeded
-    | StreamBroken | Exited | PolicyAnswered | Reconsidered | Tick
+    | Cancel | Drain | Stop | Retire | Restart | Reload | GiveUpReload | Close | Placing
+    | Placed | Ready | StartFailed | Replied | TakenBack | NotBegun | AgentFinished | Probed
+    | MemoryExceeded | StreamBroken | Exited | PolicyAnswered | Reconsidered | Tick
 )  # fmt: skip

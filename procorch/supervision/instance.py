@@ -199,6 +199,8 @@ class Instance:
             if self.service:
                 return "RUNNING"
             return "BUSY" if self.process.inflight else "READY"
+        if self.phase is Phase.STARTING and self.process.placing is not None:
+            return "WAITING"
         return _STATES[self.phase]
 
 

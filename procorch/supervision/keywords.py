@@ -19,6 +19,7 @@ Strategy = Literal["one_for_one", "one_for_all", "rest_for_one"]
 LinkKind = Literal["record", "stop", "restart"]
 AutoShutdown = Literal["never", "any_significant", "all_significant"]
 Answers = Literal["python", "json"]
+Placement = Literal["spread", "pack"]
 
 
 class PathLike(Protocol):
@@ -54,7 +55,8 @@ class WorkerSettings(TypedDict, total=False):
     shutdown: Shutdown
     """The times of the ladder that ends a request or a process."""
     start_timeout: float | str
-    """Seconds from the start of a process until it is ready (N9)."""
+    """Seconds from the start of a process until it is ready (N9). With ``backend="ray"`` as many
+    may pass before, until it is placed on a node."""
     request_timeout: float | str | None
     """Seconds that a request may take, including its wait in the queue; None: no limit."""
     heartbeat_timeout: float | str | None
@@ -83,6 +85,13 @@ class WorkerSettings(TypedDict, total=False):
     cpus: Collection[int] | str | None
     """The processors that the worker and all that it starts may use, as numbers or as text such as
     ``"0-3,8"``. Each must be one that the program itself may use. None: all of those."""
+    resources: Mapping[str, float]
+    """What the agent needs of a node, with ``backend="ray"``: "num_cpus" (1 if it is not given),
+    "num_gpus" (parts of one are possible), "memory" in bytes, and resources of your own by their
+    names. The agent waits, in the state WAITING, until a node has all of it free."""
+    placement: Placement | None
+    """Where it is placed, with ``backend="ray"``. "spread": on a node where few others are; "pack":
+    where others are already; None: as `RayBackend` says."""
     output: str | PathLike
     """Where the output of the worker and its child processes (descriptors 1 and 2) goes.
     "inherit": standard output is the parent's own; standard error is passed on to the parent's, and

@@ -93,6 +93,8 @@ _WHEN_TOLD_TO_END: dict[Phase, tuple[Phase, ...]] = {
 }
 
 TRANSITIONS: dict[tuple[Phase, type | Due], Rule] = {
+    (STARTING, ev.Placing): _rule(starting.placing),
+    (STARTING, ev.Placed): _rule(starting.placed),
     (STARTING, ev.Ready): _rule(starting.ready, READY),
     (STARTING, ev.StartFailed): _rule(starting.failed),
     (STARTING, ev.Exited): _rule(starting.exited, AWAITING_POLICY, RETIRING, HELD, STOPPING),
@@ -211,7 +213,7 @@ class Machine:
                     teams.told(core, addressed, event)
             case ev.Close():
                 ending.close(core, event)
-            case ev.TakenBack() | ev.NotBegun():
+            case ev.TakenBack() | ev.NotBegun() | ev.Placing() | ev.Placed():
                 self._of_generation(event)
             case ev.MemoryExceeded() | ev.StreamBroken() | ev.Probed() | ev.AgentFinished():
                 self._of_generation(event)

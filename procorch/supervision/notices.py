@@ -169,10 +169,29 @@ class Unreaped(Notice, frozen=True, kw_only=True):
     pid: int | None
 
 
+class NodeJoined(Notice, frozen=True, kw_only=True):
+    """A node has joined the cluster, or answers again after it was lost; ``agent`` is "".
+
+    ``node``: its id; ``host``: its address. Only `AgentOrchestrator.events` has events of nodes.
+    """
+
+    node: str
+    host: str
+
+
+class NodeLost(Notice, frozen=True, kw_only=True):
+    """A node does not answer or has left the cluster, and ``why``; ``agent`` is "". Its agents are
+    replaced elsewhere as their policies say, when it is certain that they have ended."""
+
+    node: str
+    host: str
+    why: str
+
+
 AgentEvent: TypeAlias = (
     Starting | Ready | RequestStarted | RequestDone | Crashed | Hung | Restarting | Reloading
     | Reloaded | ReloadFailed | BackingOff | Throttled | Recovered | Escalated | Stopped | Lost
-    | Unreaped
+    | Unreaped | NodeJoined | NodeLost
 )  # fmt: skip
 """Every event there is."""
 

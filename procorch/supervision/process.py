@@ -46,6 +46,7 @@ class Process:
         sends_ahead: it was started so that it may get requests ahead of their turn: it waits after
             an error (``held``).
         memory_limit: the one that it was started with.
+        placing: why it is not placed on a node of the cluster yet; None: it is.
         waits: it is to take over from the current process of its instance (`beside`).
         course: what it does next.
         ready_at: when its agent was ready.
@@ -73,6 +74,7 @@ class Process:
     release: int = 1
     sends_ahead: bool = True
     memory_limit: int | None = None
+    placing: str | None = None
     waits: bool = False
     course: Course = Course.SERVING
     ready_at: float | None = None

@@ -161,18 +161,27 @@ def death(
         "last_stack": exit.last_stack or "",
         "stderr_tail": exit.stderr_tail or "",
         "peak_rss": exit.peak_rss,
+        "lost": exit.lost,
+        "node": exit.node,
     }
     match a.process.reason:
         case MemoryLimitExceeded(limit=limit, observed=observed):
             return MemoryLimitExceeded(limit=limit, observed=observed, **facts)
         case AgentHung(heartbeat_timeout=timeout):
             return AgentHung(heartbeat_timeout=timeout, **facts)
+        case None if exit.lost:
+            return AgentCrashed(**_lost(a, exit, facts))
         case None if exit.detail is not None:
             return AgentCrashed(f"agent {a.name!r} crashed: {exit.detail}", **facts)
         case None:
             return AgentCrashed(**facts)
         case reason:
             return AgentCrashed(f"agent {a.name!r} was ended: {reason}", **facts)
+
+
+def _lost(a: Instance, exit: ev.Exit, facts: dict[str, Any]) -> dict[str, Any]:
+    ran = "; the request may have been executed" if facts["may_have_executed"] else ""
+    return {"message": f"agent {a.name!r} was lost: {exit.detail}{ran}", **facts}
 
 
 def failed_start(a: Instance, process: Process, exit: ev.Exit) -> AgentError:

@@ -8,7 +8,14 @@ from typing import Any, Literal, NamedTuple, get_args
 
 from procorch.errors.texts import did_you_mean
 from procorch.supervision.budgets import Budget
-from procorch.supervision.keywords import Answers, AutoShutdown, LinkKind, Restart, Strategy
+from procorch.supervision.keywords import (
+    Answers,
+    AutoShutdown,
+    LinkKind,
+    Placement,
+    Restart,
+    Strategy,
+)
 from procorch.supervision.limits import Backoff, Intensity, Shutdown
 from procorch.supervision.shared_limit import Limit
 from procorch.supervision.throttle import Throttle
@@ -44,6 +51,8 @@ class AgentSettings:
     cwd: str | None = None
     priority: int = 0
     cpus: tuple[int, ...] | None = None
+    resources: Mapping[str, float] = field(default_factory=dict)
+    placement: Placement | None = None
     output: str = "inherit"
     channel_buffer: int = 32
     prefetch: int | Literal["auto"] = "auto"
@@ -227,6 +236,25 @@ def _variables(value: Any, name: str) -> dict[str, str]:
     return dict(value)
 
 
+def _resources(value: Any, name: str) -> dict[str, float]:
+    if not isinstance(value, Mapping):
+        raise TypeError(f"{name} must map names to amounts, not be {type(value).__name__}")
+    known = {"CPU": "num_cpus", "GPU": "num_gpus"}
+    for resource, amount in value.items():
+        if not isinstance(resource, str) or not resource:
+            raise TypeError(f"{name}: {resource!r} is not the name of a resource")
+        if resource in known:
+            raise ValueError(f"{name}: {resource!r} is called {known[resource]!r} here")
+        if isinstance(amount, bool) or not isinstance(amount, int | float):
+            kind = type(amount).__name__
+            raise TypeError(f"{name}: {resource!r} must be a number, not {kind}")
+        if not 0 <= amount < 1e15:
+            raise ValueError(f"{name}: {resource!r} must not be negative, and {amount} is")
+        if amount > 1 and amount != int(amount):
+            raise ValueError(f"{name}: {resource!r} above 1 must be a whole number, not {amount}")
+    return dict(value)
+
+
 def _folder(value: Any, name: str) -> str:
     if not isinstance(value, str) and not hasattr(value, "__fspath__"):
         raise TypeError(f"{name} must be a path, not {type(value).__name__}")
@@ -284,6 +312,8 @@ FIELDS: dict[str, Field] = {
     "cwd": Field(_folder, "path", optional=True),
     "priority": _count(0, 19, " (nice)"),
     "cpus": Field(cpu_numbers, 'numbers of processors, or text such as "0-3,8"', optional=True),
+    "resources": Field(_resources, "names and amounts"),
+    "placement": _word(Placement)._replace(optional=True),
     "output": Field(_output, '"inherit", "capture" or a path'),
     "channel_buffer": _count(1),
     "prefetch": _ahead(),

@@ -112,6 +112,19 @@ def launch(core: Core, a: Instance) -> None:
     core.timers.arm((Due.START, a.key), core.now + a.settings.start_timeout)
 
 
+def placing(core: Core, a: Instance, event: ev.Placing) -> None:
+    """The process waits for a node. Others may start meanwhile; its ``start_timeout`` goes on."""
+    core.starting.discard(a.key)
+    a.process.placing = event.why
+
+
+def placed(core: Core, a: Instance, event: ev.Placed) -> None:
+    """The process has a node: the ``start_timeout`` of the start itself begins."""
+    a.process.placing = None
+    if a.process.stage is None:
+        core.timers.arm((Due.START, a.key), core.now + a.settings.start_timeout)
+
+
 def ready(core: Core, a: Instance, event: ev.Ready) -> None:
     """The worker has built its agent: it accepts requests."""
     if a.process.stage is not None:
@@ -134,6 +147,15 @@ def failed(core: Core, a: Instance, event: ev.StartFailed) -> None:
 
 def overdue(core: Core, a: Instance, event: object) -> None:
     """``start_timeout`` has passed."""
+    if a.process.placing is not None:
+        a.process.reason = StartError(
+            f"agent {a.name!r} was not placed on a node within {a.settings.start_timeout:g} s: "
+            f"{a.process.placing}",
+            agent=a.name,
+            phase="placement",
+        )
+        core.stop_process(a, StopStage.TERMINATE)
+        return
     a.process.reason = StartError(
         f"agent {a.name!r} was not ready within {a.settings.start_timeout:g} s",
         agent=a.name,

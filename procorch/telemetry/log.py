@@ -26,8 +26,10 @@ def level_of(notice: notices.Notice) -> int:
             return logging.INFO
         case notices.Throttled() | notices.Crashed() | notices.Restarting() | notices.BackingOff():
             return logging.WARNING
-        case notices.ReloadFailed():
+        case notices.ReloadFailed() | notices.NodeLost():
             return logging.WARNING
+        case notices.NodeJoined():
+            return logging.INFO
         case notices.Escalated() | notices.Stopped():
             return logging.INFO
         case _:
@@ -71,6 +73,10 @@ def describe(notice: notices.Notice) -> str:
             return f"{who}: stays on its release, {release} has failed: {error}"
         case notices.Stopped(status=status, error=error):
             return f"{who} ended {status.name}" + ("" if error is None else f": {error}")
+        case notices.NodeLost(node=node, host=host, why=why):
+            return f"node {node[:8]} ({host}) was lost: {why}"
+        case notices.NodeJoined(node=node, host=host):
+            return f"node {node[:8]} ({host}) has joined the cluster"
         case notices.Unreaped():
             return f"{who}: its process outlived SIGKILL and may still be there"
         case _:

@@ -19,7 +19,7 @@ from types import FrameType
 from typing import Protocol, TypeVar
 
 from procorch.errors import ProtocolError
-from procorch.launch.base import Cause, ExitInfo, Sink, Spec, Where
+from procorch.launch.base import Cause, ExitInfo, Figures, Sink, Spec, Where
 from procorch.testing.clock import FakeClock
 from procorch.testing.virtual_scheduler import Sleeper
 from procorch.wire.frame import Decoder, Frame, Kind, gather
@@ -111,6 +111,8 @@ class FakeProcess:
         hung: nor when it is continued to write its stack.
         hardened: it ignores SIGTERM.
     """
+
+    figures: Figures | None = None
 
     def __init__(
         self, spec: Spec, where: Where, host: Host, clock: FakeClock, max_frame: int

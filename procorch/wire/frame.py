@@ -71,6 +71,7 @@ class Kind(IntEnum):
     CALL = 17  # worker: may I call a service; the number is the worker's own, ANSWER says yes
     CALL_END = 18  # worker: how that call ended and what it used; number 0: it needed no answer
     NOT_BEGUN = 19  # worker: the request was taken back before it began
+    CLUSTER = 20  # parent and its bridge to a cluster: about the worker of that number
 
 
 _APART = 0x80
@@ -78,7 +79,8 @@ _KINDS = {int(kind): kind for kind in Kind} | {
     # Bodies that the monitor itself reads never come apart.
     kind | _APART: kind
     for kind in (
-        Kind.REQUEST, Kind.REPLY, Kind.ERROR, Kind.ASK, Kind.ANSWER, Kind.ANSWER_ERROR
+        Kind.REQUEST, Kind.REPLY, Kind.ERROR, Kind.ASK, Kind.ANSWER, Kind.ANSWER_ERROR,
+        Kind.CLUSTER,
     )
 }  # fmt: skip
 

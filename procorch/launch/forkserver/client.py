@@ -82,6 +82,14 @@ class ZygoteLauncher:
         worker.send(Kind.INIT, 0, spec.init_head, [spec.factory])
         return worker
 
+    def renew(self, until: float) -> None:
+        """Put off the deadline of the first release's zygote, which is started if need be.
+
+        Args:
+            until: a time of `deadline.now`.
+        """
+        self._root(1).renew(until)
+
     def _root(self, release: int) -> Root:
         root = self._roots.get(release)
         if root is None or root.dead:

@@ -35,6 +35,14 @@ class Branch(Struct, frozen=True, tag="branch"):
     worker: int
 
 
+class Renew(Struct, frozen=True, tag="renew"):
+    """To the zygote, without descriptors: end all workers and exit at the time ``until``, unless a
+    later `Renew` comes before (`deadline`). ``worker`` is 0."""
+
+    worker: int
+    until: float
+
+
 class BranchHead(Struct, frozen=True, array_like=True):
     """What a branch imports, and the state in which it does so; see `launch.base.Code`."""
 
@@ -91,7 +99,7 @@ class Unfit(Struct, frozen=True, tag="unfit"):
     why: str
 
 
-Command = Start | Branch
+Command = Start | Branch | Renew
 Report = Forked | Refused | Ended | Warned | Loaded | Unfit
 encode: Callable[[Any], bytes] = msgspec.msgpack.Encoder().encode
 decode_command: msgspec.msgpack.Decoder[Command] = msgspec.msgpack.Decoder(Command)

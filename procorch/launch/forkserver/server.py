@@ -11,6 +11,7 @@ What it guarantees:
   affect others.
 * It kills the process group of a dead worker before it reaps the worker. Afterwards another process
   may get the number.
+* On another machine than its supervisor it ends at its `deadline` as well.
 * It ends when its control socket closes, and kills all descendants. The kernel closes the socket
   when the supervisor dies. A process that the supervisor's program has forked may hold the socket
   open, so the zygote watches the supervisor's pidfd as well. If the zygote itself is killed, the
@@ -36,6 +37,7 @@ from collections.abc import Callable, Sequence
 from typing import NoReturn
 
 from procorch.launch.forkserver import protocol
+from procorch.launch.forkserver.deadline import Deadline
 from procorch.worker import stdio
 from procorch.worker.limits import adopt_orphans, set_death_signal
 
@@ -115,6 +117,7 @@ class ForkServer:
         self._branch = branch
         self._workers: dict[int, int] = {}
         self._pid = os.getpid()
+        self._deadline = Deadline()
         self._woken, self._wake = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         # Kept open: reaping must work without a free descriptor.
         self._below = os.open(f"/proc/self/task/{self._pid}/children", os.O_RDONLY | os.O_CLOEXEC)
@@ -129,7 +132,7 @@ class ForkServer:
         poll.register(self._supervisor, select.POLLIN)
         try:
             while True:
-                ready = {fd for fd, _ in poll.poll()}
+                ready = {fd for fd, _ in poll.poll(self._deadline.timeout)}
                 if self._supervisor in ready:
                     break
                 if self._woken in ready:
@@ -137,6 +140,8 @@ class ForkServer:
                         os.read(self._woken, protocol.MESSAGE)
                     self._reap()
                 if self._control.fileno() in ready and not self._take_command():
+                    break
+                if self._deadline.is_over:
                     break
         except OSError:
             pass  # The control socket is broken, which means the same as its end of file.
@@ -152,6 +157,9 @@ class ForkServer:
         if not data:
             return False
         command = protocol.decode_command.decode(data)
+        if isinstance(command, protocol.Renew):
+            self._deadline.set(command.until)
+            return True
         try:
             if len(descriptors) != protocol.PASSED:
                 raise OSError("no descriptors left in the zygote")

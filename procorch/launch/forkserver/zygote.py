@@ -66,6 +66,11 @@ class Zygote:
         self._waiting.append((command.worker, protocol.encode(command), passed))
         self._flush()
 
+    def renew(self, until: float) -> None:
+        """Put off its deadline (`protocol.Renew`)."""
+        self._waiting.append((0, protocol.encode(protocol.Renew(0, until)), []))
+        self._flush()
+
     def holds(self, number: int) -> bool:
         """Whether a process waits here, and nobody was told to fork it yet."""
         return False
@@ -77,7 +82,10 @@ class Zygote:
         while self._waiting:
             _, message, passed = self._waiting[0]
             try:
-                socket.send_fds(self._control, [message], passed)
+                if passed:
+                    socket.send_fds(self._control, [message], passed)
+                else:
+                    self._control.send(message)
             except BlockingIOError:
                 self._loop.watch_writable(self._control.fileno(), self._flush)
                 return

@@ -1,0 +1,26 @@
+"""Errors of clusters, see docs/how-to/cluster.md."""
+
+from __future__ import annotations
+
+from procorch.errors.base import known
+from procorch.errors.tree import StartError
+
+
+@known
+class ClusterError(StartError):
+    """The cluster, or a node of it, cannot be used.
+
+    `reason` is "missing" (Ray is not installed), "version" (Ray's version does not fit), "address"
+    (it does not answer), "token" (it refuses the token), "node" (procorch is not installed there,
+    or cannot be imported), "handshake" (the node has another version of procorch or Python) or
+    "bridge" (the process that connects to it has ended). `address` is that of the cluster.
+    """
+
+    phase: str = "connect"
+    reason: str = ""
+    address: str | None = None
+    node: str | None = None
+
+    def _describe(self) -> str:
+        at = f" at {self.address}" if self.address else ""
+        return f"the Ray cluster{at} cannot be used ({self.reason or 'unknown reason'})"

@@ -1,0 +1,269 @@
+"""One worker as its bridge sees it: it is placed, its lease is prolonged, messages are passed on.
+
+A worker is not reported as lost before it has ended for certain: `GrantedLease.lost_at`. Until the
+first grant there is no worker, so one that is not wanted any more is given up at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import platform
+from collections.abc import Collection
+from typing import Any, NamedTuple, Protocol
+
+from procorch.launch.base import Cause
+from procorch.launch.forkserver import deadline
+from procorch.launch.ray import lease, messages
+from procorch.launch.ray.ordering import Inbox, Outbox
+from procorch.launch.ray.process import unplaced
+from procorch.launch.ray.transport import Failure, explain_call, portable, received
+from procorch.wire.payload import Content
+
+_LOOK = 0.5
+"""Seconds between two looks why a worker is not placed."""
+_AGAIN = 0.1
+"""Seconds until a call is made again that Ray could not pass on."""
+_NEVER = "its node is being chosen"
+
+
+class Cluster(Protocol):
+    """What a member needs of its bridge."""
+
+    @property
+    def connect(self) -> messages.Connect:
+        """What the bridge was started with."""
+        ...
+
+    @property
+    def lost(self) -> Collection[str]:
+        """The ids of the nodes that were lost."""
+        ...
+
+    def create(self, begin: messages.Begin) -> Any:
+        """Have an actor placed; it blocks for a moment."""
+        ...
+
+    def destroy(self, actor: Any) -> None:
+        """Kill an actor; returns at once."""
+        ...
+
+    async def why_waiting(self, begin: messages.Begin) -> str:
+        """Why an actor is not placed yet."""
+        ...
+
+    def lose(self, node: str, host: str, why: str) -> None:
+        """A node does not answer."""
+        ...
+
+    def report(self, number: int, head: bytes | messages.Report, body: Any = b"") -> None:
+        """Pass a report on to the parent."""
+        ...
+
+
+class _Place(NamedTuple):
+    host: str
+    node: str
+    token: int
+
+
+class Member:
+    """One worker.
+
+    Args:
+        number: how parent and bridge call it.
+    """
+
+    def __init__(
+        self, number: int, begin: messages.Begin, factory: Content, cluster: Cluster
+    ) -> None:
+        self._number = number
+        self._begin = begin
+        self._factory = portable(factory)
+        self._cluster = cluster
+        self._outbox: Outbox[tuple[bytes, Any]] = Outbox()
+        self._inbox: Inbox[tuple[bytes, Any]] = Inbox()
+        self._sent = 0
+        self._flushing = False
+        self._granted = False
+        self._over = False
+        self._actor: Any = None
+        self._why = _NEVER
+        self._signal = 0
+        self._failure: Failure | None = None
+        self._deliveries: set[asyncio.Task[None]] = set()
+        self._task: asyncio.Task[None] = asyncio.ensure_future(self._run())
+
+    @property
+    def over(self) -> bool:
+        """Whether its end was reported."""
+        return self._over
+
+    def take(self, head: bytes, body: Content) -> None:
+        """A message of the parent for the relay."""
+        if not self._granted:
+            command = messages.decode_command(head)
+            if isinstance(command, messages.Kill):
+                self._signal = command.signal
+                self._task.cancel()
+                return
+        self._outbox.put((head, portable(body)))
+        if self._granted:
+            self._flush_soon()
+
+    async def _run(self) -> None:
+        try:
+            place = await self._place()
+        except asyncio.CancelledError:
+            info = unplaced(self._signal, self._why)
+            self._end(messages.Ended(info.cause.value, signal=info.signal, detail=info.detail))
+            return
+        if place is not None:
+            self._granted = True
+            self._flush_soon()
+            await self._serve(place)
+
+    # ---- placing
+
+    async def _place(self) -> _Place | None:
+        """Have the relay placed; None: that failed, and was reported."""
+        while True:
+            try:
+                return await self._try_to_place()
+            except Exception as error:
+                failure = explain_call(error)
+            if not failure.again:
+                self._refuse(failure.reason, failure.text)
+                return None
+            await asyncio.sleep(_AGAIN)
+
+    async def _try_to_place(self) -> _Place | None:
+        await asyncio.to_thread(self._create)
+        connect = self._cluster.connect
+        answer = asyncio.ensure_future(
+            _result(
+                self._actor.begin.remote(
+                    connect.version, connect.lease, messages.encode(self._begin), self._factory
+                )
+            )
+        )
+        while not answer.done():
+            await asyncio.wait({answer}, timeout=_LOOK)
+            if not answer.done():
+                self._tell_why(await self._cluster.why_waiting(self._begin))
+        version, python, host, node, token = answer.result()
+        ours = platform.python_version_tuple()[:2]
+        if version != connect.version:
+            why = f"node {node[:8]} ({host}) has procorch {version}, this program {connect.version}"
+        elif python.split(".")[:2] != list(ours):
+            why = f"node {node[:8]} ({host}) has Python {python}, this program {'.'.join(ours)}"
+        else:
+            return _Place(host, node, token)
+        self._refuse("handshake", why)
+        return None
+
+    def _create(self) -> None:
+        actor = self._cluster.create(self._begin)
+        if not self._over:  # else Ray ends an actor that nobody refers to
+            self._actor = actor
+
+    def _tell_why(self, why: str) -> None:
+        if why != self._why:
+            self._why = why
+            self._cluster.report(self._number, messages.Waiting(why))
+
+    def _refuse(self, reason: str, text: str) -> None:
+        self._end(messages.Ended(Cause.START_FAILED.value, detail=text, reason=reason))
+
+    # ---- serving
+
+    async def _serve(self, place: _Place) -> None:
+        beats = asyncio.ensure_future(self._prolong(place))
+        reports = asyncio.ensure_future(self._pass_on())
+        await asyncio.wait({beats, reports}, return_when=asyncio.FIRST_COMPLETED)
+        beats.cancel()
+        reports.cancel()
+
+    async def _prolong(self, place: _Place) -> None:
+        """Prolong the lease until the relay has not answered for too long."""
+        connect = self._cluster.connect
+        granted, token = lease.GrantedLease(connect.lease), place.token
+        granted.answered(deadline.now())
+        while (left := granted.lost_at - deadline.now()) > 0:
+            answer = asyncio.ensure_future(_result(self._actor.beat.remote(token)))
+            await asyncio.wait({answer}, timeout=left)
+            if not answer.done():
+                answer.cancel()
+                break
+            try:
+                token, seen = answer.result()
+            except Exception as error:
+                self._failure = explain_call(error)
+                await asyncio.sleep(_AGAIN)
+                continue
+            granted.answered(deadline.now())
+            self._failure = None
+            self._cluster.report(self._number, seen)
+            await asyncio.sleep(lease.interval(connect.lease))
+        self._lose(place, granted.silent_for(deadline.now()))
+
+    def _lose(self, place: _Place, silent: float) -> None:
+        failure, at = self._failure, f"node {place.node[:8]} ({place.host})"
+        if failure is not None and failure.relay_alone:
+            why = f"its relay on {at} has died"
+        else:
+            why = f"{at} has not answered for {silent:.1f} s"
+            self._cluster.lose(place.node, place.host, why)
+        self._end(messages.Ended(Cause.LOST.value, maybe_alive=True, detail=why))
+
+    async def _pass_on(self) -> None:
+        """Pass the relay's reports on until the worker has ended."""
+        while not self._over:
+            try:
+                batch = await self._actor.reports.remote(self._inbox.taken)
+            except Exception as error:
+                # Whether it is lost, `_prolong` decides.
+                self._failure = explain_call(error)
+                await asyncio.sleep(_AGAIN)
+                continue
+            for head, body in self._inbox.feed(batch):
+                report = messages.decode_report(head)
+                if isinstance(report, messages.Ended):
+                    self._end(report)
+                    return
+                self._cluster.report(self._number, head, received(body))
+
+    def _end(self, ended: messages.Ended) -> None:
+        if not self._over:
+            self._over = True
+            self._cluster.report(self._number, ended)
+            if self._actor is not None:
+                self._cluster.destroy(self._actor)
+
+    # ---- messages for the relay
+
+    def _flush_soon(self) -> None:
+        if not self._flushing:
+            self._flushing = True
+            asyncio.get_running_loop().call_soon(self._flush)
+
+    def _flush(self) -> None:
+        self._flushing = False
+        batch = self._outbox.after(self._sent)
+        if batch and not self._over:
+            self._sent = batch[-1][0]
+            delivery = asyncio.ensure_future(self._deliver(batch))
+            self._deliveries.add(delivery)
+            delivery.add_done_callback(self._deliveries.discard)
+
+    async def _deliver(self, batch: list[tuple[int, tuple[bytes, Any]]]) -> None:
+        while not self._over:
+            try:
+                self._outbox.confirm(await self._actor.deliver.remote(batch))
+                return
+            except Exception as error:
+                self._failure = explain_call(error)
+                await asyncio.sleep(_AGAIN)
+
+
+async def _result(reference: Any) -> Any:
+    return await reference
