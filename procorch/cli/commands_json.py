@@ -8,10 +8,10 @@ from __future__ import annotations
 TEXT = """
 ## What --json prints
 
-One object in one line, or one a line for `events` and `logs`. Each has `"schema": 1`, a number
-that is raised when a field changes its meaning or goes; fields may be added without that. Times
-are seconds since 1970, durations seconds, sizes bytes. `null` means that there is none, or that
-it is not known. The examples are wrapped here.
+One object in one line, or one a line for `events` and `logs`. Each has `"schema": 1`. This number
+rises when a field changes its meaning or goes; new fields may come without that. Times are seconds
+since 1970, durations seconds, sizes bytes. `null` means that there is none, or that the daemon does
+not know it. Line breaks in the examples are for the page.
 
 ### status --json
 

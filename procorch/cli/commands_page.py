@@ -27,7 +27,7 @@ All commands that start a daemon or talk to one, with their options.
 - **Names** of agents may be patterns, in quotes because of the shell: `'solver*'`. `'GROUP:*'`
   means all agents of a group. A name that is not there is an error with the nearest name.
 - **Durations** are `500ms`, `30s`, `5m`, `1h30m`; a number alone is seconds.
-- **Output**: what was asked for is on standard output, everything else on standard error.
+- **Output**: the data goes to standard output, everything else to standard error.
 - **Variables**: each option has one with the name of its verb, `PROCORCH_STATUS_JSON`.
   `PROCORCH_DIR` is `-C` for all of them.
 - **Completion** of verbs, options, agents and groups: `procorch completion bash` (or zsh, fish).

@@ -17,8 +17,8 @@ from procorch.supervision.settings import FIELDS, AgentSettings
 _HEAD = """# Settings of an agent
 
 Keywords of `add_agent`, `add_child` and `start_child`, of `AgentPool` and `AgentExecutor`, and of
-`run_batch` where it has no argument of that name. A wrong name, a wrong type or a value that is too
-large or small is refused at once, with the nearest valid name. Labels such as N2 are
+`run_batch` where it has no argument of that name. A wrong name, a wrong type, or a value that
+is too large or small, is an error at once, with the nearest valid name. Labels such as N2 are
 [rules](rules.md).
 
 | setting | takes | default | meaning |

@@ -68,37 +68,37 @@ COMMANDS: dict[str, click.Command] = {
     "start": _verb(
         "start",
         "Start agents that do not run.\n\nIt waits until they are ready. The exit code is 1 when "
-        "one could not be started.",
+        "one could not start.",
         lambda daemon, names, timeout: daemon.start(*names, timeout=timeout),
         "Time for them to be ready; without it, as long as their starts take.",
     ),
     "stop": _verb(
         "stop",
-        "Stop agents; they stay stopped until start or reload.\n\nTheir requests are finished "
-        "first. Agents that are linked to them (link) stop, too. The exit code is 1 "
-        "when one could not be stopped.",
+        "Stop agents; they stay stopped until start or reload.\n\nThey finish their requests "
+        "first. Agents with a link to them (link) stop, too. The exit code is 1 when one did not "
+        "stop.",
         lambda daemon, names, timeout: daemon.stop(*names, timeout=timeout),
         "Time to finish what they do; then it is ended.",
     ),
     "restart": _verb(
         "restart",
         "Replace the processes of agents, one by one.\n\nA process finishes its request first. "
-        "Each new process is ready before the next one is replaced. Agents that do not run are "
-        "started. The exit code is 1 when one could not be replaced.",
+        "Each new process is ready before the next one starts. Agents that do not run start. "
+        "The exit code is 1 when one has no new process.",
         lambda daemon, names, timeout: daemon.restart(*names, timeout=timeout),
         "Time for requests to be finished and new processes to be ready; without it, as long as "
         "that takes.",
     ),
     "pause": _verb(
         "pause",
-        "Let agents begin no further request; requests wait.\n\nWhat they do is finished. The "
-        "pause lasts until resume or reload.",
+        "Let agents begin no further request; requests wait.\n\nThey finish what they do. "
+        "The pause lasts until resume or reload.",
         lambda daemon, names, timeout: daemon.pause(*names),
         None,
     ),
     "resume": _verb(
         "resume",
-        "Let agents that were paused begin requests again.",
+        "Let agents that are paused begin requests again.",
         lambda daemon, names, timeout: daemon.resume(*names),
         None,
     ),

@@ -20,8 +20,8 @@ from procorch.cli.verb import Verb
 def command(request: int, folder: Path | None, as_json: bool, timeout: float) -> int:
     """Cancel a request.
 
-    ID is its number, as status shows it under CURRENT and send --json prints it. A request that is
-    running is told that it is cancelled, and ended if it does not end itself. The exit code is 4
+    ID is its number, as status shows it under CURRENT and send --json prints it. A request that
+    runs learns that it is cancelled, and ends at the latest some seconds later. The exit code is 4
     when there is no request of that number, or it has its outcome already.
     """
     with link.linked(folder, timeout) as daemon:

@@ -28,8 +28,8 @@ _KINDS: tuple[Kind, ...] = ("agent", "command", "service", "program")
 def command(file: Path | None, folder: Path | None, as_json: bool) -> int:
     """Check the configuration file and print all its errors.
 
-    Each error has its file and line. No daemon is needed, and none is touched; no code of yours is
-    imported. The exit code is 2 when there are errors.
+    Each error has its file and line. It needs no daemon, touches none, and imports no code of
+    yours. The exit code is 2 when there are errors.
     """
     from procorch.daemon.config import loading as config
     from procorch.daemon.errors import ConfigErrors

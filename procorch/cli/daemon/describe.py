@@ -24,8 +24,8 @@ from procorch.cli.verb import Verb
 def command(name: str, folder: Path | None, as_json: bool, timeout: float) -> int:
     """Tell everything about one agent: settings, last exits, last events.
 
-    Its state and its processes, what the file says of it (secrets are not shown), how its last
-    processes have ended with the end of their standard error, and its last events.
+    Its state and its processes, what the file says of it (without secrets), its last exits with the
+    end of their standard error, and its last events.
     """
     with link.linked(folder, timeout) as daemon:
         found = daemon.describe(name)

@@ -26,8 +26,8 @@ def command(folder: Path | None, as_json: bool) -> int:
     """Tell what this machine offers to a daemon.
 
     Python and kernel, the file system of the daemon's folder, limits, systemd, cgroups, shared
-    memory and installed extras: each with what it means, and what to do where it is in the way. No
-    daemon is needed. The exit code is 0, also with warnings.
+    memory and installed extras: each with what it means, and what to do where it is in the way. It
+    needs no daemon. The exit code is 0, also with warnings.
     """
     from procorch.daemon.doctor import examine
 

@@ -30,10 +30,10 @@ _LAST_STEPS = 1.0
               help="Time to finish what runs; else the drain_timeout of the file.")  # fmt: skip
 @link.json_option()
 def command(folder: Path | None, timeout: float | None, as_json: bool) -> int:
-    """End the daemon; what runs is finished first.
+    """End the daemon; what runs finishes first.
 
-    No new requests are accepted, those that run are finished, and all agents end. It waits until
-    the daemon has ended. The exit code is 3 when there is none.
+    It accepts no new requests, finishes those that run, and ends all agents. It waits until the
+    daemon has ended. The exit code is 3 when there is none.
     """
     from procorch.daemon.lock import is_held
 

@@ -41,7 +41,7 @@ def command(
     """Print what has happened, and with -f what happens.
 
     NAME is a name, a pattern or 'GROUP:*'. Each line has the time, the agent and its instance, the
-    event, and what is known of it. Events are kept over restarts of the daemon.
+    event, and its details. The daemon keeps events over its restarts.
     """
     begin = None if since is None else time.time() - since
     with link.linked(folder, timeout) as daemon:

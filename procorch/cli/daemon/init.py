@@ -20,9 +20,9 @@ from procorch.cli.verb import Verb
 def command(place: Path | None, as_json: bool) -> int:
     """Write a commented procorch.toml and an agent that works.
 
-    Into DIR, which is made if it is missing, or the current folder. The agent is in agents.py and
-    needs no model and no key. Files that are there already are never overwritten: then nothing is
-    written, and the exit code is 2.
+    Into DIR, or the current folder; it makes DIR if it is missing. The agent is in agents.py and
+    needs no model and no key. It never overwrites files that are there already: then it writes
+    nothing, and the exit code is 2.
     """
     folder = Path() if place is None else place
     paths = {folder / name: text for name, text in first_files.FILES.items()}

@@ -46,9 +46,9 @@ def command(
 ) -> int:
     """Print the output of agents.
 
-    NAME is a name, a pattern or 'GROUP:*', or 'daemon' for what the daemon itself has to say;
-    without any, all is printed, in the order in which it was written. Each line begins with the
-    agent's name and the number of its instance.
+    NAME is a name, a pattern or 'GROUP:*', or 'daemon' for the daemon's own log; without any, it
+    prints all, in the order of their lines. Each line begins with the agent's name and the number
+    of its instance.
     """
     if rotate:
         if names or follow or lines is not None or since is not None:

@@ -33,13 +33,13 @@ def reload(
 ) -> int:
     """Read the configuration again and apply what has changed.
 
-    What differs from the running agents is printed and applied: agents that have not changed keep
-    their processes, the others are replaced one process at a time. Code that has changed on disk is
-    loaded. The processes of each NAME are replaced even if nothing of theirs has changed. What
-    operators have changed by stop, scale and pause is undone.
+    It prints and applies what differs from the running agents: agents that have not changed keep
+    their processes, the others get new ones, one process at a time. It loads code that has changed
+    on disk. Each NAME gets new processes even if nothing of it has changed. It undoes what
+    operators have changed by stop, scale and pause.
 
-    An invalid file is refused with all its errors (exit code 2), and nothing is touched. If a new
-    process does not start, the reload is given up and the release before serves on (exit code 1).
+    It refuses an invalid file with all its errors (exit code 2), and touches nothing. If a new
+    process does not start, the release before serves on (exit code 1).
     """
     with link.linked(folder) as daemon:
         found = daemon.reload(*names, dry_run=dry_run, timeout=timeout)
@@ -64,8 +64,8 @@ def reload(
 def rollback(folder: Path | None, timeout: float | None, as_json: bool) -> int:
     """Return to the release before the last reload.
 
-    That release is kept until the next reload or the end of the daemon. The agents whose processes
-    were replaced are printed.
+    The daemon keeps that release until the next reload or its own end. It prints the agents that
+    have new processes.
     """
     with link.linked(folder) as daemon:
         found = daemon.rollback(timeout=timeout)

@@ -36,7 +36,7 @@ def command(
 ) -> int:
     """Show the agents and how they are.
 
-    NAME is a name, a pattern such as 'solver*', or 'GROUP:*'; without any, all are shown. An agent
+    NAME is a name, a pattern such as 'solver*', or 'GROUP:*'; without any, it shows all. An agent
     with several instances has a row for each of them below its own.
 
     A mark * stands where an operator has changed something that the file does not say; the lines

@@ -28,8 +28,8 @@ def command(
     """Print a systemd unit for the daemon.
 
     It starts this Python with the configuration. The service is ready when its agents are;
-    systemctl reload reloads; systemctl stop lets what runs finish. Memory limits of agents are kept
-    by the kernel (Delegate). What to do with the unit is said on standard error.
+    systemctl reload reloads; systemctl stop lets what runs finish. The kernel keeps memory limits
+    of agents (Delegate). Standard error says what to do with the unit.
     """
     from procorch.daemon import systemd_unit
     from procorch.daemon.config import loading as config

@@ -34,13 +34,13 @@ _LOG_LINES = 10
 def command(names: tuple[str, ...], folder: Path | None, timeout: float) -> int:
     """Show the agents live, with keys to restart, stop and read logs.
 
-    NAME is a name, a pattern or 'GROUP:*'; without any, all are shown. CPU is the share of a core
+    NAME is a name, a pattern or 'GROUP:*'; without any, it shows all. CPU is the share of a core
     since the last look, a second ago.
 
     Keys: q ends it; s sorts by CPU, memory, restarts or name; the arrows select an agent; r
     restarts it and x stops it, after a y; l shows the end of its log.
 
-    Where standard output is no terminal, the status is printed once.
+    Where standard output is no terminal, it prints the status once.
     """
     from procorch.cli import screen
     from procorch.cli.daemon import status_screen

@@ -46,12 +46,12 @@ def command(
     """Start the daemon, in the foreground or with -d in the background.
 
     It starts the agents of the configuration and keeps them alive, until Ctrl-C, SIGTERM or
-    procorch down. SIGHUP is procorch reload. In the foreground each line that an agent writes is
-    printed with its name in front.
+    procorch down. SIGHUP is procorch reload. In the foreground it prints each line that an agent
+    writes, with the agent's name in front.
 
-    With -d the exit code is 0 when all agents are ready, and 1 when one of them could not be
-    started; the daemon stays then, and so do the other agents. With --timeout it is 6 when they
-    were not ready in time; the daemon goes on starting them.
+    With -d the exit code is 0 when all agents are ready, and 1 when one of them could not start;
+    the daemon stays then, and so do the other agents. With --timeout it is 6 when they were not
+    ready in time; the daemon goes on starting them.
 
     The exit code is 2 when the configuration has errors, and 1 when a daemon runs in its folder
     already.

@@ -32,10 +32,10 @@ def command(
 ) -> int:
     """Wait until agents are ready.
 
-    NAME is a name, a pattern or 'GROUP:*'; without any, all agents that are to run are waited for.
+    NAME is a name, a pattern or 'GROUP:*'; without any, it waits for all agents that are to run.
     With --timeout it also waits for a daemon that is about to start.
 
-    The exit code is 6 when they were not ready in time; those that are missing are printed.
+    The exit code is 6 when they were not ready in time; it prints those that are missing.
     """
     if not ready:
         raise click.UsageError("say what to wait for: --ready")

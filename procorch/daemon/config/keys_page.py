@@ -45,7 +45,7 @@ ready = { port = 7001 }
 - **Paths** are relative to the folder of the first file; `~/` is the user's folder.
 - **Names** of agents and services are unique in the whole configuration. They have letters,
   digits, `_`, `-` and `.`.
-- Nothing is expanded in values.
+- procorch expands nothing in values.
 
 ## Top of the file
 
@@ -83,12 +83,12 @@ value in single quotes stands for itself; in double quotes, `\\n`, `\\r`, `\\t`,
 
 A secret is a reference. `"file:PATH"` is a file, without the line's end at its end. `"env:NAME"`
 is a variable of the daemon. `"credential:NAME"` is a file in `$CREDENTIALS_DIRECTORY`, which
-systemd sets for `LoadCredential=`. Values of 8 characters or more are `***` in all that is
-printed or logged.
+systemd sets for `LoadCredential=`. Values of 8 characters or more are `***` in all output and
+in all logs.
 
 ## Not there yet
 
-{later} are refused by name.
+The daemon refuses these by name: {later}.
 """
 _LETTERS: dict[Kind, str] = {"agent": "a", "command": "c", "service": "s", "program": "p"}
 
