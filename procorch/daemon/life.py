@@ -96,6 +96,7 @@ class _Life:
         self._handler = LogHandler(self._logs)
         self._socket = folder / SOCKET
         self._announced = False
+        self._hangs = False
         self._change_is_noted = False
         self._watch = watch
         self._signum = 0
@@ -177,8 +178,7 @@ class _Life:
             except Empty:
                 assert beat is not None
                 next_beat = time.monotonic() + beat
-                if core.orchestrator.is_responsive(min(beat, _WATCHDOG_ANSWER)):
-                    self._notifier.alive()
+                self._give_sign_of_life(core, min(beat, _WATCHDOG_ANSWER))
                 continue
             default = core.config.daemon.drain_timeout  # a reload may have changed it
             match what:
@@ -195,6 +195,17 @@ class _Life:
                 case _:
                     self._change_is_noted = False
                     self._announce(core)
+
+    def _give_sign_of_life(self, core: Core, timeout: float) -> None:
+        """Feed the watchdog, unless the monitor of the agents takes no events."""
+        answers = core.orchestrator.is_responsive(timeout)
+        if answers:
+            self._notifier.alive()
+        elif not self._hangs:
+            text = "the monitor of the agents does not answer"
+            self._notifier.status(text)
+            _log.error("%s: the watchdog of the service manager gets no sign of life", text)
+        self._hangs = not answers
 
     def _note_change(self) -> None:
         """Have the main thread look at the agents: once, however many have changed until then."""

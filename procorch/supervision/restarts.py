@@ -164,8 +164,10 @@ class RestartLimits:
         Args:
             returned: it is a service, and its function has returned.
         """
-        reset_after = self._backoff.reset_after
-        if now - since >= (min(reset_after, _WORKED) if returned else reset_after):
+        enough = self._backoff.reset_after
+        if returned:
+            enough = min(enough, _WORKED)
+        if now - since >= enough:
             self._attempts = 0
             if self._service:
                 self.consecutive = 0

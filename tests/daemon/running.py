@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import psutil
@@ -41,6 +41,7 @@ def consumer():
 """
 """The module ``agents.py`` of most tests."""
 
+PROGRAM = ("-m", "procorch")
 _MARK = "PROCORCH_TESTS_DAEMON"
 """A variable by which the processes of a daemon are found, wherever they are in the tree."""
 
@@ -53,16 +54,22 @@ class RunningDaemon:
         arguments: of ``procorch up``.
         env: further variables of its environment.
         umask: that it is started with; -1: that of the tests.
+        program: arguments of Python that begin the command.
     """
 
     def __init__(
-        self, folder: Path, *arguments: str, env: dict[str, str] | None = None, umask: int = -1
+        self,
+        folder: Path,
+        *arguments: str,
+        env: dict[str, str] | None = None,
+        umask: int = -1,
+        program: Sequence[str] = PROGRAM,
     ) -> None:
         self.folder = folder
         mark = uuid.uuid4().hex
         self._mark = f"{_MARK}={mark}".encode()
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "procorch", "up", *arguments],
+            [sys.executable, *program, "up", *arguments],
             cwd=folder, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
             text=True, env={**os.environ, **(env or {}), _MARK: mark}, start_new_session=True,
             umask=umask,
@@ -122,11 +129,12 @@ def running(
     agents: str = AGENTS,
     env: dict[str, str] | None = None,
     umask: int = -1,
+    program: Sequence[str] = PROGRAM,
 ) -> Iterator[RunningDaemon]:  # fmt: skip
     """A daemon with a configuration; it and all of its processes are gone afterwards."""
     (folder / "procorch.toml").write_text(toml)
     (folder / "agents.py").write_text(agents)
-    daemon = RunningDaemon(folder, *arguments, env=env, umask=umask)
+    daemon = RunningDaemon(folder, *arguments, env=env, umask=umask, program=program)
     try:
         yield daemon
     finally:

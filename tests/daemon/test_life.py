@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -197,6 +198,55 @@ def test_the_service_manager_is_told_in_order(tmp_path: Path) -> None:
             daemon.process.send_signal(signal.SIGTERM)
             until("STOPPING=1")
             assert daemon.wait() == 0
+
+
+HANGS = """
+import signal, threading
+from procorch.cli.main import main
+from procorch.daemon import core
+
+cores, go_on = [], threading.Event()
+begin = core.Core.begin
+
+def begin_and_note(self):
+    begin(self)
+    cores.append(self)
+
+def hang(*args):
+    cores[0].orchestrator.running_monitor().post(go_on.wait)
+
+core.Core.begin = begin_and_note
+signal.signal(signal.SIGUSR1, hang)
+signal.signal(signal.SIGUSR2, lambda *args: go_on.set())
+main()
+"""
+"""A daemon whose monitor hangs from SIGUSR1 to SIGUSR2."""
+
+
+def test_the_watchdog_gets_no_sign_of_life_while_the_monitor_hangs(tmp_path: Path) -> None:
+    path = tmp_path / "notify"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(path))
+        manager.settimeout(30)
+        env = {"NOTIFY_SOCKET": str(path), "WATCHDOG_USEC": "400000"}
+        with running(tmp_path, "", env=env, program=("-c", HANGS)) as daemon:
+
+            def until(word: str) -> None:
+                while word not in manager.recv(4096).decode():
+                    pass
+
+            until("READY=1")
+            until("WATCHDOG=1")
+            daemon.process.send_signal(signal.SIGUSR1)
+            until("STATUS=the monitor of the agents does not answer")
+            manager.settimeout(0.5)  # more than two signs of life are apart
+            with contextlib.suppress(TimeoutError):
+                while True:
+                    until("WATCHDOG=1")  # those from before it hung
+            manager.settimeout(30)
+            daemon.process.send_signal(signal.SIGUSR2)
+            until("WATCHDOG=1")
+            assert daemon.end() == 0
 
 
 def test_it_ends_by_itself_when_an_agent_has_failed(tmp_path: Path) -> None:

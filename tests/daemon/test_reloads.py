@@ -66,12 +66,13 @@ def test_a_reload_replaces_what_changed_and_leaves_the_rest(tmp_path: Path) -> N
         with pytest.raises(procorch.DaemonError, match="no release to return to"):
             client.rollback()
 
-        # Code that does not start ends the reload: nothing has changed.
-        (tmp_path / "one.py").write_text("raise RuntimeError('half a deployment')\n")
+        # Code that does not start ends the reload: agents that were replaced before go back.
+        (tmp_path / "two.py").write_text("raise RuntimeError('half a deployment')\n")
         with pytest.raises(procorch.ReloadError, match="half a deployment"):
             client.reload()
         assert client.handle("one").send_message("?").text == "1"
         assert pids(client)["two"] == before["two"]
+        assert releases(client) == {"": 1, "one": 1, "two": 1}
 
 
 def _kill(pid: int) -> None:

@@ -105,8 +105,8 @@ MUTANTS: tuple[Mutant, ...] = (
         "backoff starts over after a long readiness",
         "supervision/restarts.py",
         "RestartLimits.was_ready",
-        "now - since >= self._backoff.reset_after",
-        "now - since > self._backoff.reset_after",
+        "now - since >= enough",
+        "now - since > enough",
         (RESTARTS + "the_backoff_starts_over_after_so_long_a_readiness",),
     ),
     Mutant(
