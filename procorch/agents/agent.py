@@ -25,7 +25,7 @@ _ACCEPTED = (
     "a factory returns AgentOptions, an object with prompt(messages) or handle(messages), "
     "or a callable that takes the messages"
 )
-_OF_MODELS = ("output_type", "model_settings", "usage_limits", "deps", "approval")
+_OF_MODELS = ("output_type", "model_settings", "usage_limits", "deps", "approval", "retries")
 _STATE = "procorch.conversation"
 
 
@@ -60,11 +60,13 @@ class Agent:
         if options.handler is not None or options.stream_fn is not None:
             _refuse_what_needs_a_model(options)
         _refuse_unknown(options.approval, tools)
+        _refuse_wrong(options)
         if options.handler is not None:
             self.responder = permitted(options.handler)
         if options.stream_fn is not None and options.handler is None:
             turn = TurnContext(options.system_prompt, (), tuple(options.tools), options.model)
-            self._talk = Turns(options.stream_fn, turn, tools, options.max_turns)
+            tell = options.tool_errors == "tell"
+            self._talk = Turns(options.stream_fn, turn, tools, options.max_turns, tell=tell)
         elif options.handler is None:
             self._talk = open_conversation(options)
         if not options.keep_history:
@@ -208,6 +210,18 @@ def _refuse_what_needs_a_model(options: AgentOptions) -> None:
                 f"AgentOptions.{name} is for a model of an LLM library; a handler or stream_fn "
                 "does not get it"
             )
+
+
+def _refuse_wrong(options: AgentOptions) -> None:
+    if options.tool_errors not in ("tell", "raise"):
+        raise refusal(f'AgentOptions.tool_errors is "tell" or "raise", not {options.tool_errors!r}')
+    given = options.retries
+    numbers = given if isinstance(given, Mapping) else {"tools": 0 if given is None else given}
+    for name, number in numbers.items():
+        if name not in ("tools", "output"):
+            raise refusal(f'AgentOptions.retries has "tools" and "output", not {name!r}')
+        if type(number) is not int or number < 0:
+            raise refusal(f"AgentOptions.retries is no whole number from 0 on: {number!r}")
 
 
 def _refuse_unknown(approval: object, tools: Collection[str]) -> None:

@@ -23,14 +23,8 @@ from procorch.agents.account import enter
 from procorch.agents.context import installed
 from procorch.agents.limited import model_call
 from procorch.agents.permits import Spent
-from procorch.errors import (
-    Aborted,
-    InvalidContinue,
-    NoMessages,
-    RequestCancelled,
-    RequestTimeout,
-    StreamError,
-)
+from procorch.agents.tool_calls import failed, run_tool
+from procorch.errors import InvalidContinue, NoMessages, RequestCancelled, StreamError
 from procorch.messages import (
     AgentMessage,
     AgentResult,
@@ -41,8 +35,6 @@ from procorch.messages import (
     LlmMessage,
     StopReason,
     TextBlock,
-    ToolCallBlock,
-    ToolResultMessage,
     Usage,
     user_text,
 )
@@ -95,6 +87,7 @@ class Turns:
         context: what `stream_fn` gets, its messages replaced in every turn.
         tools: what may be called, by name.
         max_turns: how many turns one request may take.
+        tell: whether the model is told of the errors of tools; else they are raised.
     """
 
     def __init__(
@@ -103,10 +96,13 @@ class Turns:
         context: TurnContext,
         tools: Mapping[str, Callable[..., Any]],
         max_turns: int,
+        *,
+        tell: bool = True,
     ) -> None:
         self.history: list[AgentMessage] = []
         self._how = (stream_fn, context, tools)
         self._max_turns = max_turns
+        self._tell = tell
 
     @property
     def messages(self) -> list[AgentMessage]:
@@ -116,7 +112,7 @@ class Turns:
     async def respond(self, messages: list[AgentMessage]) -> tuple[AgentResult, list[AgentMessage]]:
         """Say them, and take turns until there is an answer; see `converse`."""
         history = [*self.history, *messages]
-        result = await converse(*self._how, history, self._max_turns)
+        result = await converse(*self._how, history, self._max_turns, tell=self._tell)
         return result, [*history, *result.messages]
 
     async def resume(self, decisions: Mapping[str, bool | str]) -> tuple[AgentResult, Any]:
@@ -138,6 +134,8 @@ async def converse(
     tools: Mapping[str, Callable[..., Any]],
     history: Sequence[AgentMessage],
     max_turns: int,
+    *,
+    tell: bool = True,
 ) -> AgentResult:
     """Run turns until one asks for no tool.
 
@@ -147,6 +145,7 @@ async def converse(
         tools: what may be called, by name.
         history: the conversation up to the new request, that included.
         max_turns: how many turns there may be.
+        tell: whether the model is told of the errors of tools; else they are raised.
 
     Returns:
         The new messages, the answer of the last turn as output, usage and cost of all turns.
@@ -157,7 +156,7 @@ async def converse(
     """
     new: list[AgentMessage] = []
     try:
-        return await _converse(stream_fn, context, tools, history, max_turns, new)
+        return await _converse(stream_fn, context, tools, history, max_turns, new, tell)
     except BaseException:
         said = [message for message in new if isinstance(message, AssistantMessage)]
         spent = sum((each.usage for each in said), Usage()), sum((m.cost for m in said), Cost())
@@ -172,6 +171,7 @@ async def _converse(
     history: Sequence[AgentMessage],
     max_turns: int,
     new: list[AgentMessage],
+    tell: bool,
 ) -> AgentResult:
     """The turns of `converse`; what is said is put into ``new``."""
     usage, cost = Usage(), Cost()
@@ -183,7 +183,11 @@ async def _converse(
         usage, cost = usage + message.usage, cost + message.cost
         for call in message.tool_calls:
             step()
-            new.append(await _run_tool(call, tools, message.stop_reason))
+            if message.stop_reason in _CUT_OFF:
+                text = f"not run: the turn ended early ({message.stop_reason.value})"
+                new.append(failed(call, text))
+            else:
+                new.append(await run_tool(call, tools, tell=tell))
         if not message.tool_calls or message.stop_reason in _CUT_OFF:
             return AgentResult(
                 tuple(new), message.stop_reason, usage, cost, message.error, output=message.text
@@ -301,45 +305,3 @@ async def _pieces(product: Any) -> AsyncGenerator[Any, None]:
 def _to_the_end(pieces: Any) -> Iterator[Any]:
     """All that is yielded, then what a generator returns."""
     yield (yield from pieces)
-
-
-async def _run_tool(
-    call: ToolCallBlock, tools: Mapping[str, Callable[..., Any]], reason: StopReason
-) -> ToolResultMessage:
-    """Answer one call. What goes wrong is told to the model; only an end of the request raises."""
-    tool = tools.get(call.name)
-    if reason in _CUT_OFF:
-        return _failed(call, f"not run: the turn ended early ({reason.value})")
-    if tool is None:
-        return _failed(call, f"unknown tool {call.name!r}; there is: {', '.join(tools) or 'none'}")
-    try:
-        value = tool(**call.arguments)
-        while hasattr(value, "__await__"):
-            value = await value
-        return _answer(call, value)
-    except (Aborted, RequestTimeout):
-        raise
-    except Exception as error:
-        text = str(error)
-        return _failed(call, f"{type(error).__name__}: {text}" if text else type(error).__name__)
-
-
-def _failed(call: ToolCallBlock, text: str) -> ToolResultMessage:
-    return ToolResultMessage(call.id, (TextBlock(text),), is_error=True)
-
-
-def _answer(call: ToolCallBlock, value: Any) -> ToolResultMessage:
-    """What a tool returned, for the model: text and blocks as they are, all else as JSON."""
-    if isinstance(value, ToolResultMessage):
-        return replace(value, tool_call_id=call.id)
-    if isinstance(value, str | ContentBlock):
-        return ToolResultMessage(call.id, cast("Any", value))
-    if (
-        isinstance(value, list | tuple)
-        and value
-        and all(isinstance(v, ContentBlock) for v in value)
-    ):
-        return ToolResultMessage(call.id, value)
-    import json
-
-    return ToolResultMessage(call.id, (TextBlock(json.dumps(value, default=repr)),))

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from procorch.agents.model_turns import TurnContext
 from procorch.errors import StartError
@@ -35,6 +35,12 @@ class AgentOptions:
         deps: handed to the tools of a `model`, as its library has it.
         approval: names of ``tools`` of a `model` whose calls wait until somebody approves them: the
             answer is a paused result (`AgentResult.pending`).
+        tool_errors: what becomes of an exception of one of ``tools``. "tell": the model is told its
+            class and text, and goes on; "raise": the request fails with it.
+        retries: of a `model`, in one request: how often each tool may be called again after a call
+            with arguments that are not valid, and how often an answer that is not of the
+            ``output_type`` is asked for again. A number for both, or a mapping with "tools",
+            "output" or both; None: as the library has it.
     """
 
     system_prompt: str = ""
@@ -50,6 +56,12 @@ class AgentOptions:
     usage_limits: Any = None
     deps: Any = None
     approval: Collection[str] = ()
+    tool_errors: Literal["tell", "raise"] = "tell"
+    retries: int | Mapping[str, int] | None = None
+
+
+OF_THE_AGENT = ("system_prompt", "tools", "output_type", "approval", "tool_errors")
+"""Options that a whole agent of a library says itself."""
 
 
 def tool_name(tool: Callable[..., Any]) -> str:

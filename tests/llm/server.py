@@ -177,6 +177,14 @@ def _with_tools(body: dict[str, Any]) -> tuple[int, dict[str, str], dict[str, An
     return 200, {}, answer
 
 
+def _structured(body: dict[str, Any], *, right: bool) -> dict[str, Any]:
+    """An answer that is to have a whole number ``people``, as a call or as text."""
+    people: Any = 3 if right else "many"
+    if body.get("tools"):
+        return _calling("final_result", people=people)
+    return _answer(json.dumps({"people": people}))
+
+
 def _in_pieces(answer: dict[str, Any]) -> list[dict[str, Any] | str]:
     """An answer as a stream: each word, or its calls, then the end with the usage."""
     (choice,) = answer["choices"]
@@ -232,6 +240,9 @@ class _Handler(BaseHTTPRequestHandler):
                 self._stream(_in_pieces(answer[2]))
             else:
                 self._answer(*answer)
+            return
+        if scenario == "structure":
+            self._answer(200, {}, _structured(self.bodies[-1], right=len(self.bodies) > 1))
             return
         if scenario == "20-a-second":
             recent = [at for at in self.accepted if at > self.times[-1] - 1.0]

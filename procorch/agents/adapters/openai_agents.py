@@ -2,8 +2,8 @@
 
 The conversation is kept as the library's input items: plain data, what a provider is sent. Each
 request begins with the agent that was given, also where an earlier one was handed over to another.
-What differs from agents of pydantic-ai: plain tools run in threads of the library's, which no
-cancellation interrupts, and no cost is known.
+What differs from agents of pydantic-ai: no cost is known, and the plain tools of a whole agent run
+in threads of the library's, which no cancellation interrupts.
 """
 
 from __future__ import annotations
@@ -24,12 +24,11 @@ from agents import (
     RunResultStreaming,
     RunState,
     ToolApprovalItem,
-    function_tool,
 )
 from agents.items import RunItem
 from agents.models.interface import Model
 from agents.stream_events import RawResponsesStreamEvent
-from openai.types.responses import ResponseTextDeltaEvent
+from openai.types.responses import ResponseFunctionToolCall, ResponseTextDeltaEvent
 
 from procorch.agents.adapters.openai_items import encodable, from_items, to_items, usage_of
 from procorch.agents.adapters.openai_limited import is_limited, limit_models, limited_provider
@@ -43,9 +42,17 @@ from procorch.agents.adapters.openai_paused import (
     pending,
     to_plain,
 )
+from procorch.agents.adapters.openai_tools import (
+    OpenAITools,
+    WrongOutput,
+    forgiving,
+    output_retries,
+    tool_retries,
+)
 from procorch.agents.context import Context, enter, installed
-from procorch.agents.options import AgentOptions, tool_name
-from procorch.errors import InvalidContinue, NoMessages, StreamError
+from procorch.agents.options import OF_THE_AGENT, AgentOptions
+from procorch.agents.plain_tools import PlainTools
+from procorch.errors import InvalidContinue, NoMessages, StreamError, StructuredOutputFailed
 from procorch.messages import (
     AgentMessage,
     AgentResult,
@@ -54,6 +61,7 @@ from procorch.messages import (
     StopReason,
     ToolResultMessage,
     Usage,
+    user_text,
 )
 
 
@@ -67,30 +75,30 @@ def open_conversation(options: AgentOptions) -> OpenAIConversation:
     if options.usage_limits is not None:
         raise ValueError("openai-agents has no usage_limits, only max_turns")
     if isinstance(model, Agent):
-        for name in ("system_prompt", "tools", "output_type", "approval"):
-            if getattr(options, name):
+        for name in (*OF_THE_AGENT, "retries"):
+            if getattr(options, name) is not getattr(AgentOptions, name):
                 raise ValueError(f"AgentOptions.{name} belongs to the agent given as the model")
-        return OpenAIConversation(model, options)
+        return OpenAIConversation(model, options, OpenAITools(options, None))
     if not isinstance(model, Model):
         raise TypeError(f"AgentOptions.model is no model of openai-agents: {model!r}")
+    tools = OpenAITools(options, tool_retries(options.retries))
     agent: Agent[Any] = Agent(
         name="agent",
         instructions=options.system_prompt or None,
         model=model,
-        tools=[
-            function_tool(tool, needs_approval=tool_name(tool) in options.approval)
-            for tool in options.tools
-        ],
-        output_type=options.output_type,
+        tools=[*tools.tools],
+        output_type=forgiving(options),
     )
-    return OpenAIConversation(agent, options)
+    return OpenAIConversation(agent, options, tools)
 
 
 class OpenAIConversation:
     """What an agent and its model have said so far; see `agents.libraries.Conversation`."""
 
-    def __init__(self, agent: Agent[Any], options: AgentOptions) -> None:
+    def __init__(self, agent: Agent[Any], options: AgentOptions, tools: OpenAITools) -> None:
         self._agent = agent
+        self._tools = tools
+        self._asks_again = output_retries(options.retries)
         self._deps = options.deps
         self._max_turns = options.max_turns
         settings = _settings(options.model_settings)
@@ -155,13 +163,18 @@ class OpenAIConversation:
         if worker is not None and (is_limited(self._agent) or not worker.client_retries):
             how["run_config"] = _once(self._config)
         paid: list[Usage] = []
+        self._tools.begin()
         try:
-            run = await self._run({**how, "hooks": _noting(paid)})
-        except BaseException:
+            runs = await self._answer({**how, "hooks": _noting(paid, self._tools.plain)})
+        except BaseException as error:
             enter(AgentResult(usage=sum(paid, Usage())))
-            raise
-        new = from_items(item.to_input_item() for item in run.new_items[told:] if _is_said(item))
-        usages = [usage_of(response.usage) for response in run.raw_responses[turns:]]
+            await self._tools.plain.end()
+            raise self._tools.original(error) from None
+        run = runs[-1]
+        items = [item for each in runs for item in each.new_items][told:]
+        new = from_items(item.to_input_item() for item in items if _is_said(item))
+        responses = [response for each in runs for response in each.raw_responses][turns:]
+        usages = [usage_of(response.usage) for response in responses]
         waiting = pending(run)
         result = AgentResult(
             tuple(_with_usage(new, usages)),
@@ -171,6 +184,17 @@ class OpenAIConversation:
             pending=waiting,
         )
         return result, paused(run) if waiting else encodable(run.to_input_list())
+
+    async def _answer(self, how: dict[str, Any]) -> list[RunResult | RunResultStreaming]:
+        """A run, and those that ask again for an answer of the right structure."""
+        runs = [await self._run(how)]
+        while isinstance(wrong := runs[-1].final_output, WrongOutput):
+            if len(runs) > self._asks_again:
+                raise StructuredOutputFailed(str(wrong.error)) from wrong.error
+            how["input"] = [*runs[-1].to_input_list(), *to_items([user_text(wrong.told)])]
+            how["context"] = self._deps
+            runs.append(await self._run(how))
+        return runs
 
     async def _run(self, how: dict[str, Any]) -> RunResult | RunResultStreaming:
         worker = installed()
@@ -207,11 +231,14 @@ def _once(config: RunConfig) -> RunConfig:
     return replace(config, model_settings=once)
 
 
-def _noting(usages: list[Usage]) -> RunHooks[Any]:
-    """Hooks that note what each turn of a run has used, which a run that fails does not tell."""
+def _noting(usages: list[Usage], tools: PlainTools) -> RunHooks[Any]:
+    """Hooks that note what each turn of a run has used, which a run that fails does not tell, and
+    whether it has several calls."""
 
     async def on_llm_end(context: Any, agent: Any, response: Any) -> None:
         usages.append(usage_of(response.usage))
+        calls = [item for item in response.output if isinstance(item, ResponseFunctionToolCall)]
+        tools.several = len(calls) > 1
 
     hooks: RunHooks[Any] = RunHooks()
     vars(hooks)["on_llm_end"] = on_llm_end

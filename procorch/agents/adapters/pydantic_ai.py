@@ -3,19 +3,18 @@
 The conversation is kept as the library's own messages: they hold what a provider wants to have back
 (signatures, ids of its own) and ours have no place for. `messages` and the results show it as ours.
 
-Everything runs on the worker's main thread, the one that a cancellation can interrupt (N8):
-coroutines on the worker's event loop, plain tools between its steps in place of the threads that
-the library would start for them.
+Coroutines run on the worker's event loop, on its main thread, the one that a cancellation can
+interrupt (N8). Plain tools run there, too, between its steps, and several of a turn at the same
+time in threads (`agents.plain_tools`).
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, Callable, Mapping
-from concurrent.futures import Executor, Future
+from collections.abc import AsyncIterable, Mapping
 from functools import cached_property
 from typing import Any
 
-from pydantic_ai import Agent, DeferredToolRequests, DeferredToolResults, Tool, UsageLimits
+from pydantic_ai import Agent, DeferredToolRequests, DeferredToolResults, UsageLimits
 from pydantic_ai import messages as theirs
 from pydantic_ai.agent import AbstractAgent, AgentRun, AgentRunResult
 from pydantic_ai.models import Model
@@ -33,10 +32,12 @@ from procorch.agents.adapters.pydantic_messages import (
     to_theirs,
     usage_of,
 )
+from procorch.agents.adapters.pydantic_tools import toolset_of
 from procorch.agents.approval import check, refusal_text
 from procorch.agents.context import Context, enter, installed
 from procorch.agents.model_turns import step
-from procorch.agents.options import AgentOptions, tool_name
+from procorch.agents.options import OF_THE_AGENT, AgentOptions
+from procorch.agents.plain_tools import PlainTools
 from procorch.errors import InvalidContinue, NoMessages
 from procorch.messages import (
     AgentMessage,
@@ -60,8 +61,8 @@ def open_conversation(options: AgentOptions) -> PydanticConversation:
     """
     model = options.model
     if isinstance(model, AbstractAgent):
-        for name in ("system_prompt", "tools", "output_type", "approval"):
-            if getattr(options, name):
+        for name in OF_THE_AGENT:
+            if getattr(options, name) is not getattr(AgentOptions, name):
                 raise ValueError(f"AgentOptions.{name} belongs to the agent given as the model")
         return PydanticConversation(model, options)
     if not isinstance(model, str | Model):
@@ -70,10 +71,7 @@ def open_conversation(options: AgentOptions) -> PydanticConversation:
     agent: AbstractAgent[Any, Any] = Agent(
         model,
         instructions=options.system_prompt or None,
-        tools=[
-            Tool(tool, requires_approval=tool_name(tool) in options.approval)
-            for tool in options.tools
-        ],
+        toolsets=[toolset_of(options)],
         output_type=[output, DeferredToolRequests] if options.approval else output,
         deps_type=type(options.deps),
     )
@@ -88,6 +86,7 @@ class PydanticConversation:
         self._deps = options.deps
         self._settings = options.model_settings
         self._limits = _limits(options)
+        self._retries: Any = options.retries
         self.history: list[theirs.ModelMessage] = []
 
     @property
@@ -148,7 +147,8 @@ class PydanticConversation:
         model = self._limited_model
         counted = model is not None and model.limit is not None
         once = counted or not (worker is None or worker.client_retries)
-        with Agent.using_thread_executor(_Here()):
+        tools = PlainTools()
+        with Agent.using_thread_executor(tools):
             run = self._agent.iter(
                 asked,
                 model=model,
@@ -157,12 +157,15 @@ class PydanticConversation:
                 deps=self._deps,
                 model_settings=_once(self._settings) if once else self._settings,
                 usage_limits=self._limits,
+                retries=self._retries,
                 infer_name=False,
             )
             async with run as steps:
                 try:
                     async for node in steps:
                         step()
+                        if Agent.is_call_tools_node(node):
+                            tools.several = len(node.model_response.tool_calls) > 1
                         if (
                             worker is not None
                             and worker.streaming
@@ -172,6 +175,7 @@ class PydanticConversation:
                                 await _pass_on(events, worker)
                 except BaseException:
                     enter(_paid(steps, len(history)))
+                    await tools.end()
                     raise
         done = steps.result
         assert done is not None
@@ -257,15 +261,3 @@ async def _pass_on(events: AsyncIterable[Any], worker: Context) -> None:
                 await worker.emit_async(text)
             case theirs.PartDeltaEvent(delta=theirs.TextPartDelta(content_delta=text)):
                 await worker.emit_async(text)
-
-
-class _Here(Executor):
-    """Runs what it is given here and now."""
-
-    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
-        done: Future[Any] = Future()
-        try:
-            done.set_result(fn(*args, **kwargs))
-        except Exception as error:  # what interrupts a request goes on up, through the caller
-            done.set_exception(error)
-        return done

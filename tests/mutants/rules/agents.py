@@ -12,6 +12,7 @@ from tests.mutants.suites import (
     ERROR_MAP,
     MACHINE,
     RESTARTS,
+    TOOLS,
 )
 
 MUTANTS: tuple[Mutant, ...] = (
@@ -279,5 +280,38 @@ MUTANTS: tuple[Mutant, ...] = (
         "call not in done",
         "False",
         (APPROVAL + "a_call_that_is_not_approved_does_not_run",),
+    ),
+    # ---- plain tools: side by side, and ended with their request
+    Mutant(
+        "plain tools: several of a turn run at the same time",
+        "agents/plain_tools.py",
+        "PlainTools.submit",
+        "self.several",
+        "False",
+        (TOOLS + "tools_of_one_turn_run_at_the_same_time",),
+    ),
+    Mutant(
+        "plain tools: threads end with their request",
+        "agents/plain_tools.py",
+        "PlainTools.end",
+        "call.interrupt()",
+        "pass",
+        (TOOLS + "a_plain_tool_ends_with_its_request",),
+    ),
+    Mutant(
+        "plain tools: what runs can only be interrupted",
+        "agents/plain_tools.py",
+        "_Call.__init__",
+        "self.done.set_running_or_notify_cancel()",
+        "pass",
+        (TOOLS + "a_plain_tool_ends_with_its_request",),
+    ),
+    Mutant(
+        "tool errors: one that ends the request is its own, not the library's",
+        "agents/adapters/openai_tools.py",
+        "OpenAITools.original",
+        "self.raised is None",
+        "True",
+        (TOOLS + "an_error_of_a_tool_is_told_to_the_model_or_raised",),
     ),
 )

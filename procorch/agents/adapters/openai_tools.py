@@ -1,0 +1,139 @@
+"""Tools of agents of openai-agents that were given as functions.
+
+The library would run plain functions in threads that nobody can end, and wrap what they raise.
+Here it gets coroutines, which run them as `plain_tools` does and keep the error itself.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections import Counter
+from collections.abc import Callable, Mapping
+from contextvars import copy_context
+from dataclasses import dataclass
+from functools import partial, wraps
+from typing import Any
+
+from agents import (
+    AgentOutputSchema,
+    AgentOutputSchemaBase,
+    FunctionTool,
+    ModelBehaviorError,
+    RunContextWrapper,
+    default_tool_error_function,
+)
+from agents import function_tool as their_tool
+from agents.tool_context import ToolContext
+
+from procorch.agents.options import AgentOptions, tool_name
+from procorch.agents.plain_tools import PlainTools
+from procorch.agents.tool_calls import NEVER_TOLD, failure_text
+
+
+class OpenAITools:
+    """The tools of one conversation.
+
+    Args:
+        options: names them, and says what becomes of their errors.
+        retries: how often a model may call each of them with arguments that are not valid, in one
+            request; None: as often as it likes.
+    """
+
+    def __init__(self, options: AgentOptions, retries: int | None) -> None:
+        self.plain: PlainTools = PlainTools()
+        self.raised: Exception | None = None
+        """The error of a tool that ends the request."""
+        self._tell = options.tool_errors != "raise"
+        self._retries = retries
+        self._invalid: Counter[str] = Counter()
+        self.tools: list[FunctionTool] = [
+            their_tool(
+                self._coroutine(tool),
+                name_override=tool_name(tool),
+                needs_approval=tool_name(tool) in options.approval,
+                failure_error_function=self._explain,
+            )
+            for tool in options.tools
+        ]
+
+    def begin(self) -> None:
+        """A request begins."""
+        self.plain.several, self.raised = False, None
+        self._invalid.clear()
+
+    def original(self, error: BaseException) -> BaseException:
+        """What a tool has raised, where the library has wrapped it."""
+        return error if self.raised is None else self.raised
+
+    def _explain(self, context: RunContextWrapper[Any], error: Exception) -> str:
+        """What the model is told of a call that could not be made.
+
+        Raises:
+            Exception: the tool's error, or too many of its calls were not valid.
+        """
+        if not isinstance(error, ModelBehaviorError):
+            raise error
+        name = context.tool_name if isinstance(context, ToolContext) else ""
+        self._invalid[name] += 1
+        if self._retries is not None and self._invalid[name] > self._retries:
+            self.raised = error
+            raise error
+        return default_tool_error_function(context, error)
+
+    def _coroutine(self, tool: Callable[..., Any]) -> Callable[..., Any]:
+        @wraps(tool)
+        async def call(*args: Any, **kwargs: Any) -> Any:
+            try:
+                if inspect.iscoroutinefunction(tool):
+                    return await tool(*args, **kwargs)
+                run = partial(copy_context().run, tool, *args, **kwargs)
+                value = await self.plain.run(run)
+                return await value if inspect.isawaitable(value) else value
+            except Exception as error:
+                if self._tell and not isinstance(error, NEVER_TOLD):
+                    return failure_text(error)
+                self.raised = error
+                raise
+
+        return call
+
+
+@dataclass(frozen=True)
+class WrongOutput:
+    """An answer that is not of the wanted structure."""
+
+    error: ModelBehaviorError
+
+    @property
+    def told(self) -> str:
+        """What the model is told of it."""
+        return f"{self.error}. Answer again, in the structure that was asked for."
+
+
+class _Forgiving(AgentOutputSchema):
+    """A structure of answers that lets the run end with a wrong one."""
+
+    def validate_json(self, json_str: str) -> Any:
+        """See the base; a `WrongOutput` where it raises."""
+        try:
+            return super().validate_json(json_str)
+        except ModelBehaviorError as error:
+            return WrongOutput(error)
+
+
+def forgiving(options: AgentOptions) -> Any:
+    """The wanted structure of answers, with which a run ends also where they are wrong."""
+    wanted = options.output_type
+    if wanted in (None, str):
+        return wanted
+    return wanted if isinstance(wanted, AgentOutputSchemaBase) else _Forgiving(wanted)
+
+
+def output_retries(given: int | Mapping[str, int] | None) -> int:
+    """How often an answer of the wrong structure is asked for again."""
+    return given if isinstance(given, int) else (given or {}).get("output", 0)
+
+
+def tool_retries(given: int | Mapping[str, int] | None) -> int | None:
+    """How often a tool may be called with arguments that are not valid; None: not limited."""
+    return given if isinstance(given, int) else (given or {}).get("tools")
