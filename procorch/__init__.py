@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from procorch.agents.readiness import ReadyCheck as ReadyCheck
     from procorch.api.children import ChildCounts as ChildCounts
     from procorch.api.children import ChildInfo as ChildInfo
+    from procorch.api.conversations.conversation import Conversation as Conversation
+    from procorch.api.conversations.reader import ConversationInfo as ConversationInfo
     from procorch.api.handle import OrchestratedHandle as OrchestratedHandle
     from procorch.api.info import AgentInfo as AgentInfo
     from procorch.api.main_program import run as run
@@ -79,6 +81,12 @@ if TYPE_CHECKING:
     from procorch.errors import CommandFailed as CommandFailed
     from procorch.errors import ContentFiltered as ContentFiltered
     from procorch.errors import ContextWindowOverflow as ContextWindowOverflow
+    from procorch.errors import ConversationError as ConversationError
+    from procorch.errors import ConversationExists as ConversationExists
+    from procorch.errors import ConversationStoreBusy as ConversationStoreBusy
+    from procorch.errors import ConversationStoreDamaged as ConversationStoreDamaged
+    from procorch.errors import ConversationStoreError as ConversationStoreError
+    from procorch.errors import ConversationStoreMismatch as ConversationStoreMismatch
     from procorch.errors import InvalidContinue as InvalidContinue
     from procorch.errors import MailboxFull as MailboxFull
     from procorch.errors import MemoryLimitExceeded as MemoryLimitExceeded
@@ -98,6 +106,7 @@ if TYPE_CHECKING:
     from procorch.errors import StreamError as StreamError
     from procorch.errors import StructuredOutputFailed as StructuredOutputFailed
     from procorch.errors import TakesNoRequests as TakesNoRequests
+    from procorch.errors import UnknownConversation as UnknownConversation
     from procorch.errors import UnknownField as UnknownField
     from procorch.executor.agent_executor import AgentExecutor as AgentExecutor
     from procorch.futures.reply import ReplyFuture as ReplyFuture
@@ -178,6 +187,8 @@ _HOMES = {
     "agents.permits": "Permit",
     "agents.readiness": "ReadyCheck",
     "api.children": "ChildCounts ChildInfo",
+    "api.conversations.conversation": "Conversation",
+    "api.conversations.reader": "ConversationInfo",
     "api.handle": "OrchestratedHandle",
     "api.info": "AgentInfo",
     "api.main_program": "run",
@@ -203,11 +214,13 @@ _HOMES = {
     "errors": (
         "Aborted AgentCrashed AgentError AgentFailure AgentHung AgentStopped AlreadyRunning "
         "AuthError BudgetExceeded CacheMiss ClusterError CommandCrashed CommandFailed "
-        "ContentFiltered ContextWindowOverflow InvalidContinue MailboxFull MemoryLimitExceeded "
-        "MessageTooLarge ModelRetired ModelThrottled NetworkError NoMessages "
-        "PluginError PoisonRequest ProtocolError ReloadError RequestCancelled RequestTimeout "
+        "ContentFiltered ContextWindowOverflow ConversationError ConversationExists "
+        "ConversationStoreBusy ConversationStoreDamaged ConversationStoreError "
+        "ConversationStoreMismatch InvalidContinue MailboxFull MemoryLimitExceeded "
+        "MessageTooLarge ModelRetired ModelThrottled NetworkError NoMessages PluginError "
+        "PoisonRequest ProtocolError ReloadError RequestCancelled RequestTimeout "
         "SerializationError StartError StreamError StructuredOutputFailed TakesNoRequests "
-        "UnknownField"
+        "UnknownConversation UnknownField"
     ),
     "executor.agent_executor": "AgentExecutor",
     "futures.reply": "ReplyFuture",

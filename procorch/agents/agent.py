@@ -14,6 +14,8 @@ from typing import Any
 from procorch.agents.account import account, enter
 from procorch.agents.approval import ToolDecisions
 from procorch.agents.context import installed
+from procorch.agents.conversation_history import history_of, keep_answer, keep_output
+from procorch.agents.conversation_turn import CHECKPOINTS, LOAD_AND_SAVE, ConversationTurn
 from procorch.agents.libraries import Conversation, library_of, open_conversation
 from procorch.agents.limited import permitted
 from procorch.agents.model_turns import TurnContext, Turns, as_messages
@@ -98,22 +100,27 @@ class Agent:
         """What the user's `close()` returned, a value or an awaitable; None without one."""
         return self._call("close")
 
-    def _call(self, name: str) -> Any:
+    def _call(self, name: str, *args: Any) -> Any:
         method = getattr(self._product, name, None)
-        return method() if callable(method) else None
+        return method(*args) if callable(method) else None
 
     async def _converse(self, payload: Any) -> AgentResult:
         assert self._talk is not None
         self._taken_back = self.used = None
         decisions = payload.decisions if isinstance(payload, ToolDecisions) else None
-        if not self.options.keep_history and decisions is None:
-            self._talk.history = self._blank
+        worker = installed()
+        turn = None if worker is None else worker.turn
+        before = self._talk.history
+        if turn is not None:
+            before = history_of(turn, self._talk)
+        elif not self.options.keep_history and decisions is None:
+            before = self._blank
         try:
             with account() as others:
                 if decisions is None:
-                    result, history = await self._talk.respond(as_messages(payload))
+                    result, history = await self._talk.respond(as_messages(payload), before)
                 else:
-                    result, history = await self._talk.resume(decisions)
+                    result, history = await self._talk.resume(decisions, before)
         except BaseException:
             self.used = _sum_of(others)
             enter(AgentResult(usage=self.used[0], cost=self.used[1]))
@@ -123,9 +130,44 @@ class Agent:
             result = replace(result, usage=usage, cost=cost)
         self.used = result.usage, result.cost
         enter(result)
+        if turn is not None:
+            keep_answer(turn, self._talk, before, history, payload, result)
+            return result
         self._store(history)  # Before the reply: what a caller was told has been remembered.
-        self._taken_back, self._talk.history = (self._talk.history,), history
+        self._taken_back, self._talk.history = (before,), history
         return result
+
+    @property
+    def saves(self) -> bool:
+        """Whether the user's object has both `load` and `save`, for named conversations."""
+        methods = (getattr(self._product, name, None) for name in ("load", "save"))
+        return self._talk is None and all(map(callable, methods))
+
+    def open_turn(self, turn: ConversationTurn) -> Any:
+        """Begin a request in a named conversation.
+
+        Returns:
+            What the `load` of the user's object returned, a value or an awaitable; None without.
+
+        Raises:
+            ConversationError: an agent of another kind has kept the conversation.
+        """
+        if self._talk is not None:
+            turn.must_be_of(self._kind)
+            return None
+        turn.must_be_of(LOAD_AND_SAVE if self.saves else CHECKPOINTS)
+        return self._call("load", turn.last_state) if self.saves else None
+
+    def close_turn(self, turn: ConversationTurn, payload: Any, output: Any) -> Any:
+        """End a request in a named conversation, whose answer is ``output``.
+
+        Returns:
+            What `save` returned, a value or an awaitable; None without.
+        """
+        if self._talk is not None:
+            return None
+        keep_output(turn, payload, output)
+        return self._call("save") if self.saves else None
 
     def take_back(self) -> None:
         """The last answer could not be given: the conversation is what it was before it."""

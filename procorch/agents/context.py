@@ -12,38 +12,16 @@ import os
 from collections.abc import Callable
 from contextvars import ContextVar
 from time import monotonic
-from typing import Any, Protocol
+from typing import Any
 
 from procorch.agents.account import account as account
 from procorch.agents.account import enter as enter
-from procorch.agents.permits import NO_LIMITS, CallServices, LimitRules, Permit
+from procorch.agents.conversation_turn import ConversationTurn
+from procorch.agents.permits import NO_LIMITS, LimitRules, Permit
 from procorch.agents.seeds import Seed as Seed
+from procorch.agents.worker_services import Services
 
 _NO_RULES = LimitRules({})
-
-
-class Services(CallServices, Protocol):
-    """What a worker does for its agent beyond the worker itself."""
-
-    def ask(self, agent: str, name: str, message: Any, remaining: float | None) -> Any:
-        """Ask agent ``name`` on behalf of ``agent``."""
-        ...
-
-    async def ask_async(self, agent: str, name: str, message: Any, remaining: float | None) -> Any:
-        """The same for a coroutine."""
-        ...
-
-    def emit(self, agent: str, request: int, text: str) -> None:
-        """Send a piece of the answer to ``request``."""
-        ...
-
-    async def emit_async(self, agent: str, request: int, text: str) -> None:
-        """The same for a coroutine."""
-        ...
-
-    def checkpoint(self, agent: str, state: Any) -> None:
-        """Keep ``state`` for the next generation of ``agent``."""
-        ...
 
 
 class Context:
@@ -53,7 +31,7 @@ class Context:
         agent: name of the agent.
         generation: 1 for the first process of this instance, one more with every restart.
         instance: which of its agent's instances this is, from 0; the same after a restart.
-        restored: the last checkpoint of an earlier generation; None at the first start.
+        restored: see the property.
         on_progress: what `progress()` calls; ``on_ready``: what `ready()` calls.
         services: what `ask` and `checkpoint` go to.
         clock: seconds on the clock of the deadlines.
@@ -66,8 +44,8 @@ class Context:
 
     __slots__ = (
         "_cancelled", "_clock", "_deadline", "_on_child", "_on_progress", "_on_ready", "_pid",
-        "_request", "_seed", "_services", "_streaming", "agent", "client_retries", "finished",
-        "generation", "instance", "limits", "max_message", "restored",
+        "_request", "_restored", "_seed", "_services", "_streaming", "agent", "client_retries",
+        "finished", "generation", "instance", "limits", "max_message", "turn",
     )  # fmt: skip
 
     def __init__(
@@ -94,7 +72,8 @@ class Context:
         self.limits: LimitRules = limits
         self.client_retries: bool = client_retries
         self.generation: int = generation
-        self.restored: Any = restored
+        self._restored = restored
+        self.turn: ConversationTurn | None = None
         self.max_message: int | None = max_message
         self._on_child = on_child
         self._on_progress = on_progress
@@ -116,6 +95,21 @@ class Context:
     def deadline(self) -> float | None:
         """When the request has to be answered, on the monotonic clock; None: no limit."""
         return self._deadline
+
+    @property
+    def conversation(self) -> str | None:
+        """The name of the conversation that the request under way belongs to; None: to none."""
+        return None if self.turn is None else self.turn.name
+
+    @property
+    def restored(self) -> Any:
+        """The last checkpoint of an earlier generation, None at the first start; during a request
+        in a named conversation the one of the conversation's last turn that had one."""
+        return self._restored if self.turn is None else self.turn.last_state
+
+    @restored.setter
+    def restored(self, state: Any) -> None:
+        self._restored = state
 
     def remaining(self) -> float | None:
         """Seconds left until the deadline, 0.0 once it has passed; None without one."""
@@ -243,13 +237,14 @@ class Context:
     def checkpoint(self, state: Any) -> None:
         """Store ``state`` outside this process: the next generation has it as `restored` (N17).
 
-        The last one wins; it is serialised here and now.
+        The last one wins; it is serialised here and now. During a request in a named conversation
+        it is stored with the answer, for the next request in that conversation.
 
         Raises:
             SerializationError: it cannot be serialised.
             MessageTooLarge: it has more than 64 MiB.
         """
-        self._offered().checkpoint(self.agent, state)
+        self._offered().checkpoint(self.agent, state, self.turn)
 
     def finish(self) -> None:
         """This request is the agent's last: it ends in order after answering it (N0, normal).
@@ -281,6 +276,7 @@ class Context:
         self._request = request
         self._deadline = deadline
         self._streaming = streaming
+        self.turn = None
 
     def end(self) -> None:
         """The worker's part: the request has been answered."""

@@ -51,11 +51,17 @@ class Conversation(Protocol):
         """All that was said, as messages."""
         ...
 
-    async def respond(self, messages: list[AgentMessage]) -> tuple[AgentResult, Any]:
-        """Say more, and get the answer and the history that it ends; `history` stays."""
+    async def respond(self, messages: list[AgentMessage], history: Any) -> tuple[AgentResult, Any]:
+        """Say more after a history, and get the answer and the history that it ends."""
         ...
 
-    async def resume(self, decisions: Mapping[str, bool | str]) -> tuple[AgentResult, Any]:
+    def from_messages(self, messages: Sequence[AgentMessage]) -> Any:
+        """The history of a conversation in which these were said."""
+        ...
+
+    async def resume(
+        self, decisions: Mapping[str, bool | str], history: Any
+    ) -> tuple[AgentResult, Any]:
         """Go on where calls of tools wait for these decisions; else like `respond`."""
         ...
 

@@ -109,15 +109,23 @@ class Turns:
         """The conversation."""
         return self.history
 
-    async def respond(self, messages: list[AgentMessage]) -> tuple[AgentResult, list[AgentMessage]]:
+    async def respond(
+        self, messages: list[AgentMessage], history: list[AgentMessage]
+    ) -> tuple[AgentResult, list[AgentMessage]]:
         """Say them, and take turns until there is an answer; see `converse`."""
-        history = [*self.history, *messages]
+        history = [*history, *messages]
         result = await converse(*self._how, history, self._max_turns, tell=self._tell)
         return result, [*history, *result.messages]
 
-    async def resume(self, decisions: Mapping[str, bool | str]) -> tuple[AgentResult, Any]:
+    async def resume(
+        self, decisions: Mapping[str, bool | str], history: list[AgentMessage]
+    ) -> tuple[AgentResult, Any]:
         """No call waits for a decision here: `InvalidContinue`."""
         raise InvalidContinue("the tools of an agent with a stream_fn wait for no approval")
+
+    def from_messages(self, messages: Sequence[AgentMessage]) -> list[AgentMessage]:
+        """The messages."""
+        return list(messages)
 
     def save(self, history: list[AgentMessage]) -> list[AgentMessage]:
         """The conversation, which is plain data."""

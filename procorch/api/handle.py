@@ -2,27 +2,30 @@
 
 from __future__ import annotations
 
-import os
 import time
-from collections.abc import Iterable, Mapping, Sequence
-from functools import partial
-from typing import Any, overload
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, overload
 
 from procorch.agents.approval import decided
 from procorch.api import scaling
+from procorch.api.conversations.conversation import Conversation, must_be_a_name
+from procorch.api.conversations.submitter import ConversationSubmitter
 from procorch.api.handle_state import HandleState
+from procorch.api.sending import Sending
 from procorch.errors import TakesNoRequests
 from procorch.futures.reply import ReplyFuture
-from procorch.futures.stream import StreamReply
-from procorch.messages import AgentMessage, AgentResult
+from procorch.messages import AgentResult
 from procorch.runtime.instance_runtime import AgentRuntime
 from procorch.runtime.monitor import Monitor
-from procorch.runtime.submit import SAID, Delivery, Submitter
+from procorch.runtime.submit import Delivery, Submitter
 from procorch.supervision import events as ev
 from procorch.units import seconds, whole
 
+if TYPE_CHECKING:
+    from procorch.api.conversations.keeper import Keeper
 
-class OrchestratedHandle(HandleState):
+
+class OrchestratedHandle(HandleState, Sending):
     """A running agent with all its instances; safe to use from any thread and any asyncio task.
 
     Requests go to the agent's queue, and from there to the first instance that is free. A handle
@@ -30,111 +33,51 @@ class OrchestratedHandle(HandleState):
     one. `AgentOrchestrator.spawn` makes handles.
     """
 
-    def __init__(self, agent: AgentRuntime, monitor: Monitor, max_message: int) -> None:
-        super().__init__(agent, monitor)
-        self._submitter = Submitter(agent, max_message, monitor)
-
-    def send_message(self, text: str, *, timeout: float | str | None = None) -> AgentResult:
-        """Send ``text`` as a user message and wait for the answer.
-
-        Args:
-            timeout: seconds for the request, including its wait in the queue; default: the agent's
-                ``request_timeout``.
-
-        Returns:
-            The agent's answer.
-
-        Raises:
-            AgentError: the request failed; `procorch.errors` has the classes.
-            TypeError: ``text`` is not a string.
-        """
-        if not isinstance(text, str):
-            raise TypeError(f"send_message() takes text, not {type(text).__name__}")
-        return self._call(text, timeout)
-
-    def send_messages(
-        self, messages: Sequence[AgentMessage], *, timeout: float | str | None = None
-    ) -> AgentResult:
-        """Send a list of messages unchanged and wait for the answer; else like `send_message`."""
-        if isinstance(messages, str | bytes) or not isinstance(messages, Iterable):
-            raise TypeError(
-                f"send_messages() takes a list of messages, not {type(messages).__name__}; "
-                "send_message() takes text"
-            )
-        return self._call(list(messages), timeout)
-
-    def _call(self, request: Any, timeout: float | str | None) -> AgentResult:
-        if os.getpid() != self._monitor.owner:
-            self._monitor.must_be_ours()
-        text = isinstance(request, str)
-        if timeout is None and text:
-            return self._submitter.call(request, SAID)
-        limit = None if timeout is None else seconds(timeout, "timeout")
-        return self._submitter.call(request, Delivery(text, limit))
-
-    def submit(
+    def __init__(
         self,
-        request: Any,
-        *,
-        timeout: float | str | None = None,
-        retries: int | None = None,
-        wait: bool = True,
-    ) -> ReplyFuture:
-        """Send a request without waiting for the answer.
+        agent: AgentRuntime,
+        monitor: Monitor,
+        max_message: int,
+        keeper: Callable[[], Keeper] | None = None,
+        conversation: str | None = None,
+    ) -> None:
+        super().__init__(agent, monitor)
+        self._max_message = max_message
+        self._keeper = keeper
+        self._submitter = Submitter(agent, max_message, monitor)
+        if conversation is not None:
+            self._submitter = self._in_conversation(conversation)
 
-        Text is delivered as ``[UserMessage]``, anything else unchanged. While the agent's queue is
-        full the sender waits: a thread waits here, an asyncio task when it awaits the future.
+    def conversation(self, name: str) -> Conversation:
+        """A conversation with the agent, which is kept on disk under its name.
 
-        Args:
-            timeout: seconds for the request, including its wait in the queue; default: the agent's
-                ``request_timeout``.
-            retries: how often it is tried again after its worker died; default: the agent's
-                ``retries``.
-            wait: False raises `MailboxFull` if the sender would have to wait.
-
-        Returns:
-            A future, which can also be awaited. If the agent has ended, it fails (`AgentStopped`).
-
-        Raises:
-            SerializationError: the request cannot be serialised; the error has the path inside it.
-            MessageTooLarge: it is larger than ``max_message``.
-            MailboxFull: the queue is full, and ``wait`` is False.
-        """
-        if os.getpid() != self._monitor.owner:
-            self._monitor.must_be_ours()
-        limit = None if timeout is None else seconds(timeout, "timeout")
-        again = None if retries is None else whole(retries, "retries")
-        text = isinstance(request, str)
-        return self._submitter.send(
-            request, ReplyFuture, Delivery(text, limit, retries=again, wait=wait)
-        )
-
-    def stream(
-        self, request: Any, *, timeout: float | str | None = None, wait: bool = True
-    ) -> StreamReply:
-        """Send a request and read the answer while it comes.
-
-        The pieces are the text that the agent produces before the answer is complete: the turns of
-        a model, or the arguments of ``current().emit`` in a handler. A slow reader slows the agent
-        down. The request is never tried again, because pieces of it have been read.
+        It begins with its first request, and goes on over restarts of the agent and of the program.
+        Any instance of the agent continues it. It has one request at a time, in their order; those
+        of other conversations run meanwhile where the agent has more instances.
 
         Args:
-            request: as for `submit`.
-            timeout: seconds for the whole request.
-            wait: as for `submit`.
-
-        Returns:
-            An iterator of text, sync and async, which is also a future of the whole answer. Leaving
-            it as a context manager before its end cancels the request.
+            name: any text, such as the id of a user.
 
         Raises:
-            AgentError: as for `submit`.
+            ValueError: the orchestrator has no ``conversations``, or the name is empty.
+            TypeError: the name is no text.
+            ConversationStoreError: the file of the orchestrator cannot be used.
         """
         self._monitor.must_be_ours()
-        limit = None if timeout is None else seconds(timeout, "timeout")
-        kind = partial(StreamReply, confirm=self._monitor.confirm)
-        text = isinstance(request, str)
-        return self._submitter.send(request, kind, Delivery(text, limit, retries=0, wait=wait))
+        return Conversation(self._in_conversation(name), self._monitor)
+
+    def _in_conversation(self, name: str) -> ConversationSubmitter:
+        if self._agent.service:
+            raise TakesNoRequests(agent=self.name)
+        must_be_a_name(name)
+        if self._keeper is None:
+            raise ValueError(
+                f"agent {self.name!r} has no conversations: they need "
+                "AgentOrchestrator(conversations=PATH)"
+            )
+        return ConversationSubmitter(
+            self._agent, self._max_message, self._monitor, self._keeper(), name
+        )
 
     def deliver(
         self,
@@ -153,7 +96,8 @@ class OrchestratedHandle(HandleState):
             priority: of the waiting requests the highest goes first; equal ones in their order.
         """
         self._monitor.must_be_ours()
-        return self._submitter.send(request, ReplyFuture, bulk(timeout, retries, priority))
+        delivery = bulk(timeout, retries, priority)
+        return self._submitter.send(request, self._submitter.reply, delivery)
 
     def await_result(self) -> AgentResult:
         """Accept no further requests, finish the queue, and wait for the agent's end.

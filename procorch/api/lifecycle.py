@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import sys
 import threading
+import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from procorch.api.context_manager import ClosedOnExit
@@ -20,6 +22,7 @@ from procorch.runtime.output_sink import OutputSink, checked_sink
 from procorch.units import size_in_bytes, whole
 
 if TYPE_CHECKING:
+    from procorch.api.conversations.keeper import Keeper
     from procorch.launch.ray.backend import RayBackend
 
 _FRAME_EXTRA = 1 << 20
@@ -38,6 +41,7 @@ class Lifecycle(ClosedOnExit):
         seed: int | None,
         output_sink: OutputSink | None,
         backend: str | RayBackend | None,
+        conversations: str | os.PathLike[str] | None = None,
     ) -> None:
         self._max_message = size_in_bytes(max_message, "max_message")
         if isinstance(preload, str) or not all(isinstance(name, str) for name in preload):
@@ -59,6 +63,8 @@ class Lifecycle(ClosedOnExit):
         self._output_sink = output_sink
         self._limits: dict[str, LimitStore] = {}
         self._monitor: Monitor | None = None
+        self._conversations = None if conversations is None else Path(conversations)
+        self._keeper: Keeper | None = None
         self._closed = False
         keep_definitions(self)
         # Re-entrant: a signal handler or a finalizer may interrupt a call and make another one.
@@ -92,6 +98,24 @@ class Lifecycle(ClosedOnExit):
                         raise
                     close_at_exit(monitor)
             return self._monitor
+
+    def keeper(self) -> Keeper:
+        """What keeps the conversations, started on first use.
+
+        Raises:
+            ValueError: the orchestrator has no ``conversations``.
+            AgentStopped: it is closed.
+            ConversationStoreError: the file cannot be used.
+        """
+        from procorch.api.conversations.keeper import Keeper  # imports SQLite
+
+        if self._conversations is None:
+            raise ValueError("conversations need AgentOrchestrator(conversations=PATH)")
+        with self._lock:
+            monitor = self.running_monitor()
+            if self._keeper is None:
+                self._keeper = Keeper(self._conversations, monitor.clock)
+            return self._keeper
 
     def _make_monitor(self) -> Monitor:
         max_frame = self._max_message + _FRAME_EXTRA
@@ -147,9 +171,16 @@ class Lifecycle(ClosedOnExit):
         self.must_be_ours()
         with self._lock:
             self._closed = True
-            monitor = self._monitor
+            monitor, keeper = self._monitor, self._keeper
+        end = time.monotonic() + timeout
+        if keeper is not None:
+            if drain:
+                keeper.await_begun(timeout)
+            keeper.abort()
         if monitor is not None:
-            monitor.close(drain=drain, timeout=timeout)
+            monitor.close(drain=drain, timeout=max(0.0, end - time.monotonic()))
+        if keeper is not None:
+            keeper.close()
         forget_definitions(self)
 
     def await_quiet(self, timeout: float) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Self
 
@@ -16,6 +17,7 @@ from procorch.supervision.policy import Policy, checked_policy
 from procorch.units import whole
 
 if TYPE_CHECKING:
+    from procorch.api.conversations.reader import ConversationInfo
     from procorch.launch.ray.backend import RayBackend
 
 
@@ -42,6 +44,8 @@ class AgentOrchestrator(Reloading):
             ``output`` says (docs/how-to/output.md); None: it goes where that says.
         backend: where the agents run: ``"ray"`` or ``"ray:HOST:PORT"``, a Ray cluster
             (docs/how-to/cluster.md), or a `RayBackend`; None: this machine.
+        conversations: the file that keeps conversations with names (docs/how-to/conversations.md),
+            made on first use; None: there are none.
 
     Raises:
         ClusterError: ``backend`` needs Ray, and it is not installed or too old.
@@ -60,11 +64,12 @@ class AgentOrchestrator(Reloading):
         seed: int | None = None,
         output_sink: OutputSink | None = None,
         backend: str | RayBackend | None = None,
+        conversations: str | os.PathLike[str] | None = None,
     ) -> None:
         super().__init__(
             max_restarts, supervisor=supervisor, channel_buffer=channel_buffer,
             max_message=max_message, preload=preload, start_method=start_method, seed=seed,
-            output_sink=output_sink, backend=backend,
+            output_sink=output_sink, backend=backend, conversations=conversations,
         )  # fmt: skip
 
     def with_supervisor(self, policy: Policy) -> Self:
@@ -196,6 +201,28 @@ class AgentOrchestrator(Reloading):
                 workers=0 if entry.children else size,
             )
         return counts
+
+    # ---- conversations
+
+    def conversations(self, agent: str | None = None) -> list[ConversationInfo]:
+        """The conversations that are kept, the one that changed last first.
+
+        Args:
+            agent: only those with this agent; None: all.
+
+        Raises:
+            ValueError: the orchestrator has no ``conversations``.
+            ConversationStoreError: their file cannot be used.
+        """
+        self.must_be_ours()
+        return self.keeper().read(lambda file: file.list(agent)).result()
+
+    async def conversations_async(self, agent: str | None = None) -> list[ConversationInfo]:
+        """Like `conversations`, without blocking the event loop."""
+        import asyncio
+
+        self.must_be_ours()
+        return await asyncio.wrap_future(self.keeper().read(lambda file: file.list(agent)))
 
     # ---- watching
 

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any, Unpack
 
 from procorch.api import scaling
+from procorch.api.conversations.conversation import must_be_a_name
 from procorch.api.handle import OrchestratedHandle
 from procorch.api.pool_handle import PoolHandle
 from procorch.api.registration import Registration
@@ -42,11 +43,18 @@ class Spawning(Registration):
         self._configuring = threading.RLock()
 
     def spawn(
-        self, name: str, *, parent: OrchestratedHandle | None = None, wait: bool = True
+        self,
+        name: str,
+        *,
+        parent: OrchestratedHandle | None = None,
+        wait: bool = True,
+        conversation: str | None = None,
     ) -> OrchestratedHandle:
         """Start a registered agent with all its instances; each call starts another one.
 
         Args:
+            conversation: the conversation that requests of the handle belong to, as with
+                `OrchestratedHandle.conversation`; None: they belong to none.
             parent: the running agent that it is started under: a handle of the agent that it was
                 registered under. None: it is started by itself, outside of any group.
             wait: return when the agent is ready; False: at once.
@@ -61,10 +69,14 @@ class Spawning(Registration):
             AgentStopped: ``parent`` is ending, or has ended.
             StartError: the agent could not be started (N9); no process is left.
             OSError: the file for its ``output`` cannot be written.
+            ConversationStoreError: the file of the conversations cannot be used.
         """
+        if conversation is not None:
+            must_be_a_name(conversation)
+            self.keeper()  # a file that cannot be used is refused before anything runs
         if parent is not None:
             self._must_be_parent(name, parent)
-        return self._spawn(name, parent, wait=wait)
+        return self._spawn(name, parent, wait=wait, conversation=conversation)
 
     def _must_be_parent(self, name: str, parent: OrchestratedHandle) -> None:
         above = self._registry[name].parent
@@ -147,10 +159,15 @@ class Spawning(Registration):
             raise
 
     def _spawn(
-        self, name: str, parent: OrchestratedHandle | None, *, wait: bool = True
+        self,
+        name: str,
+        parent: OrchestratedHandle | None,
+        *,
+        wait: bool = True,
+        conversation: str | None = None,
     ) -> OrchestratedHandle:
         self.must_be_ours()
-        return self._handle_of(*self._begin(name, parent, wait=wait))
+        return self._handle_of(*self._begin(name, parent, wait=wait), conversation)
 
     def _begin(
         self, name: str, parent: OrchestratedHandle | None, *, wait: bool
@@ -185,8 +202,11 @@ class Spawning(Registration):
         output = Output(agent.settings.output if self._output_sink is None else "capture")
         return InstanceRuntime(next(self._keys), agent, slot, output=output, release=agent.release)
 
-    def _handle_of(self, agent: AgentRuntime, monitor: Monitor) -> OrchestratedHandle:
-        return OrchestratedHandle(agent, monitor, self._max_message)
+    def _handle_of(
+        self, agent: AgentRuntime, monitor: Monitor, conversation: str | None = None
+    ) -> OrchestratedHandle:
+        keeper = None if self._conversations is None else self.keeper
+        return OrchestratedHandle(agent, monitor, self._max_message, keeper, conversation)
 
     def handle(self, name: str) -> OrchestratedHandle | None:
         """The handle of the running agent of a name, the latest of several; None: none runs."""

@@ -15,6 +15,7 @@ from typing import Any
 
 from procorch.agents.scored import scored
 from procorch.api.orchestrator import AgentOrchestrator
+from procorch.api.storage.lock import holder
 from procorch.batch import identity
 from procorch.batch.admission import Admission
 from procorch.batch.commands import OnCommand, command_check, find_program_of, make_results_folder
@@ -22,7 +23,6 @@ from procorch.batch.dry_run import Plan, plan
 from procorch.batch.errors import JournalBusy, JournalDamaged, JournalError
 from procorch.batch.input_check import InputCheck, InputScan
 from procorch.batch.journal import Journal
-from procorch.batch.lock import holder
 from procorch.batch.loop import BatchLoop, Inbox
 from procorch.batch.options import BatchOptions
 from procorch.batch.reader import Reader

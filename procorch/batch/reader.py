@@ -17,9 +17,9 @@ from typing import Any, Self, TypeVar
 
 import msgspec
 
+from procorch.api.storage.lock import holder
 from procorch.batch import salvage, schema
 from procorch.batch.errors import JournalDamaged
-from procorch.batch.lock import holder
 from procorch.batch.records import AttemptRecord, ItemRecord
 
 _ROW = ItemRecord.__struct_fields__

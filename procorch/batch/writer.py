@@ -11,18 +11,15 @@ wait. Any other failure ends the batch.
 
 from __future__ import annotations
 
-import contextlib
-import os
 import queue
-import resource
 import sqlite3
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, TypeAlias
 
+from procorch.api.storage.disk import may_pass, trouble
 from procorch.batch.errors import JournalError
 from procorch.batch.journal import Fact, Journal
 from procorch.batch.reader import JournalCounts
@@ -31,13 +28,6 @@ DELAY = 0.02
 """Seconds that a fact waits for others."""
 GROUP = 1000
 """Facts in one transaction at most."""
-_WRITING = {
-    sqlite3.SQLITE_IOERR_WRITE,
-    sqlite3.SQLITE_IOERR_FSYNC,
-    sqlite3.SQLITE_IOERR_TRUNCATE,
-    sqlite3.SQLITE_IOERR_SHMSIZE,  # the index of the write-ahead log
-    sqlite3.SQLITE_IOERR_SHMMAP,
-}
 PATIENCE = 1.0
 """Seconds between two tries on a full disk."""
 
@@ -154,11 +144,11 @@ class Writer:
             try:
                 self._journal.write(facts)
             except sqlite3.Error as error:
-                if not _may_pass(error):
+                if not may_pass(error):
                     raise
                 if not stuck:
                     stuck = True
-                    self._put_event(WriterBlocked(_trouble(self._journal.path, error)))
+                    self._put_event(WriterBlocked(trouble(self._journal.path, error)))
             else:
                 if stuck:
                     self._put_event(WriterBlocked(None))
@@ -166,34 +156,3 @@ class Writer:
             if self._giving_up.wait(PATIENCE):
                 return False
             self._journal.make_room()
-
-
-def _may_pass(error: sqlite3.Error) -> bool:
-    """Whether the disk may accept the data later.
-
-    SQLite has an error of its own for a full disk. A quota, a limit on the size of files and a file
-    server that does not answer are errors of writing.
-    """
-    code = getattr(error, "sqlite_errorcode", 0)
-    return code & 0xFF == sqlite3.SQLITE_FULL or code in _WRITING
-
-
-def _trouble(path: Path, error: sqlite3.Error) -> str:
-    """What is wrong with the disk, as the system says it; SQLite says only "I/O error"."""
-    if error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_FULL:
-        return f"no room on the disk for {path}"
-    beside = path.with_name(f".{path.name}.{os.urandom(4).hex()}.tmp")
-    try:
-        with beside.open("xb", buffering=0) as file:
-            file.write(bytes(4096))
-            os.fsync(file.fileno())
-        most = resource.getrlimit(resource.RLIMIT_FSIZE)[0]
-        why = str(error)
-        if most != resource.RLIM_INFINITY:
-            why = f"files may have {most} bytes (ulimit -f)"
-    except OSError as refusal:
-        why = os.strerror(refusal.errno or 0)
-    finally:
-        with contextlib.suppress(OSError):
-            beside.unlink(missing_ok=True)
-    return f"{path} cannot be written at the moment: {why}"

@@ -18,6 +18,9 @@ SECTIONS: dict[str, dict[str, str]] = {
         "runs": "List the batches that there are.",
         "show": "Tell what became of a batch, or of one of its items.",
     },
+    "Conversations": {
+        "conversations": "List conversations that are kept, print one or forget one.",
+    },
     "Measuring and trying": {
         "bench": "Measure agents, functions and programs: wall and cpu time, peak memory, start.",
         "demo": "Evaluate the 164 problems of HumanEval, four of the candidates hostile.",

@@ -17,15 +17,27 @@
     |-- RequestTimeout (also a TimeoutError)
     |-- StartError                                       retryable unless permanent
     |   `-- ClusterError
+    |-- ConversationError
+    |   |-- UnknownConversation, ConversationExists
+    |   `-- ConversationStoreError
+    |       `-- ConversationStoreBusy, ConversationStoreMismatch, ConversationStoreDamaged
     |-- ReloadError, PoisonRequest, MailboxFull, TakesNoRequests
     `-- SerializationError, MessageTooLarge, ProtocolError
 
-This package has the public names; the classes are in `base`, `tree`, `cluster`, `programs` and
-`releases`.
+This package has the public names; the classes are in `base`, `tree` and the modules beside them.
 """
 
 from procorch.errors.base import AgentError, AgentFailure
 from procorch.errors.cluster import ClusterError
+from procorch.errors.conversations import (
+    ConversationError,
+    ConversationExists,
+    ConversationStoreBusy,
+    ConversationStoreDamaged,
+    ConversationStoreError,
+    ConversationStoreMismatch,
+    UnknownConversation,
+)
 from procorch.errors.programs import CommandCrashed, CommandFailed, UnknownField
 from procorch.errors.releases import ReloadError
 from procorch.errors.tree import (
@@ -75,6 +87,12 @@ __all__ = [
     "CommandFailed",
     "ContentFiltered",
     "ContextWindowOverflow",
+    "ConversationError",
+    "ConversationExists",
+    "ConversationStoreBusy",
+    "ConversationStoreDamaged",
+    "ConversationStoreError",
+    "ConversationStoreMismatch",
     "InvalidContinue",
     "MailboxFull",
     "MemoryLimitExceeded",
@@ -94,5 +112,6 @@ __all__ = [
     "StreamError",
     "StructuredOutputFailed",
     "TakesNoRequests",
+    "UnknownConversation",
     "UnknownField",
 ]

@@ -14,6 +14,7 @@ from procorch.futures.outcome import ReplyOutcome
 from procorch.launch.base import WorkerProcess
 from procorch.runtime.mailbox import Mailbox
 from procorch.runtime.output import Output
+from procorch.wire.headers import TurnHead
 from procorch.wire.payload import Parts
 
 
@@ -42,6 +43,7 @@ class Cargo(Struct, eq=False):
         sent: the time at which ``process`` began it, on the machine's clock.
         generation: that of ``process``; 0: none has it yet. ``slot``: that of its instance.
         output: the output of that worker's agent; ``mark``: its length before the request.
+        turn: the conversation that it is a turn of; None: it is of none.
         placed: it holds a place in its mailbox.
     """
 
@@ -60,4 +62,5 @@ class Cargo(Struct, eq=False):
     slot: int = 0
     output: Output | None = None
     mark: tuple[int, int] = (0, 0)
+    turn: TurnHead | None = None
     placed: bool = True

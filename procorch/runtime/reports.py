@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from procorch.errors import AgentError, ProtocolError
 from procorch.errors.plain_data import from_plain
+from procorch.futures.kept import KeptReply, KeptTurn
 from procorch.futures.outcome import ReplyOutcome
 from procorch.futures.stream import StreamReply
 from procorch.launch.base import Cause, ExitInfo, Launcher, Stream, Where, WorkerProcess
@@ -131,6 +132,8 @@ class Reports:
             case Kind.FAILED_START:
                 error = from_plain(headers.decode_error(frame.head).error)
                 return ev.StartFailed(spec.key, spec.generation, error)
+            case Kind.CHECKPOINT if frame.request:
+                self._kept_turn(process, frame)
             case Kind.CHECKPOINT:
                 state = bytes(unpack(frame.body))
                 self._instances[spec.key].keep_checkpoint(spec.generation, state)
@@ -186,6 +189,15 @@ class Reports:
             if cargo.items is None:
                 raise ValueError(f"a part of request {frame.request}, which is not a chunk")
             cargo.items.add(frame.body)
+
+    def _kept_turn(self, process: WorkerProcess, frame: Frame) -> None:
+        """Note what is to be stored of a turn, before its answer comes."""
+        head, body = headers.decode_kept_turn(frame.head), unpack(frame.body)
+        cargo = self._cargo(frame.request)
+        reply = None if cargo is None or cargo.process is not process else cargo.reply
+        if isinstance(reply, KeptReply):  # else it was cancelled
+            messages, state = bytes(body[: head.split]), bytes(body[head.split :])
+            reply.turn = KeptTurn(head.form, head.kind, head.count, messages, state)
 
     def _piece(self, process: WorkerProcess, frame: Frame) -> None:
         """Pass a piece of an answer to its reader."""

@@ -88,6 +88,10 @@ class Submitter:
         requests: accepts them.
     """
 
+    reply: type[ReplyFuture[Any]] = ReplyFuture
+    """The class of the futures of its requests; ``stream``: of those that are read as they come."""
+    stream: type[StreamReply] = StreamReply
+
     def __init__(self, agent: AgentRuntime, limit: int, requests: RequestPort) -> None:
         self._agent = agent
         self._limit = limit

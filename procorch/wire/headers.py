@@ -71,6 +71,32 @@ class InitHead(Struct, frozen=True, array_like=True):
     """Its answers are plain data for JSON, and its errors come without the object raised."""
 
 
+class TurnHead(Struct, frozen=True, array_like=True):
+    """Parent to worker: the request is a turn of the conversation ``name``.
+
+    The body is the message, from byte ``split`` on followed by the turns before: ``stored`` has the
+    form of each and its size in bytes. ``kind``: what made their states.
+    """
+
+    name: str
+    split: int
+    stored: list[tuple[str, int]]
+    kind: str
+
+
+class KeptTurnHead(Struct, frozen=True, array_like=True):
+    """Worker to parent, before the answer: what is to be stored of a turn.
+
+    The body is its messages, ``count`` of them, from byte ``split`` on followed by the state.
+    ``form``: of the state; None: there is none. ``kind``: what made it.
+    """
+
+    form: str | None
+    kind: str
+    count: int
+    split: int
+
+
 class RequestHead(Struct, frozen=True, array_like=True):
     """Parent to worker; ``text``: the body is a string to be delivered as a user message.
 
@@ -85,6 +111,8 @@ class RequestHead(Struct, frozen=True, array_like=True):
     stream: bool = False
     whole: bool = False
     """The worker does all items of the chunk, however long they take."""
+    turn: TurnHead | None = None
+    """None: it belongs to no named conversation."""
 
 
 class ResourceUse(Struct, frozen=True, array_like=True):
@@ -177,6 +205,8 @@ decode_request: Callable[[Buffer], RequestHead] = msgspec.msgpack.Decoder(Reques
 decode_reply: Callable[[Buffer], ReplyHead] = msgspec.msgpack.Decoder(ReplyHead).decode
 decode_not_begun: Callable[[Buffer], NotBegunHead]
 decode_not_begun = msgspec.msgpack.Decoder(NotBegunHead).decode
+decode_kept_turn: Callable[[Buffer], KeptTurnHead]
+decode_kept_turn = msgspec.msgpack.Decoder(KeptTurnHead).decode
 decode_ask: Callable[[Buffer], AskHead] = msgspec.msgpack.Decoder(AskHead).decode
 decode_call: Callable[[Buffer], CallHead] = msgspec.msgpack.Decoder(CallHead).decode
 decode_call_end: Callable[[Buffer], CallEndHead] = msgspec.msgpack.Decoder(CallEndHead).decode

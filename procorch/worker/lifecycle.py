@@ -35,7 +35,7 @@ from procorch.wire.frame import Frame, Kind
 from procorch.wire.item_list import SIMPLE, ItemList, opened
 from procorch.wire.payload import Buffer
 from procorch.wire.status import StatusPage
-from procorch.worker import limits, randomness, service_run, settling
+from procorch.worker import conversations, limits, randomness, service_run, settling
 from procorch.worker.chunk import ChunkRun
 from procorch.worker.error_reply import describe, error_head, refuse_too_large
 from procorch.worker.fork_guard import leave_if_forked
@@ -231,13 +231,18 @@ class Worker:
             if tally is not None:
                 body = self._respond_to_all(request, payload.unpack(frame.body), head.whole, tally)
             else:
-                message = codec.decode(payload.unpack(frame.body), what="request")
+                content = payload.unpack(frame.body)
+                if head.turn is not None:
+                    content, self._context.turn = conversations.opened(head.turn, content)
+                message = codec.decode(content, what="request")
                 seen = True
                 if head.text:
                     message = [message_of_text(message)]
                 output = self._respond(request, message)
                 body = self._encode(output, what="reply")
                 refuse_too_large(body, self._head.max_message, self._head.name)
+                if (turn := self._context.turn) is not None:
+                    conversations.store(self._parent, request, turn, self._head.max_message)
         except SystemExit:
             raise
         except Interrupted:
@@ -279,6 +284,8 @@ class Worker:
     def _respond(self, request: int, message: Any) -> Any:
         self.gate.open(request)
         try:
+            if (turn := self._context.turn) is not None:
+                return conversations.respond(self._agent, turn, message, self._finish)
             value = self._agent.respond(message)
             return value if type(value) in SIMPLE else self._finish(value)
         finally:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from procorch.agents.context import enter
+from procorch.agents.conversation_turn import ConversationTurn
 from procorch.agents.permits import CallEnd, Spent
 from procorch.errors import (
     AgentError,
@@ -160,10 +161,13 @@ class Services:
             self._pieces = self._bytes = 0
         return self._parent.piece(request, data, confirm=full)
 
-    def checkpoint(self, agent: str, state: Any) -> None:
+    def checkpoint(self, agent: str, state: Any, turn: ConversationTurn | None) -> None:
         """See `Context.checkpoint`."""
         body = codec.encode(state, what="checkpoint")
         self._check(agent, "checkpoint", sum(map(len, body)), CHECKPOINT_LIMIT)
+        if turn is not None:
+            turn.checkpoint = body
+            return
         self._parent.send(Kind.CHECKPOINT, 0, b"", body)
 
     @staticmethod

@@ -454,7 +454,7 @@ class Shelf:
     def end_call(self, *about: Any) -> CallEnd:
         return CallEnd()
 
-    def checkpoint(self, agent: str, state: Any) -> None:
+    def checkpoint(self, agent: str, state: Any, turn: Any = None) -> None:
         self.kept.append(pickle.loads(pickle.dumps(state)))
 
 

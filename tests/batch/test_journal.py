@@ -109,7 +109,7 @@ def test_a_runner_that_was_replaced_writes_nothing_more(tmp_path: Path) -> None:
     orphan.write([row("a")])
     (tmp_path / "run.db.lock").unlink()
     heir = opened(path)
-    with pytest.raises(JournalFenced, match=r"taken over by another runner \(epoch 2, ours is 1"):
+    with pytest.raises(JournalFenced, match=r"taken over by another process \(epoch 2, ours is 1"):
         orphan.write([row("b")])
     heir.write([row("c")])
     orphan.close()

@@ -9,7 +9,7 @@ in threads of the library's, which no cancellation interrupts.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -111,7 +111,9 @@ class OpenAIConversation:
         """The conversation."""
         return from_items(items_of(self.history))
 
-    async def respond(self, messages: list[AgentMessage]) -> tuple[AgentResult, Any]:
+    async def respond(
+        self, messages: list[AgentMessage], history: list[Any] | Paused
+    ) -> tuple[AgentResult, Any]:
         """Run the agent on new messages, until it has its output.
 
         Returns:
@@ -129,18 +131,20 @@ class OpenAIConversation:
         if isinstance(said[-1], AssistantMessage):
             raise InvalidContinue
         answered = {it.tool_call_id for it in said if isinstance(it, ToolResultMessage)}
-        return await self._pay([*ended(self.history, answered), *to_items(said)])
+        return await self._pay([*ended(history, answered), *to_items(said)])
 
-    async def resume(self, decisions: Mapping[str, bool | str]) -> tuple[AgentResult, Any]:
+    async def resume(
+        self, decisions: Mapping[str, bool | str], history: list[Any] | Paused
+    ) -> tuple[AgentResult, Any]:
         """Run the calls that were approved, tell the model of the others, and go on as `respond`.
 
         Raises:
             InvalidContinue: these are not the calls that wait.
             Exception: what the library raises.
         """
-        state = await decided(self._agent, self._deps, self.history, decisions)
-        assert isinstance(self.history, Paused)
-        return await self._pay(state, self.history.told, self.history.turns)
+        state = await decided(self._agent, self._deps, history, decisions)
+        assert isinstance(history, Paused)
+        return await self._pay(state, history.told, history.turns)
 
     async def _pay(
         self, given: list[Any] | RunState[Any, Any], told: int = 0, turns: int = 0
@@ -207,6 +211,10 @@ class OpenAIConversation:
         if run.raw_responses and not run.raw_responses[-1].output:
             raise StreamError("the provider's answer was empty", retryable=True)
         return run
+
+    def from_messages(self, messages: Sequence[AgentMessage]) -> list[Any]:
+        """The messages as the library has them."""
+        return to_items(messages)
 
     def save(self, history: Any) -> str:
         """A history as JSON."""

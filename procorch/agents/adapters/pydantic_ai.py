@@ -10,7 +10,7 @@ time in threads (`agents.plain_tools`).
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, Mapping
+from collections.abc import AsyncIterable, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -95,7 +95,7 @@ class PydanticConversation:
         return from_theirs(self.history)
 
     async def respond(
-        self, messages: list[AgentMessage]
+        self, messages: list[AgentMessage], history: list[theirs.ModelMessage]
     ) -> tuple[AgentResult, list[theirs.ModelMessage]]:
         """Run the agent on new messages, until it has its output.
 
@@ -118,11 +118,11 @@ class PydanticConversation:
             asked = prompt(last)
             said.pop()
         answered = {it.tool_call_id for it in said if isinstance(it, ToolResultMessage)}
-        before = [*self.history, *end_calls(self.history, answered)]
+        before = [*history, *end_calls(history, answered)]
         return await self._run(asked, [*before, *to_theirs(said, before)])
 
     async def resume(
-        self, decisions: Mapping[str, bool | str]
+        self, decisions: Mapping[str, bool | str], history: list[theirs.ModelMessage]
     ) -> tuple[AgentResult, list[theirs.ModelMessage]]:
         """Run the calls that were approved, tell the model of the others, and go on as `respond`.
 
@@ -130,12 +130,12 @@ class PydanticConversation:
             InvalidContinue: these are not the calls that wait.
             Exception: what the library raises.
         """
-        check([call_block(part) for part in open_calls(self.history)], decisions)
+        check([call_block(part) for part in open_calls(history)], decisions)
         approvals: dict[str, bool | ToolApproved | ToolDenied] = {
             call: True if decision is True else ToolDenied(refusal_text(decision))
             for call, decision in decisions.items()
         }
-        return await self._run(None, self.history, DeferredToolResults(approvals=approvals))
+        return await self._run(None, history, DeferredToolResults(approvals=approvals))
 
     async def _run(
         self,
@@ -186,6 +186,10 @@ class PydanticConversation:
     def _limited_model(self) -> Any:
         """The model with permits for its calls; None where this process is no worker."""
         return limited(self._agent)
+
+    def from_messages(self, messages: Sequence[AgentMessage]) -> list[theirs.ModelMessage]:
+        """The messages as the library has them."""
+        return to_theirs(messages)
 
     def save(self, history: list[theirs.ModelMessage]) -> bytes:
         """Messages as JSON."""

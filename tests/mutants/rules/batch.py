@@ -124,8 +124,8 @@ MUTANTS: tuple[Mutant | TextMutant, ...] = (
     ),
     Mutant(
         "batch: only a full disk is waited for",
-        "batch/writer.py",
-        "_may_pass",
+        "api/storage/disk.py",
+        "may_pass",
         "code & 0xFF == sqlite3.SQLITE_FULL or code in _WRITING",
         "code & 0xFF == sqlite3.SQLITE_FULL",
         ("tests/batch/test_disks.py::test_a_limit_on_the_size_of_files_is_waited_for",),
@@ -148,7 +148,7 @@ MUTANTS: tuple[Mutant | TextMutant, ...] = (
     ),
     Mutant(
         "journal: the lock of somebody else is left alone",
-        "batch/lock.py",
+        "api/storage/lock.py",
         "Lock._must_be_a_lock",
         "text and _holder(text) is None",
         "False",

@@ -88,8 +88,8 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     Mutant(
         "streaming: what was read is not sent again",
-        "api/handle.py",
-        "OrchestratedHandle.stream",
+        "api/sending.py",
+        "Sending.stream",
         "Delivery(text, limit, retries=0, wait=wait)",
         "Delivery(text, limit, wait=wait)",
         (STREAM + "a_death_in_mid_stream_is_named_after_the_pieces_that_arrived",),

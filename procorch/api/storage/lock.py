@@ -1,6 +1,6 @@
-"""The lock that admits one writer to a journal; it names its holder, and ends with it.
+"""The lock that admits one writer to a file; it names its holder, and ends with it.
 
-It is a separate file beside the journal, because closing any descriptor of a database file would
+It is a separate file beside the database, because closing any descriptor of a database file would
 release the locks that SQLite holds on it.
 """
 
@@ -15,22 +15,26 @@ from pathlib import Path
 
 import msgspec
 
-from procorch.batch.errors import JournalBusy, JournalError
+from procorch.api.storage.kind import FileKind
 
 
 class Lock:
     """Held from the beginning until `release`, or until the process has ended.
 
+    Args:
+        file: the file that it is for.
+
     Raises:
-        JournalBusy: another process holds it; the text says which.
-        JournalError: the folder cannot be written, or the file is not a lock of procorch.
+        Exception: ``kind.busy``: another process holds it; the text says which. ``kind.error``: the
+            folder cannot be written, or the file is not a lock of procorch.
     """
 
-    def __init__(self, journal: Path) -> None:
-        if journal.is_dir():
-            raise JournalError(f"{journal} cannot be written: it is a folder")
-        self._path = journal.with_name(journal.name + ".lock")
-        self._fd = self._acquire(journal)
+    def __init__(self, file: Path, kind: FileKind) -> None:
+        self._kind = kind
+        if file.is_dir():
+            raise kind.error(f"{file} cannot be written: it is a folder")
+        self._path = file.with_name(file.name + ".lock")
+        self._fd = self._acquire(file)
         holder = {
             "pid": os.getpid(),
             "host": socket.gethostname(),
@@ -41,19 +45,19 @@ class Lock:
             os.write(self._fd, msgspec.json.encode(holder))
         except OSError as error:  # a full disk
             self.release()
-            raise self._refusal(journal, error) from error
+            raise self._refusal(file, error) from error
 
-    def _acquire(self, journal: Path) -> int:
+    def _acquire(self, file: Path) -> int:
         while True:
             try:
                 flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
                 fd = os.open(self._path, flags, 0o600)
             except FileNotFoundError:
-                raise JournalError(
-                    f"{journal} cannot be written: there is no folder {journal.parent}"
+                raise self._kind.error(
+                    f"{file} cannot be written: there is no folder {file.parent}"
                 ) from None
             except OSError as error:
-                raise self._refusal(journal, error) from error
+                raise self._refusal(file, error) from error
             try:
                 fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 if self._is(fd):
@@ -62,26 +66,26 @@ class Lock:
             except BlockingIOError:
                 text = _read(fd)
                 os.close(fd)
-                raise JournalBusy(f"{journal} is being written by {text}") from None
+                raise self._kind.busy(f"{file} is being written by {text}") from None
             except OSError as error:  # a file system that has no locks
                 os.close(fd)
-                raise self._refusal(journal, error) from error
+                raise self._refusal(file, error) from error
             # The last holder has removed the file meanwhile, so this lock protects nothing.
             os.close(fd)
 
-    def _refusal(self, journal: Path, error: OSError) -> JournalError:
-        return JournalError(
-            f"{journal} cannot be written: {error.strerror} (its lock, {self._path})"
+    def _refusal(self, file: Path, error: OSError) -> Exception:
+        return self._kind.error(
+            f"{file} cannot be written: {error.strerror} (its lock, {self._path})"
         )
 
     def _must_be_a_lock(self, fd: int) -> None:
-        """The lock of a journal ``poetry`` must not overwrite another tool's ``poetry.lock``."""
+        """The lock of a file ``poetry`` must not overwrite another tool's ``poetry.lock``."""
         text = os.pread(fd, 4096, 0)
         if text and _holder(text) is None:
             os.close(fd)
-            raise JournalError(
-                f"{self._path} is there already, and is not the lock of a batch: name another "
-                "journal, or remove it"
+            raise self._kind.error(
+                f"{self._path} is there already, and is not {self._kind.lock}: name another "
+                f"{self._kind.other}, or remove it"
             )
 
     def _is(self, fd: int) -> bool:
@@ -96,11 +100,11 @@ class Lock:
         os.close(self._fd)
 
 
-def holder(journal: Path) -> str | None:
-    """The process that writes a journal at the moment; None: there is none."""
+def holder(file: Path) -> str | None:
+    """The process that writes a file at the moment; None: there is none."""
     try:
         fd = os.open(
-            journal.with_name(journal.name + ".lock"), os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
+            file.with_name(file.name + ".lock"), os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
         )
     except OSError:
         return None

@@ -1,0 +1,1 @@
+"""SQLite files that one process writes and others may read: journals, conversations."""
