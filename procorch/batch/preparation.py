@@ -33,6 +33,7 @@ from procorch.batch.selection import Selection
 from procorch.batch.sources import Source
 from procorch.batch.store import JournalStore, NullStore, Store, remove
 from procorch.batch.workers import Workers, check_settings
+from procorch.launch.ray.backend import RayBackend
 from procorch.supervision.keywords import CommonSettings
 
 
@@ -63,6 +64,7 @@ class PreparedBatch:
     seed: int
     resume: bool
     redo: bool
+    backend: str | RayBackend | None = None
 
     @property
     def _name(self) -> str:
@@ -121,8 +123,13 @@ class PreparedBatch:
             factory = partial(scored, factory, score)
         return Workers(
             factory, self.workers, self._name, self.settings, self.start_method, self.seed,
-            orchestrator, self.preload, ahead=self.options.budget is None,
+            orchestrator, self.preload, self.backend, ahead=self.options.budget is None,
         )  # fmt: skip
+
+    def _check_settings(self) -> None:
+        check_settings(
+            self.factory, self._name, self.settings, self.start_method, self.preload, self.backend
+        )
 
     def _check(self, journal: Reader) -> tuple[str, bool]:
         return check(
@@ -143,7 +150,7 @@ class PreparedBatch:
         Raises:
             BatchError, ValueError, TypeError: see `run_batch`.
         """
-        check_settings(self.factory, self._name, self.settings, self.start_method, self.preload)
+        self._check_settings()
         if self.path is None or self.resume or self.redo or not _has_content(self.path):
             return
         # A damaged journal is reported when it is opened for writing, with what repairs it.
@@ -161,7 +168,7 @@ class PreparedBatch:
         Raises:
             BatchError, ValueError, TypeError: see `run_batch`.
         """
-        check_settings(self.factory, self._name, self.settings, self.start_method, self.preload)
+        self._check_settings()
         find_program_of(self.factory)
         with contextlib.ExitStack() as stack:
             journal = None

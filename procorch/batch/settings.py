@@ -8,6 +8,7 @@ from collections.abc import Collection, Sequence
 from procorch.agents.apps import App
 from procorch.agents.scored import Scorer
 from procorch.batch.sources import IdOf
+from procorch.launch.ray.backend import RayBackend
 from procorch.supervision.keywords import WorkerSettings
 from procorch.supervision.shared_limit import Limit
 from procorch.supervision.throttle import Throttle
@@ -50,3 +51,4 @@ class BatchSettings(WorkerSettings, total=False):
     streams: Collection[int]
     start_method: str | None
     preload: Sequence[str]
+    backend: str | RayBackend | None

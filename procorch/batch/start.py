@@ -23,6 +23,7 @@ from procorch.batch.selection import Selection, Shard
 from procorch.batch.settings import BatchSettings
 from procorch.batch.sources import IdOf, open_source
 from procorch.errors.texts import did_you_mean
+from procorch.launch.ray.backend import RayBackend
 from procorch.messages import Out
 from procorch.supervision.budgets import Amount
 from procorch.supervision.keywords import CommonSettings, WorkerSettings
@@ -119,6 +120,8 @@ def run_batch(
         streams: descriptors of standard output and error; the files they lead to are no input.
         start_method: how workers are started, see `AgentOrchestrator`.
         preload: modules that are imported once, in the process that workers are forked from.
+        backend: where the workers run, see `AgentOrchestrator`; the journal stays here. Give
+            ``workers`` as well: the default is the number of cores of this machine.
         settings: of the workers, see `procorch.supervision.keywords.Settings`.
 
     Returns:
@@ -173,6 +176,7 @@ def prepare_batch(
     streams: Collection[int] = (1, 2),
     start_method: str | None = None,
     preload: Sequence[str] = (),
+    backend: str | RayBackend | None = None,
     **settings: Unpack[WorkerSettings],
 ) -> PreparedBatch:
     """Check the arguments and the input of a batch, and start nothing; see `run_batch`."""
@@ -228,7 +232,7 @@ def prepare_batch(
     }
     return PreparedBatch(
         factory, source, selection, found, options, header, journal_path, count, all_settings,
-        start_method, preload, seed, resume or retry_failed, redo,
+        start_method, preload, seed, resume or retry_failed, redo, backend,
     )  # fmt: skip
 
 

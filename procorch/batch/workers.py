@@ -12,6 +12,7 @@ from procorch.agents.result_files import Named
 from procorch.api.orchestrator import AgentOrchestrator
 from procorch.batch.records import SourceItem
 from procorch.futures.reply import ReplyFuture
+from procorch.launch.ray.backend import RayBackend
 from procorch.supervision.budgets import ModelUse
 from procorch.supervision.keywords import CommonSettings
 from procorch.supervision.policy import PoolSupervisor
@@ -58,10 +59,12 @@ class Workers:
         self, factory: Callable[[], Any], count: int, name: str, settings: CommonSettings,
         start_method: str | None = None, seed: int = 0,
         orchestrator: AgentOrchestrator | None = None, preload: Sequence[str] = (),
-        ahead: bool = True,
+        backend: str | RayBackend | None = None, ahead: bool = True,
     ) -> None:  # fmt: skip
         if orchestrator is None:
-            orchestrator = AgentOrchestrator(start_method=start_method, seed=seed, preload=preload)
+            orchestrator = AgentOrchestrator(
+                start_method=start_method, seed=seed, preload=preload, backend=backend
+            )
         self._orchestrator = orchestrator.with_supervisor(PoolSupervisor())
         self._orchestrator.with_channel_buffer(_MOST_WAITING)
         self._named = isinstance(factory, Command) and factory.results is not None
@@ -108,7 +111,7 @@ class Workers:
 
 def check_settings(
     factory: Callable[[], Any], name: str, settings: CommonSettings, start_method: str | None,
-    preload: Sequence[str],
+    preload: Sequence[str], backend: str | RayBackend | None = None,
 ) -> None:  # fmt: skip
     """Refuse what `Workers` would refuse before it starts a process.
 
@@ -117,7 +120,7 @@ def check_settings(
     """
     AgentSettings.must_suit_a_pool(settings)
     orchestrator = AgentOrchestrator(
-        supervisor=PoolSupervisor(), start_method=start_method, preload=preload
+        supervisor=PoolSupervisor(), start_method=start_method, preload=preload, backend=backend
     )
     orchestrator.add_agent(name, factory, **_as_pool(settings))
 

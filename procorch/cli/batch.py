@@ -12,7 +12,7 @@ import click
 from procorch.cli import batch_exec, signals, streams, verb
 from procorch.cli.exits import ExitCode, Misconfigured
 from procorch.cli.input_warnings import told_warnings
-from procorch.cli.params import ahead, duration, files, rate, size
+from procorch.cli.params import ahead, duration, files, rate, resources, size
 from procorch.cli.verb import Verb
 from procorch.launch.launchers import METHODS
 
@@ -83,6 +83,10 @@ _option = click.option
 )
 @_option("--preload", multiple=True, metavar="MODULE",
          help="Imported once, in the process that workers are forked from.")  # fmt: skip
+@_option("--backend", metavar="ray[:ADDRESS]",
+         help="Run the workers on a Ray cluster; give -j as well.")  # fmt: skip
+@_option("--resources", type=resources, metavar="NAME=AMOUNT,...",
+         help="What a worker needs of a node: num_cpus=2,num_gpus=0.5.")  # fmt: skip
 @_option("--watch", is_flag=True, help="Show what each worker is doing.")
 @_option("--json", "as_json", is_flag=True,
          help="One JSON object an item on stdout, as items finish.")  # fmt: skip
@@ -124,9 +128,13 @@ def command(app: str | None, source: str | None, out: Path | None, **given: Any)
     replaced = context.with_resource(replacements())
     # One for the look at the app and for the run: the process that workers are forked from is
     # started once.
-    orchestrator = AgentOrchestrator(
-        start_method=given["start_method"], seed=given["seed"], preload=given["preload"]
-    )
+    try:
+        orchestrator = AgentOrchestrator(
+            start_method=given["start_method"], seed=given["seed"], preload=given["preload"],
+            backend=given["backend"],
+        )  # fmt: skip
+    except (ValueError, AgentError) as error:
+        raise Misconfigured(str(error)) from None
     context.call_on_close(lambda: orchestrator.close(drain=False))
     usual = out is None
     if out is None:
@@ -190,6 +198,8 @@ def _prepared(
     settings = {"prefetch": given["prefetch"]}
     if given["memory"] is not None:
         settings["memory_limit"] = int(given["memory"])
+    if given["resources"] is not None:
+        settings["resources"] = given["resources"]
     longest = given["max_pause"]
     return prepare_batch(
         factory, source, out=out, workers=given["workers"], timeout=given["timeout"],
@@ -201,7 +211,8 @@ def _prepared(
         id=given["id_"], format=given["form"], delimiter=given["delimiter"],
         allow_empty=given["allow_empty"], skip_known=True, results=given["results"], command=again,
         streams=streams.descriptors(), output="capture",
-        start_method=given["start_method"], preload=given["preload"], rate=given["rate"],
+        start_method=given["start_method"], preload=given["preload"], backend=given["backend"],
+        rate=given["rate"],
         budget=given["budget"], score=None if given["score"] is None else App.parse(given["score"]),
         throttle=Throttle(longest=longest) if longest else None, **settings,
     )  # fmt: skip

@@ -45,6 +45,20 @@ def ahead(text: str) -> int | Literal["auto"]:
     return int(text)
 
 
+def resources(text: str) -> dict[str, float]:
+    """A click type for ``num_cpus=2,num_gpus=0.5``: names and amounts."""
+    found: dict[str, float] = {}
+    for part in text.split(","):
+        name, given, amount = part.partition("=")
+        try:
+            found[name.strip()] = float(amount)
+        except ValueError:
+            given = ""
+        if not given or not name.strip():
+            raise click.BadParameter(f"{part!r} is not of the form NAME=AMOUNT, as num_cpus=2 is.")
+    return found
+
+
 def share(text: str) -> float:
     """A click type for ``2%`` and ``0.02``: a part of one."""
     try:

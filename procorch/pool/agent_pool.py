@@ -14,6 +14,7 @@ from procorch.api.pool_handle import PoolHandle
 from procorch.errors import AgentStopped
 from procorch.futures.reply import ReplyFuture
 from procorch.futures.watch import EventStream
+from procorch.launch.ray.backend import RayBackend
 from procorch.messages import Out
 from procorch.pool.mapping import MapMethods, Mapper
 from procorch.pool.replicas import PoolInfo, Replicas
@@ -36,6 +37,7 @@ class PoolSettings(CommonSettings, total=False):
     preload: Sequence[str]
     start_method: str | None
     seed: int | None
+    backend: str | RayBackend | None
 
 
 class AgentPool(ClosedOnExit, MapMethods[In, Out]):
@@ -54,7 +56,8 @@ class AgentPool(ClosedOnExit, MapMethods[In, Out]):
         name: the name of the workers in errors and events.
         warm_spares: number of further workers that are started and wait. One of them takes over
             when a worker dies or is recycled.
-        max_message, preload, start_method, seed: see `AgentOrchestrator`.
+        max_message, preload, start_method, seed, backend: see `AgentOrchestrator`. The default of
+            ``workers`` is the number of cores of this machine also for a cluster.
         settings: see `procorch.supervision.keywords.Settings`. The default of ``recycle_jitter`` in
             a pool is 0.1, that of ``throttle`` is ``Throttle()``: if a service asks for a pause,
             all workers of the pool pause, and the item is tried again.
@@ -90,6 +93,7 @@ class AgentPool(ClosedOnExit, MapMethods[In, Out]):
         preload: Sequence[str] = (),
         start_method: str | None = None,
         seed: int | None = None,
+        backend: str | RayBackend | None = None,
         **settings: Unpack[CommonSettings],
     ) -> None:
         AgentSettings.must_suit_a_pool(settings)
@@ -102,6 +106,7 @@ class AgentPool(ClosedOnExit, MapMethods[In, Out]):
             preload=preload,
             start_method=start_method,
             seed=seed,
+            backend=backend,
         )
         settings = {
             "charge_requests": True,

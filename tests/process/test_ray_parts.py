@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import math
 import os
 import random
@@ -198,7 +199,7 @@ def test_without_ray_the_error_says_how_to_install_it(monkeypatch: pytest.Monkey
 
 def test_a_ray_that_is_too_old_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(backend.importlib.util, "find_spec", lambda name: object())
-    monkeypatch.setattr(backend.metadata, "version", lambda name: "2.9.3")
+    monkeypatch.setattr(importlib.metadata, "version", lambda name: "2.9.3")
     with pytest.raises(ClusterError, match=r"needs Ray 2\.50 or newer, not 2\.9\.3") as told:
         AgentOrchestrator(backend=RayBackend("10.0.0.1:6379"))
     assert told.value.reason == "version"

@@ -25,6 +25,8 @@ from procorch import (
     Failure,
     Hung,
     Lost,
+    NodeJoined,
+    NodeLost,
     Outcome,
     Ready,
     Recovered,
@@ -147,7 +149,7 @@ def events(orch: AgentOrchestrator) -> None:
                 pass
             case Reloading(release=release) | Reloaded(release=release):
                 assert_type(release, int)
-            case ReloadFailed() | Stopped() | Lost() | Unreaped():
+            case ReloadFailed() | Stopped() | Lost() | Unreaped() | NodeJoined() | NodeLost():
                 pass
             case _:
                 assert_never(event)

@@ -78,7 +78,8 @@ class OpenAITools:
         if self._retries is not None and self._invalid[name] > self._retries:
             self.raised = error
             raise error
-        return default_tool_error_function(context, error)
+        told: str = default_tool_error_function(context, error)
+        return told
 
     def _coroutine(self, tool: Callable[..., Any]) -> Callable[..., Any]:
         @wraps(tool)

@@ -7,7 +7,6 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from importlib import metadata
 from typing import Any
 
 import msgspec
@@ -125,6 +124,8 @@ def _check_installed() -> None:
             reason="missing",
             permanent=True,
         )
+    from importlib import metadata  # it takes longer to import than all else here
+
     found = metadata.version("ray")
     numbers = tuple(int(part) for part in re.findall(r"\d+", found)[:2])
     if numbers < _OLDEST:

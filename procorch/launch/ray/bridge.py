@@ -28,8 +28,6 @@ from procorch.worker.limits import own_group, own_signals, set_death_signal
 
 _LOOK = 1.0
 """Seconds between two looks at the nodes."""
-_KNOCK = 3.0
-"""Seconds within which a node that was lost has to answer, to be used again."""
 _REACH = 5.0
 """Seconds within which the address has to accept a connection."""
 _STORE = 100_000_000
@@ -206,10 +204,12 @@ class Bridge:
         while node in self.lost:
             await asyncio.sleep(_LOOK)
             answer = asyncio.ensure_future(_result(knock.remote()))
-            await asyncio.wait({answer}, timeout=_KNOCK)
-            if answer.done() and answer.exception() is None and self.lost.pop(node, "") != "":
+            while node in self.lost and not answer.done():
+                await asyncio.wait({answer}, timeout=_LOOK)
+            if not answer.done():
+                answer.cancel()
+            elif answer.exception() is None and self.lost.pop(node, "") != "":
                 self._link.send(0, messages.NodeChange(True, node, host))
-            answer.cancel()
 
 
 def _nodes() -> list[Node]:

@@ -60,6 +60,10 @@ class Cluster(Protocol):
         ...
 
 
+class _Elsewhere(Exception):
+    """Other nodes may be used than when Ray was asked to place the relay. It has no grant yet."""
+
+
 class _Place(NamedTuple):
     host: str
     node: str
@@ -89,6 +93,7 @@ class Member:
         self._actor: Any = None
         self._why = _NEVER
         self._signal = 0
+        self._avoided: set[str] = set()
         self._failure: Failure | None = None
         self._deliveries: set[asyncio.Task[None]] = set()
         self._task: asyncio.Task[None] = asyncio.ensure_future(self._run())
@@ -129,6 +134,9 @@ class Member:
         while True:
             try:
                 return await self._try_to_place()
+            except _Elsewhere:
+                self._cluster.destroy(self._actor)
+                continue
             except Exception as error:
                 failure = explain_call(error)
             if not failure.again:
@@ -137,6 +145,7 @@ class Member:
             await asyncio.sleep(_AGAIN)
 
     async def _try_to_place(self) -> _Place | None:
+        self._avoided = {*self._cluster.lost}
         await asyncio.to_thread(self._create)
         connect = self._cluster.connect
         answer = asyncio.ensure_future(
@@ -148,6 +157,9 @@ class Member:
         )
         while not answer.done():
             await asyncio.wait({answer}, timeout=_LOOK)
+            if self._avoided != {*self._cluster.lost}:
+                answer.cancel()
+                raise _Elsewhere
             if not answer.done():
                 self._tell_why(await self._cluster.why_waiting(self._begin))
         version, python, host, node, token = answer.result()
