@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -11,15 +13,27 @@ from typing import Any
 import pytest
 
 from procorch import (
+    AgentCrashed,
     AgentError,
+    AgentExecutor,
+    AgentFailure,
     AgentOrchestrator,
+    AgentPool,
     Backoff,
     DefaultSupervisor,
+    Intensity,
+    ModelThrottled,
     OrchestratedHandle,
+    Ready,
     ReplyFuture,
+    RequestTimeout,
     SerializationError,
     ServiceSupervisor,
     Shutdown,
+    Stopped,
+    Throttle,
+    Throttled,
+    run_batch,
 )
 from tests.docs.failing_agent import MIB, agent, noting
 from tests.docs.test_blocks import ROOT
@@ -226,3 +240,46 @@ def test_the_steps_of_a_timeout_come_in_order_and_not_too_early(tmp_path: Path) 
     cancelled, exception, sigterm = first.values()
     assert exception - cancelled >= 0.05
     assert sigterm - exception >= 0.15
+
+
+def test_a_group_beyond_its_intensity_stops_as_a_whole() -> None:
+    with AgentOrchestrator(supervisor=ServiceSupervisor()) as orch:
+        orch.add_agent("parent", agent, intensity=Intensity(1, 60))
+        orch.add_child("fails", "parent", agent)
+        orch.add_child("sibling", "parent", agent)
+        handles = orch.spawn_tree("parent")
+        events = orch.monitor("fails")
+        for _ in range(2):
+            assert handles["fails"].pid is not None
+            os.kill(handles["fails"].pid, signal.SIGKILL)  # while it is idle, so that it counts
+            next(each for each in events if isinstance(each, Ready | Stopped))
+        handles["sibling"].wait()
+        assert [each.status().name for each in handles.values()] == ["RUNNING", "FAILED", "STOPPED"]
+
+
+def test_an_item_of_a_pool_fails_alone() -> None:
+    assert Throttle().retries == 8
+    with AgentPool(agent, workers=1, throttle=Throttle(retries=1)) as pool:
+        ways = ["pid", "raise", "pid", "die", "pid"]
+        first, raised, same, died, new = pool.imap(ways, outcomes=True, chunksize=1)
+        assert isinstance(raised.error, AgentFailure)
+        assert isinstance(died.error, AgentCrashed)
+        assert first.output == same.output != new.output
+        assert pool.info().restarts == 0
+        late, behind = (pool.submit(how, timeout=0.5) for how in ("sleep", "pid"))
+        assert behind.exception(timeout=30) is None  # it has waited for as long as the other ran
+        assert isinstance(error_of(late), RequestTimeout)
+        events = pool.events(requests=False)
+        assert isinstance(error_of(pool.submit("throttled")), ModelThrottled)
+        assert isinstance(next(events), Throttled)
+    with AgentExecutor(1) as executor:
+        error = executor.submit(agent(), "throttled").exception(timeout=30)
+        assert isinstance(error, ModelThrottled)
+
+
+def test_a_batch_tries_deaths_again_and_all_errors_if_it_is_told() -> None:
+    ways = ["die", "raise", "raise, passing"]
+    for also, attempts in (([], [2, 1, 2]), (["error"], [2, 2, 2])):
+        options: dict[str, Any] = {"retries": 1, "retry_on": also, "keep_order": True}
+        with run_batch(agent, ways, out=None, workers=1, **options) as run:
+            assert [item.attempts for item in run] == attempts
