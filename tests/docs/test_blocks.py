@@ -160,7 +160,7 @@ def test_a_python_block_runs_as_a_script(block: Block, tmp_path: Path) -> None:
 @pytest.mark.parametrize("command", COMMANDS, ids=lambda command: f"{command.where}-{command.verb}")
 def test_a_command_of_a_shell_block_exists(command: Command, tmp_path: Path) -> None:
     """`procorch VERB --help` knows every verb that a page uses."""
-    assert PROCORCH.exists(), "install the checkout first: pip install -e '.[dev]'"
+    assert PROCORCH.exists(), "install the checkout first: pip install -e . --group dev"
     verb = [] if command.verb is None else [command.verb]
     code, _, stderr = run([str(PROCORCH), *verb, "--help"], tmp_path, tmp_path)
     assert code == 0, stderr
