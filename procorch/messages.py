@@ -56,7 +56,12 @@ def _record(cls: _Class) -> _Class:
 @_record
 @dataclass(frozen=True, slots=True)
 class TextBlock:
-    """Text of a user, a model or a tool."""
+    """Text of a user, a model or a tool.
+
+    Example:
+        >>> TextBlock("hello").text
+        'hello'
+    """
 
     text: str
 
@@ -64,7 +69,12 @@ class TextBlock:
 @_record
 @dataclass(frozen=True, slots=True)
 class ThinkingBlock:
-    """A model's reasoning; `signature` is the provider's proof of it, sent back unchanged."""
+    """A model's reasoning; `signature` is the provider's proof of it, sent back unchanged.
+
+    Example:
+        >>> ThinkingBlock("It is either Rome or Paris.").signature is None
+        True
+    """
 
     thinking: str
     signature: str | None = None
@@ -73,7 +83,12 @@ class ThinkingBlock:
 @_record
 @dataclass(frozen=True, slots=True)
 class ToolCallBlock:
-    """A model asks for `name(**arguments)`; `id` ties the answer to the call."""
+    """A model asks for `name(**arguments)`; `id` ties the answer to the call.
+
+    Example:
+        >>> ToolCallBlock("1", "weather", {"city": "Rome"}).arguments["city"]
+        'Rome'
+    """
 
     id: str
     name: str
@@ -83,7 +98,12 @@ class ToolCallBlock:
 @_record
 @dataclass(frozen=True, slots=True)
 class ImageBlock:
-    """An image, as its bytes or as the URL it can be had from."""
+    """An image, as its bytes or as the URL it can be had from.
+
+    Example:
+        >>> ImageBlock("https://example.org/map.png").media_type
+        'image/png'
+    """
 
     data: bytes | str
     media_type: str = "image/png"
@@ -92,7 +112,12 @@ class ImageBlock:
 @_record
 @dataclass(frozen=True, slots=True)
 class ExtensionBlock:
-    """Content of a kind that procorch does not know, handed through."""
+    """Content of a kind that procorch does not know, handed through.
+
+    Example:
+        >>> ExtensionBlock("audio", b"...").type_name
+        'audio'
+    """
 
     type_name: str
     data: Any = None
@@ -105,7 +130,12 @@ ContentBlock: TypeAlias = TextBlock | ThinkingBlock | ToolCallBlock | ImageBlock
 
 
 class StopReason(Enum):
-    """Why a model's turn, or a whole run, ended."""
+    """Why a model's turn, or a whole run, ended.
+
+    Example:
+        >>> StopReason("length")
+        <StopReason.LENGTH: 'length'>
+    """
 
     STOP = "stop"
     LENGTH = "length"
@@ -135,7 +165,12 @@ _parts = attrgetter("input", "output", "cache_read", "cache_write")
 @_record
 @dataclass(frozen=True, slots=True)
 class Usage(_Sum):
-    """Tokens; usages add up with `+` and `sum`."""
+    """Tokens; usages add up with `+` and `sum`.
+
+    Example:
+        >>> Usage(input=10, output=5) + Usage(input=1)
+        Usage(input=11, output=5, cache_read=0, cache_write=0)
+    """
 
     input: int = 0
     output: int = 0
@@ -151,7 +186,12 @@ class Usage(_Sum):
 @_record
 @dataclass(frozen=True, slots=True)
 class Cost(_Sum):
-    """Money, in US dollars; costs add up with `+` and `sum`."""
+    """Money, in US dollars; costs add up with `+` and `sum`.
+
+    Example:
+        >>> sum([Cost(input=0.01), Cost(output=0.02)]).total
+        0.03
+    """
 
     input: float = 0.0
     output: float = 0.0
@@ -194,7 +234,14 @@ class _Spoken:
 @_record
 @dataclass(frozen=True, slots=True)
 class UserMessage(_Spoken):
-    """What a user says. `cache_hint` tells a provider how to cache the prompt up to here."""
+    """What a user says. `cache_hint` tells a provider how to cache the prompt up to here.
+
+    Example:
+        >>> UserMessage("hello").text
+        'hello'
+        >>> UserMessage([TextBlock("what is on "), TextBlock("this map?")]).text
+        'what is on this map?'
+    """
 
     content: Sequence[ContentBlock]
     timestamp: float = field(default_factory=time)
@@ -204,7 +251,16 @@ class UserMessage(_Spoken):
 @_record
 @dataclass(frozen=True, slots=True)
 class AssistantMessage(_Spoken):
-    """One turn of a model; `error` is the provider's text where `stop_reason` is ERROR."""
+    """One turn of a model; `error` is the provider's text where `stop_reason` is ERROR.
+
+    Example:
+        >>> call = ToolCallBlock("1", "weather", {"city": "Rome"})
+        >>> message = AssistantMessage([TextBlock("One moment."), call])
+        >>> message.text
+        'One moment.'
+        >>> [call.name for call in message.tool_calls]
+        ['weather']
+    """
 
     content: Sequence[ContentBlock] = ()
     timestamp: float = field(default_factory=time)
@@ -225,7 +281,12 @@ class AssistantMessage(_Spoken):
 @_record
 @dataclass(frozen=True, slots=True)
 class ToolResultMessage(_Spoken):
-    """What the tool call `tool_call_id` came to; with `is_error` the text says what went wrong."""
+    """What the tool call `tool_call_id` came to; with `is_error` the text says what went wrong.
+
+    Example:
+        >>> ToolResultMessage("1", "sunny").text
+        'sunny'
+    """
 
     tool_call_id: str
     content: Sequence[ContentBlock]
@@ -238,7 +299,12 @@ class ToolResultMessage(_Spoken):
 @_record
 @dataclass(frozen=True, slots=True)
 class CustomMessage:
-    """A message of the caller's own: kept in the conversation, never shown to a model."""
+    """A message of the caller's own: kept in the conversation, never shown to a model.
+
+    Example:
+        >>> CustomMessage({"rating": 5}, kind="feedback").data
+        {'rating': 5}
+    """
 
     data: Any
     timestamp: float = field(default_factory=time)
@@ -255,7 +321,12 @@ AgentMessage: TypeAlias = LlmMessage | CustomMessage
 @_record
 @dataclass(frozen=True, slots=True)
 class AgentRequest:
-    """A request as a worker gets it; `deadline` on the monotonic clock, in seconds."""
+    """A request as a worker gets it; `deadline` on the monotonic clock, in seconds.
+
+    Example:
+        >>> AgentRequest(id=7, messages=["hello"])
+        AgentRequest(id=7, messages=['hello'], deadline=None)
+    """
 
     id: int
     messages: Any
@@ -269,6 +340,10 @@ class RequestMetrics:
 
     `peak_rss` is the highest resident size of the worker meanwhile. What the worker gave back less
     than 0.1 s before the request began may be in it, too.
+
+    Example:
+        >>> RequestMetrics(wall=0.25, peak_rss=40 * 2**20).wall
+        0.25
     """
 
     queued: float = 0.0
@@ -291,7 +366,13 @@ def metrics_of(figures: tuple[Any, ...] | None) -> RequestMetrics | None:
 @dataclass(frozen=True, slots=True)
 class AgentResult(Generic[Out]):
     """What a request came to: the new messages, and in `output` whatever the agent returned. With
-    `pending` it is paused: these calls wait for `OrchestratedHandle.resume`."""
+    `pending` it is paused: these calls wait for `OrchestratedHandle.resume`.
+
+    Example:
+        >>> result = AgentResult((AssistantMessage("Rome"),), output="Rome")
+        >>> result.text, result.output
+        ('Rome', 'Rome')
+    """
 
     messages: Sequence[AgentMessage] = ()
     stop_reason: StopReason = StopReason.STOP

@@ -40,6 +40,11 @@ class Agent:
 
     Raises:
         StartError: permanent, in phase "construct": the options name nothing that can do the work.
+
+    Example:
+        >>> agent = Agent(AgentOptions(handler=lambda messages: messages[-1].text.upper()))
+        >>> agent.respond([UserMessage("hello")])
+        'HELLO'
     """
 
     def __init__(self, options: AgentOptions, product: object = None) -> None:

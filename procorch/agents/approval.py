@@ -34,6 +34,10 @@ class ToolDecisions:
     Raises:
         TypeError: it is no mapping of ids to such decisions.
         ValueError: a reason is empty.
+
+    Example:
+        >>> ToolDecisions({"call-1": True, "call-2": "too expensive"}).decisions["call-1"]
+        True
     """
 
     decisions: Mapping[str, bool | str]

@@ -314,6 +314,12 @@ def command(
     Raises:
         TypeError, ValueError: the command line or another argument is wrong. That the program is
             not installed is a `StartError` when the agent is started.
+
+    Example:
+        >>> with AgentOrchestrator() as orch:
+        ...     orch.add_agent("upper", command(["tr", "a-z", "A-Z"], input="text"))
+        ...     print(orch.spawn("upper").submit("hello").result().output)
+        HELLO
     """
     template = ArgvTemplate.parse(argv)
     _one_of("input", input, _INPUTS)

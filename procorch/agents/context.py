@@ -34,12 +34,30 @@ class Context:
         restored: see the property.
         on_progress: what `progress()` calls; ``on_ready``: what `ready()` calls.
         services: what `ask` and `checkpoint` go to.
-        clock: seconds on the clock of the deadlines.
+        clock: seconds on the clock of `deadline`.
         seed: what `seed` is derived from.
         client_retries: whether clients of services may try again: False where the parent does.
         limits: the limits that the parent knows.
         max_message: the largest request or answer, in bytes; None: it is not limited.
         on_child: what `count_child` calls.
+
+    Example:
+        >>> def counter():
+        ...     count = current().restored or 0
+        ...     def handle(messages):
+        ...         nonlocal count
+        ...         count += 1
+        ...         current().checkpoint(count)
+        ...         return count
+        ...     return handle
+        >>> with AgentOrchestrator() as orch:
+        ...     orch.add_agent("counter", counter)
+        ...     agent = orch.spawn("counter")
+        ...     print(agent.send_message("one").output)
+        ...     agent.restart()
+        ...     print(agent.send_message("two").output)
+        1
+        2
     """
 
     __slots__ = (
@@ -301,6 +319,14 @@ def current() -> Context:
 
     Raises:
         RuntimeError: this process is no worker of procorch.
+
+    Example:
+        >>> def solver():
+        ...     return lambda messages: current().agent
+        >>> with AgentOrchestrator() as orch:
+        ...     orch.add_agent("solver", solver)
+        ...     print(orch.spawn("solver").send_message("who?").text)
+        solver
     """
     found = installed()
     if found is None:

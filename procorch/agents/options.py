@@ -41,6 +41,11 @@ class AgentOptions:
             with arguments that are not valid, and how often an answer that is not of the
             ``output_type`` is asked for again. A number for both, or a mapping with "tools",
             "output" or both; None: as the library has it.
+
+    Example:
+        >>> options = AgentOptions(system_prompt="You plan trips.", handler=len)
+        >>> options.max_turns
+        50
     """
 
     system_prompt: str = ""

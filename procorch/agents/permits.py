@@ -96,6 +96,14 @@ class Permit:
         agent: name of the agent.
         limit: name of the limit; None: the call needs only what is left of budgets.
         request: number of the request during which the call is made.
+
+    Raises:
+        PluginError: at the start of the block: there is no limit of that name.
+        BudgetExceeded: at the start of the block: nothing is left of a budget.
+
+    Example:
+        >>> with current().limit("openai"):
+        ...     answer = client.ask("Where is Rome?")
     """
 
     def __init__(

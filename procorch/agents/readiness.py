@@ -47,6 +47,10 @@ class ReadyCheck:
     Raises:
         TypeError: a value has a wrong type.
         ValueError: not exactly one check is given, or its value cannot be used.
+
+    Example:
+        >>> ReadyCheck(port=7001).port
+        7001
     """
 
     port: int | None = None

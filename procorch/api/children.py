@@ -19,6 +19,13 @@ class ChildInfo:
         state: "running", "restarting" or "stopped".
         restart: its restart type.
         instance: which of its instances this is, from 0.
+
+    Example:
+        >>> with TestOrchestrator() as orch:
+        ...     orch.add_agent("team", ScriptedAgent())
+        ...     orch.add_child("writer", "team", ScriptedAgent())
+        ...     print(orch.which_children("team")[0].state)
+        stopped
     """
 
     name: str
@@ -37,6 +44,10 @@ class ChildCounts:
         active: instances of them that have not ended.
         supervisors: instances that are to run of children that have children themselves.
         workers: instances that are to run of children that have none.
+
+    Example:
+        >>> ChildCounts(specs=1, active=1, supervisors=0, workers=1) + ChildCounts(1, 0, 1, 0)
+        ChildCounts(specs=2, active=1, supervisors=1, workers=1)
     """
 
     specs: int

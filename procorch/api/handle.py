@@ -31,6 +31,15 @@ class OrchestratedHandle(HandleState, Sending):
     Requests go to the agent's queue, and from there to the first instance that is free. A handle
     stays valid over restarts: processes change, and the requests in the queue wait for the next
     one. `AgentOrchestrator.spawn` makes handles.
+
+    Example:
+        >>> with TestOrchestrator() as orch:
+        ...     orch.add_agent("solver", ScriptedAgent(["first", "second"]))
+        ...     agent = orch.spawn("solver")
+        ...     print(agent.send_message("hello").text)
+        ...     print(agent.submit("hello").result(timeout=10).text)
+        first
+        second
     """
 
     def __init__(

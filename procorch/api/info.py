@@ -62,6 +62,13 @@ class AgentInfo:
         waiting: why it is not placed on a node yet, in the state WAITING; None: it is.
         usage: what the agents of this name and those below them have used of models, by the name of
             the model.
+
+    Example:
+        >>> with TestOrchestrator() as orch:
+        ...     orch.add_agent("solver", ScriptedAgent())
+        ...     info = orch.spawn("solver").info()
+        ...     print(info.state, info.generation, info.queue)
+        READY 1 0
     """
 
     name: str

@@ -66,6 +66,12 @@ def run(
     Raises:
         RuntimeError: it is not called in the main thread, or inside a running event loop.
         TypeError, ValueError: an argument is wrong.
+
+    Example:
+        >>> def main():
+        ...     with AgentPool(lambda: abs, workers=2) as pool:
+        ...         print(sum(pool.imap(range(-1000, 0))))
+        >>> run(main, drain_timeout="10s")
     """
     if not callable(main):
         raise TypeError(f"run() takes a function without arguments, not {type(main).__name__}")

@@ -50,6 +50,14 @@ class AgentOrchestrator(Reloading):
     Raises:
         ClusterError: ``backend`` needs Ray, and it is not installed or too old.
         ValueError, TypeError: an argument is out of range or of a wrong type.
+
+    Example:
+        >>> def solver():
+        ...     return lambda messages: messages[-1].text.upper()
+        >>> with AgentOrchestrator(supervisor=DefaultSupervisor()) as orch:
+        ...     orch.add_agent("solver", solver)
+        ...     print(orch.spawn("solver").send_message("hello").text)
+        HELLO
     """
 
     def __init__(

@@ -97,6 +97,15 @@ else:
                 (`StopReason.LENGTH`) is a failure. None: the item had no answer.
             scores: what the scorer gave for the output, by name; empty without a scorer, and where
                 the item failed.
+
+        Example:
+            >>> def worker():
+            ...     return lambda number: 10 // number
+            >>> with run_batch(worker, [5, 0], out=None, workers=1, keep_order=True) as run:
+            ...     for item in run:
+            ...         print(item.id, item.ok, item.output, item.reason)
+            0 True 2 None
+            1 False None error
         """
 
         id: str
@@ -114,11 +123,23 @@ else:
         scores: Mapping[str, float] = field(default_factory=dict)
 
     class BatchSuccess(BatchItem, Generic[Out]):
-        """An item that succeeded; see `BatchItem`."""
+        """An item that succeeded; see `BatchItem`.
+
+        Example:
+            >>> with run_batch(lambda: len, ["one"], out=None, workers=1) as run:
+            ...     print(isinstance(next(run), BatchSuccess))
+            True
+        """
 
         __slots__ = ()
 
     class BatchFailure(BatchItem):
-        """An item that failed; see `BatchItem`."""
+        """An item that failed; see `BatchItem`.
+
+        Example:
+            >>> with run_batch(lambda: int, ["one"], out=None, workers=1) as run:
+            ...     print(isinstance(next(run), BatchFailure))
+            True
+        """
 
         __slots__ = ()

@@ -39,6 +39,13 @@ class BatchSummary:
         cost: the same in US dollars; 0 where nobody knows the price.
         scores: the mean of each score, and the items by their score, earlier runs included.
         models: what this run has used of each model, by its name, failed attempts included.
+
+    Example:
+        >>> run = run_batch(lambda: len, ["one", "three"], out=None, workers=1)
+        >>> summary = run.summary()
+        >>> summary.total, summary.ok, summary.failed
+        (2, 2, 0)
+        >>> run.close()
     """
 
     total: int | None

@@ -25,6 +25,12 @@ class BatchRun(Generic[Out]):
     Items are run while you iterate, a little ahead of you; `wait` and `summary` run all that are
     left. A context manager: leaving the block ends the workers, and the items that they still have
     are run when the batch is resumed. Made by `run_batch`.
+
+    Example:
+        >>> run = run_batch(lambda: len, ["one", "three"], out=None, workers=1)
+        >>> run.wait().summary().ok
+        2
+        >>> run.close()
     """
 
     def __init__(

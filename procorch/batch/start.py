@@ -136,6 +136,13 @@ def run_batch(
         JournalError: it cannot be written, or is damaged.
         StartError: the agent cannot be started; nothing was begun.
         ValueError, TypeError: an argument or a setting is wrong.
+
+    Example:
+        >>> with run_batch(lambda: len, ["one", "three"], out=None, workers=1) as run:
+        ...     for item in run:
+        ...         print(item.id, item.output)
+        0 3
+        1 5
     """
     return prepare_batch(factory, items, out=out, **settings).start()
 

@@ -47,6 +47,9 @@ def measure(
         AgentError: no run succeeded; nothing is left behind. Single runs that fail are in
             `Measurement.failures`.
         ValueError: no requests, or no runs.
+
+    Example:
+        >>> print(measure(lambda: sorted, requests=[[3, 1, 2]], runs=20))
     """
     return next(
         iter(measure_together({name or _name_of(factory): factory}, requests, **how).values())
@@ -62,12 +65,16 @@ def compare(
     """Compare two measurements, or two agents, which are measured in turn (A B A B).
 
     Args:
+        a, b: two `Measurement`, or two factories of agents; ``b`` is given in units of ``a``.
         requests: what both agents get.
         how: see `measure_together`.
 
     Raises:
         AgentError: no run of either succeeded.
         TypeError: a measurement and an agent: they would not have been measured in turn.
+
+    Example:
+        >>> print(compare(lambda: sorted, lambda: list, requests=[[3, 1, 2]]))
     """
     if isinstance(a, Measurement) and isinstance(b, Measurement):
         return Comparison(a, b)

@@ -27,6 +27,10 @@ class Comparison:
             percent.
         in_turn: they were measured side by side, so that runs of the same turn form pairs; None:
             look at when their runs began.
+
+    Example:
+        >>> comparison = compare(lambda: sorted, lambda: list, requests=[[3, 1, 2]])
+        >>> print(comparison)
     """
 
     a: Measurement

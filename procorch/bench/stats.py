@@ -26,6 +26,11 @@ class Statistics:
 
     Raises:
         ValueError: there are none.
+
+    Example:
+        >>> statistics = Statistics((1.0, 1.1, 0.9))
+        >>> statistics.median, statistics.max
+        (1.0, 1.1)
     """
 
     values: tuple[float, ...]

@@ -32,6 +32,10 @@ class DaemonError(Exception):
         code: what a command ends with because of it.
         kind: the name of the class that the daemon has raised; another one than this class where
             the client does not know it.
+
+    Example:
+        >>> issubclass(NoDaemon, DaemonError), NoDaemon.code
+        (True, 3)
     """
 
     code: int = 1
@@ -47,39 +51,74 @@ class DaemonError(Exception):
 
 
 class BadRequest(DaemonError):
-    """The daemon was asked for something that it does not know, or with wrong arguments."""
+    """The daemon was asked for something that it does not know, or with wrong arguments.
+
+    Example:
+        >>> BadRequest("no agent is named").code
+        2
+    """
 
     code = 2
 
 
 class NoDaemon(DaemonError):
-    """No daemon runs in that folder, or it has ended before it answered."""
+    """No daemon runs in that folder, or it has ended before it answered.
+
+    Example:
+        >>> NoDaemon("no daemon runs in this folder").code
+        3
+    """
 
     code = 3
 
 
 class DaemonEnding(NoDaemon):
-    """The daemon is about to end, and begins nothing new."""
+    """The daemon is about to end, and begins nothing new.
+
+    Example:
+        >>> isinstance(DaemonEnding("the daemon ends"), NoDaemon)
+        True
+    """
 
 
 class UnknownAgent(DaemonError):
-    """No agent is called that; the text has the name that is most like it."""
+    """No agent is called that; the text has the name that is most like it.
+
+    Example:
+        >>> UnknownAgent("no agent 'sovler'; did you mean 'solver'?").code
+        4
+    """
 
     code = 4
 
 
 class DaemonUnresponsive(DaemonError):
-    """There is a daemon, and it did not answer in time."""
+    """There is a daemon, and it did not answer in time.
+
+    Example:
+        >>> DaemonUnresponsive("the daemon does not answer").code
+        7
+    """
 
     code = 7
 
 
 class DaemonBusy(DaemonError):
-    """The daemon has as many connections as it takes, or does something that comes first."""
+    """The daemon has as many connections as it takes, or does something that comes first.
+
+    Example:
+        >>> DaemonBusy("the daemon has 64 connections").code
+        1
+    """
 
 
 class AccessRefused(DaemonError):
-    """The daemon belongs to another user."""
+    """The daemon belongs to another user.
+
+    Example:
+        >>> AccessRefused("the daemon belongs to another user").code
+        1
+    """
 
 
 # The configuration and secrets. No text of them has the value of a secret.
@@ -114,6 +153,10 @@ class ConfigErrors(DaemonError):
 
     Attributes:
         problems: the same; empty in a client, which has the text alone.
+
+    Example:
+        >>> ConfigErrors([]).code
+        2
     """
 
     code = 2

@@ -47,6 +47,13 @@ class AgentError(Exception):
     means that it is safe to send it again. `usage` and `cost` are a `Usage` and a `Cost` of
     `procorch.messages`: what the request has used up of a model before it failed; None where
     nothing is known.
+
+    Example:
+        >>> error = AgentError("the licence server is down", agent="solver", retryable=True)
+        >>> print(error)
+        agent 'solver': the licence server is down
+        >>> error.is_retryable
+        True
     """
 
     message: str = _first(default="", kw_only=False)
@@ -132,6 +139,11 @@ class AgentFailure(AgentError):
 
     `exc_type` is its qualified name, `exc_str` its text; the original is the `__cause__` where it
     is at hand.
+
+    Example:
+        >>> error = AgentFailure(agent="solver", exc_type="ValueError", exc_str="no digits")
+        >>> print(error)
+        agent 'solver' failed: ValueError: no digits
     """
 
     exc_type: str = ""

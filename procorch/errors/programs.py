@@ -19,6 +19,11 @@ class CommandFailed(AgentFailure):
     `code` is the exit code; None: the program was not started. `reason` says what is wrong if it is
     not the exit code, such as an output that is no JSON. `command` is the command line without
     credentials, `stderr_tail` the last 4 KiB that the program wrote to standard error.
+
+    Example:
+        >>> error = CommandFailed(agent="grep", code=2, command="grep -r needle")
+        >>> error.what, error.is_retryable
+        ('exit code 2', False)
     """
 
     _has_place = False  # it was raised by procorch, about what a program did
@@ -40,7 +45,12 @@ class CommandFailed(AgentFailure):
 
 @known
 class UnknownField(AgentFailure):
-    """A command names a field that a request does not have; the program was not started."""
+    """A command names a field that a request does not have; the program was not started.
+
+    Example:
+        >>> print(UnknownField("the request has no field 'city'", agent="grep", field="city"))
+        agent 'grep': the request has no field 'city'
+    """
 
     _has_place = False
     field: str = ""
@@ -51,6 +61,10 @@ class CommandCrashed(AgentCrashed):
     """A signal ended the program of a request; the agent's own process lives.
 
     `pid` and `signal` are those of the program, `command` is its command line without credentials.
+
+    Example:
+        >>> print(CommandCrashed(agent="grep", signal="SIGKILL", command="grep -r x"))
+        agent 'grep': its program crashed: SIGKILL: grep -r x
     """
 
     _has_place = False

@@ -11,6 +11,10 @@ class ReloadError(AgentError):
 
     `instance` is the number of the instance whose new process failed; `release` that of the
     release which was tried; `remote_traceback` the traceback of its start.
+
+    Example:
+        >>> ReloadError("the new release does not start", agent="solver").is_retryable
+        False
     """
 
     instance: int | None = None

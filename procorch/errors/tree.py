@@ -10,7 +10,13 @@ from procorch.errors.texts import executed, numbered, original, signal_name, siz
 
 @known
 class ModelThrottled(AgentError):
-    """The model's service asked for fewer requests; `retry_after` in seconds where it said so."""
+    """The model's service asked for fewer requests; `retry_after` in seconds where it said so.
+
+    Example:
+        >>> error = ModelThrottled(agent="planner", retry_after=2.0)
+        >>> error.is_retryable, error.retry_after
+        (True, 2.0)
+    """
 
     retryable = True
     _says = "the model's rate limit was reached"
@@ -21,6 +27,10 @@ class BudgetExceeded(AgentError):
     """A budget for models is used up: ``spent`` of ``limit`` dollars or tokens (``unit``).
 
     `budget` says which: a request of an agent, its team, its day, or a batch.
+
+    Example:
+        >>> print(BudgetExceeded(agent="planner", budget="its day", spent=5.02, limit=5.0))
+        agent 'planner': the budget of its day is used up: 5.0200 $ of 5.0000 $
     """
 
     budget: str = ""
@@ -37,7 +47,12 @@ class BudgetExceeded(AgentError):
 
 @known
 class NetworkError(AgentError):
-    """Transient I/O between an agent and a service."""
+    """Transient I/O between an agent and a service.
+
+    Example:
+        >>> NetworkError(agent="planner").is_retryable
+        True
+    """
 
     retryable = True
     _says = "network error"
@@ -45,35 +60,60 @@ class NetworkError(AgentError):
 
 @known
 class ContextWindowOverflow(AgentError):
-    """The conversation no longer fits the model's context window."""
+    """The conversation no longer fits the model's context window.
+
+    Example:
+        >>> print(ContextWindowOverflow(agent="planner"))
+        agent 'planner': the context window of the model is exceeded
+    """
 
     _says = "the context window of the model is exceeded"
 
 
 @known
 class StructuredOutputFailed(AgentError):
-    """The model gave no output of the wanted structure."""
+    """The model gave no output of the wanted structure.
+
+    Example:
+        >>> print(StructuredOutputFailed(agent="planner"))
+        agent 'planner': no valid structured output
+    """
 
     _says = "no valid structured output"
 
 
 @known
 class AlreadyRunning(AgentError):
-    """An agent that was already at work was asked to start a run."""
+    """An agent that was already at work was asked to start a run.
+
+    Example:
+        >>> print(AlreadyRunning(agent="planner"))
+        agent 'planner': already running
+    """
 
     _says = "already running"
 
 
 @known
 class NoMessages(AgentError):
-    """A request without any message."""
+    """A request without any message.
+
+    Example:
+        >>> print(NoMessages(agent="planner"))
+        agent 'planner': no messages to respond to
+    """
 
     _says = "no messages to respond to"
 
 
 @known
 class InvalidContinue(AgentError):
-    """The conversation ends where it cannot be continued."""
+    """The conversation ends where it cannot be continued.
+
+    Example:
+        >>> print(InvalidContinue(agent="planner"))
+        agent 'planner': the conversation cannot be continued from its last message
+    """
 
     _says = "the conversation cannot be continued from its last message"
 
@@ -81,49 +121,84 @@ class InvalidContinue(AgentError):
 @known
 class StreamError(AgentError):
     """A model turn went wrong: for good, or, where it is retryable, because the provider's answer
-    could not be read."""
+    could not be read.
+
+    Example:
+        >>> StreamError(agent="planner", retryable=True).is_retryable
+        True
+    """
 
     _says = "the model's answer could not be read"
 
 
 @known
 class CacheMiss(AgentError):
-    """A provider no longer holds the cached prompt that the request relied on."""
+    """A provider no longer holds the cached prompt that the request relied on.
+
+    Example:
+        >>> print(CacheMiss(agent="planner"))
+        agent 'planner': the cached prompt is gone
+    """
 
     _says = "the cached prompt is gone"
 
 
 @known
 class ContentFiltered(AgentError):
-    """A provider's content filter refused the request or the answer."""
+    """A provider's content filter refused the request or the answer.
+
+    Example:
+        >>> print(ContentFiltered(agent="planner"))
+        agent 'planner': refused by the content filter
+    """
 
     _says = "refused by the content filter"
 
 
 @known
 class ModelRetired(AgentError):
-    """The model is unknown to its provider, or no longer offered."""
+    """The model is unknown to its provider, or no longer offered.
+
+    Example:
+        >>> print(ModelRetired(agent="planner"))
+        agent 'planner': the model is unknown or retired
+    """
 
     _says = "the model is unknown or retired"
 
 
 @known
 class AuthError(AgentError):
-    """A service refused the credentials."""
+    """A service refused the credentials.
+
+    Example:
+        >>> print(AuthError(agent="planner"))
+        agent 'planner': authentication failed
+    """
 
     _says = "authentication failed"
 
 
 @known
 class Aborted(AgentError):
-    """The agent was cancelled."""
+    """The agent was cancelled.
+
+    Example:
+        >>> print(Aborted(agent="planner"))
+        agent 'planner': cancelled
+    """
 
     _says = "cancelled"
 
 
 @known
 class RequestCancelled(Aborted):
-    """This one request was cancelled; the agent goes on (N8)."""
+    """This one request was cancelled; the agent goes on (N8).
+
+    Example:
+        >>> print(RequestCancelled(agent="solver", request=7))
+        agent 'solver': request 7 was cancelled, and was not executed
+    """
 
     request: int | None = None
 
@@ -133,7 +208,12 @@ class RequestCancelled(Aborted):
 
 @known
 class PluginError(AgentError):
-    """An error of a part named `name`; `source` is its text, or the exception behind it."""
+    """An error of a part named `name`; `source` is its text, or the exception behind it.
+
+    Example:
+        >>> print(PluginError("orchestrator", "agent not registered: solver"))
+        plugin error (orchestrator): agent not registered: solver
+    """
 
     name: str = ""
     source: str = ""
@@ -151,7 +231,12 @@ class PluginError(AgentError):
 
 @known
 class AgentStopped(PluginError):
-    """The agent ended before the request had an outcome; `reason` says why it ended."""
+    """The agent ended before the request had an outcome; `reason` says why it ended.
+
+    Example:
+        >>> print(AgentStopped(agent="solver", reason="closed"))
+        plugin error (orchestrator): agent channel closed (agent 'solver')
+    """
 
     reason: str = ""
 
@@ -173,6 +258,12 @@ class AgentCrashed(AgentError):
     flight; `last_stack` the Python stack of the fault; `peak_rss` bytes; `cause` the sibling whose
     failure took this agent with it (N5). `node` is the node of the cluster that it ran on; `lost`:
     that node does not answer, so nobody knows how the process ended.
+
+    Example:
+        >>> print(AgentCrashed(agent="solver", exitcode=-11, request=13))
+        agent 'solver' crashed: SIGSEGV before it began request 13
+        >>> AgentCrashed(exitcode=-9).signal
+        'SIGKILL'
     """
 
     retryable = True
@@ -209,7 +300,12 @@ class AgentCrashed(AgentError):
 
 @known
 class AgentHung(AgentCrashed):
-    """No progress for `heartbeat_timeout` seconds; killed after `last_stack` was taken (N12)."""
+    """No progress for `heartbeat_timeout` seconds; killed after `last_stack` was taken (N12).
+
+    Example:
+        >>> print(AgentHung(agent="solver", heartbeat_timeout=30.0, exitcode=-9))
+        agent 'solver' hung: no progress for 30 s, ended by SIGKILL
+    """
 
     heartbeat_timeout: float | None = None
 
@@ -220,7 +316,12 @@ class AgentHung(AgentCrashed):
 
 @known
 class MemoryLimitExceeded(AgentCrashed):
-    """The process and its descendants held `observed` bytes where `limit` was allowed."""
+    """The process and its descendants held `observed` bytes where `limit` was allowed.
+
+    Example:
+        >>> print(MemoryLimitExceeded(agent="solver", observed=600 * 2**20, limit=512 * 2**20))
+        agent 'solver' exceeded its memory limit: 600.0 MiB of 512.0 MiB
+    """
 
     limit: int | None = None
     observed: int | None = None
@@ -234,6 +335,11 @@ class RequestTimeout(AgentError, TimeoutError):
     """A request was not answered within `timeout` seconds.
 
     `ran` says whether it had been begun; it is `may_have_executed` by an earlier name.
+
+    Example:
+        >>> error = RequestTimeout(agent="solver", timeout=30.0, request=7, ran=True)
+        >>> isinstance(error, TimeoutError), error.may_have_executed
+        (True, True)
     """
 
     timeout: float | None = None
@@ -259,6 +365,13 @@ class StartError(AgentError):
     """An agent could not be started (N9).
 
     `phase` is "decode", "factory", "construct" or "ready"; a `permanent` one is never tried again.
+
+    Example:
+        >>> error = StartError(agent="solver", exc_type="KeyError", exc_str="'TOKEN'")
+        >>> print(error)
+        agent 'solver' failed to start in phase factory: KeyError: 'TOKEN'
+        >>> StartError(permanent=True).is_retryable
+        False
     """
 
     retryable: bool = True
@@ -277,7 +390,13 @@ class StartError(AgentError):
 
 @known
 class PoisonRequest(AgentError):
-    """A request that killed too many workers and is not sent again; `deaths` are theirs (N3)."""
+    """A request that killed too many workers and is not sent again; `deaths` are theirs (N3).
+
+    Example:
+        >>> deaths = (AgentCrashed(signal="SIGSEGV"),)
+        >>> print(PoisonRequest(agent="solver", request=13, deaths=deaths))
+        agent 'solver': request 13 killed 1 worker (SIGSEGV) and is not sent again
+    """
 
     request: int | None = None
     deaths: tuple[AgentCrashed, ...] = ()
@@ -291,7 +410,12 @@ class PoisonRequest(AgentError):
 
 @known
 class MailboxFull(AgentError):
-    """The agent's queue of `capacity` requests is full, and the caller chose not to wait."""
+    """The agent's queue of `capacity` requests is full, and the caller chose not to wait.
+
+    Example:
+        >>> print(MailboxFull(agent="solver", capacity=32))
+        agent 'solver': mailbox full (32 requests)
+    """
 
     capacity: int | None = None
 
@@ -302,14 +426,24 @@ class MailboxFull(AgentError):
 
 @known
 class TakesNoRequests(AgentError):
-    """`agent` is a service: it runs by itself, and nothing can be sent to it."""
+    """`agent` is a service: it runs by itself, and nothing can be sent to it.
+
+    Example:
+        >>> print(TakesNoRequests(agent="consumer"))
+        agent 'consumer': it is a service, which runs by itself and takes no requests
+    """
 
     _says = "it is a service, which runs by itself and takes no requests"
 
 
 @known
 class SerializationError(AgentError):
-    """`what` (a request, a reply, a factory) cannot be serialised, at `path` inside the object."""
+    """`what` (a request, a reply, a factory) cannot be serialised, at `path` inside the object.
+
+    Example:
+        >>> print(SerializationError(agent="solver", what="request", reason="a lock"))
+        agent 'solver': request: a lock
+    """
 
     what: str = ""
     path: str = ""
@@ -322,7 +456,12 @@ class SerializationError(AgentError):
 
 @known
 class MessageTooLarge(AgentError):
-    """`what` has `size` bytes where `limit` are allowed; `path` names its largest part if known."""
+    """`what` has `size` bytes where `limit` are allowed; `path` names its largest part if known.
+
+    Example:
+        >>> print(MessageTooLarge(agent="solver", what="request", size=3 * 2**30, limit=2**30))
+        agent 'solver': request is too large: 3072.0 MiB, the limit is 1024.0 MiB
+    """
 
     what: str = ""
     size: int | None = None
@@ -337,7 +476,12 @@ class MessageTooLarge(AgentError):
 
 @known
 class ProtocolError(AgentError):
-    """The peer sent what no procorch worker sends; `what` says which part, and what was seen."""
+    """The peer sent what no procorch worker sends; `what` says which part, and what was seen.
+
+    Example:
+        >>> print(ProtocolError(agent="solver", what="bad magic"))
+        agent 'solver': protocol error: bad magic
+    """
 
     what: str = ""
     size: int | None = None

@@ -52,6 +52,11 @@ class AgentExecutor(concurrent.futures.Executor):
 
     Raises:
         SerializationError: the initializer or its arguments cannot be serialised.
+
+    Example:
+        >>> with AgentExecutor(max_workers=1) as executor:
+        ...     print(list(executor.map(pow, [2, 3], [5, 2])))
+        [32, 9]
     """
 
     def __init__(

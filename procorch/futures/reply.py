@@ -323,6 +323,13 @@ class ReplyFuture(Reply[AgentResult[Out]], Generic[Out]):
     """The future of an `AgentResult`: it can be awaited, and its ``cancel()`` ends work that runs.
 
     See `Reply` for its other methods and attributes.
+
+    Example:
+        >>> with TestOrchestrator() as orch:
+        ...     orch.add_agent("solver", ScriptedAgent(["Rome"]))
+        ...     future = orch.spawn("solver").submit("Where?")
+        ...     print(future.result(timeout=10).text, future.done())
+        Rome True
     """
 
     def decode(self, body: Buffer) -> AgentResult[Out]:

@@ -40,6 +40,19 @@ class StreamReply(ReplyFuture):
     whole answer; asking for it lets the worker finish without waiting for a reader. As a context
     manager it cancels the request at the end of the block if it is still running. There may be one
     reader at a time.
+
+    Example:
+        >>> def writer():
+        ...     def handle(messages):
+        ...         for word in ("one ", "two"):
+        ...             current().emit(word)
+        ...         return "one two"
+        ...     return handle
+        >>> with AgentOrchestrator() as orch:
+        ...     orch.add_agent("writer", writer)
+        ...     with orch.spawn("writer").stream("go") as pieces:
+        ...         print("".join(pieces))
+        one two
     """
 
     def __init__(

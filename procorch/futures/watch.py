@@ -21,6 +21,18 @@ class EventStream(Iterator[AgentEvent], AsyncIterator[AgentEvent]):
 
     The stream of an agent ends after the agent has ended, the stream of an orchestrator when the
     orchestrator is closed. A slow reader gets a `Lost` event in place of dropped events.
+
+    Raises:
+        AgentStopped: by each method in a process that was forked from the one that started the
+            agents (N21).
+
+    Example:
+        >>> with TestOrchestrator() as orch:
+        ...     orch.add_agent("solver", ScriptedAgent())
+        ...     events = orch.events()
+        ...     agent = orch.spawn("solver")
+        ...     print(type(next(events)).__name__)
+        Starting
     """
 
     def __init__(

@@ -64,6 +64,13 @@ class AgentPool(ClosedOnExit, MapMethods[In, Out]):
 
     Raises:
         StartError: the workers cannot be started.
+
+    Example:
+        >>> def worker():
+        ...     return lambda number: number * number
+        >>> with AgentPool(worker, workers=1) as pool:
+        ...     print(pool.map([1, 2, 3]))
+        [1, 4, 9]
     """
 
     @overload

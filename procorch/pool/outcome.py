@@ -47,6 +47,15 @@ else:
             error: why it failed; None where it succeeded.
             result: the whole result with its metrics; None where it failed. An item that was sent
                 with others (``chunksize``) has no metrics of its own.
+
+        Example:
+            >>> def worker():
+            ...     return lambda number: 10 // number
+            >>> with AgentPool(worker, workers=1) as pool:
+            ...     for outcome in pool.imap([5, 0], outcomes=True):
+            ...         print(outcome.index, outcome.output, type(outcome.error).__name__)
+            0 2 NoneType
+            1 None AgentFailure
         """
 
         index: int
@@ -56,11 +65,22 @@ else:
         result: AgentResult | None = None
 
     class Success(Outcome, Generic[Out]):
-        """An item that succeeded; see `Outcome`."""
+        """An item that succeeded; see `Outcome`.
+
+        Example:
+            >>> Success(index=0, ok=True, output=4).output
+            4
+        """
 
         __slots__ = ()
 
     class Failure(Outcome):
-        """An item that failed; see `Outcome`."""
+        """An item that failed; see `Outcome`.
+
+        Example:
+            >>> outcome = Failure(index=0, ok=False, error=AgentCrashed(exitcode=-9))
+            >>> outcome.error.signal
+            'SIGKILL'
+        """
 
         __slots__ = ()

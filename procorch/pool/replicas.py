@@ -28,6 +28,11 @@ class PoolInfo:
         allowed: how many workers may be busy at the moment; fewer than ``workers`` in a pause or
             after it.
         replicas: each worker; workers that have ended for good are not included.
+
+    Example:
+        >>> with AgentPool(lambda: str, workers=1) as pool:
+        ...     print(pool.info().workers, pool.info().state)
+        1 RUNNING
     """
 
     name: str

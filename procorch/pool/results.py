@@ -50,6 +50,13 @@ class Results(Generic[T]):
         sizes: how many items make a chunk.
         form: what the caller gets of an item.
         ordered: results in the order of the items.
+
+    Example:
+        >>> with AgentPool(lambda: abs, workers=1) as pool:
+        ...     for output in pool.imap([-1, 2]):
+        ...         print(output)
+        1
+        2
     """
 
     def __init__(

@@ -37,6 +37,19 @@ class OutputSink(Protocol):
 
     ``instance``, ``generation``: the process that wrote it. ``request``: the number of the request
     that this process worked on when the data was read; None: none, or a service.
+
+    Raises:
+        Exception: what a method raises is logged once and not raised again.
+
+    Example:
+        >>> class Lines:
+        ...     def write(self, agent, instance, generation, request, stream, data):
+        ...         print(f"{agent}: {data!r}")
+        ...     def missing(self, agent, instance, generation, request, stream, count):
+        ...         print(f"{agent}: {count} bytes were dropped")
+        ...     def ended(self, agent, instance, generation):
+        ...         print(f"{agent}: end of process {generation}")
+        >>> orch = AgentOrchestrator(output_sink=Lines())
     """
 
     def write(

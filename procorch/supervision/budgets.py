@@ -66,6 +66,10 @@ class ModelUse(NamedTuple):
         calls: how many calls there were.
         usage: their tokens.
         cost: what they have cost in US dollars; 0 where nobody knows the price.
+
+    Example:
+        >>> ModelUse(calls=1, usage=Usage(10, 5)).plus(ModelUse(calls=1)).calls
+        2
     """
 
     calls: int = 0
@@ -100,6 +104,10 @@ class Budget:
 
     Raises:
         TypeError, ValueError: an amount is of a wrong type or out of range.
+
+    Example:
+        >>> Budget(request=0.05, day="200k tokens")
+        Budget(request=0.05, team=None, day='200k tokens')
     """
 
     request: float | str | None = None

@@ -147,7 +147,13 @@ class CommonSettings(WorkerSettings, total=False):
 
 class Settings(CommonSettings, total=False):
     """Settings of an agent. Durations are seconds or text such as ``"30s"``, sizes are bytes or
-    text such as ``"512M"``."""
+    text such as ``"512M"``.
+
+    Example:
+        >>> settings: Settings = {"max_restarts": 5, "memory_limit": "512M"}
+        >>> with TestOrchestrator() as orch:
+        ...     orch.add_agent("solver", ScriptedAgent(), **settings)
+    """
 
     answers: Answers
     """What a caller gets. "python": the objects that the agent returns or raises. "json": the

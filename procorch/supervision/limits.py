@@ -29,6 +29,15 @@ class Backoff:
             crashes waits longer before each restart.
         floor: the shortest delay, up to ``cap``, once there were `OFTEN` restarts within a minute.
             Without it an agent that answers between its crashes could restart without any pause.
+
+    Raises:
+        TypeError, ValueError: a field is of a wrong type or out of range, or ``cap`` is less than
+            ``initial``.
+
+    Example:
+        >>> backoff = Backoff(initial=1.0, cap=30.0, jitter=False)
+        >>> [backoff.delay(attempt, chance=1.0) for attempt in range(1, 8)]
+        [0.0, 1.0, 2.0, 4.0, 8.0, 16.0, 30.0]
     """
 
     initial: float = 0.1
@@ -87,6 +96,13 @@ class Intensity:
     """At most ``restarts`` restarts of a group in any ``period`` seconds, ends inclusive (OTP).
 
     The group of an agent are its children; an agent without children is a group of its own.
+
+    Raises:
+        TypeError, ValueError: a field is of a wrong type or out of range.
+
+    Example:
+        >>> Intensity(restarts=5, period=60)
+        Intensity(restarts=5, period=60.0)
     """
 
     restarts: int
@@ -133,6 +149,13 @@ class Shutdown:
         grace: seconds a process that was asked to leave may take before it gets SIGTERM.
         terminate: seconds between SIGTERM and SIGKILL.
         kill: seconds after SIGKILL until the process is reported as ``Unreaped``.
+
+    Raises:
+        TypeError, ValueError: a field is no number of seconds of 0 or more.
+
+    Example:
+        >>> Shutdown(grace="30s").grace
+        30.0
     """
 
     cooperate: float = 0.2

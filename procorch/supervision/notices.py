@@ -23,6 +23,11 @@ class Notice(Struct, frozen=True, kw_only=True):
         generation: which process of that instance, from 1; 0: there was none yet.
         at: the time in monotonic seconds.
         time: the time in seconds since the epoch (Unix).
+
+    Example:
+        >>> event = Lost(agent="", generation=0, at=12.5, count=40)
+        >>> event.as_dict()["type"], event.as_dict()["count"]
+        ('Lost', 40)
     """
 
     agent: str
@@ -42,15 +47,33 @@ class Notice(Struct, frozen=True, kw_only=True):
 
 
 class Starting(Notice, frozen=True, kw_only=True):
-    """A process is being started."""
+    """A process is being started.
+
+    Example:
+        >>> Starting(agent="solver", generation=1, at=12.5).generation
+        1
+    """
 
 
 class Ready(Notice, frozen=True, kw_only=True):
-    """The process has built its agent and accepts requests."""
+    """The process has built its agent and accepts requests.
+
+    Example:
+        >>> with TestOrchestrator() as orch:
+        ...     orch.add_agent("solver", ScriptedAgent())
+        ...     agent = orch.spawn("solver")
+        ...     print([type(event).__name__ for event in orch.history])
+        ['Starting', 'Ready']
+    """
 
 
 class RequestStarted(Notice, frozen=True, kw_only=True):
-    """The request was handed to the agent's process."""
+    """The request was handed to the agent's process.
+
+    Example:
+        >>> RequestStarted(agent="solver", generation=1, at=12.5, request=7).request
+        7
+    """
 
     request: int
 
@@ -60,6 +83,11 @@ class RequestDone(Notice, frozen=True, kw_only=True):
 
     ``generation``: that of the process it was last sent to; 0: it never left the queue.
     ``usage``, ``cost``: what it has used up of a model; None: nothing, or it is not known.
+
+    Example:
+        >>> event = RequestDone(agent="solver", generation=1, at=12.5, request=7, error=None)
+        >>> event.error is None
+        True
     """
 
     request: int
@@ -69,7 +97,14 @@ class RequestDone(Notice, frozen=True, kw_only=True):
 
 
 class Crashed(Notice, frozen=True, kw_only=True):
-    """The process died unexpectedly."""
+    """The process died unexpectedly.
+
+    Example:
+        >>> error = AgentCrashed(agent="solver", exitcode=-9)
+        >>> event = Crashed(agent="solver", generation=1, at=12.5, error=error)
+        >>> event.error.signal
+        'SIGKILL'
+    """
 
     error: AgentError
 
@@ -78,6 +113,10 @@ class Hung(Notice, frozen=True, kw_only=True):
     """A busy agent made no progress for ``timeout`` seconds and was killed without an answer (N12).
 
     The event comes when the process has ended: until then its answer may still come.
+
+    Example:
+        >>> Hung(agent="solver", generation=1, at=12.5, timeout=30.0, request=7).request
+        7
     """
 
     timeout: float
@@ -90,6 +129,13 @@ class Restarting(Notice, frozen=True, kw_only=True):
     ``counted``: False if the agent did not cause it (N1). ``planned``: nothing has failed; the
     process has reached one of its limits (``max_requests``, ``max_age``, ``max_memory``), or your
     program asked for a new one.
+
+    Example:
+        >>> event = Restarting(
+        ...     agent="solver", generation=1, at=12.5, counted=True, restart=1, max_restarts=3
+        ... )
+        >>> f"restart {event.restart} of {event.max_restarts}"
+        'restart 1 of 3'
     """
 
     counted: bool
@@ -99,26 +145,48 @@ class Restarting(Notice, frozen=True, kw_only=True):
 
 
 class Reloading(Notice, frozen=True, kw_only=True):
-    """The agent is about to get a process of release number ``release`` (N19)."""
+    """The agent is about to get a process of release number ``release`` (N19).
+
+    Example:
+        >>> Reloading(agent="solver", generation=1, at=12.5, release=2).release
+        2
+    """
 
     release: int
 
 
 class Reloaded(Notice, frozen=True, kw_only=True):
-    """A process of that release serves from now on."""
+    """A process of that release serves from now on.
+
+    Example:
+        >>> Reloaded(agent="solver", generation=2, at=12.5, release=2).release
+        2
+    """
 
     release: int
 
 
 class ReloadFailed(Notice, frozen=True, kw_only=True):
-    """No process of that release serves; the agent goes on with the release before."""
+    """No process of that release serves; the agent goes on with the release before.
+
+    Example:
+        >>> error = StartError(agent="solver")
+        >>> event = ReloadFailed(agent="solver", generation=1, at=12.5, release=2, error=error)
+        >>> event.release
+        2
+    """
 
     release: int
     error: AgentError
 
 
 class BackingOff(Notice, frozen=True, kw_only=True):
-    """The agent waits ``delay`` seconds before its next start."""
+    """The agent waits ``delay`` seconds before its next start.
+
+    Example:
+        >>> BackingOff(agent="solver", generation=2, at=12.5, delay=0.1).delay
+        0.1
+    """
 
     delay: float
 
@@ -129,6 +197,14 @@ class Throttled(Notice, frozen=True, kw_only=True):
     of the process whose request got the ``error``.
 
     ``asked``: the seconds that the service asked for; None: it gave no number.
+
+    Example:
+        >>> error = ModelThrottled(retry_after=2.0)
+        >>> event = Throttled(
+        ...     agent="planner", generation=1, at=12.5, delay=2.0, asked=2.0, error=error
+        ... )
+        >>> event.delay
+        2.0
     """
 
     delay: float
@@ -137,13 +213,24 @@ class Throttled(Notice, frozen=True, kw_only=True):
 
 
 class Recovered(Notice, frozen=True, kw_only=True):
-    """After a pause, as many requests of this agent's queue may be under way as before it."""
+    """After a pause, as many requests of this agent's queue may be under way as before it.
+
+    Example:
+        >>> isinstance(Recovered(agent="solver", generation=1, at=12.5), Notice)
+        True
+    """
 
 
 class Escalated(Notice, frozen=True, kw_only=True):
     """The policy answered ESCALATE, or a group exceeded its intensity (N6).
 
     ``path``: the agents above, nearest first; the policy may be asked about the nearest.
+
+    Example:
+        >>> error = AgentFailure(agent="leaf")
+        >>> event = Escalated(agent="leaf", generation=1, at=12.5, error=error, path=("team",))
+        >>> event.path
+        ('team',)
     """
 
     error: AgentError
@@ -151,20 +238,37 @@ class Escalated(Notice, frozen=True, kw_only=True):
 
 
 class Stopped(Notice, frozen=True, kw_only=True):
-    """The agent has ended."""
+    """The agent has ended.
+
+    Example:
+        >>> status = AgentStatus.COMPLETED
+        >>> event = Stopped(agent="solver", generation=1, at=12.5, status=status, error=None)
+        >>> event.status.name
+        'COMPLETED'
+    """
 
     status: AgentStatus
     error: AgentError | None
 
 
 class Lost(Notice, frozen=True, kw_only=True):
-    """This reader was too slow: it missed ``count`` older events (N18)."""
+    """This reader was too slow: it missed ``count`` older events (N18).
+
+    Example:
+        >>> Lost(agent="", generation=0, at=12.5, count=40).count
+        40
+    """
 
     count: int
 
 
 class Unreaped(Notice, frozen=True, kw_only=True):
-    """A process did not end within ``shutdown.kill`` seconds of SIGKILL; it may still exist."""
+    """A process did not end within ``shutdown.kill`` seconds of SIGKILL; it may still exist.
+
+    Example:
+        >>> Unreaped(agent="solver", generation=1, at=12.5, pid=4127).pid
+        4127
+    """
 
     pid: int | None
 

@@ -16,7 +16,12 @@ from procorch.units import whole
 
 
 class SupervisorAction(Enum):
-    """The three answers of a policy (seed)."""
+    """The three answers of a policy (seed).
+
+    Example:
+        >>> [action.name for action in SupervisorAction]
+        ['RESTART', 'STOP', 'ESCALATE']
+    """
 
     RESTART = "restart"
     STOP = "stop"
@@ -29,6 +34,18 @@ class SupervisorPolicy(Protocol):
 
     A policy may have the attributes ``max_restarts`` and ``charge_requests``: defaults for agents
     that do not set these settings.
+
+    Raises:
+        Exception: what a policy raises stops the agent it was asked about (N13).
+
+    Example:
+        >>> class StopOnLogin:
+        ...     def on_agent_error(self, name, error):
+        ...         if isinstance(error, AuthError):
+        ...             return SupervisorAction.STOP
+        ...         return SupervisorAction.RESTART
+        >>> isinstance(StopOnLogin(), SupervisorPolicy)
+        True
     """
 
     def on_agent_error(self, name: str, error: AgentError) -> SupervisorAction:
@@ -46,6 +63,14 @@ class DefaultSupervisor:
 
     Args:
         max_restarts: consecutive restarts allowed before the agent is stopped.
+
+    Raises:
+        TypeError, ValueError: ``max_restarts`` is no whole number of 0 or more.
+
+    Example:
+        >>> policy = DefaultSupervisor(max_restarts=5)
+        >>> policy.on_agent_error("solver", NetworkError())
+        <SupervisorAction.RESTART: 'restart'>
     """
 
     max_restarts: int = 3
@@ -69,6 +94,16 @@ class ServiceSupervisor:
     Args:
         max_restarts: consecutive restarts allowed before the agent is stopped. A death in the
             middle of a request is not counted (the setting `charge_requests`).
+
+    Raises:
+        TypeError, ValueError: ``max_restarts`` is no whole number of 0 or more.
+
+    Example:
+        >>> policy = ServiceSupervisor()
+        >>> policy.on_agent_error("solver", AgentFailure(exc_type="ValueError")).name
+        'ESCALATE'
+        >>> policy.on_agent_error("solver", AgentCrashed(exitcode=-9)).name
+        'RESTART'
     """
 
     charge_requests: ClassVar[bool] = True
@@ -93,6 +128,13 @@ class PoolSupervisor:
 
     Args:
         max_restarts: consecutive restarts of a replica allowed before it is stopped.
+
+    Raises:
+        TypeError, ValueError: ``max_restarts`` is no whole number of 0 or more.
+
+    Example:
+        >>> PoolSupervisor().on_agent_error("worker", AgentCrashed(exitcode=-9)).name
+        'RESTART'
     """
 
     max_restarts: int = 3

@@ -50,6 +50,10 @@ class Limit:
 
     Raises:
         TypeError, ValueError: a number is of a wrong type or out of range.
+
+    Example:
+        >>> Limit("openai", concurrent=20, per_minute=1500).longest
+        300.0
     """
 
     name: str
@@ -83,6 +87,10 @@ class LimitState(NamedTuple):
         under_way: calls that have a permit.
         waiting: calls that wait for one.
         pause: the pause that the service has asked for; None: there is none.
+
+    Example:
+        >>> LimitState(under_way=3, waiting=0, pause=None).under_way
+        3
     """
 
     under_way: int

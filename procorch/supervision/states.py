@@ -7,7 +7,12 @@ from typing import TYPE_CHECKING
 
 
 class AgentStatus(Enum):
-    """What a handle reports; STOPPED: ended on request or with its group."""
+    """What a handle reports; STOPPED: ended on request or with its group.
+
+    Example:
+        >>> AgentStatus.COMPLETED.name
+        'COMPLETED'
+    """
 
     RUNNING = "running"
     COMPLETED = "completed"

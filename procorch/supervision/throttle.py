@@ -43,6 +43,13 @@ class Throttle:
             the caller and the policy; if the policy keeps the agent, its queue waits.
         longest: the longest pause, or wait before a restart, in seconds, also if the service asks
             for more.
+
+    Raises:
+        TypeError, ValueError: a field is of a wrong type or out of range.
+
+    Example:
+        >>> Throttle(retries=3, longest="2m").longest
+        120.0
     """
 
     retries: int = 8
@@ -60,6 +67,10 @@ class Pause:
     Args:
         left: seconds until it ends.
         error: the error that asked for it.
+
+    Example:
+        >>> print(Pause(left=2.0, error=ModelThrottled(agent="planner")))
+        paused 2 s: throttled by agent 'planner': the model's rate limit was reached
     """
 
     left: float

@@ -25,6 +25,12 @@ class FakeClock(Clock):
     Args:
         start: what it shows at first.
         patience: real seconds that anybody may work without a pause before that is an error.
+
+    Example:
+        >>> clock = FakeClock()
+        >>> clock.advance("5m")
+        >>> clock.now()
+        300.0
     """
 
     def __init__(self, start: float = 0.0, *, patience: float = 10.0) -> None:

@@ -34,6 +34,23 @@ def sleep(seconds: float) -> None:
     """In an agent: do nothing for that long; under a fake clock this is virtual time.
 
     It ends early, with the usual exception, when the request is cancelled or out of time (N8).
+
+    Raises:
+        RuntimeError: it was not called by an agent.
+
+    Args:
+        seconds: how long.
+
+    Example:
+        >>> def slow():
+        ...     def handle(messages):
+        ...         sleep(3600)
+        ...         return "done"
+        ...     return handle
+        >>> with TestOrchestrator() as orch:
+        ...     orch.add_agent("slow", slow)
+        ...     print(orch.spawn("slow").send_message("hello").text, orch.clock.now())
+        done 3600.0
     """
     process = _process.get()
     if process is not None:
@@ -49,6 +66,17 @@ def die(how: str | int = "SIGKILL") -> None:
 
     Args:
         how: the name of a signal, or an exit code.
+
+    Raises:
+        RuntimeError: it was not called by an agent.
+
+    Example:
+        >>> def mortal():
+        ...     return lambda messages: die("SIGKILL")
+        >>> with TestOrchestrator() as orch:
+        ...     orch.add_agent("mortal", mortal)
+        ...     print(orch.spawn("mortal").submit("hello").exception().signal)
+        SIGKILL
     """
     process = _process.get()
     if process is not None:
@@ -71,6 +99,19 @@ def hang(until: str = "cancel") -> None:
             ``"interrupt"``: it takes the exception; ``"SIGTERM"``: as code outside Python does, it
             takes no notice of its request; ``"SIGKILL"``: nor of SIGTERM (which is ignored from now
             on).
+
+    Raises:
+        RuntimeError: it was not called by an agent of the fake launcher.
+        ValueError: ``until`` is none of the four.
+
+    Example:
+        >>> def stuck():
+        ...     return lambda messages: hang()
+        >>> with TestOrchestrator() as orch:
+        ...     orch.add_agent("stuck", stuck)
+        ...     error = orch.spawn("stuck").submit("hello", timeout="30s").exception()
+        ...     print(type(error).__name__, orch.clock.now())
+        RequestTimeout 30.0
     """
     process = _process.get()
     if process is None:

@@ -39,6 +39,17 @@ class FakeLauncher:
     Args:
         clock: the time of its workers.
         max_frame: the largest frame accepted from a worker, in bytes.
+
+    Raises:
+        LookupError: by its remote control: no such worker is alive.
+
+    Example:
+        >>> with TestOrchestrator(supervisor=DefaultSupervisor()) as orch:
+        ...     orch.add_agent("solver", ScriptedAgent())
+        ...     agent = orch.spawn("solver")
+        ...     orch.launcher.kill("solver")
+        ...     print(agent.generation)
+        2
     """
 
     caps: Caps = Caps(signals=True, exit_status=True, fd_passing=False, remote=False, direct=False)

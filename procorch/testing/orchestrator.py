@@ -31,6 +31,15 @@ class TestOrchestrator(AgentOrchestrator):
 
     Attributes:
         history: every event so far (N18).
+
+    Example:
+        >>> with TestOrchestrator(supervisor=DefaultSupervisor()) as orch:
+        ...     orch.add_agent("mortal", ScriptedAgent([Die("SIGKILL"), "alive"]))
+        ...     mortal = orch.spawn("mortal")
+        ...     mortal.submit("one").exception().signal
+        ...     mortal.send_message("two").text
+        'SIGKILL'
+        'alive'
     """
 
     __test__ = False  # for pytest: this is no class of tests

@@ -12,42 +12,74 @@ from procorch.testing.fake_worker import die, hang, sleep
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """Answer with ``value``."""
+    """Answer with ``value``.
+
+    Example:
+        >>> Reply("Rome").value
+        'Rome'
+    """
 
     value: Any = None
 
 
 @dataclass(frozen=True, slots=True)
 class Raise:
-    """Fail with ``error``."""
+    """Fail with ``error``.
+
+    Example:
+        >>> Raise(ValueError("no digits")).error
+        ValueError('no digits')
+    """
 
     error: BaseException
 
 
 @dataclass(frozen=True, slots=True)
 class Die:
-    """Be killed by a signal in the middle of the request."""
+    """Be killed by a signal in the middle of the request.
+
+    Example:
+        >>> Die("SIGSEGV").signal
+        'SIGSEGV'
+    """
 
     signal: str = "SIGKILL"
 
 
 @dataclass(frozen=True, slots=True)
 class Exit:
-    """Exit with a code in the middle of the request."""
+    """Exit with a code in the middle of the request.
+
+    Example:
+        >>> Exit(7).code
+        7
+    """
 
     code: int = 1
 
 
 @dataclass(frozen=True, slots=True)
 class Hang:
-    """Do nothing until the end: see `procorch.testing.hang` for ``until``."""
+    """Do nothing until the end: see `procorch.testing.hang` for ``until``.
+
+    Example:
+        >>> Hang(until="SIGKILL").until
+        'SIGKILL'
+    """
 
     until: str = "cancel"
 
 
 @dataclass(frozen=True, slots=True)
 class Delay:
-    """Let ``seconds`` pass, then go on with the next step of the script."""
+    """Let ``seconds`` pass, then go on with the next step of the script.
+
+    Example:
+        >>> with TestOrchestrator() as orch:
+        ...     orch.add_agent("slow", ScriptedAgent([Delay(60), "done"]))
+        ...     print(orch.spawn("slow").send_message("hello").text, orch.clock.now())
+        done 60.0
+    """
 
     seconds: float
 
@@ -72,6 +104,19 @@ class ScriptedAgent:
     Attributes:
         requests: what it was sent, in order, tries of the same request included.
         started: how many workers have been started.
+
+    Raises:
+        LookupError: by a request after the last step, as the cause of its `AgentFailure`.
+
+    Example:
+        >>> script = ScriptedAgent(["first", Raise(ValueError("no")), Reply("third")])
+        >>> with TestOrchestrator() as orch:
+        ...     orch.add_agent("solver", script)
+        ...     agent = orch.spawn("solver")
+        ...     print(agent.send_message("hello").text)
+        ...     print(type(agent.submit("hello").exception()).__name__)
+        first
+        AgentFailure
     """
 
     def __init__(

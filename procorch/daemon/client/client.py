@@ -38,6 +38,10 @@ def connect(
         NoDaemon: no daemon runs there.
         DaemonUnresponsive: there is one, and it does not answer.
         AccessRefused: it is that of another user.
+
+    Example:
+        >>> daemon = connect("/srv/agents")
+        >>> daemon.handle("greeter").send_message("hello").text
     """
     client = DaemonClient(daemon_folder(dir), seconds(timeout, "timeout"))
     client.ping()
@@ -55,6 +59,11 @@ class DaemonClient:
     Args:
         folder: that of the daemon.
         timeout: seconds within which it has to answer.
+
+    Example:
+        >>> with connect("/srv/agents") as daemon:
+        ...     print(daemon.names())
+        ...     daemon.restart("greeter", timeout="30s")
     """
 
     def __init__(self, folder: Path, timeout: float = 5.0) -> None:

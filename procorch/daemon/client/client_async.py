@@ -21,7 +21,19 @@ _T = TypeVar("_T")
 async def connect_async(
     dir: str | os.PathLike[str] | None = None, *, timeout: float | str = 5.0
 ) -> AsyncDaemonClient:
-    """A client for asyncio of the daemon of a folder; arguments and errors as for `connect`."""
+    """A client for asyncio of the daemon of a folder; arguments and errors as for `connect`.
+
+    Args:
+        dir: the folder of the daemon, as for `connect`.
+        timeout: seconds within which the daemon has to answer, as for `connect`.
+
+    Raises:
+        NoDaemon, DaemonUnresponsive, AccessRefused: as for `connect`.
+
+    Example:
+        >>> daemon = await connect_async("/srv/agents")
+        >>> (await daemon.handle("greeter").send_message("hello")).text
+    """
     client = AsyncDaemonClient(daemon_folder(dir), seconds(timeout, "timeout"))
     await client.ping()
     return client
@@ -35,6 +47,14 @@ class AsyncDaemonClient:
     Args:
         folder: that of the daemon.
         timeout: seconds within which it has to answer.
+
+    Raises:
+        DaemonError: by each method: the daemon has ended, is busy, or does not answer.
+        UnknownAgent: by methods that take names: there is no such agent.
+
+    Example:
+        >>> daemon = await connect_async("/srv/agents")
+        >>> await daemon.status("greeter")
     """
 
     def __init__(self, folder: Path, timeout: float = 5.0) -> None:
@@ -192,6 +212,14 @@ class AsyncRemoteHandle:
 
     Attributes:
         name: of the agent.
+
+    Raises:
+        AgentError: by each request that has failed.
+        DaemonError: the daemon has ended, or does not answer.
+
+    Example:
+        >>> greeter = (await connect_async("/srv/agents")).handle("greeter")
+        >>> (await greeter.send_message("hello", timeout="10s")).text
     """
 
     def __init__(self, client: AsyncDaemonClient, name: str) -> None:

@@ -87,6 +87,10 @@ class RemoteHandle:
 
     Attributes:
         name: of the agent.
+
+    Example:
+        >>> greeter = connect("/srv/agents").handle("greeter")
+        >>> greeter.send_message("hello", timeout="10s").text
     """
 
     def __init__(self, sender: Sender, name: str) -> None:

@@ -56,6 +56,11 @@ class RemoteStream(Items):
 
     If the request fails, its error is raised after all pieces that had arrived. Leaving it as a
     context manager before its end cancels the request.
+
+    Example:
+        >>> with connect("/srv/agents").handle("greeter").stream("hello") as pieces:
+        ...     for piece in pieces:
+        ...         print(piece, end="")
     """
 
     def __next__(self) -> str:

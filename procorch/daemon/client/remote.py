@@ -29,6 +29,10 @@ class RemoteResult:
         usage: tokens.
         cost: money.
         metrics: times and sizes; None: nothing is known.
+
+    Example:
+        >>> RemoteResult(id=7, text="Rome").text
+        'Rome'
     """
 
     id: int | None = None
