@@ -1,20 +1,22 @@
-"""Makes the page of the daemon's commands from the commands themselves.
+"""Makes the two pages of commands from the commands themselves.
 
-``python -m procorch.cli.commands_page`` prints it; ``docs/reference/daemon-commands.md`` is what it
-prints, which a test compares. `commands_json` has the part about ``--json``.
+``python -m procorch.cli.commands_page`` prints ``docs/reference/daemon-commands.md``, and with the
+argument ``commands`` ``docs/reference/commands.md``; a test compares them. `commands_json` has the
+part about ``--json``.
 """
 
 from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Iterator
+import sys
+from collections.abc import Iterable, Iterator
 
 import click
 
-from procorch.cli import commands_json, verbs
+from procorch.cli import commands_json, exits, verbs
 
-_SECTIONS = ("The daemon", "Agents of the daemon")
+_OF_THE_DAEMON = ("The daemon", "Agents of the daemon")
 _HEAD = """# Commands of the daemon
 
 All commands that start a daemon or talk to one, with their options.
@@ -46,16 +48,40 @@ All commands that start a daemon or talk to one, with their options.
 | 130 | Ctrl-C. |
 """
 
+_OTHER_HEAD = """# Commands
+
+All commands that need no daemon, with their options, and what the exit codes of all commands mean.
+[Commands of the daemon](daemon-commands.md) has the others. `procorch VERB --help` prints the same.
+
+- **Agents** are named as `package.module:factory` or `path/to/file.py:factory`.
+- **Durations** are `500ms`, `30s`, `5m`, `1h30m`; a number alone is seconds. **Sizes** are `512M`,
+  `2G`; a number alone is bytes.
+- **Output**: what was asked for is on standard output, everything else on standard error.
+  `NO_COLOR` and `FORCE_COLOR` are respected.
+- **Variables**: each option has one with the name of its verb, `PROCORCH_BATCH_OUT`. The option on
+  the command line goes before the variable, and the variable before the default.
+"""
+
 
 def page() -> str:
-    """The page as Markdown."""
-    parts = [_HEAD]
-    for section in _SECTIONS:
-        parts.append(f"\n## {section}\n\n| command | what it does |\n| --- | --- |\n")
+    """The page of the commands of a daemon, as Markdown."""
+    return "".join([_HEAD, *_sections(_OF_THE_DAEMON), commands_json.TEXT])
+
+
+def page_of_others() -> str:
+    """The page of all other commands, and of all exit codes, as Markdown."""
+    codes = "".join(f"| {code.value} | {meaning} |\n" for code, meaning in exits.MEANINGS.items())
+    table = f"\n## Exit codes\n\n| code | meaning |\n| --- | --- |\n{codes}"
+    others = [section for section in verbs.SECTIONS if section not in _OF_THE_DAEMON]
+    return "".join([_OTHER_HEAD, table, *_sections(others)])
+
+
+def _sections(names: Iterable[str]) -> Iterator[str]:
+    for section in names:
+        yield f"\n## {section}\n\n| command | what it does |\n| --- | --- |\n"
         for name, text in verbs.SECTIONS[section].items():
-            parts.append(f"| [`{name}`](#procorch-{name}) | {text} |\n")
-        parts += (_verb(name) for name in verbs.SECTIONS[section])
-    return "".join([*parts, commands_json.TEXT])
+            yield f"| [`{name}`](#procorch-{name}) | {text} |\n"
+        yield from map(_verb, verbs.SECTIONS[section])
 
 
 def _verb(name: str) -> str:
@@ -98,4 +124,4 @@ def _escaped(text: str) -> str:
 
 
 if __name__ == "__main__":
-    print(page(), end="")
+    print(page_of_others() if sys.argv[1:] == ["commands"] else page(), end="")

@@ -34,6 +34,22 @@ class ExitCode(IntEnum):
     """SIGTERM. A batch can be resumed."""
 
 
+MEANINGS = {
+    ExitCode.DONE: "It was done; all items succeeded.",
+    ExitCode.SOME_FAILED: "Some items or a request have failed, or it could not be done.",
+    ExitCode.USAGE: "Wrong usage, input or configuration; nothing was begun.",
+    ExitCode.NO_DAEMON: "No daemon runs in that folder.",
+    ExitCode.UNKNOWN: "There is nothing of that name.",
+    ExitCode.HALTED: "`--halt`, `--budget` or a limit of `--fail-if` has ended it.",
+    ExitCode.TIMED_OUT: "What was waited for did not happen in time.",
+    ExitCode.NO_ANSWER: "The daemon is there, but does not answer.",
+    ExitCode.HUNG_UP: "SIGHUP, as a terminal sends it when it is closed. A batch can be resumed.",
+    ExitCode.INTERRUPTED: "Ctrl-C. A batch can be resumed.",
+    ExitCode.TERMINATED: "SIGTERM. A batch can be resumed.",
+}
+"""What the docs say of each."""
+
+
 class Misconfigured(click.ClickException):
     """The command line is fine, but something that it needs is missing or wrong."""
 

