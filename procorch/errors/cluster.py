@@ -14,6 +14,10 @@ class ClusterError(StartError):
     (it does not answer), "token" (it refuses the token), "node" (procorch is not installed there,
     or cannot be imported), "handshake" (the node has another version of procorch or Python) or
     "bridge" (the process that connects to it has ended). `address` is that of the cluster.
+
+    Example:
+        >>> ClusterError("the node does not answer", permanent=True).is_retryable
+        False
     """
 
     phase: str = "connect"

@@ -277,6 +277,10 @@ class NodeJoined(Notice, frozen=True, kw_only=True):
     """A node has joined the cluster, or answers again after it was lost; ``agent`` is "".
 
     ``node``: its id; ``host``: its address. Only `AgentOrchestrator.events` has events of nodes.
+
+    Example:
+        >>> NodeJoined(agent="", generation=0, at=12.5, node="a1", host="10.0.0.2").host
+        '10.0.0.2'
     """
 
     node: str
@@ -285,7 +289,12 @@ class NodeJoined(Notice, frozen=True, kw_only=True):
 
 class NodeLost(Notice, frozen=True, kw_only=True):
     """A node does not answer or has left the cluster, and ``why``; ``agent`` is "". Its agents are
-    replaced elsewhere as their policies say, when it is certain that they have ended."""
+    replaced elsewhere as their policies say, when it is certain that they have ended.
+
+    Example:
+        >>> NodeLost(agent="", generation=0, at=1.5, node="a1", host="10.0.0.2", why="left").why
+        'left'
+    """
 
     node: str
     host: str

@@ -42,7 +42,7 @@ class RayBackend:
         TypeError: a value of a wrong type.
 
     Example:
-        ``AgentOrchestrator(backend=RayBackend("10.0.0.1:6379", lease=10))``
+        >>> orch = AgentOrchestrator(backend=RayBackend("10.0.0.1:6379", lease=10))
     """
 
     address: str | None = None
