@@ -20,9 +20,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
-import dill
-
-from procorch.wire.byvalue import module_replica, rebuild, selection
+from procorch.wire.byvalue import dill_handlers, module_replica, rebuild, selection
 
 Reducer = Callable[[Any], Any]
 
@@ -103,11 +101,9 @@ def reduce_builtin_type(cls: type) -> Any:
 
 def _dispatch(*names: str) -> dict[type, Callable[[Any, Any], None]]:
     """Return the standard handlers, with those of dill that have one of ``names``."""
-    table: dict[type, Any] = dill._dill.MetaCatchingDict(dill._dill.pickle_dispatch_copy)
-    for kind, save in dill.Pickler.dispatch.items():
-        # Sentinels of dataclasses must stay the very objects: fields() compares by identity.
-        if save.__name__ in names or save.__name__.startswith("save_dataclasses"):
-            table[kind] = save
+    table = dill_handlers.standard_handlers()
+    # Sentinels of dataclasses must stay the very objects: fields() compares by identity.
+    table.update(dill_handlers.handlers_named(frozenset(names), "save_dataclasses"))
     return table
 
 
