@@ -33,7 +33,7 @@ ENTRIES = sorted(PUBLIC.keys() - ALIASES)
 NOT_RUN = {
     "AsyncDaemonClient", "AsyncRemoteHandle", "DaemonClient", "RemoteHandle", "RemoteStream",
     "connect", "connect_async",  # these need a daemon
-    "Permit", "RayBackend",  # a service, a cluster
+    "Conversation", "Permit", "RayBackend",  # a model, a service, a cluster
     "Comparison", "Measurement", "compare", "measure",  # some seconds
     "run",  # ends the program
 }  # fmt: skip

@@ -27,6 +27,12 @@ class Conversation(Sending):
     Requests are sent as with the handle of the agent. An answer is stored before it is given; a
     request that fails leaves the conversation as it was. Requests and changes of one conversation
     happen one after the other, in the order in which they were asked for. `read` does not wait.
+
+    Example:
+        >>> with AgentOrchestrator(conversations="chats.db") as orch:
+        ...     orch.add_agent("planner", planner)
+        ...     trip = orch.spawn("planner").conversation("trip")
+        ...     print(trip.send_message("Plan a trip to Rome").text, len(trip.read()))
     """
 
     _submitter: ConversationSubmitter

@@ -33,6 +33,13 @@ class ConversationInfo:
         turns: how many requests it has had, a seed counts as one.
         messages: how many messages that are.
         size: what it takes in the file, in bytes.
+
+    Example:
+        >>> info = ConversationInfo(
+        ...     agent="planner", name="trip", created=0.0, changed=9.0, turns=2, messages=4, size=900
+        ... )
+        >>> info.messages
+        4
     """
 
     agent: str
