@@ -36,7 +36,7 @@ class ConversationInfo:
 
     Example:
         >>> info = ConversationInfo(
-        ...     agent="planner", name="trip", created=0.0, changed=9.0, turns=2, messages=4, size=900
+        ...     agent="planner", name="trip", created=0.0, changed=9.0, turns=2, messages=4, size=9
         ... )
         >>> info.messages
         4
