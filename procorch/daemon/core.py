@@ -153,7 +153,8 @@ class Core(Operating):
             self.tree.on_event(event)
 
     def _failed(self, member: Member) -> None:
-        _log.error("agent %r has failed: %s", member.name, self._redactor.mask(member.error))
+        why = member.error.removeprefix(f"agent {member.name!r} ")
+        _log.error("agent %r is FAILED: %s", member.name, self._redactor.mask(why))
         if member.spec.on_failure is not None:
             self._hooks.submit(
                 call_hook, self.orchestrator, self._registrar, member.spec, member.error

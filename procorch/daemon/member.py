@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import random
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
@@ -14,6 +15,8 @@ Phase: TypeAlias = Literal[
     "stopped", "waiting", "starting", "backoff", "running", "failed", "completed"
 ]
 """Where an agent is. The orchestrator knows more about one that is "starting" or "running"."""
+
+_log = logging.getLogger("procorch")
 
 _LONGEST = 30.0
 """Seconds between two attempts to start at the most."""
@@ -110,7 +113,12 @@ class Member:
             return True
         self.attempts += 1
         delay = min(_LONGEST, 2.0 ** (self.attempts - 1))
-        self.phase, self.retry_at = "backoff", now + delay * random.uniform(0.5, 1.0)
+        delay *= random.uniform(0.5, 1.0)
+        self.phase, self.retry_at = "backoff", now + delay
+        _log.warning(
+            "%s; the agent is tried again in %.1f s (%d of %d)",
+            self.error, delay, self.attempts, self.most_attempts,
+        )  # fmt: skip
         return False
 
     def drift(self) -> dict[str, Any]:

@@ -9,6 +9,9 @@ from procorch.supervision.states import AgentStatus
 
 _log = logging.getLogger("procorch")
 
+_LONG = 1.0
+"""Seconds before a start from which on people want to know why nothing happens."""
+
 
 def level_of(notice: notices.Notice) -> int:
     """How loud an event is: a process lost is a warning, an agent lost an error.
@@ -24,6 +27,8 @@ def level_of(notice: notices.Notice) -> int:
             return logging.INFO
         case notices.Recovered() | notices.Reloading() | notices.Reloaded():
             return logging.INFO
+        case notices.BackingOff(delay=delay) if delay < _LONG:
+            return logging.DEBUG
         case notices.Throttled() | notices.Crashed() | notices.Restarting() | notices.BackingOff():
             return logging.WARNING
         case notices.ReloadFailed() | notices.NodeLost():
@@ -59,7 +64,7 @@ def describe(notice: notices.Notice) -> str:
         case notices.Restarting(restart=restart, max_restarts=most):
             return f"{who}: restarting ({restart} of {most} since its last success)"
         case notices.BackingOff(delay=delay):
-            return f"{who}: next start in {delay:.2f} s"
+            return f"{who}: next start in {delay:.1f} s"
         case notices.Throttled(delay=delay, asked=asked):
             less = "" if asked is None or asked <= delay else f" (it asked for {asked:.0f} s)"
             return f"{who}: paused {delay:.1f} s{less}: throttled by {notice.error}"

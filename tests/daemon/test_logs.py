@@ -17,10 +17,13 @@ from typing import Any
 
 import pytest
 
+from procorch import AgentFailure, AgentStatus, BackingOff, Crashed, Escalated, Stopped
 from procorch.daemon.logs.folder import file_of
+from procorch.daemon.logs.handler import LogHandler
 from procorch.daemon.logs.lines import LONGEST
 from procorch.daemon.logs.writer import LogWriter
 from procorch.daemon.specs import LogSettings
+from procorch.telemetry import log
 
 Make = Callable[..., LogWriter]
 MOST = 20.0  # seconds
@@ -155,6 +158,32 @@ def test_a_line_without_an_end_is_there_after_a_second(writer: Make, tmp_path: P
     first, second = lines(tmp_path / "logs")
     assert (first["text"], first["continued"]) == ("progress 5 %", True)
     assert second["text"] == "ä done"
+
+
+def test_the_log_of_the_daemon_has_one_line_for_a_failure(writer: Make, tmp_path: Path) -> None:
+    logs = writer()
+    handler = LogHandler(logs)
+    handler.install()
+    try:
+        broken, other = AgentFailure("it is broken"), AgentFailure("a request has failed")
+        for notice in (
+            Crashed(agent="a", generation=1, at=1.0, error=broken),
+            Escalated(agent="a", generation=1, at=1.0, error=broken, path=("a",)),
+            BackingOff(agent="a", generation=1, at=1.0, delay=0.9),
+            BackingOff(agent="a", generation=1, at=1.0, delay=4.0),
+            Escalated(agent="a", generation=2, at=2.0, error=other, path=("a",)),
+            Stopped(agent="a", generation=2, at=2.0, status=AgentStatus.FAILED, error=broken),
+            Stopped(agent="b", generation=1, at=3.0, status=AgentStatus.STOPPED, error=None),
+        ):
+            if log.wanted(notice):
+                log.write(notice)
+    finally:
+        handler.remove()
+    logs.close()
+    assert texts(tmp_path / "logs", "daemon") == [
+        f"warning: {broken}", "warning: agent 'a': next start in 4.0 s", f"info: {other}",
+        "info: agent 'b' ended STOPPED",
+    ]  # fmt: skip
 
 
 def test_close_writes_what_waits(writer: Make, tmp_path: Path) -> None:

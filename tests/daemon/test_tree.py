@@ -87,6 +87,9 @@ def test_a_start_that_fails_for_a_while_is_tried_again(tmp_path: Path) -> None:
         assert client.wait_ready(timeout=30)["ready"]
         assert client.handle("once").send_message("?").text == "up"
         assert "not up yet" in client.describe("once")["exits"][0]["reason"]
+        (told,) = [each["text"] for each in client.logs("daemon") if "not up yet" in each["text"]]
+        assert told.startswith("warning: agent 'once' failed to start")
+        assert "; the agent is tried again in " in told
 
 
 def test_a_failure_calls_the_hook_and_the_agent_is_revived(tmp_path: Path) -> None:
