@@ -37,6 +37,7 @@ _NEEDED = {
     "notebook": ("nbclient",),
     "llm": ("pydantic_ai", "agents"),
     "peers": ("pyperf",),
+    "ray": ("ray",),
     "typing": ("pyright",),
 }
 collect_ignore = [

@@ -1,0 +1,252 @@
+"""What the tests on a Ray cluster share: one cluster for all of them, with three nodes before each.
+
+Ray itself is never imported here. After each test no agent, relay or bridge may be left, neither on
+a node nor beside this process.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import select
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import psutil
+import pytest
+
+from procorch import AgentOrchestrator, OrchestratedHandle, RayBackend
+from procorch.demo.cluster import LocalCluster, Node, is_alive, send
+from procorch.launch.ray.launcher import RayLauncher
+from tests.process.conftest import gate, host, run_python, watched
+from tests.process.test_launchers import MAX_FRAME, Told
+from tests.ray import network
+
+__all__ = ["gate", "host", "run_python", "watched"]
+
+NODES = 3
+PATIENCE = 60.0  # seconds that a test waits for what must come
+LEASE = 2.0  # seconds
+GONE = 10.0  # seconds until nothing is left
+_OF_RAY = re.compile(r"/ray/|^ray::(IDLE|\w*Agent)\b|ray\.scripts|^\S*python\S* -m procorch\.demo")
+
+
+class NetworkCluster(LocalCluster):
+    """A cluster whose nodes have a network namespace each; programs run in that of the head."""
+
+    def __init__(self) -> None:
+        self.network = network.Network()
+        try:
+            super().__init__(0)
+            del self.variables["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"]  # loopback is not enough
+            for _ in range(NODES):
+                self.add()
+        except BaseException:
+            self.network.close()
+            raise
+
+    def place(self, name: str) -> dict[str, Any]:
+        """See `LocalCluster.place`."""
+        return {
+            "node_ip_address": self.network.address(name),
+            "namespace": self.network.path(name),
+        }
+
+    def close(self) -> None:
+        """See `LocalCluster.close`."""
+        super().close()
+        self.network.close()
+
+
+class Clusters:
+    """The cluster of the session, one at a time, because each costs seconds and memory."""
+
+    def __init__(self) -> None:
+        self._kind: type[LocalCluster] | None = None
+        self._current: LocalCluster | None = None
+
+    def get(self, kind: type[LocalCluster]) -> LocalCluster:
+        """A cluster of that kind with three nodes, as new or repaired."""
+        if self._current is not None and (self._kind is not kind or not _repair(self._current)):
+            self.close()
+        if self._current is None:
+            self._kind, self._current = kind, kind()
+        return self._current
+
+    def close(self) -> None:
+        """End the cluster; idempotent."""
+        if self._current is not None:
+            self._current.close()
+            self._current = None
+
+
+def _repair(cluster: LocalCluster) -> bool:
+    """Bring it back to three nodes; False: its head is not what it was."""
+    if not cluster.nodes or not _is_whole(cluster.nodes[0], head=True):
+        return False
+    for node in cluster.nodes[1:]:
+        if not _is_whole(node) or len(cluster.nodes) > NODES:
+            cluster.kill(node)
+    while len(cluster.nodes) < NODES:
+        cluster.add()
+    return True
+
+
+def _is_whole(node: Node, head: bool = False) -> bool:
+    names = {_name(each) for each in node.processes()}
+    return {"raylet", "gcs_server"} <= names if head else "raylet" in names
+
+
+def _name(process: psutil.Process) -> str:
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return process.name()
+    return ""
+
+
+@pytest.fixture(scope="session")
+def clusters() -> Iterator[Clusters]:
+    """The cluster of the session."""
+    made = Clusters()
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def cluster(clusters: Clusters) -> Iterator[LocalCluster]:
+    """A cluster of three nodes on loopback; nothing of procorch may be left on any of them."""
+    yield from _guarded(clusters.get(LocalCluster))
+
+
+@pytest.fixture
+def networked(clusters: Clusters) -> Iterator[NetworkCluster]:
+    """The same in network namespaces; this process is in that of the head."""
+    reason = network.why_not()
+    if reason is not None:
+        pytest.skip(reason)
+    cluster = clusters.get(NetworkCluster)
+    assert isinstance(cluster, NetworkCluster)
+    with cluster.network.inside(cluster.head.name):
+        yield from _guarded(cluster)
+
+
+def _guarded(cluster: LocalCluster) -> Iterator[Any]:
+    before = set(psutil.Process().children())
+    threads = set(threading.enumerate())
+    with cluster.entered():
+        yield cluster
+    deadline = time.monotonic() + GONE
+    for thread in set(threading.enumerate()) - threads:
+        if thread.name.startswith("procorch-"):
+            thread.join(max(0.0, deadline - time.monotonic()))
+            assert not thread.is_alive(), f"thread {thread.name} is left"
+    left = what_is_left(cluster, deadline)
+    left += [_shown(each) for each in set(psutil.Process().children()) - before if is_alive(each)]
+    if left:
+        pytest.fail("the test left behind:\n  " + "\n  ".join(left), pytrace=False)
+
+
+def what_is_left(cluster: LocalCluster, deadline: float) -> list[str]:
+    """What is not Ray's own on the nodes and has not ended by the deadline."""
+    while True:
+        left = [
+            (node.name, each)
+            for node in cluster.nodes
+            for each in node.processes()
+            if not _OF_RAY.search(_command(each))
+        ]
+        if not left or time.monotonic() > deadline:
+            return [f"{name}: {_shown(each)}" for name, each in left]
+        _await_end(left[0][1], deadline)
+
+
+def _await_end(process: psutil.Process, deadline: float) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        fd = os.pidfd_open(process.pid)
+        try:
+            if is_alive(process):
+                select.select([fd], [], [], max(0.0, deadline - time.monotonic()))
+        finally:
+            os.close(fd)
+
+
+def _command(process: psutil.Process) -> str:
+    with contextlib.suppress(psutil.Error):
+        return " ".join(process.cmdline())
+    return "/ray/"  # it has gone
+
+
+def _shown(process: psutil.Process) -> str:
+    with contextlib.suppress(psutil.Error):
+        return f"{process.pid} {process.status()} {process.name()}: {_command(process)[:150]}"
+    return f"{process.pid}"
+
+
+def workers_of_ray(node: Node) -> list[psutil.Process]:
+    """The raylet of a node and the Ray workers with relays, without the agents below them."""
+    return [each for each in node.processes() if re.match(r"raylet|ray::", _title(each))]
+
+
+def _title(process: psutil.Process) -> str:
+    name, command = _name(process), _command(process)
+    return name if name == "raylet" else command
+
+
+@pytest.fixture
+def frozen() -> Iterator[Callable[[list[psutil.Process]], None]]:
+    """Stop processes; at the end of the test they go on."""
+    stopped: list[psutil.Process] = []
+
+    def freeze(processes: list[psutil.Process]) -> None:
+        stopped.extend(processes)
+        send(signal.SIGSTOP, processes)
+
+    yield freeze
+    send(signal.SIGCONT, stopped)
+
+
+@pytest.fixture
+def backend(cluster: LocalCluster) -> RayBackend:
+    """Agents on the cluster, on different nodes, with a short lease."""
+    return RayBackend(cluster.address, lease=LEASE, spread=True)
+
+
+@pytest.fixture
+def orchestrator(backend: RayBackend) -> Iterator[Callable[..., AgentOrchestrator]]:
+    """Make orchestrators; what is still running at the end of the test is aborted."""
+    made: list[AgentOrchestrator] = []
+
+    def make(**settings: Any) -> AgentOrchestrator:
+        made.append(AgentOrchestrator(**{"backend": backend, **settings}))
+        return made[-1]
+
+    yield make
+    for each in made:
+        each.close(drain=False)
+
+
+@pytest.fixture
+def start(
+    orchestrator: Callable[..., AgentOrchestrator],
+) -> Callable[..., OrchestratedHandle]:
+    """Start one agent, called "a", under an orchestrator of its own."""
+
+    def begin(
+        factory: Callable[[], Any], *, supervisor: Any = None, **settings: Any
+    ) -> OrchestratedHandle:
+        orch = orchestrator(supervisor=supervisor)
+        orch.add_agent("a", factory, **settings)
+        return orch.spawn("a")
+
+    return begin
+
+
+@pytest.fixture
+def told(backend: RayBackend) -> Iterator[Told]:
+    """A launcher without a monitor (tests/process/test_launchers.py)."""
+    sink = Told(RayLauncher(backend, MAX_FRAME, []))
+    yield sink
+    sink.close()

@@ -1,0 +1,180 @@
+"""Rows 13 and 17 of the fault matrix, and the end of the bridge and of the control plane."""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import subprocess
+import textwrap
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from procorch import AgentCrashed, AgentOrchestrator, Backoff, DefaultSupervisor, RayBackend
+from procorch.demo.cluster import LocalCluster, send
+from tests.ray.conftest import LEASE, PATIENCE, what_is_left
+from tests.ray.work import Account, Beats, beating, is_gone, slow, until
+
+Make = Callable[..., AgentOrchestrator]
+Host = Callable[..., "subprocess.Popen[str]"]
+Run = Callable[..., "subprocess.CompletedProcess[str]"]
+
+# Row 13
+
+KILLED = """
+import os, signal, sys, threading
+from procorch import AgentOrchestrator, DefaultSupervisor, RayBackend
+
+def factory():
+    if os.fork() == 0:  # a daemon
+        os.setsid()
+        if os.fork() == 0:
+            os.setsid()
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
+            while True:
+                signal.pause()
+        os._exit(0)
+    os.wait()
+    def handle(x):
+        if x == "stuck":
+            signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+            while True:
+                pass
+        if x == "stop":
+            os.kill(os.getpid(), signal.SIGSTOP)
+        return x
+    return handle
+
+orch = AgentOrchestrator(
+    supervisor=DefaultSupervisor(), backend=RayBackend(ADDRESS, lease=LEASE, spread=True)
+)
+orch.add_agent("a", factory, instances=3)
+handle = orch.spawn("a")
+handle.deliver("stuck")
+handle.deliver("stop")
+handle.deliver("go").result()
+print("ready", flush=True)
+if STATE == "starts":
+    orch.add_agent("b", factory)
+    orch.spawn("b", wait=False)
+    print("starting", flush=True)
+threading.Event().wait()
+"""
+
+
+@pytest.mark.parametrize("state", ["works", "starts"])
+def test_row_13_nothing_survives_a_program_that_is_killed(
+    cluster: LocalCluster, host: Host, state: str
+) -> None:
+    """After one lease and a second nothing of it is on any node."""
+    constants = f"ADDRESS, LEASE, STATE = {cluster.address!r}, {LEASE}, {state!r}\n"
+    program = host(constants + KILLED)
+    assert program.stdout is not None
+    assert program.stdout.readline() == "ready\n", program.communicate()
+    if state == "starts":
+        assert program.stdout.readline() == "starting\n"
+    program.kill()
+    program.wait()
+    assert what_is_left(cluster, time.monotonic() + slow(LEASE + 1)) == []
+
+
+# Row 17
+
+CLOCK = """
+import time
+from procorch import AgentOrchestrator, DefaultSupervisor, RayBackend
+
+real = time.time
+
+def factory():
+    import time
+    real = time.time
+    import procorch
+    def handle(shift):
+        time.time = lambda: real() + shift
+        time.time_ns = lambda: int((real() + shift) * 1e9)
+        procorch.current().progress()
+        assert 0 < procorch.current().remaining() <= 20
+        return shift
+    return handle
+
+with AgentOrchestrator(
+    supervisor=DefaultSupervisor(), backend=RayBackend(ADDRESS, lease=LEASE)
+) as orch:
+    orch.add_agent("a", factory, heartbeat_timeout=10, max_age=1000)
+    handle = orch.spawn("a")
+    for day in (86400, -86400, 0):
+        reply = handle.deliver(day, timeout=20)
+        time.time = lambda: real() + day
+        time.time_ns = lambda: int((real() + day) * 1e9)
+        assert reply.result().output == day
+        metrics = reply.result().metrics
+        assert 0 <= metrics.queued < 10 and 0 <= metrics.wall < 10, metrics
+    assert handle.generation == 1
+"""
+
+
+def test_row_17_the_wall_clock_may_move_by_a_day(cluster: LocalCluster, run_python: Run) -> None:
+    """As Python sees it, in the program and in the agent."""
+    done = run_python(f"ADDRESS, LEASE = {cluster.address!r}, {LEASE}\n" + CLOCK, timeout=PATIENCE)
+    assert done.returncode == 0, done.stderr
+
+
+# The bridge
+
+
+def bridge() -> psutil.Process:
+    """The process of this program that is connected to the cluster."""
+    (found,) = [
+        each for each in psutil.Process().children() if "procorch-bridge" in " ".join(each.cmdline())
+    ]
+    return found
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSTOP])
+def test_a_bridge_that_ends_or_stands_still_is_replaced_and_so_are_all_agents(
+    orchestrator: Make, tmp_path: Path, how: signal.Signals
+) -> None:
+    """Each request in flight has failed once; the program goes on."""
+    orch = orchestrator(supervisor=DefaultSupervisor())
+    beats, account = Beats(tmp_path / "beats"), Account()
+    orch.add_agent("a", beating(str(beats.path)), instances=2, backoff=Backoff(initial=0))
+    handle = orch.spawn("a")
+    replies = [account.send(handle, "beat") for _ in range(2)]
+    before = {row.pid for row in handle.info().instances}
+    for pid in before:
+        beats.begun(pid)
+    old = bridge()
+    send(how, [old])
+    for reply in replies:
+        error = reply.exception(timeout=PATIENCE)
+        assert isinstance(error, AgentCrashed), error
+        assert error.lost
+        assert error.may_have_executed
+    assert account.send(handle, "who?").result(timeout=PATIENCE).output not in before
+    for pid in before:
+        until(lambda pid=pid: is_gone(pid), f"the agent {pid} lives on", slow(LEASE + 1))
+    assert is_gone(old.pid)
+    orch.close(drain=False)
+    account.close()
+
+
+# The control plane
+
+
+def test_a_program_survives_the_restart_of_the_control_plane(
+    cluster: LocalCluster, orchestrator: Make
+) -> None:
+    """Ray's control plane forgets its nodes when it is restarted without a store of its own."""
+    orch = orchestrator(supervisor=DefaultSupervisor(), max_restarts=100)
+    orch.add_agent("a", beating(os.devnull), backoff=Backoff(initial=0.1, cap=1))
+    account, handle = Account(), orch.spawn("a")
+    assert account.send(handle, "who?").result(timeout=PATIENCE).output == handle.pid
+    cluster.ask("restart_control_plane")
+    account.send(handle, "who?").exception(timeout=PATIENCE)
+    account.close()
