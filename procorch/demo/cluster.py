@@ -1,8 +1,8 @@
 """A Ray cluster of several nodes on this machine, for the demo, the tests and the benchmarks.
 
-Each node has a raylet, an object store and workers of its own, and is killed as a machine is: all of
-its processes at once. They are found by a variable in their environment and below those that have
-it, because workers change their groups and their parents.
+Each node has a raylet, an object store and workers of its own, and is killed as a machine is: all
+of its processes at once. They are found by a variable in their environment and below those that
+have it, because workers change their groups and their parents.
 """
 
 from __future__ import annotations
@@ -112,13 +112,7 @@ class LocalCluster:
         self._name = secrets.token_hex(4)
         # A short path: the sockets of Ray have to fit into 107 bytes below it.
         self._folder = Path(tempfile.mkdtemp(prefix="rc-", dir="/tmp"))
-        self.variables: dict[str, str] = {
-            # Without it Ray's servers listen on all addresses of the machine.
-            "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
-            "RAY_AUTH_MODE": "token",
-            "RAY_AUTH_TOKEN": secrets.token_hex(32),
-            "RAY_USAGE_STATS_ENABLED": "0",
-        }
+        self.variables: Mapping[str, str] = self.set_up()
         self.address: str = ""
         """What a driver connects to, such as "127.0.0.1:40123"."""
         self.nodes: list[Node] = []
@@ -183,6 +177,16 @@ class LocalCluster:
             raise
         self.nodes.append(node)
         return node
+
+    def set_up(self) -> dict[str, str]:
+        """The variables for all processes of the cluster and programs that use it."""
+        return {
+            # Without it Ray's servers listen on all addresses of the machine.
+            "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+            "RAY_AUTH_MODE": "token",
+            "RAY_AUTH_TOKEN": secrets.token_hex(32),
+            "RAY_USAGE_STATS_ENABLED": "0",
+        }
 
     def place(self, name: str) -> dict[str, Any]:
         """Where a node goes: its address, and its network namespace if that is another one."""

@@ -1,8 +1,8 @@
 """The process that starts the nodes of a `LocalCluster`: ``python -m procorch.demo.ray_nodes``.
 
-It alone imports Ray. It reads a command a line from standard input, as JSON, and answers each with a
-line on standard output: ``{"address": ...}`` or ``{"error": ...}``. At the end of its input it ends
-all nodes.
+It alone imports Ray. It reads a command a line from standard input, as JSON, and answers each with
+a line on standard output: ``{"address": ...}`` or ``{"error": ...}``. At the end of its input it
+ends all nodes.
 """
 
 from __future__ import annotations

@@ -63,6 +63,12 @@ class Told:
         self.ended.add(process.spec.key)
         self.events.append(("exit", process.spec.key, exit))
 
+    def on_waiting(self, process: WorkerProcess, why: str) -> None:
+        pass  # a moment without a node is no news here
+
+    def on_node(self, where: Where, *, joined: bool, why: str) -> None:
+        pass
+
     def turn(self, deadline: float) -> None:
         """One round of the loop, which waits until ``deadline`` at most."""
         self._timers.arm("deadline", deadline)
@@ -113,13 +119,17 @@ class Told:
     def told_of(self, process: WorkerProcess) -> list[str]:
         return [event[0] for event in self.events if event[1] == process.spec.key]
 
-    def close(self) -> None:
+    def end_all(self) -> None:
+        """Kill all workers and wait for their exits."""
         for process in self.started:
             process.kill(signal.SIGKILL)
         deadline = time.monotonic() + PATIENCE
         while len(self.ended) < len(self.started):
             assert time.monotonic() < deadline, f"still there; told: {self.events}"
             self.turn(deadline)
+
+    def close(self) -> None:
+        self.end_all()
         self.launcher.close()
         self.loop.close()
 

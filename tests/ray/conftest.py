@@ -22,14 +22,15 @@ import pytest
 from procorch import AgentOrchestrator, OrchestratedHandle, RayBackend
 from procorch.demo.cluster import LocalCluster, Node, is_alive, send
 from procorch.launch.ray.launcher import RayLauncher
+from tests.process import test_launchers
 from tests.process.conftest import gate, host, run_python, watched
 from tests.process.test_launchers import MAX_FRAME, Told
 from tests.ray import network
 
 __all__ = ["gate", "host", "run_python", "watched"]
 
-NODES = 3
-PATIENCE = 60.0  # seconds that a test waits for what must come
+NODES, CPUS = 3, 4
+PATIENCE = 120.0  # seconds that a test waits for what must come: starts take seconds here
 LEASE = 2.0  # seconds
 GONE = 10.0  # seconds until nothing is left
 _OF_RAY = re.compile(r"/ray/|^ray::(IDLE|\w*Agent)\b|ray\.scripts|^\S*python\S* -m procorch\.demo")
@@ -38,16 +39,17 @@ _OF_RAY = re.compile(r"/ray/|^ray::(IDLE|\w*Agent)\b|ray\.scripts|^\S*python\S* 
 class NetworkCluster(LocalCluster):
     """A cluster whose nodes have a network namespace each; programs run in that of the head."""
 
-    def __init__(self) -> None:
+    def __init__(self, nodes: int, *, cpus: int) -> None:
         self.network = network.Network()
         try:
-            super().__init__(0)
-            del self.variables["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"]  # loopback is not enough
-            for _ in range(NODES):
-                self.add()
+            super().__init__(nodes, cpus=cpus)
         except BaseException:
             self.network.close()
             raise
+
+    def set_up(self) -> dict[str, str]:
+        """See `LocalCluster.set_up`: on loopback no node would find the others."""
+        return super().set_up() | {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "1"}
 
     def place(self, name: str) -> dict[str, Any]:
         """See `LocalCluster.place`."""
@@ -74,7 +76,8 @@ class Clusters:
         if self._current is not None and (self._kind is not kind or not _repair(self._current)):
             self.close()
         if self._current is None:
-            self._kind, self._current = kind, kind()
+            self._kind = kind
+            self._current = kind(NODES, cpus=CPUS)
         return self._current
 
     def close(self) -> None:
@@ -244,9 +247,24 @@ def start(
     return begin
 
 
+@pytest.fixture(scope="module")
+def launcher(clusters: Clusters) -> Iterator[Told]:
+    """A launcher without a monitor (tests/process/test_launchers.py), with one bridge for all."""
+    cluster = clusters.get(LocalCluster)
+    with cluster.entered():
+        sink = Told(RayLauncher(RayBackend(cluster.address, lease=LEASE), MAX_FRAME, []))
+        sink.ready(lambda: lambda x: x)  # now there is a bridge
+        sink.end_all()
+        yield sink
+        sink.close()
+
+
 @pytest.fixture
-def told(backend: RayBackend) -> Iterator[Told]:
-    """A launcher without a monitor (tests/process/test_launchers.py)."""
-    sink = Told(RayLauncher(backend, MAX_FRAME, []))
-    yield sink
-    sink.close()
+def told(
+    launcher: Told, cluster: LocalCluster, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Told]:
+    """The same, without workers before and after."""
+    monkeypatch.setattr(test_launchers, "PATIENCE", PATIENCE)
+    launcher.events.clear()
+    yield launcher
+    launcher.end_all()

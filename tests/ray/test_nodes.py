@@ -33,8 +33,8 @@ Freeze = Callable[[list[psutil.Process]], None]
 
 
 class Scene:
-    """Instances of one agent, each on a node of its own and at work, and a node to be harmed: it has
-    an instance, and not the program."""
+    """Instances of one agent, each on a node of its own and at work, and a node to be harmed: it
+    has an instance, and not the program."""
 
     def __init__(self, cluster: LocalCluster, orch: AgentOrchestrator, beats: Beats) -> None:
         self.orch, self.beats = orch, beats
@@ -73,7 +73,7 @@ class Scene:
         return at
 
     def is_replaced(self) -> float:
-        """The harmed instance answers on another node, and nobody else was replaced; returns when."""
+        """The harmed instance answers on another node, and no other was replaced; returns when."""
         assert self.account.send(self.handle, "who?").result(timeout=PATIENCE).output
         at = time.monotonic()
         row = self.handle.info().instances[self.lost.slot]
@@ -131,9 +131,7 @@ def test_on_a_frozen_node_the_kernel_ends_the_agent_before_another_one_begins(
     scene.close()
 
 
-def test_an_agent_on_a_node_that_thaws_does_nothing_more(
-    scene: Scene, frozen: Freeze
-) -> None:
+def test_an_agent_on_a_node_that_thaws_does_nothing_more(scene: Scene, frozen: Freeze) -> None:
     """The whole node stood still for longer than a lease, as a machine that is suspended does."""
     processes = scene.victim.processes()
     frozen(processes)

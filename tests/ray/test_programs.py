@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import os
-import select
 import signal
 import subprocess
-import textwrap
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import psutil
 import pytest
 
-from procorch import AgentCrashed, AgentOrchestrator, Backoff, DefaultSupervisor, RayBackend
+from procorch import AgentCrashed, AgentOrchestrator, Backoff, DefaultSupervisor
 from procorch.demo.cluster import LocalCluster, send
 from tests.ray.conftest import LEASE, PATIENCE, what_is_left
 from tests.ray.work import Account, Beats, beating, is_gone, slow, until
@@ -131,7 +128,9 @@ def test_row_17_the_wall_clock_may_move_by_a_day(cluster: LocalCluster, run_pyth
 def bridge() -> psutil.Process:
     """The process of this program that is connected to the cluster."""
     (found,) = [
-        each for each in psutil.Process().children() if "procorch-bridge" in " ".join(each.cmdline())
+        each
+        for each in psutil.Process().children()
+        if "procorch-bridge" in " ".join(each.cmdline())
     ]
     return found
 

@@ -94,7 +94,7 @@ class Account:
         """Each request has had one outcome."""
         for reply in self.replies:
             reply.exception(timeout=PATIENCE)
-        expected = {number: 1 for number in range(len(self.replies))}
+        expected = dict.fromkeys(range(len(self.replies)), 1)
         until(lambda: dict(self.outcomes) == expected, f"outcomes: {self.outcomes}")
 
 

@@ -118,6 +118,7 @@ class ForkServer:
         self._workers: dict[int, int] = {}
         self._pid = os.getpid()
         self._deadline = Deadline()
+        self._until: float | None = None
         self._woken, self._wake = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         # Kept open: reaping must work without a free descriptor.
         self._below = os.open(f"/proc/self/task/{self._pid}/children", os.O_RDONLY | os.O_CLOEXEC)
@@ -141,11 +142,19 @@ class ForkServer:
                     self._reap()
                 if self._control.fileno() in ready and not self._take_command():
                     break
+                self._put_off()
                 if self._deadline.is_over:
                     break
         except OSError:
             pass  # The control socket is broken, which means the same as its end of file.
         self._end_descendants()
+
+    def _put_off(self) -> None:
+        """Set the deadline that was received last. After a long start several messages wait, the
+        first of which may be in the past: they are all taken before."""
+        if self._until is not None and not select.select([self._control], [], [], 0)[0]:
+            self._deadline.set(self._until)
+            self._until = None
 
     def _take_command(self) -> bool:
         room = socket.CMSG_SPACE(4 * protocol.PASSED)
@@ -158,7 +167,7 @@ class ForkServer:
             return False
         command = protocol.decode_command.decode(data)
         if isinstance(command, protocol.Renew):
-            self._deadline.set(command.until)
+            self._until = command.until
             return True
         try:
             if len(descriptors) != protocol.PASSED:
