@@ -24,6 +24,11 @@ _HOMES = {
     "P11": "p11_flat",
     "P13": "p13_daemon",
     "P13b": "p13b_supervisord",
+    "R1": "r1_call",
+    "R2": "r2_death",
+    "R3": "r3_replacement",
+    "R4": "r4_killed_node",
+    "R5": "r5_frozen_node",
 }
 """Each is a module with a ``ROW``; it is imported when the row is used."""
 

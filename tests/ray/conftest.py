@@ -6,10 +6,6 @@ a node nor beside this process.
 
 from __future__ import annotations
 
-import contextlib
-import os
-import re
-import select
 import signal
 import threading
 import time
@@ -20,20 +16,38 @@ import psutil
 import pytest
 
 from procorch import AgentOrchestrator, OrchestratedHandle, RayBackend
-from procorch.demo.cluster import LocalCluster, Node, is_alive, send
+from procorch.demo.cluster import LocalCluster, is_alive, send
 from procorch.launch.ray.launcher import RayLauncher
 from tests.process import test_launchers
 from tests.process.conftest import gate, host, run_python, watched
 from tests.process.test_launchers import MAX_FRAME, Told
 from tests.ray import network
+from tests.ray.nodes import is_whole, shown, what_is_left
 
 __all__ = ["gate", "host", "run_python", "watched"]
 
+# What `tox -e ray-quick` runs.
+QUICK = {
+    "test_a_killed_node_costs_its_request_one_attempt_and_is_replaced_elsewhere",
+    "test_an_exit_says_how_and_what_the_worker_had_begun[_exit 7---]",
+    "test_an_exit_says_how_and_what_the_worker_had_begun[signal SIGSEGV---]",
+    "test_frames_go_both_ways_in_order_whatever_their_size",
+    "test_on_a_frozen_node_the_kernel_ends_the_agent_before_another_one_begins",
+    "test_row_01_an_idle_worker_that_is_killed_is_one_crash_and_is_replaced",
+    "test_row_13_nothing_survives_a_program_that_is_killed[works]",
+}
+
 NODES, CPUS = 3, 4
 PATIENCE = 120.0  # seconds that a test waits for what must come: starts take seconds here
-LEASE = 2.0  # seconds
+LEASE = 4.0  # seconds: the default, which a busy machine can keep
 GONE = 10.0  # seconds until nothing is left
-_OF_RAY = re.compile(r"/ray/|^ray::(IDLE|\w*Agent)\b|ray\.scripts|^\S*python\S* -m procorch\.demo")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests of `QUICK`."""
+    for item in items:
+        if item.name in QUICK:
+            item.add_marker(pytest.mark.quick)
 
 
 class NetworkCluster(LocalCluster):
@@ -89,25 +103,14 @@ class Clusters:
 
 def _repair(cluster: LocalCluster) -> bool:
     """Bring it back to three nodes; False: its head is not what it was."""
-    if not cluster.nodes or not _is_whole(cluster.nodes[0], head=True):
+    if not cluster.nodes or not is_whole(cluster.head, head=True):
         return False
     for node in cluster.nodes[1:]:
-        if not _is_whole(node) or len(cluster.nodes) > NODES:
+        if not is_whole(node) or len(cluster.nodes) > NODES:
             cluster.kill(node)
     while len(cluster.nodes) < NODES:
         cluster.add()
     return True
-
-
-def _is_whole(node: Node, head: bool = False) -> bool:
-    names = {_name(each) for each in node.processes()}
-    return {"raylet", "gcs_server"} <= names if head else "raylet" in names
-
-
-def _name(process: psutil.Process) -> str:
-    with contextlib.suppress(psutil.NoSuchProcess):
-        return process.name()
-    return ""
 
 
 @pytest.fixture(scope="session")
@@ -147,55 +150,9 @@ def _guarded(cluster: LocalCluster) -> Iterator[Any]:
             thread.join(max(0.0, deadline - time.monotonic()))
             assert not thread.is_alive(), f"thread {thread.name} is left"
     left = what_is_left(cluster, deadline)
-    left += [_shown(each) for each in set(psutil.Process().children()) - before if is_alive(each)]
+    left += [shown(each) for each in set(psutil.Process().children()) - before if is_alive(each)]
     if left:
         pytest.fail("the test left behind:\n  " + "\n  ".join(left), pytrace=False)
-
-
-def what_is_left(cluster: LocalCluster, deadline: float) -> list[str]:
-    """What is not Ray's own on the nodes and has not ended by the deadline."""
-    while True:
-        left = [
-            (node.name, each)
-            for node in cluster.nodes
-            for each in node.processes()
-            if not _OF_RAY.search(_command(each))
-        ]
-        if not left or time.monotonic() > deadline:
-            return [f"{name}: {_shown(each)}" for name, each in left]
-        _await_end(left[0][1], deadline)
-
-
-def _await_end(process: psutil.Process, deadline: float) -> None:
-    with contextlib.suppress(ProcessLookupError):
-        fd = os.pidfd_open(process.pid)
-        try:
-            if is_alive(process):
-                select.select([fd], [], [], max(0.0, deadline - time.monotonic()))
-        finally:
-            os.close(fd)
-
-
-def _command(process: psutil.Process) -> str:
-    with contextlib.suppress(psutil.Error):
-        return " ".join(process.cmdline())
-    return "/ray/"  # it has gone
-
-
-def _shown(process: psutil.Process) -> str:
-    with contextlib.suppress(psutil.Error):
-        return f"{process.pid} {process.status()} {process.name()}: {_command(process)[:150]}"
-    return f"{process.pid}"
-
-
-def workers_of_ray(node: Node) -> list[psutil.Process]:
-    """The raylet of a node and the Ray workers with relays, without the agents below them."""
-    return [each for each in node.processes() if re.match(r"raylet|ray::", _title(each))]
-
-
-def _title(process: psutil.Process) -> str:
-    name, command = _name(process), _command(process)
-    return name if name == "raylet" else command
 
 
 @pytest.fixture
@@ -260,9 +217,7 @@ def launcher(clusters: Clusters) -> Iterator[Told]:
 
 
 @pytest.fixture
-def told(
-    launcher: Told, cluster: LocalCluster, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Told]:
+def told(launcher: Told, cluster: LocalCluster, monkeypatch: pytest.MonkeyPatch) -> Iterator[Told]:
     """The same, without workers before and after."""
     monkeypatch.setattr(test_launchers, "PATIENCE", PATIENCE)
     launcher.events.clear()

@@ -9,12 +9,12 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-import psutil
 import pytest
 
 from procorch import AgentCrashed, AgentOrchestrator, Backoff, DefaultSupervisor
 from procorch.demo.cluster import LocalCluster, send
-from tests.ray.conftest import LEASE, PATIENCE, what_is_left
+from tests.ray.conftest import LEASE, PATIENCE
+from tests.ray.nodes import bridges, what_is_left
 from tests.ray.work import Account, Beats, beating, is_gone, slow, until
 
 Make = Callable[..., AgentOrchestrator]
@@ -125,16 +125,6 @@ def test_row_17_the_wall_clock_may_move_by_a_day(cluster: LocalCluster, run_pyth
 # The bridge
 
 
-def bridge() -> psutil.Process:
-    """The process of this program that is connected to the cluster."""
-    (found,) = [
-        each
-        for each in psutil.Process().children()
-        if "procorch-bridge" in " ".join(each.cmdline())
-    ]
-    return found
-
-
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSTOP])
 def test_a_bridge_that_ends_or_stands_still_is_replaced_and_so_are_all_agents(
     orchestrator: Make, tmp_path: Path, how: signal.Signals
@@ -148,7 +138,7 @@ def test_a_bridge_that_ends_or_stands_still_is_replaced_and_so_are_all_agents(
     before = {row.pid for row in handle.info().instances}
     for pid in before:
         beats.begun(pid)
-    old = bridge()
+    (old,) = bridges()
     send(how, [old])
     for reply in replies:
         error = reply.exception(timeout=PATIENCE)
