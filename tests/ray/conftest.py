@@ -33,7 +33,6 @@ QUICK = {
     "test_an_exit_says_how_and_what_the_worker_had_begun[signal SIGSEGV---]",
     "test_frames_go_both_ways_in_order_whatever_their_size",
     "test_on_a_frozen_node_the_kernel_ends_the_agent_before_another_one_begins",
-    "test_row_01_an_idle_worker_that_is_killed_is_one_crash_and_is_replaced",
     "test_row_13_nothing_survives_a_program_that_is_killed[works]",
 }
 

@@ -71,7 +71,7 @@ def _connect(target: messages.Connect) -> tuple[str, str] | None:
             socket.create_connection((host.strip("[]"), int(port)), _REACH).close()
         ray.init(
             address=target.address,
-            runtime_env=target.runtime_env or None,
+            runtime_env=_environment(target.runtime_env),
             log_to_driver=False,
             logging_level="WARNING",
             configure_logging=True,
@@ -80,6 +80,13 @@ def _connect(target: messages.Connect) -> tuple[str, str] | None:
     except (Exception, SystemExit) as error:
         return explain_connection(error, target.address)
     return None
+
+
+def _environment(given: dict[str, Any]) -> dict[str, Any]:
+    """The runtime environment of relays. A relay that ends must not have its zygote killed by Ray:
+    the zygote ends itself, and all descendants of the agent before."""
+    variables = {"RAY_kill_child_processes_on_worker_exit": "0", **given.get("env_vars", {})}
+    return {**given, "env_vars": variables}
 
 
 async def _serve(
