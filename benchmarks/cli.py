@@ -135,7 +135,10 @@ def command(
     if interrupted:
         click.echo(f"interrupted after {len(report.rows)} of {len(rows)} rows", err=True)
         return ExitCode.INTERRUPTED
-    failed = any(OURS in outcome.left_out for outcome in report.rows)
+    failed = any(
+        OURS in outcome.left_out and OURS not in running.absent(registry.row(outcome.id))
+        for outcome in report.rows
+    )
     return ExitCode.SOME_FAILED if failed else ExitCode.DONE
 
 
