@@ -174,7 +174,8 @@ class Bridge:
 
     def lose(self, node: str, host: str, why: str) -> None:
         """See `member.Cluster`."""
-        if node not in self.lost:
+        # Ray may know of its end already, and then it was reported.
+        if node not in self.lost and any(each.id == node for each in self._nodes):
             self.lost[node] = host
             self._link.send(0, messages.NodeChange(False, node, host, why))
             self._keep(asyncio.ensure_future(self._await_return(node, host)))

@@ -6,7 +6,7 @@ import os
 import signal
 import socket
 import time
-from collections.abc import Callable
+from typing import Protocol
 
 from procorch.launch.base import Cause, ExitInfo, Watcher
 from procorch.launch.death import has_ended
@@ -17,7 +17,7 @@ from procorch.launch.ray.link import Link
 from procorch.launch.ray.process import RemoteProcess
 from procorch.wire.payload import Content, Parts
 
-_CONNECT_TIMEOUT = 60.0
+_CONNECT_TIMEOUT = 45.0
 """Seconds until a bridge must belong to the cluster."""
 _LAST_WAIT = 5.0
 """Seconds that a bridge gets to leave the cluster."""
@@ -25,15 +25,26 @@ _TAIL = 2000
 """Bytes of the end of its log that an error shows."""
 
 
+class Owner(Protocol):
+    """What a bridge reports to, beside its workers."""
+
+    def node_changed(self, change: messages.NodeChange) -> None:
+        """A node has joined the cluster or was lost."""
+        ...
+
+    def bridge_ended(self) -> None:
+        """A bridge that was connected has ended."""
+        ...
+
+
 class BridgeClient:
     """One bridge.
 
     Args:
-        node_changed: called when a node has joined the cluster or was lost.
+        owner: told of what concerns no worker.
 
     Attributes:
         dead: it has ended, or cannot be used.
-        done: the same, and the end of each of its workers was reported.
 
     Raises:
         OSError: the system refuses a process or a descriptor.
@@ -43,13 +54,13 @@ class BridgeClient:
         self,
         backend: RayBackend,
         loop: Watcher,
-        node_changed: Callable[[messages.NodeChange], None],
+        owner: Owner,
     ) -> None:
         self.dead: bool = False
         self.is_connected: bool = False
         self._backend = backend
         self._loop = loop
-        self._node_changed = node_changed
+        self._owner = owner
         self._workers: dict[int, RemoteProcess] = {}
         self._address = backend.target
         self._refused: messages.Refused | None = None
@@ -80,16 +91,12 @@ class BridgeClient:
         loop.watch(self._pidfd, self._ended)
         loop.call_later(_CONNECT_TIMEOUT, self._connect_overdue)
 
-    @property
-    def done(self) -> bool:
-        """See the class."""
-        return self.dead and not self._workers
-
     def begin(self, process: RemoteProcess, begin: messages.Begin, factory: bytes) -> None:
         """Have a worker placed and started."""
         self._workers[process.number] = process
         self._link.send(process.number, begin, [factory])
-        why = "its node is being chosen" if self.is_connected else "the bridge connects to Ray"
+        joins = f"the bridge has not joined the cluster at {self._address} yet"
+        why = "its node is being chosen" if self.is_connected else joins
         self._loop.call_later(0, lambda: process.wait_for(why))
 
     def tell(self, process: RemoteProcess, message: messages.Command, body: Parts = ()) -> None:
@@ -115,12 +122,13 @@ class BridgeClient:
             case messages.Refused():
                 self._refused = report
             case messages.NodeChange():
-                self._node_changed(report)
+                self._owner.node_changed(report)
 
     def _connect_overdue(self) -> None:
         if not self.dead and not self.is_connected:
             self._refused = messages.Refused(
-                "address", f"the Ray cluster did not answer within {_CONNECT_TIMEOUT:g} s"
+                "address",
+                f"the Ray cluster at {self._address} did not answer within {_CONNECT_TIMEOUT:g} s",
             )
             self._kill()
 
@@ -152,6 +160,7 @@ class BridgeClient:
             info = ExitInfo(Cause.START_FAILED, detail=refused.text, reason=refused.reason)
             self._loop.call_later(0, lambda: self._end_all(info))
             return
+        self._owner.bridge_ended()
         length = self._backend.lease_seconds
         self._loop.call_later(length + lease.margin(length), lambda: self._all_lost(refused.text))
 

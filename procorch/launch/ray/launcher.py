@@ -7,6 +7,7 @@ reported as lost when that is certain, and the next start of a worker starts a n
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 from collections.abc import Sequence
 
@@ -33,7 +34,6 @@ class RayLauncher:
         self._max_frame = max_frame
         self._preload = tuple(preload)
         self._bridge: BridgeClient | None = None
-        self._old: list[BridgeClient] = []
         self._numbers = itertools.count(1)
 
     def open(self, loop: Watcher, sink: Sink) -> None:
@@ -45,10 +45,7 @@ class RayLauncher:
         """See `Launcher.start`."""
         bridge = self._bridge
         if bridge is None or bridge.dead:
-            self._old = [each for each in self._old if not each.done]
-            if bridge is not None and not bridge.done:
-                self._old.append(bridge)
-            bridge = self._bridge = BridgeClient(self._backend, self._loop, self._node_changed)
+            bridge = self._bridge = BridgeClient(self._backend, self._loop, self)
         process = RemoteProcess(spec, next(self._numbers), bridge, self._loop, self._sink)
         spread = self._backend.spread if spec.placement is None else spec.placement == "spread"
         begin = messages.Begin(
@@ -58,7 +55,13 @@ class RayLauncher:
         bridge.begin(process, begin, spec.factory)
         return process
 
-    def _node_changed(self, change: messages.NodeChange) -> None:
+    def bridge_ended(self) -> None:
+        """See `bridge_client.Owner`: the next bridge connects while the leases of workers end."""
+        with contextlib.suppress(OSError):  # the next start of a worker tries again
+            self._bridge = BridgeClient(self._backend, self._loop, self)
+
+    def node_changed(self, change: messages.NodeChange) -> None:
+        """See `bridge_client.Owner`."""
         where = Where(0, change.host, change.node)
         self._sink.on_node(where, joined=change.joined, why=change.why)
 
@@ -67,6 +70,5 @@ class RayLauncher:
 
     def close(self) -> None:
         """See `Launcher.close`: Ray ends what a bridge has started when the bridge ends."""
-        for bridge in (*self._old, self._bridge):
-            if bridge is not None:
-                bridge.close()
+        if self._bridge is not None:
+            self._bridge.close()
