@@ -62,8 +62,8 @@ class Context:
 
     __slots__ = (
         "_cancelled", "_clock", "_deadline", "_on_child", "_on_progress", "_on_ready", "_pid",
-        "_request", "_restored", "_seed", "_services", "_streaming", "agent", "client_retries",
-        "finished", "generation", "instance", "limits", "max_message", "turn",
+        "_request", "_restored", "_seed", "_services", "_streaming", "_traceparent", "agent",
+        "client_retries", "finished", "generation", "instance", "limits", "max_message", "turn",
     )  # fmt: skip
 
     def __init__(
@@ -113,6 +113,12 @@ class Context:
     def deadline(self) -> float | None:
         """When the request has to be answered, on the monotonic clock; None: no limit."""
         return self._deadline
+
+    @property
+    def traceparent(self) -> str | None:
+        """The W3C trace context that this request came with; None: it came without. Spans of
+        OpenTelemetry join it by themselves; give it to what is traced in another way."""
+        return self._traceparent
 
     @property
     def conversation(self) -> str | None:
@@ -287,7 +293,12 @@ class Context:
         return self._services
 
     def begin(
-        self, request: int | None, deadline: float | None = None, *, streaming: bool = False
+        self,
+        request: int | None,
+        deadline: float | None = None,
+        *,
+        streaming: bool = False,
+        traceparent: str | None = None,
     ) -> None:
         """The worker's part: `request` is under way, to be answered by `deadline`."""
         # An old cancel is not taken back here: a new one, from another thread, might go with it.
@@ -295,6 +306,7 @@ class Context:
         self._deadline = deadline
         self._streaming = streaming
         self.turn = None
+        self._traceparent = traceparent
 
     def end(self) -> None:
         """The worker's part: the request has been answered."""

@@ -86,7 +86,9 @@ class QuestionRelay:
             None if timeout is None else now + timeout,
             agent.settings.retries,
             agent.settings.allowed_failures,
-            cargo=Cargo(agent.name, agent.mailbox, relay, head.text, body, size, now),
+            cargo=Cargo(
+                agent.name, agent.mailbox, relay, head.text, body, size, now, trace=head.trace
+            ),
         )
         # The asker waits for the answer. This thread, the monitor's, must not wait for a place.
         agent.mailbox.enter_beyond()

@@ -45,6 +45,7 @@ class Cargo(Struct, eq=False):
         output: the output of that worker's agent; ``mark``: its length before the request.
         turn: the conversation that it is a turn of; None: it is of none.
         placed: it holds a place in its mailbox.
+        trace: the span that it belongs to, a `traceparent`.
     """
 
     agent: str
@@ -64,3 +65,4 @@ class Cargo(Struct, eq=False):
     mark: tuple[int, int] = (0, 0)
     turn: TurnHead | None = None
     placed: bool = True
+    trace: str | None = None

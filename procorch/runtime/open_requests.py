@@ -83,12 +83,15 @@ class OpenRequests:
         if request.deadline is not None:
             remaining = max(0.0, request.deadline - self.now)
         items = cargo.items
-        if remaining is None and items is None and not cargo.stream and cargo.turn is None:
+        plain = not cargo.stream and cargo.turn is None and cargo.trace is None
+        if remaining is None and items is None and plain:
             head = _TEXT if cargo.text else _PLAIN
         else:
             chunk, whole = items is not None, items is not None and items.whole
             head = headers.encode(
-                headers.RequestHead(cargo.text, remaining, chunk, cargo.stream, whole, cargo.turn)
+                headers.RequestHead(
+                    cargo.text, remaining, chunk, cargo.stream, whole, cargo.turn, cargo.trace
+                )
             )
         if process is not None:
             process.send(Kind.REQUEST, request.id, head, cargo.body)

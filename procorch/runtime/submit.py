@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple, TypeVar
 
+from procorch.agents.trace_context import of_this_place
 from procorch.errors import (
     AgentError,
     MailboxFull,
@@ -63,6 +64,7 @@ class Delivery(NamedTuple):
         retries: how often it is tried again after its worker died; None: the agent's setting.
         wait: wait for a place in the mailbox; False: refuse the request if there is none.
         priority: of the waiting requests the highest goes first.
+        trace: the span that it belongs to, a `traceparent`; None: that of the caller, if any.
     """
 
     text: bool = False
@@ -71,6 +73,7 @@ class Delivery(NamedTuple):
     retries: int | None = None
     wait: bool = True
     priority: int = 0
+    trace: str | None = None
 
 
 SAID = Delivery(text=True)
@@ -197,6 +200,8 @@ class Submitter:
         cargo = Cargo(
             agent.name, agent.mailbox, reply, delivery.text, parts, size, now, stream, items
         )
+        if items is None:
+            cargo.trace = delivery.trace or of_this_place()
         return Request(
             reply.request,
             agent.mailbox.key,

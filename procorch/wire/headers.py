@@ -113,6 +113,8 @@ class RequestHead(Struct, frozen=True, array_like=True):
     """The worker does all items of the chunk, however long they take."""
     turn: TurnHead | None = None
     """None: it belongs to no named conversation."""
+    trace: str | None = None
+    """The value of `Context.traceparent`."""
 
 
 class ResourceUse(Struct, frozen=True, array_like=True):
@@ -156,11 +158,13 @@ class ErrorHead(Struct, frozen=True, array_like=True):
 
 
 class AskHead(Struct, frozen=True, array_like=True):
-    """Worker to parent: a question to agent ``name``; the body is the message."""
+    """Worker to parent: a question to agent ``name``; the body is the message. ``trace``: as in
+    `RequestHead`."""
 
     name: str
     text: bool
     remaining: float | None
+    trace: str | None = None
 
 
 class DeltaHead(Struct, frozen=True, array_like=True):

@@ -22,7 +22,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from procorch.agents import context
+from procorch.agents import context, trace_context
 from procorch.agents.agent import Agent, as_agent
 from procorch.agents.permits import LimitRules
 from procorch.agents.text_messages import message_of_text
@@ -221,7 +221,8 @@ class Worker:
         self._page.start(request)
         began = self._meter.begin(at_once=self._at_once)
         deadline = None if head.remaining is None else began + head.remaining
-        self._context.begin(request, deadline, streaming=head.stream)
+        self._context.begin(request, deadline, streaming=head.stream, traceparent=head.trace)
+        joined = trace_context.join(head.trace)
         failure: dict[str, Any] | None = None
         output = None  # Kept until the reply is sent: its finalizer may end the process.
         paid: tuple[Usage, Cost] | None = None
@@ -259,6 +260,7 @@ class Worker:
                 used.put(failure, *paid)
             self._agent.take_back()
         resources = self._meter.resources()
+        trace_context.leave(joined)
         if not self._is_ready:
             self._parent.send(*service_run.failed_start(self._head.name, failure))
             return

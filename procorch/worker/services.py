@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from procorch.agents.context import enter
+from procorch.agents.context import enter, installed
 from procorch.agents.conversation_turn import ConversationTurn
 from procorch.agents.permits import CallEnd, Spent
+from procorch.agents.trace_context import of_this_place
 from procorch.errors import (
     AgentError,
     AgentStopped,
@@ -111,7 +112,9 @@ class Services:
     ) -> tuple[bytes, Parts]:
         body = codec.encode(message, what=f"question to agent {name!r}")
         self._check(agent, "question", sum(map(len, body)), self._limit)
-        head = headers.AskHead(name, isinstance(message, str), remaining)
+        worker = installed()
+        trace = of_this_place() or (None if worker is None else worker.traceparent)
+        head = headers.AskHead(name, isinstance(message, str), remaining, trace)
         return headers.encode(head), payload.pack(body)
 
     @staticmethod

@@ -52,6 +52,7 @@ from procorch.agents.adapters.openai_tools import (
 from procorch.agents.context import Context, enter, installed
 from procorch.agents.options import OF_THE_AGENT, AgentOptions
 from procorch.agents.plain_tools import PlainTools
+from procorch.agents.trace_context import trace_id
 from procorch.errors import InvalidContinue, NoMessages, StreamError, StructuredOutputFailed
 from procorch.messages import (
     AgentMessage,
@@ -166,6 +167,9 @@ class OpenAIConversation:
         worker = installed()
         if worker is not None and (is_limited(self._agent) or not worker.client_retries):
             how["run_config"] = _once(self._config)
+        if worker is not None and worker.traceparent is not None:
+            trace = f"trace_{trace_id(worker.traceparent)}"
+            how["run_config"] = replace(how["run_config"], trace_id=trace)
         paid: list[Usage] = []
         self._tools.begin()
         try:
