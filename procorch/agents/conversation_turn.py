@@ -22,7 +22,7 @@ WHOLE = "whole"
 """Its state replaces what was before."""
 
 CHECKPOINTS, LOAD_AND_SAVE = "checkpoints", "load and save"
-SELF_SAVED = (CHECKPOINTS, LOAD_AND_SAVE)
+SELF_SAVED: tuple[str, str] = (CHECKPOINTS, LOAD_AND_SAVE)
 """What makes the states of agents that have no history of a library."""
 
 

@@ -43,7 +43,7 @@ MIGRATIONS = (
 )
 """Each changes a file from one version to the next."""
 
-KIND = FileKind(
+KIND: FileKind = FileKind(
     noun="a run of procorch",
     absent="run",
     lock="the lock of a batch",

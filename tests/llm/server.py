@@ -7,6 +7,8 @@ as `SCENARIOS` says; `/script/<n>/...` fails as scripted first.
 from __future__ import annotations
 
 import json
+import os
+import signal
 import threading
 import time
 from collections.abc import Iterator
@@ -177,6 +179,18 @@ def _with_tools(body: dict[str, Any]) -> tuple[int, dict[str, str], dict[str, An
     return 200, {}, answer
 
 
+FAULTS: dict[str, tuple[int, dict[str, str], dict[str, Any] | str]] = {
+    "throttle": (429, {"retry-after-ms": "20"}, _error("Slow down", "requests", "rate_limit")),
+    "garble": (200, {}, '{"id": "chatcmpl-1", "choi'),
+}
+"""What a word in what the user says last makes of the first answer to it, in "chats"."""
+
+
+def _all_said(body: dict[str, Any]) -> str:
+    """All that the user has said in this conversation."""
+    return " ".join(each["content"] for each in body["messages"] if each["role"] == "user")
+
+
 def _structured(body: dict[str, Any], *, right: bool) -> dict[str, Any]:
     """An answer that is to have a whole number ``people``, as a call or as text."""
     people: Any = 3 if right else "many"
@@ -241,6 +255,14 @@ class _Handler(BaseHTTPRequestHandler):
             else:
                 self._answer(*answer)
             return
+        if scenario == "chats":
+            said = _all_said(self.bodies[-1])
+            fault = said.rsplit("-", 1)[-1] if self._is_new(said) else ""
+            if fault == "kill":
+                os.kill(int(self.headers["x-pid"]), signal.SIGKILL)
+                return
+            self._answer(*FAULTS.get(fault, (200, {}, _answer(said))))
+            return
         if scenario == "structure":
             self._answer(200, {}, _structured(self.bodies[-1], right=len(self.bodies) > 1))
             return
@@ -257,6 +279,10 @@ class _Handler(BaseHTTPRequestHandler):
             self._stream(STREAMS[scenario])
             return
         self._answer(*SCENARIOS[scenario])
+
+    def _is_new(self, said: str) -> bool:
+        """Whether this has not been asked before."""
+        return [_all_said(body) for body in self.bodies].count(said) == 1
 
     def _answer(self, status: int, headers: dict[str, str], answer: dict[str, Any] | str) -> None:
         data = (answer if isinstance(answer, str) else json.dumps(answer)).encode()

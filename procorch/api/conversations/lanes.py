@@ -77,9 +77,9 @@ class Lane:
     __slots__ = ("key", "under_way", "waiting")
 
     def __init__(self, key: Key) -> None:
-        self.key = key
+        self.key: Key = key
         self.waiting: deque[Step] = deque()
-        self.under_way = False
+        self.under_way: bool = False
 
 
 class Lanes:

@@ -66,7 +66,7 @@ class ConversationReader:
     """
 
     def __init__(self, path: Path) -> None:
-        self.path = path
+        self.path: Path = path
         self.connection: sqlite3.Connection = self._connect()
 
     def _connect(self) -> sqlite3.Connection:

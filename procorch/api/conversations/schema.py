@@ -40,7 +40,7 @@ MIGRATIONS = (
 )
 """Each changes a file from one version to the next."""
 
-KIND = FileKind(
+KIND: FileKind = FileKind(
     noun="a store of conversations",
     absent="store of conversations",
     lock="the lock of a store of conversations",
