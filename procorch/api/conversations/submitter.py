@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from procorch.api.conversations.lanes import Key, Turn
 from procorch.futures.kept import KeptReply, KeptStream
-from procorch.futures.reply import Reply
+from procorch.futures.reply import Reply, ReplyFuture
+from procorch.futures.stream import StreamReply
 from procorch.messages import AgentResult
 from procorch.runtime.instance_runtime import AgentRuntime
 from procorch.runtime.ports import RequestPort
@@ -26,8 +27,8 @@ class ConversationSubmitter(Submitter):
         name: the name of the conversation.
     """
 
-    reply = KeptReply
-    stream = KeptStream
+    reply: type[ReplyFuture[Any]] = KeptReply
+    stream: type[StreamReply] = KeptStream
 
     def __init__(
         self, agent: AgentRuntime, limit: int, requests: RequestPort, keeper: Keeper, name: str
