@@ -30,6 +30,7 @@ from procorch import (
     SerializationError,
     ServiceSupervisor,
     Shutdown,
+    StartError,
     Stopped,
     Throttle,
     Throttled,
@@ -165,6 +166,17 @@ def test_the_agent_and_its_queue_are_as_the_page_says(column: int, policy: Any) 
                 assert not error_of(queued).may_have_executed
                 handle.wait()
                 assert (said, handle.status().name) == ("ends", "FAILED")
+
+
+def test_a_first_start_that_fails_has_no_second_try() -> None:
+    with AgentOrchestrator(supervisor=ServiceSupervisor()) as orch:
+        orch.add_agent("broken", lambda: 1 / 0)
+        with pytest.raises(StartError):
+            orch.spawn("broken")
+        waiting = orch.spawn("broken", wait=False).deliver("pid")
+        error = error_of(waiting)
+        assert (name_of(error), error.may_have_executed) == ("`AgentStopped`", False)
+        assert isinstance(error.__cause__, StartError)
 
 
 def test_retries_are_as_the_page_says() -> None:
