@@ -118,9 +118,9 @@ def count(page: Path) -> Figures:
 
 
 def pages() -> list[Path]:
-    """The pages that are written for users: neither decisions nor what a program writes."""
+    """The pages in prose: neither decisions nor the lists of the API."""
     every = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(ROOT.glob("docs/**/*.md"))]
-    return [page for page in every if "decisions" not in page.parts]
+    return [page for page in every if not {"decisions", "api"} & set(page.parts)]
 
 
 def main(arguments: list[str]) -> None:
