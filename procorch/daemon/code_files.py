@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import ast
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from procorch.agents.apps import App, AppError
+from procorch.daemon.config import safe_files
+from procorch.daemon.errors import ConfigErrors, FileRefused, Problem
 from procorch.daemon.specs import AgentSpec
 
 Code = dict[Path, str]
@@ -49,6 +51,30 @@ def code_of(spec: AgentSpec) -> Code:
         found[path] = hashlib.sha256(source).hexdigest()
         wanted += _imported(source, path, folders)
     return found
+
+
+def must_be_safe(specs: Iterable[AgentSpec], codes: Mapping[str, Iterable[Path]]) -> None:
+    """Refuse code that others could change: it runs as the user.
+
+    Args:
+        codes: the files of each agent's code, by its name.
+
+    Raises:
+        ConfigErrors: a problem for each such file, at the first agent that has it.
+    """
+    problems, seen = [], set[Path]()
+    for spec in specs:
+        for path in codes.get(spec.name, ()):
+            if path in seen or not path.is_absolute():
+                continue
+            seen.add(path)
+            try:
+                safe_files.must_be_safe(path)
+            except FileRefused as error:
+                file, _, line = spec.place.rpartition(":")
+                problems.append(Problem(file, int(line), spec.name, f"its code {path}: {error}"))
+    if problems:
+        raise ConfigErrors(problems)
 
 
 def _imported(source: bytes, path: Path, folders: list[Path]) -> Iterator[Path]:

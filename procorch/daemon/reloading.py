@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from procorch.api.orchestrator import AgentOrchestrator
-from procorch.daemon.code_files import Code, code_of
+from procorch.daemon.code_files import Code, code_of, must_be_safe
 from procorch.daemon.config.changes import Change, difference
 from procorch.daemon.errors import NoRelease
 from procorch.daemon.registering import Registrar
@@ -70,6 +70,7 @@ class Reloader:
         self._registrar = registrar
         self._tree = tree
         self._code = {spec.name: self._code_of(spec) for spec in config.agents}
+        must_be_safe(config.agents, self._code)
         self._previous: Previous | None = None
 
     def _code_of(self, spec: AgentSpec) -> Code:
@@ -83,7 +84,11 @@ class Reloader:
         Args:
             new: the configuration that was read now.
             names: agents that are replaced in any case.
+
+        Raises:
+            ConfigErrors: others could change their code.
         """
+        must_be_safe(new.agents, {spec.name: code_of(spec) for spec in new.agents})
         found = {change.name: change for change in difference(self.config, new)}
         for spec in new.agents:
             change = found.get(spec.name)

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from procorch import Backoff, Budget, Intensity, Shutdown, Throttle
+from procorch.daemon.code_files import code_of, must_be_safe
 from procorch.daemon.config import safe_files
 from procorch.daemon.config.loading import load
 from procorch.daemon.errors import ConfigErrors, rebuild
@@ -687,6 +688,43 @@ def test_all_files_that_the_user_names_must_be_safe(write: Callable[..., Path]) 
         "procorch.toml:4", "procorch.toml:5", "b.toml",
     ]  # fmt: skip
     assert all("others may write to it: chmod o-w" in each for each in found)
+
+
+def test_a_file_in_a_folder_in_which_others_could_replace_it_is_refused(
+    write: Callable[..., Path], tmp_path: Path
+) -> None:
+    folder = tmp_path / "open"
+    folder.mkdir()
+    write(AGENT, "open/inner/procorch.toml")
+    folder.chmod(0o777)
+    assert only_error(Path("open/inner/procorch.toml")) == (
+        f"open/inner/procorch.toml: others may write to the folder {folder}, and so replace what "
+        f"is in it: chmod o-w {folder}"
+    )
+    folder.chmod(0o1777)  # as /tmp: only owners replace files
+    assert load(Path("open/inner/procorch.toml")).agents
+
+
+def test_code_that_others_could_change_is_refused(
+    write: Callable[..., Path], tmp_path: Path
+) -> None:
+    write('[agents.one]\nfactory = "code:make"\n[agents.two]\nfactory = "code:make"\n')
+    write("from package import helper\n", "code.py")
+    package = write("", "package/__init__.py").parent
+    helper = write("", "package/helper.py", mode=0o666)
+    package.chmod(0o777)
+    specs = load(None).agents
+    codes = {spec.name: code_of(spec) for spec in specs}
+    with pytest.raises(ConfigErrors) as raised:
+        must_be_safe(specs, codes)
+    assert sorted(str(raised.value).splitlines()) == [
+        f"procorch.toml:1: one: its code {package}/__init__.py: others may write to the folder "
+        f"{package}, and so replace what is in it: chmod o-w {package}",
+        f"procorch.toml:1: one: its code {helper}: others may write to it: chmod o-w {helper}",
+    ]
+    helper.chmod(0o644)
+    package.chmod(0o755)
+    must_be_safe(specs, codes)
 
 
 def test_a_file_may_be_a_link(write: Callable[..., Path], tmp_path: Path) -> None:

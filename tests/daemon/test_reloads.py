@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import threading
 from pathlib import Path
@@ -197,6 +198,23 @@ def test_a_reload_says_what_differs_and_applies_what_belongs_to_the_daemon(tmp_p
         client.reload()
         assert client.status()["daemon"]["drain_timeout"] == 1.5
         assert client.disk()["history"]["limit"] == 2 << 20
+
+
+def test_code_that_others_could_change_is_not_loaded(tmp_path: Path) -> None:
+    deploy(tmp_path, "one", "1")
+    toml = '[agents.one]\nfactory = "one:make"\n'
+    refusal = f"procorch.toml:1: one: its code {tmp_path}/one.py: others may write to it"
+    with running(tmp_path, toml) as daemon:
+        client = daemon.connect()
+        before = pids(client)
+        deploy(tmp_path, "one", "12")
+        (tmp_path / "one.py").chmod(0o666)
+        with pytest.raises(procorch.DaemonError, match=re.escape(refusal)):
+            client.reload()
+        assert pids(client) == before
+    with running(tmp_path, toml) as daemon:
+        assert daemon.process.wait(30) == 2
+        assert refusal in "".join(daemon.lines())
 
 
 def test_the_end_of_the_daemon_gives_a_reload_up_and_says_so(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -31,12 +32,16 @@ def command(file: Path | None, folder: Path | None, as_json: bool) -> int:
     Each error has its file and line. It needs no daemon, touches none, and imports no code of
     yours. The exit code is 2 when there are errors.
     """
+    from procorch.daemon.code_files import code_of, must_be_safe
     from procorch.daemon.config import loading as config
     from procorch.daemon.errors import ConfigErrors
 
     path = config_file(file, folder)
     try:
         found = config.load(path)
+        with contextlib.chdir(found.folder):
+            codes = {spec.name: code_of(spec) for spec in found.agents}
+        must_be_safe(found.agents, codes)
     except ConfigErrors as error:
         if as_json:
             problems = [

@@ -1,8 +1,9 @@
 """Reads the files that a user names: the configuration, environment files and secrets.
 
 Such a file may be a link. It must belong to the user or to root, and nobody else may write to it:
-who can write to it decides what the daemon runs. A file that changes while it is read is read
-again.
+who can write to it decides what the daemon runs. The same holds for the folders above it, in which
+it could be replaced; but not for one like /tmp, where only owners remove files. A file that changes
+while it is read is read again.
 """
 
 from __future__ import annotations
@@ -41,8 +42,22 @@ def read(path: Path, most: int) -> bytes:
             time.sleep(_PAUSE)
         data = _read_once(path, most)
         if data is not None:
+            _check_folders(path)
             return data
     raise FileRefused("it changes while it is read: write it to another file, and rename that one")
+
+
+def must_be_safe(path: Path) -> None:
+    """Refuse a file that others could change or replace, without reading it.
+
+    Raises:
+        FileRefused: the user has to change its rights, or those of a folder above it.
+    """
+    try:
+        _check_rights(path, path.stat())
+    except OSError as error:
+        raise FileRefused(_why(path, error)) from None
+    _check_folders(path)
 
 
 def _read_once(path: Path, most: int) -> bytes | None:
@@ -75,6 +90,10 @@ def _check(path: Path, found: os.stat_result, most: int) -> None:
         raise FileRefused(f"it is {what}")
     if found.st_size > most:
         raise FileRefused(_too_large(most))
+    _check_rights(path, found)
+
+
+def _check_rights(path: Path, found: os.stat_result) -> None:
     if found.st_uid not in (os.geteuid(), 0):
         raise FileRefused(
             f"it belongs to another user ({_user(found.st_uid)}), who could change what the daemon "
@@ -84,6 +103,25 @@ def _check(path: Path, found: os.stat_result, most: int) -> None:
     group = bool(found.st_mode & stat.S_IWGRP) and not _is_private(found.st_gid)
     if others or group:
         raise FileRefused(f"others may write to it: chmod {'go' if group else 'o'}-w {path}")
+
+
+def _check_folders(path: Path) -> None:
+    """Refuse a file if others could replace it, or a link on the way to it."""
+    for folder in {*path.absolute().parents, *Path(os.path.realpath(path)).parents}:
+        found = folder.stat()
+        if found.st_uid not in (os.geteuid(), 0):
+            raise FileRefused(
+                f"the folder {folder} belongs to another user ({_user(found.st_uid)}), who could "
+                f"replace what is in it: chown {os.geteuid()} {folder}"
+            )
+        others = bool(found.st_mode & stat.S_IWOTH)
+        group = bool(found.st_mode & stat.S_IWGRP) and not _is_private(found.st_gid)
+        if (others or group) and not found.st_mode & stat.S_ISVTX:
+            mode = f"{'go' if group else 'o'}-w"
+            raise FileRefused(
+                f"others may write to the folder {folder}, and so replace what is in it: "
+                f"chmod {mode} {folder}"
+            )
 
 
 def _is_private(gid: int) -> bool:

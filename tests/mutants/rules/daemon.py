@@ -104,10 +104,10 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     Mutant(
         "a client that goes away cancels what it waits for",
-        "daemon/control/connection.py",
-        "Connection.connection_lost",
-        "self._call is not None",
-        "False",
+        "daemon/control/calls.py",
+        "_do",
+        "action()",
+        "pass",
         (CONTROL + "a_client_that_goes_away_cancels_its_request",),
     ),
     Mutant(
@@ -121,9 +121,9 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "the socket is for its owner alone",
         "daemon/control/socket_file.py",
-        "ListeningSocket.__init__",
-        "os.fchmod(self.socket.fileno(), _MODE)",
-        "os.fchmod(self.socket.fileno(), 0o666)",
+        "",
+        "_MODE = 0o600",
+        "_MODE = 0o666",
         (CONTROL + "the_socket_is_its_owners_alone_whatever_the_umask",),
     ),
     Mutant(
@@ -200,5 +200,21 @@ MUTANTS: tuple[Mutant, ...] = (
         "all(each in self.began for each in range(self.size))",
         "True",
         (KEEPER + "an_agent_is_ready_when_all_of_its_instances_are",),
+    ),
+    Mutant(
+        "code that others could change is refused at a reload",
+        "daemon/reloading.py",
+        "Reloader.changes",
+        "must_be_safe(new.agents, {spec.name: code_of(spec) for spec in new.agents})",
+        "pass",
+        (RELOADS + "code_that_others_could_change_is_not_loaded",),
+    ),
+    Mutant(
+        "code that others could change is refused at the start",
+        "daemon/reloading.py",
+        "Reloader.__init__",
+        "must_be_safe(config.agents, self._code)",
+        "pass",
+        (RELOADS + "code_that_others_could_change_is_not_loaded",),
     ),
 )
