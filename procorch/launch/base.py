@@ -282,9 +282,9 @@ class Sink(Protocol):
         """The worker exists."""
         ...
 
-    def on_waiting(self, process: WorkerProcess, why: str) -> None:
+    def on_waiting(self, process: WorkerProcess, why: str, *, connected: bool) -> None:
         """The worker is not placed yet (`Caps.remote`), and why; reported whenever that changes,
-        before `on_started`."""
+        before `on_started`. ``connected``: the launcher has reached the cluster."""
         ...
 
     def on_node(self, where: Where, *, joined: bool, why: str) -> None:

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
-from procorch.errors import ClusterError, StartError
+from procorch.errors import AgentError, ClusterError, StartError
 from procorch.launch.base import Where
 from procorch.supervision.notices import NodeJoined, NodeLost
+
+_MISSING_CODE = ("ModuleNotFoundError", "ImportError")
+_MISSING = "No module named"
+_HINT = (
+    "; code gets to nodes by RayBackend(runtime_env={'working_dir': ...}) or "
+    "{'py_modules': [...]}, or is installed there"
+)
 
 _PERMANENT = ("missing", "version", "token", "handshake")
 """Reasons that no further attempt can change."""
@@ -24,6 +31,17 @@ def no_process(name: str, why: object, reason: str = "") -> StartError:
         agent=name,
         phase="start",
     )
+
+
+def failed_there(error: AgentError, where: Where) -> AgentError:
+    """The error of a start that has failed on a node, with the node, and what is to be done if code
+    is missing there."""
+    if isinstance(error, StartError):
+        at = f"{error} (on node {(where.node or '')[:8]}, {where.host})"
+        if error.exc_type.rpartition(".")[2] in _MISSING_CODE or _MISSING in error.exc_str:
+            at += _HINT
+        error.args = (at,)
+    return error
 
 
 def node_event(where: Where, *, joined: bool, why: str, at: float) -> NodeJoined | NodeLost:

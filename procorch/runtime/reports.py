@@ -14,7 +14,7 @@ from procorch.launch.base import Cause, ExitInfo, Launcher, Stream, Where, Worke
 from procorch.runtime.asks import QuestionRelay
 from procorch.runtime.calls import CallGate
 from procorch.runtime.cargo import Cargo
-from procorch.runtime.clusters import no_process, node_event
+from procorch.runtime.clusters import failed_there, no_process, node_event
 from procorch.runtime.effects import ActionRunner
 from procorch.runtime.instance_runtime import InstanceRuntime
 from procorch.runtime.open_requests import OpenRequests
@@ -74,9 +74,10 @@ class Reports:
         if self._launcher.caps.remote:
             self._stepper.step(ev.Placed(process.spec.key, process.spec.generation))
 
-    def on_waiting(self, process: WorkerProcess, why: str) -> None:
+    def on_waiting(self, process: WorkerProcess, why: str, *, connected: bool) -> None:
         """See `launch.base.Sink`."""
-        self._stepper.step(ev.Placing(process.spec.key, process.spec.generation, why))
+        spec = process.spec
+        self._stepper.step(ev.Placing(spec.key, spec.generation, why, connected))
 
     def on_node(self, where: Where, *, joined: bool, why: str) -> None:
         """See `launch.base.Sink`."""
@@ -131,6 +132,8 @@ class Reports:
                 return ev.AgentFinished(spec.key, spec.generation)
             case Kind.FAILED_START:
                 error = from_plain(headers.decode_error(frame.head).error)
+                if process.where is not None and process.where.node is not None:
+                    error = failed_there(error, process.where)
                 return ev.StartFailed(spec.key, spec.generation, error)
             case Kind.CHECKPOINT if frame.request:
                 self._kept_turn(process, frame)

@@ -206,11 +206,15 @@ class Ready(Struct, frozen=True):
 
 
 class Placing(Struct, frozen=True):
-    """The process is not placed on a node of the cluster yet, and ``why``."""
+    """The process is not placed on a node of the cluster yet, and ``why``.
+
+    ``connected``: the launcher has reached the cluster; only then the time for this begins.
+    """
 
     key: int
     generation: int
     why: str
+    connected: bool = True
 
 
 class Placed(Struct, frozen=True):

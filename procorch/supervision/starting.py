@@ -113,9 +113,15 @@ def launch(core: Core, a: Instance) -> None:
 
 
 def placing(core: Core, a: Instance, event: ev.Placing) -> None:
-    """The process waits for a node. Others may start meanwhile; its ``start_timeout`` goes on."""
+    """The process waits for a node. Others may start meanwhile. Its ``start_timeout`` goes on, or
+    begins when the launcher has reached the cluster, which has a time limit of its own."""
     core.starting.discard(a.key)
     a.process.placing = event.why
+    timer = (Due.START, a.key)
+    if not event.connected:
+        core.timers.disarm(timer)
+    elif core.timers.at(timer) is None and a.process.stage is None:
+        core.timers.arm(timer, core.now + a.settings.start_timeout)
 
 
 def placed(core: Core, a: Instance, event: ev.Placed) -> None:

@@ -63,7 +63,7 @@ class Told:
         self.ended.add(process.spec.key)
         self.events.append(("exit", process.spec.key, exit))
 
-    def on_waiting(self, process: WorkerProcess, why: str) -> None:
+    def on_waiting(self, process: WorkerProcess, why: str, *, connected: bool) -> None:
         pass  # a moment without a node is no news here
 
     def on_node(self, where: Where, *, joined: bool, why: str) -> None:

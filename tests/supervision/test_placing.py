@@ -61,6 +61,19 @@ def test_the_start_itself_has_its_own_time_after_the_placement(bench):
     assert bench.pressed(key) == [StopStage.TERMINATE]
 
 
+def test_the_time_until_the_cluster_is_reached_does_not_count(bench):
+    key = bench.spawn(start_timeout=5.0)
+    bench.step(ev.Placing(key, bench.generation(key), "not connected", connected=False))
+    bench.wait(20.0)
+    assert bench.pressed(key) == []
+    waits(bench, key)
+    bench.wait(4.0)
+    waits(bench, key, "another reason")
+    assert bench.pressed(key) == []
+    bench.wait(1.0)
+    assert bench.pressed(key) == [StopStage.TERMINATE]
+
+
 def test_a_placement_that_comes_too_late_starts_no_new_time(bench):
     key = bench.spawn(start_timeout=5.0)
     waits(bench, key)

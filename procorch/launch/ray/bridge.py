@@ -110,12 +110,14 @@ class Bridge:
 
     Attributes:
         connect: what it was started with.
-        lost: the ids of the nodes that did not answer, and do not yet again.
+        lost: the nodes on which nothing is placed, with their addresses by their ids: they did not
+            answer, and have not since.
     """
 
     def __init__(self, sock: socket.socket, parent_fd: int, connect: messages.Connect) -> None:
         self.connect: messages.Connect = connect
         self.lost: dict[str, str] = {}
+        self._reported: set[str] = set()
         self._loop = asyncio.get_running_loop()
         self._over = asyncio.Event()
         self._members: dict[int, Member] = {}
@@ -172,13 +174,27 @@ class Bridge:
         free = await asyncio.to_thread(ray.available_resources)
         return why_waiting(begin.resources, self._nodes, free, self.lost)
 
+    async def is_there(self, node: str) -> bool:
+        """See `member.Cluster`."""
+        for each in self._nodes:
+            if each.id == node:
+                try:
+                    async with asyncio.timeout(_REACH):
+                        _, writer = await asyncio.open_connection(each.host, each.port)
+                except OSError:  # TimeoutError is one
+                    return False
+                writer.close()
+                return True
+        return False
+
     def lose(self, node: str, host: str, why: str) -> None:
         """See `member.Cluster`."""
-        # Ray may know of its end already, and then it was reported.
+        # If Ray knows that it is gone, that was reported, and nothing is placed there anyway.
         if node not in self.lost and any(each.id == node for each in self._nodes):
             self.lost[node] = host
+            self._reported.add(node)
             self._link.send(0, messages.NodeChange(False, node, host, why))
-            self._keep(asyncio.ensure_future(self._await_return(node, host)))
+            self._keep(asyncio.ensure_future(self._await_answer(node, host)))
 
     def report(self, number: int, head: bytes | messages.Report, body: Any = b"") -> None:
         """See `member.Cluster`."""
@@ -198,31 +214,40 @@ class Bridge:
                 if node.id not in known:
                     self._link.send(0, messages.NodeChange(True, node.id, node.host))
             for gone in known.keys() - alive.keys():
-                if self.lost.pop(gone, "") == "":
+                self.lost.pop(gone, None)
+                if gone not in self._reported:
                     why = "Ray reports that it has died or left"
                     change = messages.NodeChange(False, gone, known[gone].host, why)
                     self._link.send(0, change)
+                self._reported.discard(gone)
             known = alive
             await asyncio.sleep(_LOOK)
 
-    async def _await_return(self, node: str, host: str) -> None:
-        """Use a node that was lost again as soon as it answers."""
+    async def _await_answer(self, node: str, host: str) -> None:
+        """Use a node again as soon as it answers."""
         where = NodeAffinitySchedulingStrategy(node_id=node, soft=False)
         knock = ray.remote(num_cpus=0, max_retries=0, scheduling_strategy=where)(_answer)
         while node in self.lost:
-            await asyncio.sleep(_LOOK)
             answer = asyncio.ensure_future(_result(knock.remote()))
             while node in self.lost and not answer.done():
                 await asyncio.wait({answer}, timeout=_LOOK)
             if not answer.done():
                 answer.cancel()
-            elif answer.exception() is None and self.lost.pop(node, "") != "":
+            elif answer.exception() is not None:
+                await asyncio.sleep(_LOOK)
+            elif self.lost.pop(node, None) is not None:
+                self._reported.discard(node)
                 self._link.send(0, messages.NodeChange(True, node, host))
 
 
 def _nodes() -> list[Node]:
     return [
-        Node(each["NodeID"], each["NodeManagerAddress"], each["Resources"])
+        Node(
+            each["NodeID"],
+            each["NodeManagerAddress"],
+            each["Resources"],
+            each["NodeManagerPort"],
+        )
         for each in ray.nodes()
         if each["Alive"]
     ]

@@ -118,6 +118,8 @@ class BridgeClient:
         match report:
             case messages.Connected(address):
                 self.is_connected, self._address = True, address
+                for process in list(self._workers.values()):
+                    process.wait_for("its node is being chosen")
                 self._watch_over()
             case messages.Refused():
                 self._refused = report

@@ -51,8 +51,12 @@ class Cluster(Protocol):
         """Why an actor is not placed yet."""
         ...
 
+    async def is_there(self, node: str) -> bool:
+        """Whether the raylet of a node exists: a process that is stopped counts."""
+        ...
+
     def lose(self, node: str, host: str, why: str) -> None:
-        """A node does not answer."""
+        """A node does not answer, which is reported."""
         ...
 
     def report(self, number: int, head: bytes | messages.Report, body: Any = b"") -> None:
@@ -216,11 +220,12 @@ class Member:
             self._failure = None
             self._cluster.report(self._number, seen)
             await asyncio.sleep(lease.interval(connect.lease))
-        self._lose(place, granted.silent_for(deadline.now()))
+        await self._lose(place, granted.silent_for(deadline.now()))
 
-    def _lose(self, place: _Place, silent: float) -> None:
+    async def _lose(self, place: _Place, silent: float) -> None:
         failure, at = self._failure, f"node {place.node[:8]} ({place.host})"
-        if failure is not None and failure.relay_alone:
+        alone = failure is not None and failure.relay_alone
+        if alone and await self._cluster.is_there(place.node):
             why = f"its relay on {at} has died"
         else:
             why = f"{at} has not answered for {silent:.1f} s"

@@ -13,11 +13,13 @@ _NAMES = {"num_cpus": "CPU", "num_gpus": "GPU", "memory": "memory"}
 
 
 class Node(NamedTuple):
-    """A node of the cluster: its id, its address, and all that it has of each resource."""
+    """A node of the cluster: its id, its address, all that it has of each resource, and the port of
+    its raylet."""
 
     id: str
     host: str
     total: Mapping[str, float]
+    port: int = 0
 
 
 def options(

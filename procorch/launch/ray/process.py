@@ -180,7 +180,7 @@ class RemoteProcess:
         """It is not placed yet."""
         self._why = why
         if not self._gone and self.where is None:
-            self._sink.on_waiting(self, why)
+            self._sink.on_waiting(self, why, connected=self._line.is_connected)
 
     def _see(self, started: int, item: int, progress: int) -> None:
         seen = self._seen

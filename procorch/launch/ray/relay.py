@@ -216,7 +216,7 @@ class Relay:
         """See `Sink.on_started`."""
         self._put(messages.Started(where.pid, self._host, self._node))
 
-    def on_waiting(self, process: WorkerProcess, why: str) -> None:
+    def on_waiting(self, process: WorkerProcess, why: str, *, connected: bool) -> None:
         """See `Sink.on_waiting`: the launcher of one machine never waits."""
 
     def on_node(self, where: Where, *, joined: bool, why: str) -> None:

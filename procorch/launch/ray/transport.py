@@ -71,7 +71,7 @@ def explain_connection(error: BaseException, address: str) -> tuple[str, str]:
         return "version", f"the Ray cluster at {address} has another version: {_end_of(text)}"
     if name == "AuthenticationError" or "unauthenticated" in lower or "auth token" in lower:
         return "token", f"the Ray cluster at {address} refuses the token: {_end_of(text)}"
-    if "runtime_env" in lower or "runtime env" in lower:
+    if "runtime_env" in lower or "runtime env" in lower or name in ("ValueError", "TypeError"):
         return "node", f"the runtime_env cannot be used: {_end_of(text)}"
     if address == "auto":
         return "address", (
