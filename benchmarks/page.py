@@ -15,8 +15,8 @@ _HEAD = """\
 
 _READING = """\
 "1.68 x the speed" means 1.68 times as fast, and "0.54 x the time" means that it takes 0.54 times as
-long. Such a ratio is to the fastest other library of the same run. Times of this machine mean
-little on another one; ratios mean more.
+long, both beside the library that is named, in the same run. Times of this machine mean little on
+another one; ratios mean more.
 """
 
 _METHOD = """\
