@@ -75,10 +75,12 @@ class OutputFile(click.Path):
 )
 @click.option(
     "--from",
-    "source",
+    "sources",
+    multiple=True,
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     metavar="FILE",
-    help="Measure nothing; take the figures that --json wrote.",
+    help="Measure nothing; take the figures that --json wrote. Of several files the rows are put "
+    "together, those of later files in place of the same of earlier ones.",
 )
 @click.option("--timeout", type=click.FloatRange(min=1), default=300.0, show_default=True,
               metavar="SECONDS", help="Time for one round of one contender.")  # fmt: skip
@@ -90,7 +92,7 @@ def command(
     json_path: str | None,
     markdown: str | None,
     picture: str | None,
-    source: Path | None,
+    sources: tuple[Path, ...],
     timeout: float,
 ) -> int:
     """Measure procorch beside what else does such work.
@@ -103,7 +105,7 @@ def command(
     """
     if quick and smoke:
         raise click.UsageError("--quick and --smoke: only one of them")
-    if source is not None and (quick or smoke):
+    if sources and (quick or smoke):
         raise click.UsageError("--from measures nothing, so there is nothing to be made quick")
     if json_path == markdown == "-":
         raise click.UsageError("--json and --markdown cannot both go to stdout")
@@ -117,11 +119,11 @@ def command(
             raise click.UsageError(str(error)) from None
     console = stderr() if "-" in (json_path, markdown) else stdout()
     interrupted = False
-    if source is None:
+    if not sources:
         scale = "quick" if quick else "smoke" if smoke else "full"
         report, interrupted = measure(rows, scale, timeout, console)
     else:
-        report = read(source, rows)
+        report = together([read(source, rows) for source in sources])
         for outcome in report.rows:
             screen.print_row(console, outcome)
     screen.print_goals(console, report.rows)
@@ -189,6 +191,21 @@ def read(source: Path, chosen: Sequence[str]) -> Report:
     except (ValueError, msgspec.MsgspecError) as error:
         raise click.UsageError(f"{source} is no report of this suite: {error}") from error
     return dataclasses.replace(report, rows=[row for row in report.rows if row.id in chosen])
+
+
+def together(reports: Sequence[Report]) -> Report:
+    """One report of several, in the order of the registry. The machine is that of the first."""
+    found = {row.id: row for report in reports for row in report.rows}
+    first = reports[0]
+    begun = dict.fromkeys(report.machine.started for report in reports)
+    versions = {name: what for report in reports for name, what in report.versions.items()}
+    return dataclasses.replace(
+        first,
+        seconds=sum(report.seconds for report in reports),
+        machine=dataclasses.replace(first.machine, started=", ".join(begun)),
+        versions=versions | first.versions,
+        rows=[found[name] for name in registry.IDS if name in found],
+    )
 
 
 def write(path: str, data: bytes) -> None:

@@ -61,6 +61,7 @@ _USES = (
     ("a worker that dies", ("P4", "P5", "P10")),
     ("a batch with a journal", ("P9",)),
     ("1,000 agents", ("P6", "P7")),
+    ("agents on a Ray cluster", ("R1", "R2", "R3", "R4", "R5")),
 )
 """What a user uses, in the order of the summary, with the rows that measure it."""
 

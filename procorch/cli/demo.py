@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
+from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -28,6 +29,11 @@ _MODELS = ("smollm2",)
 @click.option(
     "--model", type=click.Choice(_MODELS),
     help="Have this model write the candidates; it runs on this machine.",
+)  # fmt: skip
+@click.option(
+    "--backend", metavar="ray[:ADDRESS]",
+    help="Run the agents on a Ray cluster: on three nodes that are started on this machine, one of "
+    "which is killed in the middle, or on the cluster at ADDRESS.",
 )  # fmt: skip
 @click.option(
     "-j", "--workers", type=click.IntRange(min=1),
@@ -59,8 +65,8 @@ _MODELS = ("smollm2",)
     help="One JSON object an item on stdout, as items finish.",
 )  # fmt: skip
 def command(
-    model: str | None, workers: int | None, timeout: float, memory: float, limit: int | None,
-    resume: bool, out: Path | None, as_json: bool,
+    model: str | None, backend: str | None, workers: int | None, timeout: float, memory: float,
+    limit: int | None, resume: bool, out: Path | None, as_json: bool,
 ) -> int:  # fmt: skip
     """Evaluate the 164 problems of HumanEval, four of the candidates hostile.
 
@@ -75,6 +81,9 @@ def command(
     some minutes; its weights (93 MB) are fetched the first time. Few of the programs are right. An
     agent's process is no sandbox: what the model writes runs with your rights.
 
+    With --backend ray the agents run on three nodes of a Ray cluster, and the table is the same.
+    The candidates in work on the node that is killed are tried again on the others.
+
     The exit code is 0 when the hostile ones were stopped by name and all others passed (--model:
     when all were written and executed), 1 when not, and 130 after Ctrl-C.
     """
@@ -82,11 +91,15 @@ def command(
     from procorch.cli import places, screen
     from procorch.cli.demo_model import write
     from procorch.cli.demo_report import Figures, news, print_summary, print_table
+    from procorch.demo.cluster import NodeNotStarted
     from procorch.demo.humaneval import MissingPackage, candidates, problems
+    from procorch.demo.outage import NODES, Outage
     from procorch.demo.run import Evaluation
     from procorch.errors import AgentError
 
-    count = _usual_workers() if workers is None else workers
+    if backend is not None:
+        _check_backend(backend, model)
+    count = workers or (_usual_workers() if backend is None else NODES)
     rows: list[Row] = []
 
     def add(row: Row) -> None:
@@ -107,15 +120,20 @@ def command(
             items, author = write(problems(limit), model, journal, resume, count, add, as_json)
             began = time.monotonic()
         with (
+            nullcontext() if backend is None else Outage(backend, len(items)) as outage,
             screen.meter("candidates", len(items), data_flows=as_json) as meter,
             Evaluation(
                 items, out=journal, resume=resume, workers=count, timeout=timeout,
-                memory=int(memory),
+                memory=int(memory), backend=None if outage is None else outage.backend,
             ) as run,
         ):  # fmt: skip
             for row in run:
                 add(row)
                 meter.step(news(row))
+                if outage is not None and outage.step(run.busy):
+                    streams.note(str(outage.killed))
+    except NodeNotStarted as error:
+        raise click.ClickException(str(error)) from error
     except MissingPackage as missing:
         raise Misconfigured(str(missing)) from None
     except KeyboardInterrupt as interrupt:
@@ -127,7 +145,10 @@ def command(
         raise Misconfigured(str(error)) from None
     except AgentError as error:
         raise click.ClickException(str(error)) from error
-    figures = Figures(count, run.replaced, time.monotonic() - began, run.resumed, author)
+    lost = None
+    if outage is not None and outage.killed is not None:
+        lost = f"{outage.killed}; in work there, and tried again: {', '.join(run.lost()) or 'none'}"
+    figures = Figures(count, run.replaced, time.monotonic() - began, run.resumed, author, lost)
     if as_json:
         print_summary(screen.stderr(), rows, figures)
     else:
@@ -135,6 +156,18 @@ def command(
         print_table(console, rows)
         print_summary(console, rows, figures)
     return ExitCode.DONE if all(row.as_expected for row in rows) else ExitCode.SOME_FAILED
+
+
+def _check_backend(backend: str, model: str | None) -> None:
+    from procorch.errors import ClusterError
+    from procorch.launch.ray.backend import backend_of
+
+    if model is not None:
+        raise click.UsageError("--model runs on this machine, so it goes without --backend")
+    try:
+        backend_of(backend)
+    except (ValueError, ClusterError) as error:
+        raise Misconfigured(str(error)) from None
 
 
 def _usual_workers() -> int:

@@ -26,6 +26,7 @@ class Figures:
         seconds: how long it took, start and end of the workers included.
         resumed: candidates that an earlier run has done.
         author: who wrote the candidates, and what it took, in a line; None: people.
+        outage: which node was killed meanwhile, and what that cost, in a line; None: none was.
     """
 
     workers: int
@@ -33,6 +34,7 @@ class Figures:
     seconds: float
     resumed: int = 0
     author: str | None = None
+    outage: str | None = None
 
 
 def is_news(row: Row) -> bool:
@@ -91,6 +93,8 @@ def print_summary(console: Console, rows: Sequence[Row], figures: Figures) -> No
     console.print(f"{parts} of {len(rows)} candidates in {figures.seconds:.1f} s{before}")
     workers, times = _counted(figures.workers, "worker"), _counted(figures.replaced, "time")
     console.print(f"{workers}, replaced {times} before the end")
+    if figures.outage is not None:
+        console.print(figures.outage)
     wrong = sorted((row for row in rows if not row.as_expected), key=lambda row: row.index)
     if figures.author is not None:
         console.print(figures.author)

@@ -10,16 +10,21 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
+
+import msgspec
 
 from procorch.batch.items import BatchItem
 from procorch.batch.journal import Journal
+from procorch.batch.reader import Reader
+from procorch.batch.records import AttemptRecord
 from procorch.batch.start import run_batch
 from procorch.batch.store import remove
-from procorch.demo.humaneval import Candidate, Problem, written
+from procorch.demo.humaneval import CANONICAL, LOOP, Candidate, Problem, written
 from procorch.demo.rows import Row, row_of, unwritten
 from procorch.demo.solver import solver
 from procorch.demo.writer import writer
+from procorch.errors.plain_data import from_plain
 from procorch.telemetry.quiet import replacements
 
 AGENT = solver.__name__
@@ -108,6 +113,8 @@ class Evaluation:
         workers: number of agents.
         timeout: seconds for one candidate, from the moment its agent gets it.
         memory: resident bytes allowed to a worker.
+        backend: the cluster that the agents run on, where a candidate has a second attempt because
+            its node may be lost; None: this machine.
 
     Raises:
         AgentError: the workers do not start.
@@ -123,14 +130,18 @@ class Evaluation:
         workers: int,
         timeout: float,
         memory: int,
+        backend: str | None = None,
     ) -> None:
         self._items = items
+        self._out = out
+        self._repeated: list[str] = []
         with ExitStack() as stack:
             self._replaced = stack.enter_context(replacements())
             self._run = stack.enter_context(
                 run_batch(
                     solver, items, out=out, resume=resume, redo=not resume, workers=workers,
                     timeout=timeout, memory_limit=memory, id=lambda candidate: candidate.id,
+                    **({} if backend is None else _remote(backend)),
                 )
             )  # fmt: skip
             self._stack = stack.pop_all()
@@ -145,9 +156,27 @@ class Evaluation:
         """How many candidates were done in an earlier run."""
         return self._run.progress().resumed
 
+    def busy(self) -> list[int]:
+        """Processes that work on a candidate which may be tried again, those that have had theirs
+        the longest first. One that kills its worker may be in its second attempt already."""
+        calm = {each.id for each in self._items if each.kind in (CANONICAL, LOOP)}
+        workers = sorted(self._run.workers(), key=lambda worker: -worker.seconds)
+        return [worker.pid for worker in workers if worker.item in calm and worker.pid]
+
+    def lost(self) -> list[str]:
+        """Candidates that were in work on a node that was lost, by the journal."""
+        reader = Reader(self._out)
+        try:
+            return [id for id in self._repeated if any(map(_is_lost, reader.attempts(id)))]
+        finally:
+            reader.close()
+
     def __iter__(self) -> Iterator[Row]:
         for item in self._run:
-            yield row_of(self._items[item.position], item, AGENT)
+            candidate = self._items[item.position]
+            if item.attempts > 1:
+                self._repeated.append(candidate.id)
+            yield row_of(candidate, item, AGENT)
 
     def __enter__(self) -> Self:
         return self
@@ -157,3 +186,11 @@ class Evaluation:
         traceback: TracebackType | None,
     ) -> None:  # fmt: skip
         self._stack.close()
+
+
+def _is_lost(attempt: AttemptRecord) -> bool:
+    return bool(getattr(from_plain(msgspec.json.decode(attempt.error)), "lost", False))
+
+
+def _remote(backend: str) -> dict[str, Any]:
+    return {"backend": backend, "retries": 1, "placement": "spread"}
