@@ -102,8 +102,8 @@ MUTANTS: tuple[Mutant, ...] = (
         "checkpoint: without history every request begins anew",
         "agents/agent.py",
         "Agent._converse",
-        "self._talk.history if self.options.keep_history else self._blank",
-        "self._talk.history",
+        "before = self._blank",
+        "pass",
         (AGENT + "without_history_every_request_begins_anew",),
     ),
     Mutant(

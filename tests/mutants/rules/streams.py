@@ -90,8 +90,8 @@ MUTANTS: tuple[Mutant, ...] = (
         "streaming: what was read is not sent again",
         "api/sending.py",
         "Sending.stream",
-        "Delivery(text, limit, retries=0, wait=wait)",
-        "Delivery(text, limit, wait=wait)",
+        "Delivery(text, limit, retries=0, wait=wait, trace=trace)",
+        "Delivery(text, limit, wait=wait, trace=trace)",
         (STREAM + "a_death_in_mid_stream_is_named_after_the_pieces_that_arrived",),
     ),
     Mutant(
