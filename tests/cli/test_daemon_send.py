@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from procorch import AgentStopped
+from procorch.errors.plain_data import to_plain
 from tests.cli import fake_core
 from tests.cli.conftest import COMMAND, LIMIT, Ended, environment
 from tests.cli.fake_core import FakeCore
@@ -95,6 +97,14 @@ def test_a_request_that_failed_is_an_error(call: Call, daemon: FakeCore) -> None
     assert ended.stderr.startswith("Error: AgentCrashed: agent 'solver' ")
     ended = call("send", "solver", "hello", "--json")
     assert (ended.code, json.loads(ended.stdout)["state"]) == (1, "failed")
+
+
+def test_why_an_agent_takes_no_request_is_said_once(call: Call, daemon: FakeCore) -> None:
+    error = AgentStopped("agent 'solver' does not run: it is stopped", agent="solver")
+    daemon.answer = fake_core.crashed() | {"id": None, "error": to_plain(error)}
+    assert call("send", "solver", "hello") == Ended(
+        1, "", "Error: AgentStopped: agent 'solver' does not run: it is stopped\n"
+    )
 
 
 def test_what_is_no_text_is_printed_as_json(call: Call, daemon: FakeCore) -> None:

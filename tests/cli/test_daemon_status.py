@@ -97,6 +97,9 @@ def test_check_sees_a_daemon_that_is_not_ready(call: Call, daemon: FakeCore) -> 
     daemon.daemon |= {"ready": False, "state": "starting"}
     ended = call("status", "--check", "critic")
     assert (ended.code, ended.stderr) == (1, "the daemon is not ready: starting\n")
+    daemon.daemon["state"] = "running"
+    ended = call("status", "--check", "critic")
+    assert ended.stderr == "the daemon is not ready: not all agents that are to run are ready\n"
 
 
 DESCRIPTION = """\

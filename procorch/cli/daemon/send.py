@@ -170,10 +170,12 @@ def _end_line(last: str) -> None:
 
 def _tell(error: AgentError) -> None:
     from procorch.batch.reasons import place_of
+    from procorch.errors import PluginError
 
-    streams.note(f"Error: {type(error).__name__}: {form.visible(str(error))}")
+    text = (error.source if isinstance(error, PluginError) else "") or str(error)
+    streams.note(f"Error: {type(error).__name__}: {form.visible(text)}")
     place = place_of(error)
-    if place and place not in str(error):
+    if place not in ("", type(error).__name__) and place not in text:
         streams.note(f"  {form.line_of(place)}")
 
 

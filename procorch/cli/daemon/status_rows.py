@@ -138,7 +138,9 @@ def troubles(status: Plain) -> list[str]:
     """What is not as the configuration says, one line each."""
     found = []
     if not status["daemon"]["ready"]:
-        found.append(f"the daemon is not ready: {status['daemon']['state']}")
+        state = status["daemon"]["state"]
+        why = "not all agents that are to run are ready" if state == "running" else state
+        found.append(f"the daemon is not ready: {why}")
     for agent in status["agents"]:
         name = agent["name"]
         found += [f"{name}: {text}" for text in agent["drift"]]
