@@ -67,6 +67,8 @@ def agent_row(member: Member, tree: Tree) -> dict[str, Any]:
         return row
     info = handle.info()
     row["restarts"], row["last_exit"] = info.restarts, info.last_exit
+    if member.size == 1:
+        row["last_exit"] = _last_exit(member, 0, info.last_exit)
     if not member.lives:
         return row
     row["state"] = _state(member, info)
@@ -82,11 +84,16 @@ def agent_row(member: Member, tree: Tree) -> dict[str, Any]:
             "slot": each.slot, "pid": each.pid, "generation": each.generation, "state": each.state,
             "detail": trouble,
             "uptime": None if began is None or each.pid is None else max(0.0, now - began),
-            "restarts": each.restarts, "last_exit": each.last_exit, "cpu": each.cpu,
-            "rss": each.rss, "release": each.release,
+            "restarts": each.restarts, "last_exit": _last_exit(member, each.slot, each.last_exit),
+            "cpu": each.cpu, "rss": each.rss, "release": each.release,
             "current": each.request if spec.answers else None,
         })  # fmt: skip
     return row
+
+
+def _last_exit(member: Member, slot: int, told: str | None) -> str | None:
+    """How an instance ended last: for a service its function or program, not its worker."""
+    return (not member.spec.answers and member.troubles.last_end(slot)) or told
 
 
 def _state(member: Member, info: AgentInfo) -> str:

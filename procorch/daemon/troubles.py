@@ -23,7 +23,8 @@ class _Slot:
 
     Args:
         generation: the process that ``fault`` is about.
-        fault: how it ended, and where.
+        fault: how it ended, and where; "" from the next readiness on.
+        last_end: the same, until the next end.
         was_ready: the process that runs, or ran last, became ready.
         count: "2/3", as restarts are counted; "": this one was not.
         next_at: wall clock time of the next start; 0: at once.
@@ -31,6 +32,7 @@ class _Slot:
 
     generation: int = 0
     fault: str = ""
+    last_end: str = ""
     was_ready: bool = False
     count: str = ""
     next_at: float = 0.0
@@ -52,17 +54,24 @@ class Troubles:
                 slot.was_ready, slot.count, slot.fault = True, "", ""
             case Crashed(error=error):
                 slot.generation, slot.fault = event.generation, place_of(error)
+                slot.last_end = slot.fault
             case Restarting(planned=True):
                 slot.count = slot.fault = ""
             case Restarting():
                 if slot.generation != event.generation or not slot.fault:
                     slot.fault = "it ended by itself" if slot.was_ready else "it did not start"
+                    slot.last_end = slot.fault
                 slot.generation = event.generation
                 slot.count = f"{event.restart}/{event.max_restarts}" if event.counted else ""
             case BackingOff(delay=delay):
                 slot.next_at = event.time + delay
             case _:
                 pass
+
+    def last_end(self, instance: int) -> str:
+        """How the function or program of a service ended last; its worker then leaves in order."""
+        slot = self._slots.get(instance)
+        return "" if slot is None else slot.last_end
 
     def text(self, instance: int, now: float) -> str:
         """Such as ``2/3, next in 4 s, SIGSEGV at f.py:9 in handle``; "": nothing is wrong.

@@ -120,6 +120,7 @@ def test_failures_are_told_by_their_cause_and_their_place(tmp_path: Path) -> Non
             pass
         assert "RuntimeError: it broke, at agents.py:8 in crash" in failed["detail"]
         assert "supervisor" not in failed["detail"]
+        assert failed["last_exit"] == "RuntimeError at agents.py:8 in crash"
 
         delays = client.events("often", follow=True, last=100)
         assert any(event["type"] == "BackingOff" for event in delays)
