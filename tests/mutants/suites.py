@@ -16,6 +16,8 @@ SHORT_WAY = (
 )
 REQUEST = "tests/supervision/test_request.py::test_"
 SIMULATE = "tests/simulate/test_simulate.py::test_no_schedule_breaks_a_rule"
+PLACING = "tests/supervision/test_placing.py::test_"
+RAY_PARTS = "tests/process/test_ray_parts.py::test_"
 DEATHS = "tests/process/test_deaths.py::test_"
 CANCEL = "tests/process/test_cancel.py::test_"
 LAUNCHERS = "tests/process/test_launchers.py::test_"

@@ -9,16 +9,23 @@ import random
 import signal
 import subprocess
 import sys
+from typing import Any
 
+import click
 import pytest
 
-from procorch import AgentOrchestrator, ClusterError, RayBackend
+from procorch import AgentOrchestrator, ClusterError, RayBackend, StartError
+from procorch.cli.params import resources
+from procorch.launch.base import Where
 from procorch.launch.forkserver import deadline
+from procorch.launch.forkserver.client import ZygoteLauncher
 from procorch.launch.ray import backend, placement
 from procorch.launch.ray.lease import GrantedLease, HeldLease, interval, margin
 from procorch.launch.ray.ordering import Inbox, Outbox
 from procorch.launch.ray.placement import Node
 from procorch.launch.ray.transport import explain_call, explain_connection
+from procorch.runtime.clusters import failed_there
+from tests.process.test_launchers import MAX_FRAME, Told
 
 # ---- the lease
 
@@ -80,7 +87,40 @@ def test_a_process_is_killed_by_the_kernel_after_its_deadline_even_if_it_is_stop
         "again.set(now() + 0.05)\n"
         "os.kill(os.getpid(), signal.SIGSTOP)\n"
     )
-    assert subprocess.run([sys.executable, "-c", code]).returncode == -signal.SIGKILL
+    ended = subprocess.run([sys.executable, "-c", code], timeout=30)
+    assert ended.returncode == -signal.SIGKILL
+
+
+def test_a_zygote_ends_its_worker_and_what_that_has_started_at_its_deadline(
+    gate: Any, watched: Any
+) -> None:
+    begun = gate()
+    tell = begun.tell
+
+    def factory():
+        import os
+        import signal
+
+        def handle(x):
+            if os.fork() == 0:
+                os.setsid()
+                tell(os.getpid())
+                signal.pause()
+            signal.pause()
+
+        return handle
+
+    launcher = ZygoteLauncher(MAX_FRAME, [], sys.path)
+    told = Told(launcher)
+    try:
+        process = told.ready(factory)
+        told.request(process, 1, "go")
+        stray = watched(int(begun.line()))
+        launcher.renew(deadline.now() + 0.05)
+        assert "its zygote" in (told.exit(process).detail or "")
+        assert stray.alive(within=5) == []
+    finally:
+        told.close()
 
 
 # ---- order
@@ -265,3 +305,23 @@ def test_errors_of_ray_are_explained_by_what_they_mean() -> None:
 )
 def test_a_connection_that_fails_says_of_which_kind_that_is(error: Exception, reason: str) -> None:
     assert explain_connection(error, "10.0.0.1:6379")[0] == reason
+
+
+def test_a_start_that_fails_for_lack_of_code_says_how_code_gets_to_the_node() -> None:
+    where = Where(7, "10.0.0.2", "abcdef0123456789")
+    lacks = StartError(agent="a", exc_type="builtins.ModuleNotFoundError", exc_str="No module 'x'")
+    told = str(failed_there(lacks, where))
+    assert "on node abcdef01, 10.0.0.2" in told
+    assert "runtime_env" in told
+    other = StartError(agent="a", exc_type="builtins.ValueError", exc_str="no")
+    assert "runtime_env" not in str(failed_there(other, where))
+
+
+# ---- the command line
+
+
+def test_resources_on_the_command_line_are_names_and_amounts() -> None:
+    assert resources("num_cpus=2, num_gpus=0.5") == {"num_cpus": 2.0, "num_gpus": 0.5}
+    for wrong in ("num_cpus", "num_cpus=", "=2", "num_cpus=two", ""):
+        with pytest.raises(click.BadParameter, match="NAME=AMOUNT"):
+            resources(wrong)

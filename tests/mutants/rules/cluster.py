@@ -1,0 +1,58 @@
+"""Leases, order and placement on a cluster."""
+
+from __future__ import annotations
+
+from tests.mutants.mutant import Mutant
+from tests.mutants.suites import PLACING, RAY_PARTS
+
+MUTANTS: tuple[Mutant, ...] = (
+    Mutant(
+        "only the last token prolongs a lease",
+        "launch/ray/lease.py",
+        "HeldLease.grant",
+        "token != self._token",
+        "False",
+        (RAY_PARTS + "an_old_token_prolongs_nothing",),
+    ),
+    Mutant(
+        "a worker is lost a margin after its lease",
+        "launch/ray/lease.py",
+        "GrantedLease.lost_at",
+        "self._answered + self._length + margin(self._length)",
+        "self._answered + self._length",
+        (RAY_PARTS + "a_worker_has_ended_before_the_bridge_calls_it_lost",),
+    ),
+    Mutant(
+        "a zygote has a timer of the kernel",
+        "launch/forkserver/deadline.py",
+        "Deadline.set",
+        "at + PATIENCE",
+        "at + 1e6",
+        (RAY_PARTS + "a_process_is_killed_by_the_kernel_after_its_deadline_even_if_it_is_stopped",),
+    ),
+    Mutant(
+        "messages of a relay wait for those before them",
+        "launch/ray/ordering.py",
+        "Inbox.feed",
+        "self.taken + 1 in self._early",
+        "self._early",
+        (RAY_PARTS + "messages_come_out_in_their_order_each_once",),
+    ),
+    Mutant(
+        "an agent that waits for a node takes no start slot",
+        "supervision/starting.py",
+        "placing",
+        "core.starting.discard(a.key)",
+        "",
+        (PLACING + "an_agent_that_waits_for_a_node_keeps_no_other_from_starting",),
+    ),
+    Mutant(
+        "a lost agent may have executed its request",
+        "supervision/replacing.py",
+        "death",
+        "exit.lost or exit.started == request.id"
+        " or any(exit.started == other.id for other in after)",
+        "exit.started == request.id or any(exit.started == other.id for other in after)",
+        (PLACING + "a_request_of_a_lost_agent_may_have_been_executed_and_is_not_sent_again",),
+    ),
+)
