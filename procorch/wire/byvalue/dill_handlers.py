@@ -13,6 +13,8 @@ from typing import Any
 import dill
 
 Handler = Callable[[Any, Any], None]
+_SINCE_0_4 = {"save_context"}
+"""Handlers that older versions lack; pickle then refuses what they would save."""
 
 
 def standard_handlers() -> dict[type, Handler]:
@@ -39,7 +41,7 @@ def handlers_named(names: frozenset[str], beginning: str) -> dict[type, Handler]
         for kind, save in dill.Pickler.dispatch.items()
         if save.__name__ in names or save.__name__.startswith(beginning)
     }
-    missing = names - {save.__name__ for save in found.values()}
+    missing = names - _SINCE_0_4 - {save.__name__ for save in found.values()}
     if missing:
         raise ImportError(
             f"procorch does not fit dill {dill.__version__}: it has no {', '.join(sorted(missing))}"
