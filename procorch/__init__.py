@@ -20,6 +20,12 @@ if TYPE_CHECKING:
     from procorch.agents.options import AgentOptions as AgentOptions
     from procorch.agents.permits import Permit as Permit
     from procorch.agents.readiness import ReadyCheck as ReadyCheck
+    from procorch.agents.stream_events import ReasoningEvent as ReasoningEvent
+    from procorch.agents.stream_events import StreamEvent as StreamEvent
+    from procorch.agents.stream_events import TextEvent as TextEvent
+    from procorch.agents.stream_events import ToolCallEvent as ToolCallEvent
+    from procorch.agents.stream_events import ToolResultEvent as ToolResultEvent
+    from procorch.agents.stream_events import UsageEvent as UsageEvent
     from procorch.api.children import ChildCounts as ChildCounts
     from procorch.api.children import ChildInfo as ChildInfo
     from procorch.api.conversations.conversation import Conversation as Conversation
@@ -183,6 +189,9 @@ _HOMES = {
     "agents.command": "command",
     "agents.context": "Context current",
     "agents.approval": "ToolDecisions",
+    "agents.stream_events": (
+        "ReasoningEvent StreamEvent TextEvent ToolCallEvent ToolResultEvent UsageEvent"
+    ),
     "agents.options": "AgentOptions",
     "agents.permits": "Permit",
     "agents.readiness": "ReadyCheck",

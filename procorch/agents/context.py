@@ -19,6 +19,7 @@ from procorch.agents.account import enter as enter
 from procorch.agents.conversation_turn import ConversationTurn
 from procorch.agents.permits import NO_LIMITS, LimitRules, Permit
 from procorch.agents.seeds import Seed as Seed
+from procorch.agents.stream_events import StreamEvent
 from procorch.agents.worker_services import Services
 
 _NO_RULES = LimitRules({})
@@ -232,31 +233,31 @@ class Context:
         """Whether the caller reads the answer while it comes (`OrchestratedHandle.stream`)."""
         return self._streaming
 
-    def emit(self, text: str) -> None:
-        """Send a piece of the answer to a caller that reads it while it comes.
+    def emit(self, piece: str | StreamEvent) -> None:
+        """Send a piece of the answer, or an event, to a caller that reads it while it comes.
 
         It waits where the reader is behind; nothing happens where nobody reads. What the agent
         returns is the whole answer all the same.
 
         Raises:
-            TypeError: it is no text.
+            TypeError: it is no text and no event.
             MessageTooLarge: it is larger than ``max_message``.
         """
-        if not isinstance(text, str):
-            raise TypeError(f"emit() takes text, not {type(text).__name__}")
+        if not isinstance(piece, str | StreamEvent):
+            raise TypeError(f"emit() takes text or an event, not {type(piece).__name__}")
         request = self._request
-        if self._streaming and request is not None and text:
+        if self._streaming and request is not None and piece:
             self.progress()
-            self._offered().emit(self.agent, request, text)
+            self._offered().emit(self.agent, request, piece)
 
-    async def emit_async(self, text: str) -> None:
+    async def emit_async(self, piece: str | StreamEvent) -> None:
         """Like `emit`, without blocking the agent's event loop."""
-        if not isinstance(text, str):
-            raise TypeError(f"emit_async() takes text, not {type(text).__name__}")
+        if not isinstance(piece, str | StreamEvent):
+            raise TypeError(f"emit_async() takes text or an event, not {type(piece).__name__}")
         request = self._request
-        if self._streaming and request is not None and text:
+        if self._streaming and request is not None and piece:
             self.progress()
-            await self._offered().emit_async(self.agent, request, text)
+            await self._offered().emit_async(self.agent, request, piece)
 
     def checkpoint(self, state: Any) -> None:
         """Store ``state`` outside this process: the next generation has it as `restored` (N17).

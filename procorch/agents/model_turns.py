@@ -23,6 +23,13 @@ from procorch.agents.account import enter
 from procorch.agents.context import installed
 from procorch.agents.limited import model_call
 from procorch.agents.permits import Spent
+from procorch.agents.stream_events import (
+    LONGEST,
+    StreamEvent,
+    ToolCallEvent,
+    ToolResultEvent,
+    UsageEvent,
+)
 from procorch.agents.tool_calls import failed, run_tool
 from procorch.errors import InvalidContinue, NoMessages, RequestCancelled, StreamError
 from procorch.messages import (
@@ -189,18 +196,29 @@ async def _converse(
         message = await _turn(stream_fn, replace(context, messages=seen))
         new.append(message)
         usage, cost = usage + message.usage, cost + message.cost
+        await _tell(UsageEvent(message.usage, message.cost))
         for call in message.tool_calls:
             step()
+            await _tell(ToolCallEvent(call.id, call.name, call.arguments))
             if message.stop_reason in _CUT_OFF:
                 text = f"not run: the turn ended early ({message.stop_reason.value})"
                 new.append(failed(call, text))
             else:
-                new.append(await run_tool(call, tools, tell=tell))
+                answer = await run_tool(call, tools, tell=tell)
+                new.append(answer)
+                await _tell(ToolResultEvent(call.id, answer.text[:LONGEST], answer.is_error))
         if not message.tool_calls or message.stop_reason in _CUT_OFF:
             return AgentResult(
                 tuple(new), message.stop_reason, usage, cost, message.error, output=message.text
             )
     raise StreamError(f"the model asked for tools {max_turns} turns long and gave no answer")
+
+
+async def _tell(event: StreamEvent) -> None:
+    """Tell who reads the answer along."""
+    worker = installed()
+    if worker is not None and worker.streaming:
+        await worker.emit_async(event)
 
 
 def step() -> None:

@@ -6,6 +6,7 @@ from typing import Any, Protocol
 
 from procorch.agents.conversation_turn import ConversationTurn
 from procorch.agents.permits import CallServices
+from procorch.agents.stream_events import StreamEvent
 
 
 class Services(CallServices, Protocol):
@@ -19,11 +20,11 @@ class Services(CallServices, Protocol):
         """The same for a coroutine."""
         ...
 
-    def emit(self, agent: str, request: int, text: str) -> None:
+    def emit(self, agent: str, request: int, piece: str | StreamEvent) -> None:
         """Send a piece of the answer to ``request``."""
         ...
 
-    async def emit_async(self, agent: str, request: int, text: str) -> None:
+    async def emit_async(self, agent: str, request: int, piece: str | StreamEvent) -> None:
         """The same for a coroutine."""
         ...
 

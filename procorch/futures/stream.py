@@ -20,6 +20,7 @@ from collections import deque
 from collections.abc import Callable, Generator
 from typing import Any, Self
 
+from procorch.agents.stream_events import StreamEvent, TextEvent, loaded
 from procorch.clock import REAL, Clock
 from procorch.futures import socket_readers
 from procorch.futures.fork_guard import must_be_ours
@@ -31,6 +32,27 @@ from procorch.futures.wakeups import wakeup
 from procorch.messages import AgentResult
 
 Confirm = Callable[[Any, int], None]
+
+
+class StreamEvents:
+    """The events of one answer, see `StreamReply.events`."""
+
+    def __init__(self, reply: StreamReply) -> None:
+        self._reply = reply
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> StreamEvent:
+        piece = self._reply.next_piece()
+        return TextEvent(piece) if isinstance(piece, str) else piece
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> StreamEvent:
+        piece = await self._reply.next_piece_async()
+        return TextEvent(piece) if isinstance(piece, str) else piece
 
 
 class StreamReply(ReplyFuture):
@@ -68,7 +90,7 @@ class StreamReply(ReplyFuture):
     ) -> None:
         super().__init__(request, agent, drop, run_callback, clock, owner)
         self._confirm = confirm
-        self._pieces: deque[tuple[bytes, int]] = deque()
+        self._pieces: deque[tuple[bytes, int, bool]] = deque()
         self._unconfirmed: deque[tuple[object, int]] = deque()
         self._ended = False
         self._whole_answer = False
@@ -76,15 +98,16 @@ class StreamReply(ReplyFuture):
 
     # ---- from the worker
 
-    def arrive(self, process: object, text: bytes, number: int) -> None:
+    def arrive(self, process: object, piece: bytes, number: int, *, event: bool = False) -> None:
         """Add a piece of the answer.
 
         Args:
             process: the worker it came from.
             number: what has to be confirmed when the piece was read; 0: nothing.
+            event: it is an event, not text.
         """
         if not self._ended:
-            self._pieces.append((text, number))
+            self._pieces.append((piece, number, event))
         if number:
             self._unconfirmed.append((process, number))
         if self._ended or self._whole_answer:
@@ -143,10 +166,30 @@ class StreamReply(ReplyFuture):
 
     # ---- piece by piece
 
+    def events(self) -> StreamEvents:
+        """What happens while the answer is made, in place of its text alone.
+
+        Returns:
+            An iterator, sync and async, of events: the pieces of text, reasoning, calls of tools
+            and their results, and the usage of each turn. Their `as_dict()` is for JSON.
+        """
+        return StreamEvents(self)
+
     def __iter__(self) -> Self:
         return self
 
     def __next__(self) -> str:
+        while not isinstance(piece := self.next_piece(), str):
+            pass
+        return piece
+
+    def next_piece(self) -> str | StreamEvent:
+        """Wait for the next piece of text or event.
+
+        Raises:
+            StopIteration: there is none any more.
+            AgentError: the request has failed.
+        """
         while True:
             # Read before the pieces: all pieces were added before the end.
             arrived, ended = Latch(), self._ended
@@ -165,6 +208,12 @@ class StreamReply(ReplyFuture):
         return self
 
     async def __anext__(self) -> str:
+        while not isinstance(piece := await self.next_piece_async(), str):
+            pass
+        return piece
+
+    async def next_piece_async(self) -> str | StreamEvent:
+        """Like `next_piece`, without blocking the event loop; its end is a StopAsyncIteration."""
         import asyncio
 
         loop = asyncio.get_running_loop()
@@ -184,7 +233,7 @@ class StreamReply(ReplyFuture):
         self._raise()
         raise StopAsyncIteration
 
-    def _take(self, wake: Callable[[], None]) -> str | None:
+    def _take(self, wake: Callable[[], None]) -> str | StreamEvent | None:
         """The next piece; None: there is none yet, and ``wake`` is called when that changes."""
         must_be_ours(self._owner)
         if not self._pieces:
@@ -193,10 +242,10 @@ class StreamReply(ReplyFuture):
                 if self._ended:
                     wake()
                 return None
-        text, number = self._pieces.popleft()
+        piece, number, event = self._pieces.popleft()
         if number:
             self._confirm_to(number)
-        return text.decode("utf-8", "replace")
+        return loaded(piece) if event else piece.decode("utf-8", "replace")
 
     def _raise(self) -> None:
         error = self.exception()

@@ -204,11 +204,12 @@ class Reports:
 
     def _piece(self, process: WorkerProcess, frame: Frame) -> None:
         """Pass a piece of an answer to its reader."""
-        number = headers.decode_delta(frame.head).confirm
+        head = headers.decode_delta(frame.head)
+        number = head.confirm
         cargo = self._cargo(frame.request)
         reply = None if cargo is None or cargo.process is not process else cargo.reply
         if isinstance(reply, StreamReply):
-            reply.arrive(process, bytes(unpack(frame.body)), number)
+            reply.arrive(process, bytes(unpack(frame.body)), number, event=head.event)
         elif number:
             process.send(Kind.ANSWER, number, b"", [])
 

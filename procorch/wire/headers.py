@@ -168,10 +168,11 @@ class AskHead(Struct, frozen=True, array_like=True):
 
 
 class DeltaHead(Struct, frozen=True, array_like=True):
-    """Worker to parent: a piece of an answer; the body is text. ``confirm``: the number of the
-    ANSWER that the worker waits for; 0: it does not wait."""
+    """Worker to parent: a piece of an answer; the body is text, or an event of the stream.
+    ``confirm``: the number of the ANSWER that the worker waits for; 0: it does not wait."""
 
     confirm: int
+    event: bool = False
 
 
 class CallHead(Struct, frozen=True, array_like=True):

@@ -114,18 +114,19 @@ class ParentLink:
             self.forget(number)
             raise
 
-    def piece(self, request: int, text: bytes, *, confirm: bool) -> int:
+    def piece(self, request: int, text: bytes, *, confirm: bool, event: bool = False) -> int:
         """Send a piece of an answer.
 
         Args:
             confirm: the parent has to confirm that the piece was read.
+            event: it is an event of the stream, not text.
 
         Returns:
             The number for `confirmed` or `answer`, one of which must be called; 0 without
             ``confirm``.
         """
         number = next(self._numbers) if confirm else 0
-        self.send(Kind.DELTA, request, headers.encode(headers.DeltaHead(number)), [text])
+        self.send(Kind.DELTA, request, headers.encode(headers.DeltaHead(number, event)), [text])
         return number
 
     def confirmed(self, number: int) -> None:

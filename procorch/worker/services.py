@@ -7,6 +7,7 @@ from typing import Any
 from procorch.agents.context import enter, installed
 from procorch.agents.conversation_turn import ConversationTurn
 from procorch.agents.permits import CallEnd, Spent
+from procorch.agents.stream_events import StreamEvent, dumped
 from procorch.agents.trace_context import of_this_place
 from procorch.errors import (
     AgentError,
@@ -138,15 +139,15 @@ class Services:
                 set_cause(error, original)
         raise error
 
-    def emit(self, agent: str, request: int, text: str) -> None:
+    def emit(self, agent: str, request: int, piece: str | StreamEvent) -> None:
         """See `Context.emit`."""
-        number = self._piece(agent, request, text)
+        number = self._piece(agent, request, piece)
         if number:
             self._parent.confirmed(number)
 
-    async def emit_async(self, agent: str, request: int, text: str) -> None:
+    async def emit_async(self, agent: str, request: int, piece: str | StreamEvent) -> None:
         """See `Context.emit_async`."""
-        number = self._piece(agent, request, text)
+        number = self._piece(agent, request, piece)
         if number:
             import asyncio
 
@@ -154,15 +155,16 @@ class Services:
             loop = asyncio.get_running_loop()
             await asyncio.shield(loop.run_in_executor(None, self._parent.answer, number))
 
-    def _piece(self, agent: str, request: int, text: str) -> int:
-        data = text.encode("utf-8", "replace")
+    def _piece(self, agent: str, request: int, piece: str | StreamEvent) -> int:
+        event = not isinstance(piece, str)
+        data = piece.encode("utf-8", "replace") if isinstance(piece, str) else dumped(piece)
         self._check(agent, "piece of an answer", len(data), self._limit)
         self._pieces += 1
         self._bytes += len(data)
         full = self._pieces >= _PIECES or self._bytes >= _BYTES
         if full:
             self._pieces = self._bytes = 0
-        return self._parent.piece(request, data, confirm=full)
+        return self._parent.piece(request, data, confirm=full, event=event)
 
     def checkpoint(self, agent: str, state: Any, turn: ConversationTurn | None) -> None:
         """See `Context.checkpoint`."""

@@ -30,6 +30,7 @@ from agents.models.interface import Model
 from agents.stream_events import RawResponsesStreamEvent
 from openai.types.responses import ResponseFunctionToolCall, ResponseTextDeltaEvent
 
+from procorch.agents.adapters.openai_events import events_of
 from procorch.agents.adapters.openai_items import encodable, from_items, to_items, usage_of
 from procorch.agents.adapters.openai_limited import is_limited, limit_models, limited_provider
 from procorch.agents.adapters.openai_paused import (
@@ -266,6 +267,9 @@ async def _pass_on(run: RunResultStreaming, worker: Context) -> None:
             data = event.data if isinstance(event, RawResponsesStreamEvent) else None
             if isinstance(data, ResponseTextDeltaEvent):
                 await worker.emit_async(data.delta)
+            else:
+                for told in events_of(event):
+                    await worker.emit_async(told)
     except BaseException:
         run.cancel()  # it is a task of its own
         raise

@@ -28,6 +28,7 @@ from procorch.agents.adapters.pydantic_messages import (
     end_calls,
     from_theirs,
     open_calls,
+    price_of,
     prompt,
     to_theirs,
     usage_of,
@@ -38,6 +39,13 @@ from procorch.agents.context import Context, enter, installed
 from procorch.agents.model_turns import step
 from procorch.agents.options import OF_THE_AGENT, AgentOptions
 from procorch.agents.plain_tools import PlainTools
+from procorch.agents.stream_events import (
+    LONGEST,
+    ReasoningEvent,
+    ToolCallEvent,
+    ToolResultEvent,
+    UsageEvent,
+)
 from procorch.errors import InvalidContinue, NoMessages
 from procorch.messages import (
     AgentMessage,
@@ -165,7 +173,13 @@ class PydanticConversation:
                     async for node in steps:
                         step()
                         if Agent.is_call_tools_node(node):
-                            tools.several = len(node.model_response.tool_calls) > 1
+                            response = node.model_response
+                            tools.several = len(response.tool_calls) > 1
+                            if worker is not None and worker.streaming:
+                                spent = UsageEvent(usage_of(response.usage), price_of(response))
+                                await worker.emit_async(spent)
+                                async with node.stream(steps.ctx) as called:
+                                    await _pass_on_calls(called, worker)
                         if (
                             worker is not None
                             and worker.streaming
@@ -255,6 +269,20 @@ def _pending(output: Any) -> tuple[ToolCallBlock, ...]:
     return tuple(call_block(part) for part in output.approvals)
 
 
+async def _pass_on_calls(events: AsyncIterable[Any], worker: Context) -> None:
+    """Tell who reads along of the calls of a turn, and of their results."""
+    async for event in events:
+        worker.progress()
+        match event:
+            case theirs.FunctionToolCallEvent(part=part):
+                call = call_block(part)
+                await worker.emit_async(ToolCallEvent(call.id, call.name, call.arguments))
+            case theirs.FunctionToolResultEvent(part=theirs.ToolReturnPart() as part):
+                text = part.model_response_str(wrap_if_error=False)[:LONGEST]
+                failed = part.outcome != "success"
+                await worker.emit_async(ToolResultEvent(part.tool_call_id, text, failed))
+
+
 async def _pass_on(events: AsyncIterable[Any], worker: Context) -> None:
     """Hand the text of a turn to who reads it. Whatever else comes (reasoning, the arguments of a
     call) is progress as well (N12)."""
@@ -265,3 +293,9 @@ async def _pass_on(events: AsyncIterable[Any], worker: Context) -> None:
                 await worker.emit_async(text)
             case theirs.PartDeltaEvent(delta=theirs.TextPartDelta(content_delta=text)):
                 await worker.emit_async(text)
+            case theirs.PartStartEvent(part=theirs.ThinkingPart(content=str(text))) if text:
+                await worker.emit_async(ReasoningEvent(text))
+            case theirs.PartDeltaEvent(delta=theirs.ThinkingPartDelta(content_delta=str(text))) if (
+                text
+            ):
+                await worker.emit_async(ReasoningEvent(text))
