@@ -172,13 +172,14 @@ class Lifecycle(ClosedOnExit):
         with self._lock:
             self._closed = True
             monitor, keeper = self._monitor, self._keeper
-        end = time.monotonic() + timeout
         if keeper is not None:
+            end = time.monotonic() + timeout
             if drain:
                 keeper.await_begun(timeout)
             keeper.abort()
+            timeout = max(0.0, end - time.monotonic())
         if monitor is not None:
-            monitor.close(drain=drain, timeout=max(0.0, end - time.monotonic()))
+            monitor.close(drain=drain, timeout=timeout)
         if keeper is not None:
             keeper.close()
         forget_definitions(self)
