@@ -35,7 +35,12 @@ class _Event:
 
 @dataclass(frozen=True, slots=True)
 class TextEvent(_Event):
-    """A piece of the answer's text."""
+    """A piece of the answer's text.
+
+    Example:
+        >>> TextEvent("Rome is ").as_dict()
+        {'type': 'text', 'text': 'Rome is '}
+    """
 
     type: ClassVar[str] = "text"
     text: str
@@ -43,7 +48,12 @@ class TextEvent(_Event):
 
 @dataclass(frozen=True, slots=True)
 class ReasoningEvent(_Event):
-    """A piece of what a model thinks."""
+    """A piece of what a model thinks.
+
+    Example:
+        >>> ReasoningEvent("It is either Rome or Paris.").type
+        'reasoning'
+    """
 
     type: ClassVar[str] = "reasoning"
     text: str
@@ -51,7 +61,12 @@ class ReasoningEvent(_Event):
 
 @dataclass(frozen=True, slots=True)
 class ToolCallEvent(_Event):
-    """A model calls a tool; ``id`` ties its result to it."""
+    """A model calls a tool; ``id`` ties its result to it.
+
+    Example:
+        >>> ToolCallEvent("call-1", "weather", {"city": "Rome"}).arguments["city"]
+        'Rome'
+    """
 
     type: ClassVar[str] = "tool_call"
     id: str
@@ -61,7 +76,12 @@ class ToolCallEvent(_Event):
 
 @dataclass(frozen=True, slots=True)
 class ToolResultEvent(_Event):
-    """What a call came to; at most 65,536 characters of it."""
+    """What a call came to; at most 65,536 characters of it.
+
+    Example:
+        >>> ToolResultEvent("call-1", "sunny").as_dict()["type"]
+        'tool_result'
+    """
 
     type: ClassVar[str] = "tool_result"
     id: str
@@ -71,7 +91,12 @@ class ToolResultEvent(_Event):
 
 @dataclass(frozen=True, slots=True)
 class UsageEvent(_Event):
-    """What one turn of a model has used."""
+    """What one turn of a model has used.
+
+    Example:
+        >>> UsageEvent(Usage(input=10, output=5), Cost()).usage.total
+        15
+    """
 
     type: ClassVar[str] = "usage"
     usage: Usage

@@ -28,7 +28,7 @@ PUBLIC: dict[str, Any] = {
     for module in (procorch, procorch.testing)
     for name in module.__all__
 }
-ALIASES = {"AgentEvent", "AgentMessage", "ContentBlock", "LlmMessage"}
+ALIASES = {"AgentEvent", "AgentMessage", "ContentBlock", "LlmMessage", "StreamEvent"}
 ENTRIES = sorted(PUBLIC.keys() - ALIASES)
 NOT_RUN = {
     "AsyncDaemonClient", "AsyncRemoteHandle", "DaemonClient", "RemoteHandle", "RemoteStream",
