@@ -10,9 +10,11 @@ from tests.mutants.suites import (
     BUDGETS,
     CHECKPOINT,
     ERROR_MAP,
+    EVENTS,
     MACHINE,
     RESTARTS,
     TOOLS,
+    TRACES,
 )
 
 MUTANTS: tuple[Mutant, ...] = (
@@ -313,5 +315,30 @@ MUTANTS: tuple[Mutant, ...] = (
         "self.raised is None",
         "True",
         (TOOLS + "an_error_of_a_tool_is_told_to_the_model_or_raised",),
+    ),
+    # ---- stream events and trace context
+    Mutant(
+        "stream events: who reads the text alone skips them",
+        "futures/stream.py",
+        "StreamReply.__next__",
+        "isinstance(piece := self.next_piece(), str)",
+        "(piece := self.next_piece())",
+        (EVENTS + "calls_results_and_usage_come_beside_the_text",),
+    ),
+    Mutant(
+        "trace context: it ends with its request",
+        "worker/lifecycle.py",
+        "Worker._answer",
+        "trace_context.leave(joined)",
+        "pass",
+        (TRACES + "the_span_of_the_caller_or_one_that_is_given_reaches_the_worker",),
+    ),
+    Mutant(
+        "trace context: a question carries it",
+        "worker/services.py",
+        "Services._sealed",
+        "headers.AskHead(name, isinstance(message, str), remaining, trace)",
+        "headers.AskHead(name, isinstance(message, str), remaining)",
+        (TRACES + "a_question_of_any_agent_carries_the_trace",),
     ),
 )
