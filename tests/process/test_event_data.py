@@ -72,12 +72,24 @@ OTHERS: dict[type[Notice], list[dict[str, Any]]] = {
     notices.Stopped: [{"status": AgentStatus.FAILED, "error": HUNG}],
     notices.Lost: [{"count": 12}],
     notices.Unreaped: [{"pid": 4711}],
+    notices.NodeJoined: [
+        {"agent": "", "generation": 0, "node": "8a3957997ae1", "host": "10.0.0.2"}
+    ],
+    notices.NodeLost: [
+        {
+            "agent": "",
+            "generation": 0,
+            "node": "8a3957997ae1",
+            "host": "10.0.0.2",
+            "why": "node 8a395799 (10.0.0.2) has not answered for 4.5 s",
+        }
+    ],
 }
 
 
 def one_of_each() -> list[AgentEvent]:
     return [
-        kind(agent="solver", generation=1, at=5213.25, time=1795951805.5, **fields)  # type: ignore[misc]
+        kind(**{"agent": "solver", "generation": 1, "at": 5213.25, "time": 1795951805.5, **fields})
         for kind, all_fields in OTHERS.items()
         for fields in all_fields
     ]
