@@ -23,6 +23,7 @@ from procorch import (
     run_batch,
 )
 from procorch.demo.cluster import LocalCluster, send
+from tests.process.scenes import Aside
 from tests.ray.conftest import LEASE, NODES, PATIENCE
 from tests.ray.nodes import of_ray
 from tests.ray.work import BEAT, Account, Beats, beating, is_gone, slow, until
@@ -221,15 +222,16 @@ def test_a_lost_node_costs_the_items_in_flight_one_attempt_each_by_name(
     beats = Beats(tmp_path / "beats")
     with run_batch(
         factory, items, out=tmp_path / "run.db", workers=NODES, retries=1, backend=backend,
-        id=str, placement="spread",
+        id=str, placement="spread", prefetch=1,
     ) as batch:  # fmt: skip
+        run = Aside(lambda: {item.id: item for item in batch})
         until(lambda: beats.path.exists() and len(beats.pids()) == NODES, "not all have begun")
         victim = cluster.nodes[-1]
         (pid,) = [pid for pid in beats.pids() if victim.has(pid)]
         cluster.kill(victim)
         for other in beats.pids() - {pid}:  # they are only to end now
             psutil.Process(other).kill()
-        outcomes = {item.id: item for item in batch}
+        outcomes = run.result(PATIENCE)
     assert set(outcomes) == set(items)
     assert all(item.ok for item in outcomes.values())
     attempts = {id: item.attempts for id, item in outcomes.items()}
