@@ -46,6 +46,6 @@ class Aside:
     def done(self) -> bool:
         return self._future.done()
 
-    def result(self, patience: float = PATIENCE) -> Any:
+    def result(self) -> Any:
         """What the call returned, or raised."""
-        return self._future.result(patience)
+        return self._future.result(PATIENCE)

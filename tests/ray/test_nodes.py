@@ -220,18 +220,22 @@ def test_a_lost_node_costs_the_items_in_flight_one_attempt_each_by_name(
     # Each instance has one that is stuck, and all others wait.
     items = [*sorted(stuck), *(f"item-{number}" for number in range(20))]
     beats = Beats(tmp_path / "beats")
-    with run_batch(
-        factory, items, out=tmp_path / "run.db", workers=NODES, retries=1, backend=backend,
-        id=str, placement="spread", prefetch=1,
-    ) as batch:  # fmt: skip
-        run = Aside(lambda: {item.id: item for item in batch})
-        until(lambda: beats.path.exists() and len(beats.pids()) == NODES, "not all have begun")
+
+    def harm() -> None:
+        until(lambda: len(beats.pids()) == NODES, "not all have begun")
         victim = cluster.nodes[-1]
         (pid,) = [pid for pid in beats.pids() if victim.has(pid)]
         cluster.kill(victim)
         for other in beats.pids() - {pid}:  # they are only to end now
             psutil.Process(other).kill()
-        outcomes = run.result(PATIENCE)
+
+    with run_batch(
+        factory, items, out=tmp_path / "run.db", workers=NODES, retries=1, backend=backend,
+        id=str, placement="spread", prefetch=1,
+    ) as batch:  # fmt: skip
+        harmed = Aside(harm)
+        outcomes = {item.id: item for item in batch}
+        harmed.result()
     assert set(outcomes) == set(items)
     assert all(item.ok for item in outcomes.values())
     attempts = {id: item.attempts for id, item in outcomes.items()}
