@@ -244,5 +244,7 @@ LATER_OF_AGENTS = {
     "inbox": "durable inbox",
     "limits": "limits over all requests",
     "limit": "limits that agents share",
+    "resources": "clusters of several machines",
+    "placement": "clusters of several machines",
 }
 """Keys of later versions, and what they are about."""
