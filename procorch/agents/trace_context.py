@@ -33,7 +33,7 @@ def checked(traceparent: str) -> str:
 def of_this_place() -> str | None:
     """The `traceparent` of OpenTelemetry's span that is under way here; None: there is none."""
     trace: Any = sys.modules.get("opentelemetry.trace")
-    if trace is None:
+    if trace is None:  # a program that does not use it need not import it
         return None
     span = trace.get_current_span().get_span_context()
     if not span.is_valid:

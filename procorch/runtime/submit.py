@@ -200,8 +200,10 @@ class Submitter:
         cargo = Cargo(
             agent.name, agent.mailbox, reply, delivery.text, parts, size, now, stream, items
         )
-        if items is None:
-            cargo.trace = delivery.trace or of_this_place()
+        if delivery.trace is not None:
+            cargo.trace = delivery.trace
+        elif "opentelemetry.trace" in sys.modules and items is None:
+            cargo.trace = of_this_place()
         return Request(
             reply.request,
             agent.mailbox.key,

@@ -10,7 +10,7 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "streaming: the pieces come before the end",
         "futures/stream.py",
-        "StreamReply.__next__",
+        "StreamReply.next_piece",
         "self._take(arrived.open)",
         "None if ended else self._take(arrived.open)",
         (
@@ -21,7 +21,7 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "streaming: the end is its error",
         "futures/stream.py",
-        "StreamReply.__next__",
+        "StreamReply.next_piece",
         """
         if ended:
             break
