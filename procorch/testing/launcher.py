@@ -218,8 +218,8 @@ class _Forgetting:
     def __init__(self, sink: Sink, living: dict[int, FakeProcess]) -> None:
         self._living = living
         self.on_started: Callable[[WorkerProcess, Where], None] = sink.on_started
-        self.on_waiting = sink.on_waiting
-        self.on_node = sink.on_node
+        self.on_waiting: Callable[..., None] = sink.on_waiting
+        self.on_node: Callable[..., None] = sink.on_node
         self.on_frame: Callable[[WorkerProcess, Frame], None] = sink.on_frame
         self.on_output: Callable[[WorkerProcess, Stream, bytes], float] = sink.on_output
         self.on_broken: Callable[[WorkerProcess, AgentError], None] = sink.on_broken
