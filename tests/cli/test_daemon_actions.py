@@ -109,7 +109,7 @@ def test_a_reload_that_failed_leaves_the_release_before(call: Call, daemon: Fake
 
 
 def test_a_rollback_names_what_it_has_replaced(call: Call, daemon: FakeCore) -> None:
-    said = "the release before serves again, as release 4\n"
+    said = "release 4 serves again\n"
     assert call("rollback") == Ended(0, "solver\n", said)
     assert json.loads(call("rollback", "--json").stdout) == {
         "schema": 1, "names": ["solver"], "release": 4,

@@ -74,7 +74,7 @@ def rollback(folder: Path | None, timeout: float | None, as_json: bool) -> int:
         return ExitCode.DONE
     for name in found["names"]:
         streams.emit(name)
-    streams.note(f"the release before serves again, as release {found['release']}")
+    streams.note(f"release {found['release']} serves again")
     return ExitCode.DONE
 
 
