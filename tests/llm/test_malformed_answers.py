@@ -96,7 +96,7 @@ class Refuses:
     def __init__(self) -> None:
         self.kept: list[Any] = []
 
-    def checkpoint(self, agent: str, state: Any) -> None:
+    def checkpoint(self, agent: str, state: Any, turn: Any) -> None:
         if self.kept:
             raise ValueError("full")
         self.kept.append(state)

@@ -178,7 +178,10 @@ class OpenAIConversation:
         except BaseException as error:
             enter(AgentResult(usage=sum(paid, Usage())))
             await self._tools.plain.end()
-            raise self._tools.original(error) from None
+            raised = self._tools.original(error)
+            if raised is error:
+                raise
+            raise raised from None
         run = runs[-1]
         items = [item for each in runs for item in each.new_items][told:]
         new = from_items(item.to_input_item() for item in items if _is_said(item))
