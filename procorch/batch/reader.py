@@ -11,12 +11,12 @@ import contextlib
 import sqlite3
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
-from hashlib import blake2b
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
 import msgspec
 
+from procorch.api.storage import files
 from procorch.api.storage.lock import holder
 from procorch.batch import salvage, schema
 from procorch.batch.errors import JournalDamaged
@@ -315,4 +315,4 @@ def seal(fact: ItemRecord | AttemptRecord) -> bytes:
     """A hash of all columns of a row."""
     # Empty columns are left out, so a column that a later version adds does not change old seals.
     known = [each for each in msgspec.structs.asdict(fact).items() if each[1] is not None]
-    return blake2b(msgspec.msgpack.encode(known), digest_size=8).digest()
+    return files.seal(known)

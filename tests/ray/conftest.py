@@ -15,16 +15,16 @@ from typing import Any
 import psutil
 import pytest
 
-from procorch import AgentOrchestrator, OrchestratedHandle, RayBackend
+from procorch import AgentOrchestrator, RayBackend
 from procorch.demo.cluster import LocalCluster, is_alive, send
 from procorch.launch.ray.launcher import RayLauncher
 from tests.process import test_launchers
-from tests.process.conftest import gate, host, run_python, watched
+from tests.process.conftest import gate, host, run_python, start, watched
 from tests.process.test_launchers import MAX_FRAME, Told
 from tests.ray import network
 from tests.ray.nodes import is_whole, shown, what_is_left
 
-__all__ = ["gate", "host", "run_python", "watched"]
+__all__ = ["gate", "host", "run_python", "start", "watched"]
 
 # What `tox -e ray-quick` runs.
 QUICK = {
@@ -185,22 +185,6 @@ def orchestrator(backend: RayBackend) -> Iterator[Callable[..., AgentOrchestrato
     yield make
     for each in made:
         each.close(drain=False)
-
-
-@pytest.fixture
-def start(
-    orchestrator: Callable[..., AgentOrchestrator],
-) -> Callable[..., OrchestratedHandle]:
-    """Start one agent, called "a", under an orchestrator of its own."""
-
-    def begin(
-        factory: Callable[[], Any], *, supervisor: Any = None, **settings: Any
-    ) -> OrchestratedHandle:
-        orch = orchestrator(supervisor=supervisor)
-        orch.add_agent("a", factory, **settings)
-        return orch.spawn("a")
-
-    return begin
 
 
 @pytest.fixture(scope="module")

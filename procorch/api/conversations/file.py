@@ -168,13 +168,13 @@ class ConversationFile(ConversationReader):
 
     def _add(self, number: int, count: int, messages: bytes) -> int:
         query = "INSERT INTO turns (conversation, at, count, messages, seal) VALUES (?, ?, ?, ?, ?)"
-        values = (number, time.time(), count, messages, schema.seal(messages))
+        values = (number, time.time(), count, messages, files.seal((messages,)))
         return _row(self.connection.execute(query, values))
 
     def _put_state(self, turn: int, number: int, form: str, kind: str, data: bytes) -> None:
         self.connection.execute(
             "INSERT INTO states VALUES (?, ?, ?, ?, ?, ?)",
-            (turn, number, form, kind, data, schema.seal(form, kind, data)),
+            (turn, number, form, kind, data, files.seal((form, kind, data))),
         )
 
     def close(self) -> None:

@@ -160,7 +160,7 @@ class ConversationReader:
         return History(kind, stored)
 
     def _must_be(self, known: bytes, agent: str, name: str, turn: int, *columns: object) -> None:
-        if known != schema.seal(*columns):
+        if known != files.seal(columns):
             raise ConversationStoreDamaged(
                 f"{self.path}: turn {turn} of conversation {name!r} of agent {agent!r} is not what "
                 f"was written: {schema.KIND.mending}",

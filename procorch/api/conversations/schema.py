@@ -7,10 +7,6 @@ row that is not what was written is noticed when it is read.
 
 from __future__ import annotations
 
-from hashlib import blake2b
-
-import msgspec
-
 from procorch.api.storage.kind import FileKind
 from procorch.errors import (
     ConversationStoreBusy,
@@ -54,8 +50,3 @@ KIND: FileKind = FileKind(
     damaged=ConversationStoreDamaged,
     mending="put a copy from a backup in its place; `sqlite3 FILE .recover` gives what can be read",
 )
-
-
-def seal(*columns: object) -> bytes:
-    """A hash of the columns of a row."""
-    return blake2b(msgspec.msgpack.encode(columns), digest_size=8).digest()

@@ -13,8 +13,11 @@ import functools
 import os
 import sqlite3
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from hashlib import blake2b
 from pathlib import Path
+
+import msgspec
 
 from procorch.api.storage.kind import FileKind
 
@@ -146,3 +149,8 @@ def explained(path: Path, kind: FileKind) -> Iterator[None]:
         if code in _DAMAGED:
             raise kind.damaged(f"{path} is damaged: {error}; {kind.mending}") from error
         raise kind.error(f"{path}: {error}") from error
+
+
+def seal(columns: Sequence[object]) -> bytes:
+    """A hash of the columns of a row, which is kept in it and tells of damage."""
+    return blake2b(msgspec.msgpack.encode(columns), digest_size=8).digest()
