@@ -75,7 +75,7 @@ run(
         "conversations: a turn that is not what was written is not read",
         "api/conversations/reader.py",
         "ConversationReader._must_be",
-        "known != schema.seal(*columns)",
+        "known != files.seal(columns)",
         "False",
         (TALK + "a_damaged_turn_is_told_and_others_go_on",),
     ),
