@@ -45,5 +45,6 @@ html_theme = "furo"
 html_title = f"procorch {release}"
 html_static_path = ["_static"]
 html_css_files = ["procorch.css"]
+html_search_scorer = str(Path(__file__).parent / "_static" / "search_scorer.js")
 html_show_sphinx = False
 html_copy_source = False
