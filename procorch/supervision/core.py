@@ -233,6 +233,9 @@ def time_of(a: Instance, stage: StopStage) -> float:
 def _take_over(core: Core, a: Instance) -> None:
     if a.phase is Phase.READY:
         core.enter(a, Phase.READY)
+    elif a.phase is Phase.HELD and a.cycle is None and not (core.closing or core.drained(a)):
+        # It was told to end and had nothing left to do. Now it has: the others may all end first.
+        core.enter(a, Phase.WAITING)
 
 
 Entry: TypeAlias = Callable[[Core, Instance], None]

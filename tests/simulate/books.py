@@ -205,6 +205,9 @@ class Books:
                     whole.restarts.clear()  # the machine may have forgotten some of these
                 for each in (whole, *self.of(number)):
                     each.settings = settings
+                if settings.throttle is None:  # nothing is paused without one
+                    for each in self.of(number):
+                        self._paused.pop(each.mailbox, None)
             case ev.Close():
                 self.closed = True
             case ev.Ready():

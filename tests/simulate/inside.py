@@ -100,7 +100,7 @@ def compare(core: Core, earlier: Before, taken: list[actions.Action]) -> None:
     for a in core.instances.values():
         was = earlier.phases.get(a.key)
         if was is not None and was not in _GONE and a.phase is Phase.STOPPING:
-            _in_its_turn(a)
+            _in_its_turn(core, a)
     for action in taken:
         if isinstance(action, actions.Send) and action.key in core.instances:
             a = core.instances[action.key]
@@ -121,8 +121,10 @@ def _within_width(core: Core, a: Instance) -> None:
     assert busy <= box.width, f"{a.name}: more busy at once than the width of its mailbox"
 
 
-def _in_its_turn(a: Instance) -> None:
+def _in_its_turn(core: Core, a: Instance) -> None:
     assert a.final is not None
+    if core.closing and not a.process.alive:
+        return  # it does nothing any more, and no process starts during a close (I2)
     if a.final[1] is None and a.draining is not None and a.team.leaving:
         for child in a.team.children:
             alive = any(member.process.alive for member in child.members)

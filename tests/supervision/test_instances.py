@@ -251,6 +251,20 @@ def test_a_stop_finishes_the_queue_with_all_instances_children_first(bench: Any)
     assert ends(bench) == {child: AgentStatus.STOPPED, first: AgentStatus.STOPPED}
 
 
+def test_one_that_had_nothing_left_to_do_serves_what_another_leaves_behind(bench: Any) -> None:
+    first, second = several(bench, retries=1, allowed_failures=2)
+    child = bench.running(parent=first, link="stop")
+    bench.submit(child)
+    request = bench.submit(first, retries=1, allowed_failures=2)
+    bench.step(ev.Stop(first, 5.0))
+    fail(bench, second)
+    assert bench.phase(second) is Phase.HELD
+    fail(bench, first, STOP)
+    bench.ready(second)
+    bench.reply(second, request)
+    assert bench.error(request) is None
+
+
 def test_a_cancel_ends_all_instances(bench: Any) -> None:
     first, second = several(bench)
     runs, also, waits = (bench.submit(first) for _ in range(3))

@@ -211,6 +211,14 @@ MUTANTS: tuple[Mutant, ...] = (
         "pass",
         (SCALING + "scaling_down_lets_the_highest_slots_finish",),
     ),
+    Mutant(
+        "drain: an instance that waits for its turn takes no request that comes back",
+        "supervision/core.py",
+        "_take_over",
+        "core.enter(a, Phase.WAITING)",
+        "pass",
+        (INSTANCES + "one_that_had_nothing_left_to_do_serves_what_another_leaves_behind",),
+    ),
     # ---- N16: who asks an agent with several instances
     Mutant(
         "an agent that waits for one that can answer, can answer",
