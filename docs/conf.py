@@ -27,6 +27,7 @@ extensions = [
 ]
 exclude_patterns = ["_build", "_ext"]
 default_role = "py:obj"
+smartquotes = False  # they make one dash of the two of an option
 
 # Markdown: headings are anchors, as on GitHub, and a link that leads nowhere is an error.
 myst_heading_anchors = 6

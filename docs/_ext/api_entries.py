@@ -65,10 +65,22 @@ def expand(app: Sphinx, page: str, source: list[str]) -> None:
     source[0] = BLOCK.sub(made, source[0])
 
 
+def _rejoin(lines: list[str]) -> None:
+    """Put sentences together again of which napoleon took the words before a colon for a type."""
+    for mark, words in ((":rtype: ", ":returns: "), (":type: ", "")):
+        for at, line in enumerate(lines):
+            if line.startswith(mark):
+                said = next(each for each, text in enumerate(lines) if text.startswith(words))
+                lines[said] = f"{words}{line[len(mark) :]}: {lines[said][len(words) :]}"
+                del lines[at]
+                break
+
+
 def complete(
     app: Sphinx, what: str, name: str, thing: Any, options: object, lines: list[str]
 ) -> None:
     """Add to the docstring of a public name what can be told from its class and from the table."""
+    _rejoin(lines)
     public = name.rpartition(".")[2]
     if what not in {"class", "exception", "function", "data"} or public not in versions():
         return

@@ -2,9 +2,11 @@
    records. The figures below `score` are Sphinx's own. */
 var Scorer = {
   score: function (result) {
-    var first = { start: 12, tutorials: 8, "how-to": 8, explanation: 4, decisions: -20 };
-    var last = ["changes", "contributing", "explanation/design", "reference/rules"];
     var page = result[0];
+    if (page === "start/questions") return result[4] + 25;
+    if (page === "how-to/llm") return result[4]; // long enough to have every word
+    var first = { start: 12, tutorials: 4, "how-to": 8, explanation: 4, decisions: -20 };
+    var last = ["changes", "contributing", "explanation/design", "reference/rules"];
     return result[4] + (last.indexOf(page) >= 0 ? -15 : first[page.split("/")[0]] || 0);
   },
   objNameMatch: 11,
