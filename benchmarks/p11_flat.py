@@ -96,7 +96,7 @@ ROW = Row(
     quick=Scale(rounds=1, amount=50_000),
     smoke=Scale(rounds=1, amount=20),
     notes=(
-        "What the runner has more than after the first 10,000 items. The pools are given chunks "
+        "What the runner has more than after the first 10,000 items. The pools get chunks "
         f"of {_CHUNK:,}; one by one each item would have a future of its own.",
     ),
 )

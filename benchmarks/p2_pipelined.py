@@ -81,6 +81,6 @@ ROW = Row(
         "All with their defaults. The queues of the peers have no limit; procorch's has room for "
         "32 requests, so the sender waits for places. With `prefetch` it has room for all "
         "(`channel_buffer`), and the worker has some requests at hand. The peers' workers take "
-        "theirs from a common pipe, where those of a worker that dies are lost or end the pool.",
+        "theirs from a common pipe, where a worker that dies loses its requests or ends the pool.",
     ),
 )

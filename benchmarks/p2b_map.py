@@ -85,6 +85,6 @@ ROW = Row(
     smoke=Scale(rounds=1, amount=20),
     notes=(
         "multiprocessing.Pool, multiprocess.Pool, billiard and mpire choose their chunks "
-        "themselves; pebble, loky and Ray are given 5,000.",
+        "themselves; pebble, loky and Ray get 5,000.",
     ),
 )

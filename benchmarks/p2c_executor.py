@@ -105,9 +105,9 @@ ROW = Row(
     quick=Scale(rounds=3, amount=1_000),
     smoke=Scale(rounds=1, amount=5),
     notes=(
-        "`submit`: all calls are submitted, then all results taken. With chunks of "
+        "`submit` sends all calls, then takes all results. With chunks of "
         f"{CHUNK:,} there are {_MANY} times as many calls. Without a chunksize "
         "ProcessPoolExecutor sends one call at a time. The start includes the making of the "
-        "executor; its end is not counted.",
+        "executor, and not its end.",
     ),
 )

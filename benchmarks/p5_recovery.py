@@ -169,5 +169,5 @@ ROW = Row(
     full=Scale(rounds=15, amount=10),
     quick=Scale(rounds=5, amount=5),
     smoke=Scale(rounds=1, amount=1),
-    notes=("The forkserver only starts a process; that one has died is known to it beforehand.",),
+    notes=("The forkserver only starts a process; it knows beforehand that one has died.",),
 )

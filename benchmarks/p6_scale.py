@@ -181,6 +181,6 @@ ROW = Row(
         "Memory is the proportional set size of all processes below the parent, and what the "
         "parent has grown by, divided by the number of agents. Threads are those that the parent "
         "has gained: a fixed number, whatever the number of agents.",
-        "Descriptors are the parent's; those of its helpers (the zygote) are shown beside.",
+        "Descriptors are the parent's; those of its helpers (the zygote) stand beside.",
     ),
 )

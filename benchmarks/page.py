@@ -15,7 +15,7 @@ _HEAD = """\
 
 _READING = """\
 "1.68 x the speed" means 1.68 times as fast, and "0.54 x the time" means that it takes 0.54 times as
-long, both beside the library that is named, in the same run. Times of this machine mean little on
+long, both beside the library of that row, in the same run. Times of this machine mean little on
 another one; ratios mean more.
 """
 
@@ -49,7 +49,7 @@ python3 -m venv .venv && .venv/bin/pip install -e '.[bench,plots]'
 - `python -m benchmarks.beside PYTHON` compares the processor time of a request with that of another
   version, in the environment of the interpreter PYTHON.
 
-The suite leaves out a library that is not installed. To measure Ray, install it
+The suite leaves out a library that is not there. To measure Ray, install it
 (`pip install ray`).
 """
 

@@ -88,7 +88,7 @@ ROW = Row(
     quick=Scale(rounds=3, amount=100),
     smoke=Scale(rounds=1, amount=1),
     notes=(
-        "A request goes to the agent through a bridge and a relay. For that its exit status is "
-        "known, it can be cancelled, and it ends with its lease.",
+        "A request goes to the agent through a bridge and a relay. For that the caller knows its "
+        "exit status and can cancel it, and it ends with its lease.",
     ),
 )

@@ -71,7 +71,7 @@ def run(row: Row, scale: Scale, patience: float, step: Callable[[], None]) -> Ou
 def absent(row: Row) -> dict[str, str]:
     """The contenders whose package is not installed, with the reason."""
     return {
-        name: f"{contender.needs} is not installed"
+        name: f"no module {contender.needs}"
         for name, contender in row.contenders.items()
         if contender.needs is not None and importlib.util.find_spec(contender.needs) is None
     }

@@ -99,15 +99,15 @@ def command(app: str | None, source: str | None, out: Path | None, **given: Any)
     IN is a JSONL, JSON, CSV, TSV, text or Parquet file, a directory, or -
     for JSON lines on standard input.
 
-    Each item gets exactly one outcome, whatever dies meanwhile. Outcomes are written to RUN as they
-    come, so that a batch that was interrupted or killed goes on with --resume. What has failed is
-    put into a file beside RUN that is input again.
+    Each item gets exactly one outcome, whatever dies meanwhile. RUN has the outcomes as they come,
+    so a batch goes on with --resume after an interruption or a kill. The items that failed are in
+    a file beside RUN, which is input again.
 
     Ctrl-C finishes what is under way, a second one ends it. SIGTERM and SIGHUP finish it, too, for
-    at most --grace; items that take longer are run again by --resume.
+    at most --grace. Items that take longer run again with --resume.
 
-    The exit code is 0 when all items succeeded, 1 when some failed, 2 when nothing was begun, 5
-    when --halt or --budget ended it, 130 after Ctrl-C, 143 after SIGTERM, and 129 after SIGHUP.
+    The exit code is 0 when all items succeeded, 1 when some failed, and 2 when nothing began. It is
+    5 after --halt or --budget, 130 after Ctrl-C, 143 after SIGTERM, and 129 after SIGHUP.
     """
     from procorch.agents.apps import App
     from procorch.api.orchestrator import AgentOrchestrator

@@ -27,12 +27,11 @@ def command(apps: tuple[str, ...], **given: Any) -> int:
     """Measure agents, functions and programs: wall and cpu time, peak memory, start.
 
     APP is package.module:name or path/to/file.py:name, of a factory or a plain function; --exec
-    COMMAND is a program. Each run
-    executes all requests. Several APPs take turns, each in processes of its own, and are compared
-    with the first. A run that fails costs only itself.
+    COMMAND is a program. Each run executes all requests. Several APPs take turns, each in processes
+    of its own, and the report compares them with the first. A run that fails costs only itself.
 
-    The exit code is 0, 1 when a run failed, 2 for what cannot be measured, 5 when a limit of
-    --fail-if was passed, 130 after Ctrl-C, which keeps what is finished.
+    The exit code is 0, or 1 when a run failed. It is 2 for what has no figures, 5 when a figure was
+    beyond --fail-if, and 130 after Ctrl-C, which keeps the runs that have ended.
     """
     from procorch.bench.cases import NotMeasurable
     from procorch.errors import AgentError

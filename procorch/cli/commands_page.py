@@ -53,11 +53,11 @@ _OTHER_HEAD = """# Commands
 All commands that need no daemon, with their options, and what the exit codes of all commands mean.
 [Commands of the daemon](daemon-commands.md) has the others. `procorch VERB --help` prints the same.
 
-- **Agents** are named as `package.module:factory` or `path/to/file.py:factory`.
+- **Agents**: `package.module:factory` or `path/to/file.py:factory` names one.
 - **Durations** are `500ms`, `30s`, `5m`, `1h30m`; a number alone is seconds. **Sizes** are `512M`,
   `2G`; a number alone is bytes.
-- **Output**: what was asked for is on standard output, everything else on standard error.
-  `NO_COLOR` and `FORCE_COLOR` are respected.
+- **Output**: the data goes to standard output, everything else to standard error. Colours follow
+  `NO_COLOR` and `FORCE_COLOR`.
 - **Variables**: each option has one with the name of its verb, `PROCORCH_BATCH_OUT`. The option on
   the command line goes before the variable, and the variable before the default.
 """

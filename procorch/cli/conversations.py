@@ -31,10 +31,10 @@ if TYPE_CHECKING:
     help="One JSON object a conversation; with NAME one object with its messages.",
 )  # fmt: skip
 def command(file: Path, name: str | None, agent: str | None, forget: bool, as_json: bool) -> int:
-    """List conversations that are kept, print one or forget one.
+    """List the conversations of a file, print one or forget one.
 
-    FILE is what AgentOrchestrator(conversations=FILE) has written. With NAME it prints what was
-    said in that conversation. A program may be writing FILE, but for --forget it must have ended.
+    FILE is what AgentOrchestrator(conversations=FILE) has written. With NAME it prints the
+    messages of that conversation. A program may be writing FILE, but for --forget it must have ended.
     """
     from procorch.api.conversations.reader import ConversationReader
     from procorch.errors import ConversationStoreError

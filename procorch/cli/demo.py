@@ -70,22 +70,22 @@ def command(
 ) -> int:  # fmt: skip
     """Evaluate the 164 problems of HumanEval, four of the candidates hostile.
 
-    The candidates are run as a batch: outcomes are kept in a journal as they come, and after Ctrl-C
-    the demo goes on with --resume.
+    The demo is a batch: a journal has the outcomes as they come, and after Ctrl-C the demo goes on
+    with --resume.
 
-    Each candidate program is executed by an agent in a process of its own. The candidates are the
+    An agent executes each candidate program, in a process of its own. The candidates are the
     canonical solutions, but one dereferences a null pointer, one never ends, one eats memory and
-    one calls os._exit(0). No key is needed and nothing is fetched.
+    one calls os._exit(0). The demo needs no key and no network.
 
     With --model smollm2 agents that run a small language model write all the candidates before, in
-    some minutes; its weights (93 MB) are fetched the first time. Few of the programs are right. An
+    some minutes. The first time they fetch its weights (93 MB). Few of the programs are right. An
     agent's process is no sandbox: what the model writes runs with your rights.
 
     With --backend ray the agents run on three nodes of a Ray cluster, and the table is the same.
-    The candidates in work on the node that is killed are tried again on the others.
+    The demo kills one node, and tries the candidates of that node again on the others.
 
-    The exit code is 0 when the hostile ones were stopped by name and all others passed (--model:
-    when all were written and executed), 1 when not, and 130 after Ctrl-C.
+    The exit code is 0 when the demo stopped the hostile ones by name and all others passed, and 1
+    when not. With --model it is 0 when all exist and have run. After Ctrl-C it is 130.
     """
     from procorch.batch.errors import BatchError
     from procorch.cli import places, screen

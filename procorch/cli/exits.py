@@ -15,7 +15,7 @@ class ExitCode(IntEnum):
     SOME_FAILED = 1
     """Some items failed, or the work could not be done."""
     USAGE = 2
-    """Wrong usage or configuration; nothing was begun."""
+    """Wrong usage or configuration; nothing has begun."""
     NO_DAEMON = 3
     """No daemon runs in that folder."""
     UNKNOWN = 4
@@ -37,7 +37,7 @@ class ExitCode(IntEnum):
 MEANINGS = {
     ExitCode.DONE: "It was done; all items succeeded.",
     ExitCode.SOME_FAILED: "Some items or a request have failed, or it could not be done.",
-    ExitCode.USAGE: "Wrong usage, input or configuration; nothing was begun.",
+    ExitCode.USAGE: "Wrong usage, input or configuration; nothing has begun.",
     ExitCode.NO_DAEMON: "No daemon runs in that folder.",
     ExitCode.UNKNOWN: "There is nothing of that name.",
     ExitCode.HALTED: "`--halt`, `--budget` or a limit of `--fail-if` has ended it.",

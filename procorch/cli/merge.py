@@ -27,8 +27,8 @@ def command(runs: tuple[str, ...], out: Path, as_json: bool) -> int:
     """Put the journals of several parts of a batch together.
 
     The parts are runs of one input and one factory with --shard 1/N to N/N, on one machine or on
-    several. No item may be in two of them. The exit code is 1 when a part is missing or not
-    finished; the whole can be gone on with all the same.
+    several. No item may be in two of them. The exit code is 1 when a part is missing or has not
+    ended. A batch can go on with the whole all the same.
     """
     from procorch.batch.errors import BatchError
     from procorch.batch.merge import merge

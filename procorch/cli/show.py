@@ -37,10 +37,10 @@ if TYPE_CHECKING:
 def command(run: str, item: str | None, check: bool, against: str | None, as_json: bool) -> int:
     """Tell what became of a batch, or of one of its items.
 
-    RUN is a journal, or its name in .procorch; it may be running. With ITEM, the id of an item, all
-    attempts at it are told, with the stacks of their failures and what was printed.
+    RUN is a journal, or its name in .procorch; it may be running. With ITEM, the id of an item, it
+    tells all attempts at it, with the stacks of their failures and their output.
 
-    With --against, the two runs are compared: the mean of each score over the items of both, and
+    With --against it compares the two runs: the mean of each score over the items of both, and
     the items that are better, worse, or different.
     """
     from procorch.batch.errors import BatchError

@@ -19,7 +19,7 @@ SECTIONS: dict[str, dict[str, str]] = {
         "show": "Tell what became of a batch, or of one of its items.",
     },
     "Conversations": {
-        "conversations": "List conversations that are kept, print one or forget one.",
+        "conversations": "List the conversations of a file, print one or forget one.",
     },
     "Measuring and trying": {
         "bench": "Measure agents, functions and programs: wall and cpu time, peak memory, start.",
@@ -48,7 +48,7 @@ SECTIONS: dict[str, dict[str, str]] = {
         "restart": "Replace the processes of agents, one by one.",
         "scale": "Change the number of instances of agents.",
         "pause": "Let agents begin no further request; requests wait.",
-        "resume": "Let agents that are paused begin requests again.",
+        "resume": "Let paused agents begin requests again.",
         "reset": "Start agents that have failed again, their restarts not counted.",
         "send": "Send a request to an agent and print its answer.",
         "cancel": "Cancel a request.",

@@ -21,9 +21,9 @@ from markdown_it.token import Token
 from tests.docs.test_blocks import ROOT
 
 MOST_WORDS = 20.0
-"""Words that a sentence of a page may have on average."""
+"""Words that a sentence of a page may have on average; no page is exempt."""
 MOST_PASSIVES = 0.10
-"""Share of all sentences that may be in the passive."""
+"""Share of the sentences of a page that may be in the passive."""
 LONG = 25
 """Words from which a single sentence is shown as long."""
 

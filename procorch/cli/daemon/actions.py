@@ -98,7 +98,7 @@ COMMANDS: dict[str, click.Command] = {
     ),
     "resume": _verb(
         "resume",
-        "Let agents that are paused begin requests again.",
+        "Let paused agents begin requests again.",
         lambda daemon, names, timeout: daemon.resume(*names),
         None,
     ),

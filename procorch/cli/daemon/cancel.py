@@ -21,8 +21,8 @@ def command(request: int, folder: Path | None, as_json: bool, timeout: float) ->
     """Cancel a request.
 
     ID is its number, as status shows it under CURRENT and send --json prints it. A request that
-    runs learns that it is cancelled, and ends at the latest some seconds later. The exit code is 4
-    when there is no request of that number, or it has its outcome already.
+    runs learns of it, and ends at the latest some seconds later. The exit code is 4 when there is
+    no request of that number, or it has its outcome already.
     """
     with link.linked(folder, timeout) as daemon:
         cancelled = daemon.cancel(request)

@@ -33,7 +33,7 @@ def command(
 ) -> int:
     """Change the number of instances of agents.
 
-    NAME=N is an agent and its number of instances; 0 is allowed. NAME may be a pattern or
+    NAME=N is an agent and its number of instances, which may be 0. NAME may be a pattern or
     'GROUP:*'. The change lasts until the next reload, also over a restart of the daemon.
     """
     wanted: dict[str, int] = {}

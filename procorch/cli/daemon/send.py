@@ -62,8 +62,8 @@ def command(
 ) -> int:
     """Send a request to an agent and print its answer.
 
-    TEXT is sent as the message of a user. @FILE sends the text of a file, @- that of standard
-    input; a text that begins with @ is written @@. --json '{"path": "a.py"}' sends a document as it
+    TEXT goes out as the message of a user. @FILE sends the text of a file, @- that of standard
+    input. Write @@ for a text that begins with @. --json '{"path": "a.py"}' sends a document as it
     is, --json @FILE that of a file.
 
     --json without a value, at the end or before another option, prints one JSON object with the
