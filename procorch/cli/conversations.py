@@ -34,7 +34,8 @@ def command(file: Path, name: str | None, agent: str | None, forget: bool, as_js
     """List the conversations of a file, print one or forget one.
 
     FILE is what AgentOrchestrator(conversations=FILE) has written. With NAME it prints the
-    messages of that conversation. A program may be writing FILE, but for --forget it must have ended.
+    messages of that conversation. A program may be writing FILE, but for --forget it must have
+    ended.
     """
     from procorch.api.conversations.reader import ConversationReader
     from procorch.errors import ConversationStoreError
