@@ -102,7 +102,8 @@ comes with a text in `error`, and exit code 1.
 `change` is `added`, `removed`, `rolling` (processes replaced one by one), `restart` (stopped and
 started again), `live` (applied to what runs) or `undone` (changed by hand, and as the file says
 again). `keys` are the keys of the file that differ, or what somebody changed by hand; `code` stands
-for changed code, variables or secrets. `text` has the difference in lines for people. `applied` is false for `--dry-run`. Errors are text on standard error; the exit code says
+for changed code, variables or secrets. `text` has the difference in lines for people. `applied` is
+false for `--dry-run`. Errors are text on standard error; the exit code says
 which kind. `rollback --json` has `names`, the replaced agents, and `release`.
 
 ### send --json
