@@ -24,9 +24,26 @@
     |-- ReloadError, PoisonRequest, MailboxFull, TakesNoRequests
     `-- SerializationError, MessageTooLarge, ProtocolError
 
-This package has the public names; the classes are in `base`, `tree` and the modules beside them.
+This package has the public names; the classes are in the modules beside it.
 """
 
+from procorch.errors.agents import (
+    Aborted,
+    AgentCrashed,
+    AgentHung,
+    AgentStopped,
+    MailboxFull,
+    MemoryLimitExceeded,
+    MessageTooLarge,
+    PluginError,
+    PoisonRequest,
+    ProtocolError,
+    RequestCancelled,
+    RequestTimeout,
+    SerializationError,
+    StartError,
+    TakesNoRequests,
+)
 from procorch.errors.base import AgentError, AgentFailure
 from procorch.errors.cluster import ClusterError
 from procorch.errors.conversations import (
@@ -38,13 +55,7 @@ from procorch.errors.conversations import (
     ConversationStoreMismatch,
     UnknownConversation,
 )
-from procorch.errors.programs import CommandCrashed, CommandFailed, UnknownField
-from procorch.errors.releases import ReloadError
-from procorch.errors.tree import (
-    Aborted,
-    AgentCrashed,
-    AgentHung,
-    AgentStopped,
+from procorch.errors.models import (
     AlreadyRunning,
     AuthError,
     BudgetExceeded,
@@ -52,24 +63,15 @@ from procorch.errors.tree import (
     ContentFiltered,
     ContextWindowOverflow,
     InvalidContinue,
-    MailboxFull,
-    MemoryLimitExceeded,
-    MessageTooLarge,
     ModelRetired,
     ModelThrottled,
     NetworkError,
     NoMessages,
-    PluginError,
-    PoisonRequest,
-    ProtocolError,
-    RequestCancelled,
-    RequestTimeout,
-    SerializationError,
-    StartError,
     StreamError,
     StructuredOutputFailed,
-    TakesNoRequests,
 )
+from procorch.errors.programs import CommandCrashed, CommandFailed, UnknownField
+from procorch.errors.releases import ReloadError
 
 __all__ = [
     "Aborted",

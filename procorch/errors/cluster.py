@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from procorch.errors.agents import StartError
 from procorch.errors.base import known
-from procorch.errors.tree import StartError
 
 
 @known

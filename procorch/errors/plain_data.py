@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from procorch.errors.agents import AgentCrashed
 from procorch.errors.base import (
     TREE,
     AgentError,
@@ -19,7 +20,6 @@ from procorch.errors.base import (
 from procorch.errors.copying import DEPTH, blank, restore
 from procorch.errors.foreign import as_kind, ask, notes_of, wait_of
 from procorch.errors.texts import qualified_name, text_of
-from procorch.errors.tree import AgentCrashed
 
 
 def to_plain(error: AgentError) -> dict[str, Any]:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import signal
 
+from procorch.errors.agents import AgentCrashed
 from procorch.errors.base import AgentFailure, known
 from procorch.errors.texts import numbered, signal_name
-from procorch.errors.tree import AgentCrashed
 
 _SHELL = 128
 """A shell gives this plus the number of the signal as exit code, if a signal ended its command."""

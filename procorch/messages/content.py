@@ -1,34 +1,25 @@
-"""What is said: messages and their content blocks, results, usage, cost.
+"""Messages and their content blocks, usage, cost.
 
-All of them are frozen, slotted dataclasses, named as in the seed. They are made and pickled by the
-hundred thousand: no default is allocated that can be shared, and each pickles as its class and the
-fields that say something (`_record`), at a third of what such a dataclass costs by itself.
-Timestamps are Unix seconds and default to now.
+All of them, and the results, are frozen, slotted dataclasses, named as in the seed. They are made
+and pickled by the hundred thousand: no default is allocated that can be shared, and each pickles as
+its class and the fields that say something (`record`), at a third of what such a dataclass costs by
+itself. Timestamps are Unix seconds and default to now.
 """
 
 from __future__ import annotations
 
 import copyreg
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import MISSING, dataclass, field, fields, replace
+from dataclasses import MISSING, dataclass, field, fields
 from enum import Enum
 from operator import add, attrgetter, is_
 from time import time
-from typing import TYPE_CHECKING, Any, Generic, Self, TypeAlias
-
-if TYPE_CHECKING:
-    from typing_extensions import TypeVar  # of the type checker: nothing is installed for it
-
-    Out = TypeVar("Out", covariant=True, default=Any)
-else:
-    from typing import TypeVar
-
-    Out = TypeVar("Out", covariant=True)
+from typing import Any, Self, TypeAlias, TypeVar
 
 _Class = TypeVar("_Class", bound=type)
 
 
-def _record(cls: _Class) -> _Class:
+def record(cls: _Class) -> _Class:
     """Pickle instances as `cls(*fields)`, without the last fields as long as they are defaults.
 
     Instances of a subclass are left alone: it may have fields of its own.
@@ -53,7 +44,7 @@ def _record(cls: _Class) -> _Class:
 # Content blocks.
 
 
-@_record
+@record
 @dataclass(frozen=True, slots=True)
 class TextBlock:
     """Text of a user, a model or a tool.
@@ -66,7 +57,7 @@ class TextBlock:
     text: str
 
 
-@_record
+@record
 @dataclass(frozen=True, slots=True)
 class ThinkingBlock:
     """A model's reasoning; `signature` is the provider's proof of it, sent back unchanged.
@@ -80,7 +71,7 @@ class ThinkingBlock:
     signature: str | None = None
 
 
-@_record
+@record
 @dataclass(frozen=True, slots=True)
 class ToolCallBlock:
     """A model asks for `name(**arguments)`; `id` ties the answer to the call.
@@ -95,7 +86,7 @@ class ToolCallBlock:
     arguments: Mapping[str, Any]
 
 
-@_record
+@record
 @dataclass(frozen=True, slots=True)
 class ImageBlock:
     """An image, as its bytes or as the URL it can be had from.
@@ -109,7 +100,7 @@ class ImageBlock:
     media_type: str = "image/png"
 
 
-@_record
+@record
 @dataclass(frozen=True, slots=True)
 class ExtensionBlock:
     """Content of a kind that procorch does not know, handed through.
@@ -162,7 +153,7 @@ class _Sum:
 _parts = attrgetter("input", "output", "cache_read", "cache_write")
 
 
-@_record
+@record
 @dataclass(frozen=True, slots=True)
 class Usage(_Sum):
     """Tokens; usages add up with `+` and `sum`.
@@ -183,7 +174,7 @@ class Usage(_Sum):
         return self.input + self.output + self.cache_read + self.cache_write
 
 
-@_record
+@record
 @dataclass(frozen=True, slots=True)
 class Cost(_Sum):
     """Money, in US dollars; costs add up with `+` and `sum`.
@@ -204,7 +195,8 @@ class Cost(_Sum):
         return self.input + self.output + self.cache_read + self.cache_write
 
 
-_NO_USAGE, _NO_COST = Usage(), Cost()
+NO_USAGE: Usage = Usage()
+NO_COST: Cost = Cost()
 
 
 # Messages.
@@ -231,7 +223,7 @@ class _Spoken:
         return "".join([block.text for block in self.content if type(block) is TextBlock])
 
 
-@_record
+@record
 @dataclass(frozen=True, slots=True)
 class UserMessage(_Spoken):
     """What a user says. `cache_hint` tells a provider how to cache the prompt up to here.
@@ -248,7 +240,7 @@ class UserMessage(_Spoken):
     cache_hint: str | None = None
 
 
-@_record
+@record
 @dataclass(frozen=True, slots=True)
 class AssistantMessage(_Spoken):
     """One turn of a model; `error` is the provider's text where `stop_reason` is ERROR.
@@ -266,8 +258,8 @@ class AssistantMessage(_Spoken):
     timestamp: float = field(default_factory=time)
     provider: str = ""
     model: str = ""
-    usage: Usage = _NO_USAGE
-    cost: Cost = _NO_COST
+    usage: Usage = NO_USAGE
+    cost: Cost = NO_COST
     stop_reason: StopReason = StopReason.STOP
     error: str | None = None
     cache_hint: str | None = None
@@ -278,7 +270,7 @@ class AssistantMessage(_Spoken):
         return tuple(block for block in self.content if isinstance(block, ToolCallBlock))
 
 
-@_record
+@record
 @dataclass(frozen=True, slots=True)
 class ToolResultMessage(_Spoken):
     """What the tool call `tool_call_id` came to; with `is_error` the text says what went wrong.
@@ -296,7 +288,7 @@ class ToolResultMessage(_Spoken):
     cache_hint: str | None = None
 
 
-@_record
+@record
 @dataclass(frozen=True, slots=True)
 class CustomMessage:
     """A message of the caller's own: kept in the conversation, never shown to a model.
@@ -315,116 +307,6 @@ LlmMessage: TypeAlias = UserMessage | AssistantMessage | ToolResultMessage
 AgentMessage: TypeAlias = LlmMessage | CustomMessage
 
 
-# Requests and results.
-
-
-@_record
-@dataclass(frozen=True, slots=True)
-class AgentRequest:
-    """A request as a worker gets it; `deadline` on the monotonic clock, in seconds.
-
-    Example:
-        >>> AgentRequest(id=7, messages=["hello"])
-        AgentRequest(id=7, messages=['hello'], deadline=None)
-    """
-
-    id: int
-    messages: Any
-    deadline: float | None = None
-
-
-@_record
-@dataclass(frozen=True, slots=True)
-class RequestMetrics:
-    """What one request cost: times in seconds, sizes in bytes.
-
-    `peak_rss` is the highest resident size of the worker meanwhile. What the worker gave back less
-    than 0.1 s before the request began may be in it, too.
-
-    Example:
-        >>> RequestMetrics(wall=0.25, peak_rss=40 * 2**20).wall
-        0.25
-    """
-
-    queued: float = 0.0
-    wall: float = 0.0
-    cpu_user: float = 0.0
-    cpu_system: float = 0.0
-    peak_rss: int = 0
-    bytes_in: int = 0
-    bytes_out: int = 0
-    generation: int = 0
-    pid: int = 0
-    page_faults: int = 0
-
-
-def metrics_of(figures: tuple[Any, ...] | None) -> RequestMetrics | None:
-    """The metrics of which these are the fields, in their order; None: nothing is known."""
-    return None if figures is None else RequestMetrics(*figures)
-
-
-@dataclass(frozen=True, slots=True)
-class AgentResult(Generic[Out]):
-    """What a request came to: the new messages, and in `output` whatever the agent returned. With
-    `pending` it is paused: these calls wait for `OrchestratedHandle.resume`.
-
-    Example:
-        >>> result = AgentResult((AssistantMessage("Rome"),), output="Rome")
-        >>> result.text, result.output
-        ('Rome', 'Rome')
-    """
-
-    messages: Sequence[AgentMessage] = ()
-    stop_reason: StopReason = StopReason.STOP
-    usage: Usage = _NO_USAGE
-    cost: Cost = _NO_COST
-    error: str | None = None
-    transfer_signal: Any = None
-    output: Out = None  # type: ignore[assignment]  # where nothing is returned, Out is None
-    metrics: RequestMetrics | None = None
-    pending: Sequence[ToolCallBlock] = ()
-
-    @property
-    def text(self) -> str:
-        """All that the assistant said (seed, `assistant_text`)."""
-        return "".join([m.text for m in self.messages if isinstance(m, AssistantMessage)])
-
-
-def _pickled_result(result: AgentResult) -> tuple[Any, ...]:
-    values = _result_fields(result)
-    if not values[8] and all(map(is_, values[1:6], _PLAIN_END)):
-        return _plain_result, (values[0], *values[6:8])
-    return AgentResult, values
-
-
-def _plain_result(messages: Any, output: Any, metrics: Any) -> AgentResult:
-    return AgentResult(messages, output=output, metrics=metrics)
-
-
-_result_fields = attrgetter(*AgentResult.__match_args__)
-_PLAIN_END = (StopReason.STOP, _NO_USAGE, _NO_COST, None, None)
-copyreg.pickle(AgentResult, _pickled_result)
-
-
 def user_text(text: str) -> UserMessage:
     """The message of a user who says `text`, now."""
     return UserMessage((TextBlock(text),))
-
-
-def to_result(value: Any, metrics: RequestMetrics | None = None) -> AgentResult:
-    """What an agent returned, as a result; with what it cost.
-
-    A result stays itself. Text becomes what the assistant said, and the output; an assistant's
-    message the only message, with its text as the output. Any other value is the output alone.
-    """
-    if isinstance(value, AgentResult):
-        return value if metrics is None else replace(value, metrics=metrics)
-    if isinstance(value, str):
-        said = AssistantMessage((TextBlock(value),))
-        return AgentResult((said,), output=value, metrics=metrics)
-    if isinstance(value, AssistantMessage):
-        return AgentResult(
-            (value,), value.stop_reason, value.usage, value.cost, value.error,
-            output=value.text, metrics=metrics,
-        )  # fmt: skip
-    return AgentResult(output=value, metrics=metrics)
