@@ -14,10 +14,13 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
+from docutils import nodes
 from sphinx.application import Sphinx
 
 SINCE_FILE = Path(__file__).parents[1] / "reference" / "api" / "since.toml"
 BLOCK = re.compile(r"^```\{api\} (\S+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+PAGE = re.compile(r"\bdocs/([\w/-]+)\.md\b")
+"""A page that a docstring names."""
 _OTHERS = "Exception, Future, Executor, Struct, Generic, Protocol, Enum, dict, object"
 """Classes of other packages, whose methods are documented there."""
 _RECORD = "A record: making one raises `TypeError` for arguments that it does not have."
@@ -81,6 +84,7 @@ def complete(
 ) -> None:
     """Add to the docstring of a public name what can be told from its class and from the table."""
     _rejoin(lines)
+    lines[:] = [PAGE.sub(r":doc:`/\1`", line) for line in lines]
     public = name.rpartition(".")[2]
     if what not in {"class", "exception", "function", "data"} or public not in versions():
         return
@@ -100,9 +104,17 @@ def signature(
     return f"(message='', *, {named})", back
 
 
+def dashes(app: Sphinx, document: nodes.document, page: str) -> None:
+    """Put a dash between an argument and what it means."""
+    for text in list(document.findall(nodes.Text)):
+        if text == " -- ":
+            text.parent.replace(text, nodes.Text(" \N{EN DASH} "))
+
+
 def setup(app: Sphinx) -> dict[str, bool]:
     """Have Sphinx call the functions above."""
     app.connect("source-read", expand)
     app.connect("autodoc-process-docstring", complete, priority=900)
     app.connect("autodoc-process-signature", signature)
+    app.connect("doctree-resolved", dashes)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

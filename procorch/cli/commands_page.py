@@ -119,8 +119,9 @@ def _kind(option: click.Option) -> str:
 
 
 def _escaped(text: str) -> str:
-    """Text without what Markdown would take for markup."""
-    return re.sub(r"([*|<>_])", r"\\\1", text)
+    """Text without what Markdown would take for markup; names of options are code."""
+    text = re.sub(r"([*|<>_])", r"\\\1", text)
+    return re.sub(r"(?<![\w`'-])--[a-z]+(?:-[a-z]+)*", r"`\g<0>`", text)
 
 
 if __name__ == "__main__":
