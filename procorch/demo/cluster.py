@@ -198,6 +198,14 @@ class LocalCluster:
         self.nodes.remove(node)
         self.ask("reap")
 
+    def settle(self) -> None:
+        """Wait until Ray lists exactly the nodes that are alive: it notices a death after seconds.
+
+        Raises:
+            NodeNotStarted: it has not noticed that within a minute.
+        """
+        self.ask("settle", number=len(self.nodes))
+
     def node_of(self, pid: int | None) -> Node:
         """The node on which a process runs.
 

@@ -11,11 +11,16 @@ import ctypes
 import json
 import os
 import sys
+import time
 import traceback
 from collections.abc import Callable
 from typing import Any
 
 _CLONE_NEWNET = 0x40000000
+_NOTICED = 60.0
+"""Seconds within which Ray has to notice that a node is dead."""
+_LOOK = 0.1
+"""Seconds between two looks at the nodes that Ray lists."""
 
 Starter = Callable[..., Any]
 
@@ -46,8 +51,15 @@ def main() -> None:
     def forget_head() -> None:
         cluster.head_node = None
 
+    def settle(number: int) -> None:
+        deadline = time.monotonic() + _NOTICED
+        while (listed := len(cluster.global_state._live_node_ids())) != number:
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"Ray lists {listed} nodes, and {number} are alive")
+            time.sleep(_LOOK)
+
     commands: dict[str, Starter] = {
-        each.__name__: each for each in (add, reap, restart_control_plane, forget_head)
+        each.__name__: each for each in (add, reap, restart_control_plane, forget_head, settle)
     }
     for line in sys.stdin:
         given = json.loads(line)

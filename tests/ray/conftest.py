@@ -16,7 +16,7 @@ import psutil
 import pytest
 
 from procorch import AgentOrchestrator, RayBackend
-from procorch.demo.cluster import LocalCluster, is_alive, send
+from procorch.demo.cluster import LocalCluster, NodeNotStarted, is_alive, send
 from procorch.launch.ray.launcher import RayLauncher
 from tests.process import test_launchers
 from tests.process.conftest import gate, host, run_python, start, watched
@@ -49,7 +49,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.quick)
 
 
-class NetworkCluster(LocalCluster):
+class AttentiveCluster(LocalCluster):
+    """A cluster that soon notices when a process of Ray has died: after 2.5 s, and not after 15 s.
+    A frozen node, which answers nothing, counts as alive for nearly a minute as ever."""
+
+    def set_up(self) -> dict[str, str]:
+        """See `LocalCluster.set_up`."""
+        return super().set_up() | {"RAY_health_check_period_ms": "500"}
+
+
+class NetworkCluster(AttentiveCluster):
     """A cluster whose nodes have a network namespace each; programs run in that of the head."""
 
     def __init__(self, nodes: int, *, cpus: int) -> None:
@@ -101,7 +110,7 @@ class Clusters:
 
 
 def _repair(cluster: LocalCluster) -> bool:
-    """Bring it back to three nodes; False: its head is not what it was."""
+    """Bring it back to three nodes, which Ray knows of, and of no others; False: that failed."""
     if not cluster.nodes or not is_whole(cluster.head, head=True):
         return False
     for node in cluster.nodes[1:]:
@@ -109,6 +118,10 @@ def _repair(cluster: LocalCluster) -> bool:
             cluster.kill(node)
     while len(cluster.nodes) < NODES:
         cluster.add()
+    try:
+        cluster.settle()
+    except NodeNotStarted:
+        return False
     return True
 
 
@@ -123,7 +136,7 @@ def clusters() -> Iterator[Clusters]:
 @pytest.fixture
 def cluster(clusters: Clusters) -> Iterator[LocalCluster]:
     """A cluster of three nodes on loopback; nothing of procorch may be left on any of them."""
-    yield from _guarded(clusters.get(LocalCluster))
+    yield from _guarded(clusters.get(AttentiveCluster))
 
 
 @pytest.fixture
@@ -190,7 +203,7 @@ def orchestrator(backend: RayBackend) -> Iterator[Callable[..., AgentOrchestrato
 @pytest.fixture(scope="module")
 def launcher(clusters: Clusters) -> Iterator[Told]:
     """A launcher without a monitor (tests/process/test_launchers.py), with one bridge for all."""
-    cluster = clusters.get(LocalCluster)
+    cluster = clusters.get(AttentiveCluster)
     with cluster.entered():
         sink = Told(RayLauncher(RayBackend(cluster.address, lease=LEASE), MAX_FRAME, []))
         sink.ready(lambda: lambda x: x)  # now there is a bridge

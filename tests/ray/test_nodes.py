@@ -70,10 +70,8 @@ class Scene:
         assert error.is_retryable
         assert self.lost.node is not None
         assert self.lost.node[:8] in str(error)
-        # Ray may report only now that a node has died which an earlier test has killed.
-        assert self.lost.node in (
-            event.node for event in self.events if isinstance(event, NodeLost)
-        )
+        lost = next(event for event in self.events if isinstance(event, NodeLost))
+        assert lost.node == self.lost.node
         return at
 
     def is_replaced(self) -> float:
