@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib.metadata
 import math
 import os
+import pickle
 import random
 import signal
 import subprocess
 import sys
+import time
+from pathlib import Path
 from typing import Any
 
 import click
@@ -21,11 +25,18 @@ from procorch.launch.forkserver import deadline
 from procorch.launch.forkserver.client import ZygoteLauncher
 from procorch.launch.ray import backend, placement
 from procorch.launch.ray.lease import GrantedLease, HeldLease, interval, margin
-from procorch.launch.ray.ordering import Inbox, Outbox
+from procorch.launch.ray.ordering import PARKED, Answers, Inbox, Outbox
 from procorch.launch.ray.placement import Node
-from procorch.launch.ray.transport import explain_call, explain_connection
+from procorch.launch.ray.transport import (
+    Packet,
+    explain_call,
+    explain_connection,
+    pack,
+    unpacked,
+)
 from procorch.runtime.clusters import failed_there
-from tests.process.test_launchers import MAX_FRAME, Told
+from procorch.wire.frame import Kind
+from tests.process.test_launchers import MAX_FRAME, PATIENCE, Told
 
 # ---- the lease
 
@@ -123,6 +134,26 @@ def test_a_zygote_ends_its_worker_and_what_that_has_started_at_its_deadline(
         told.close()
 
 
+def test_a_zygote_that_starts_slower_than_a_lease_obeys_the_last_deadline(tmp_path: Path) -> None:
+    """While it loads modules it takes no message, and the first one is about a time in the past."""
+    gate = tmp_path / "gate"
+    os.mkfifo(gate)
+    (tmp_path / "slow_to_load.py").write_text(f"open({str(gate)!r}).read()")
+    launcher = ZygoteLauncher(MAX_FRAME, ["slow_to_load"], [str(tmp_path), *sys.path])
+    told = Told(launcher)
+    try:
+        launcher.renew(deadline.now() - 1)
+        process = told.start(lambda: lambda x: x)
+        launcher.renew(deadline.now() + 600)
+        gate.write_text("")
+        while not {"frame", "exit"} & set(told.told_of(process)):
+            told.turn(time.monotonic() + PATIENCE)
+        assert "exit" not in told.told_of(process)
+        assert told.frame(process).kind is Kind.READY
+    finally:
+        told.close()
+
+
 # ---- order
 
 
@@ -155,6 +186,73 @@ NODES = [
     Node("n1", "10.0.0.1", {"CPU": 4.0, "GPU": 1.0}),
     Node("n2", "10.0.0.2", {"CPU": 8.0, "tape": 1.0}),
 ]
+
+
+def test_an_answer_travels_with_the_call_that_has_waited_longest() -> None:
+    async def talk() -> None:
+        answers: Answers[str] = Answers()
+        calls = [asyncio.ensure_future(answers.wait(0, again=False)) for _ in range(PARKED)]
+        await asyncio.sleep(0)
+        answers.put("a")
+        answers.put("b")
+        assert await calls[0] == [(1, "a"), (2, "b")]
+        assert not calls[1].done()
+        answers.put("c")
+        assert await calls[1] == [(3, "c")]
+        answers.put("d")
+        assert await answers.wait(3, again=False) == [(4, "d")]
+        assert len(answers.outbox) == 1
+
+    asyncio.run(talk())
+
+
+def test_messages_travel_again_if_an_answer_was_lost() -> None:
+    async def talk() -> None:
+        answers: Answers[str] = Answers()
+        for message in "abc":
+            answers.put(message)
+        lost = await answers.wait(0, again=False)
+        assert [message for _, message in lost] == ["a", "b", "c"]
+        async with asyncio.timeout(5):
+            assert await answers.wait(1, again=True) == [(2, "b"), (3, "c")]
+
+    asyncio.run(talk())
+
+
+def test_calls_that_only_wait_do_not_pile_up() -> None:
+    """Each has brought a message, and nothing is to be said: the oldest ones go home."""
+
+    async def talk() -> None:
+        answers: Answers[str] = Answers()
+        calls = [asyncio.ensure_future(answers.wait(0, again=False)) for _ in range(50)]
+        home, waiting = await asyncio.wait(calls, timeout=0.01)
+        assert [await call for call in home] == [[]] * len(home)
+        assert PARKED <= len(waiting) <= 2 * PARKED
+        answers.put("a")
+        (call, *_), _ = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        assert call.result() == [(1, "a")]
+        for each in waiting:
+            each.cancel()
+
+    asyncio.run(talk())
+
+
+def test_a_packet_is_unpacked_as_it_was_packed() -> None:
+    large = pickle.PickleBuffer(bytes(100))
+    for bodies in ([], [b"small"], [b"", large, b"x" * 70_000, large]):
+        messages = [(number, (b"head", body)) for number, body in enumerate(bodies, 7)]
+        given = pack(Packet(messages, 3, again=True))
+        assert unpacked(given) == Packet(messages, 3, again=True)
+        assert isinstance(given, bytes) is (large not in bodies)
+
+
+def test_ray_leaves_it_to_the_zygote_to_end_what_an_agent_has_started() -> None:
+    """Row 13 in tests/ray shows why: a daemon of the agent otherwise outlives the program."""
+    given = {"working_dir": ".", "env_vars": {"OURS": "1"}}
+    assert placement.environment(given) == {
+        "working_dir": ".",
+        "env_vars": {"OURS": "1", "RAY_kill_child_processes_on_worker_exit": "0"},
+    }
 
 
 def test_an_agent_asks_ray_for_what_its_resources_say() -> None:

@@ -19,9 +19,9 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from procorch.launch.ray import lease, messages
 from procorch.launch.ray.asyncio_loop import AsyncioLoop
 from procorch.launch.ray.link import Link
-from procorch.launch.ray.member import Member
-from procorch.launch.ray.placement import Node, options, why_waiting
-from procorch.launch.ray.relay import Relay
+from procorch.launch.ray.member import CALLS, Member
+from procorch.launch.ray.placement import Node, environment, options, why_waiting
+from procorch.launch.ray.relay_actor import RelayActor
 from procorch.launch.ray.transport import explain_connection
 from procorch.wire.payload import Content
 from procorch.worker.limits import own_group, own_signals, set_death_signal
@@ -71,7 +71,7 @@ def _connect(target: messages.Connect) -> tuple[str, str] | None:
             socket.create_connection((host.strip("[]"), int(port)), _REACH).close()
         ray.init(
             address=target.address,
-            runtime_env=_environment(target.runtime_env),
+            runtime_env=environment(target.runtime_env),
             log_to_driver=False,
             logging_level="WARNING",
             configure_logging=True,
@@ -80,13 +80,6 @@ def _connect(target: messages.Connect) -> tuple[str, str] | None:
     except (Exception, SystemExit) as error:
         return explain_connection(error, target.address)
     return None
-
-
-def _environment(given: dict[str, Any]) -> dict[str, Any]:
-    """The runtime environment of relays. A relay that ends must not have its zygote killed by Ray:
-    the zygote ends itself, and all descendants of the agent before."""
-    variables = {"RAY_kill_child_processes_on_worker_exit": "0", **given.get("env_vars", {})}
-    return {**given, "env_vars": variables}
 
 
 async def _serve(
@@ -126,7 +119,7 @@ class Bridge:
         loop = AsyncioLoop(self._loop)
         loop.watch(parent_fd, self._over.set)
         self._link = Link(sock, loop, self._take, self._over.set)
-        self._relay = ray.remote(Relay)
+        self._relay = ray.remote(RelayActor)
 
     def refuse(self, reason: str, text: str) -> None:
         """Tell the parent why the cluster cannot be used."""
@@ -163,7 +156,9 @@ class Bridge:
     def create(self, begin: messages.Begin) -> Any:
         """See `member.Cluster`."""
         wanted = options(begin.resources, spread=begin.spread, avoid=self.lost)
-        return self._relay.options(max_restarts=0, max_task_retries=0, **wanted).remote()
+        return self._relay.options(
+            max_restarts=0, max_task_retries=0, max_concurrency=CALLS + 2, **wanted
+        ).remote()
 
     def destroy(self, actor: Any) -> None:
         """See `member.Cluster`."""

@@ -14,15 +14,26 @@ from typing import Any, NamedTuple, Protocol
 from procorch.launch.base import Cause
 from procorch.launch.forkserver import deadline
 from procorch.launch.ray import lease, messages
-from procorch.launch.ray.ordering import Inbox, Outbox
+from procorch.launch.ray.ordering import PARKED, Inbox, Outbox
 from procorch.launch.ray.process import unplaced
-from procorch.launch.ray.transport import Failure, explain_call, portable, received
+from procorch.launch.ray.transport import (
+    Failure,
+    Message,
+    Packet,
+    explain_call,
+    pack,
+    portable,
+    received,
+    unpacked,
+)
 from procorch.wire.payload import Content
 
 _LOOK = 0.5
 """Seconds between two looks why a worker is not placed."""
 _AGAIN = 0.1
 """Seconds until a call is made again that Ray could not pass on."""
+CALLS = 8
+"""Exchanges with a relay at a time, of which `PARKED` wait there; further messages go together."""
 _NEVER = "its node is being chosen"
 
 
@@ -88,10 +99,10 @@ class Member:
         self._begin = begin
         self._factory = portable(factory)
         self._cluster = cluster
-        self._outbox: Outbox[tuple[bytes, Any]] = Outbox()
-        self._inbox: Inbox[tuple[bytes, Any]] = Inbox()
+        self._outbox: Outbox[Message] = Outbox()
+        self._inbox: Inbox[Message] = Inbox()
         self._sent = 0
-        self._flushing = False
+        self._exchanging = False
         self._granted = False
         self._over = False
         self._actor: Any = None
@@ -99,7 +110,7 @@ class Member:
         self._signal = 0
         self._avoided: set[str] = set()
         self._failure: Failure | None = None
-        self._deliveries: set[asyncio.Task[None]] = set()
+        self._calls: set[asyncio.Task[None]] = set()
         self._task: asyncio.Task[None] = asyncio.ensure_future(self._run())
 
     @property
@@ -117,7 +128,7 @@ class Member:
                 return
         self._outbox.put((head, portable(body)))
         if self._granted:
-            self._flush_soon()
+            self._exchange_soon()
 
     async def _run(self) -> None:
         try:
@@ -128,8 +139,8 @@ class Member:
             return
         if place is not None:
             self._granted = True
-            self._flush_soon()
-            await self._serve(place)
+            self._exchange_more()
+            await self._prolong(place)
 
     # ---- placing
 
@@ -192,20 +203,15 @@ class Member:
 
     # ---- serving
 
-    async def _serve(self, place: _Place) -> None:
-        beats = asyncio.ensure_future(self._prolong(place))
-        reports = asyncio.ensure_future(self._pass_on())
-        await asyncio.wait({beats, reports}, return_when=asyncio.FIRST_COMPLETED)
-        beats.cancel()
-        reports.cancel()
-
     async def _prolong(self, place: _Place) -> None:
         """Prolong the lease until the relay has not answered for too long."""
         connect = self._cluster.connect
         granted, token = lease.GrantedLease(connect.lease), place.token
         granted.answered(deadline.now())
         while (left := granted.lost_at - deadline.now()) > 0:
-            answer = asyncio.ensure_future(_result(self._actor.beat.remote(token)))
+            answer = asyncio.ensure_future(
+                _result(self._actor.beat.remote(token, self._inbox.taken))
+            )
             await asyncio.wait({answer}, timeout=left)
             if not answer.done():
                 answer.cancel()
@@ -232,54 +238,60 @@ class Member:
             self._cluster.lose(place.node, place.host, why)
         self._end(messages.Ended(Cause.LOST.value, maybe_alive=True, detail=why))
 
-    async def _pass_on(self) -> None:
-        """Pass the relay's reports on until the worker has ended."""
-        while not self._over:
-            try:
-                batch = await self._actor.reports.remote(self._inbox.taken)
-            except Exception as error:
-                # Whether it is lost, `_prolong` decides.
-                self._failure = explain_call(error)
-                await asyncio.sleep(_AGAIN)
-                continue
-            for head, body in self._inbox.feed(batch):
-                report = messages.decode_report(head)
-                if isinstance(report, messages.Ended):
-                    self._end(report)
-                    return
-                self._cluster.report(self._number, head, received(body))
-
     def _end(self, ended: messages.Ended) -> None:
         if not self._over:
             self._over = True
+            self._task.cancel()
             self._cluster.report(self._number, ended)
             if self._actor is not None:
                 self._cluster.destroy(self._actor)
 
-    # ---- messages for the relay
+    # ---- messages in both directions
 
-    def _flush_soon(self) -> None:
-        if not self._flushing:
-            self._flushing = True
-            asyncio.get_running_loop().call_soon(self._flush)
+    def _exchange_soon(self) -> None:
+        if not self._exchanging:
+            self._exchanging = True
+            asyncio.get_running_loop().call_soon(self._exchange_more)
 
-    def _flush(self) -> None:
-        self._flushing = False
-        batch = self._outbox.after(self._sent)
-        if batch and not self._over:
-            self._sent = batch[-1][0]
-            delivery = asyncio.ensure_future(self._deliver(batch))
-            self._deliveries.add(delivery)
-            delivery.add_done_callback(self._deliveries.discard)
-
-    async def _deliver(self, batch: list[tuple[int, tuple[bytes, Any]]]) -> None:
-        while not self._over:
-            try:
-                self._outbox.confirm(await self._actor.deliver.remote(batch))
+    def _exchange_more(self) -> None:
+        """Send what waits, and have calls wait at the relay for its reports."""
+        self._exchanging = False
+        while not self._over and len(self._calls) < CALLS:
+            batch = self._outbox.after(self._sent)
+            if not batch and len(self._calls) >= PARKED:
                 return
+            self._sent += len(batch)
+            call = asyncio.ensure_future(self._exchange(batch))
+            self._calls.add(call)
+            call.add_done_callback(self._exchanged)
+
+    def _exchanged(self, call: asyncio.Task[None]) -> None:
+        self._calls.discard(call)
+        self._exchange_more()
+
+    async def _exchange(self, batch: list[tuple[int, Message]]) -> None:
+        again = False
+        while not self._over:
+            packet = pack(Packet(batch, self._inbox.taken, again))
+            try:
+                answer = unpacked(await self._actor.exchange.remote(packet))
             except Exception as error:
+                # Whether it is lost, `_prolong` decides.
                 self._failure = explain_call(error)
                 await asyncio.sleep(_AGAIN)
+                again = True
+                continue
+            self._outbox.confirm(answer.taken)
+            for head, body in self._inbox.feed(answer.messages):
+                self._pass_on(head, body)
+            return
+
+    def _pass_on(self, head: bytes, body: Any) -> None:
+        report = messages.decode_report(head)
+        if isinstance(report, messages.Ended):
+            self._end(report)
+        elif not self._over:
+            self._cluster.report(self._number, head, received(body))
 
 
 async def _result(reference: Any) -> Any:

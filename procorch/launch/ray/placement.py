@@ -43,6 +43,13 @@ def options(
     return given
 
 
+def environment(given: Mapping[str, Any]) -> dict[str, Any]:
+    """The runtime environment of relays. A relay that ends must not have its zygote killed by Ray:
+    the zygote ends itself, and all descendants of the agent before."""
+    variables = {"RAY_kill_child_processes_on_worker_exit": "0", **given.get("env_vars", {})}
+    return {**given, "env_vars": variables}
+
+
 def why_waiting(
     resources: Mapping[str, float],
     nodes: Sequence[Node],

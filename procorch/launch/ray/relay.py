@@ -1,4 +1,4 @@
-"""The relay: an asynchronous Ray actor on a node, which holds one worker.
+"""The relay: the part of a node's actor that holds one worker (`relay_actor`).
 
 The worker itself is a child process, started by the launcher of one machine: so exit codes,
 signals, process groups, limits, output and the status page work as ever. The relay passes on what
@@ -21,7 +21,6 @@ from typing import Any
 
 import msgspec
 import psutil
-import ray
 
 from procorch import memory
 from procorch.errors import AgentError
@@ -32,8 +31,8 @@ from procorch.launch.process import LocalProcess
 from procorch.launch.ray import messages
 from procorch.launch.ray.asyncio_loop import AsyncioLoop
 from procorch.launch.ray.lease import HeldLease
-from procorch.launch.ray.ordering import Inbox, Outbox
-from procorch.launch.ray.transport import portable, received
+from procorch.launch.ray.ordering import Answers, Inbox
+from procorch.launch.ray.transport import Message, Packet, portable, received
 from procorch.wire import headers
 from procorch.wire.frame import Frame, Kind
 
@@ -48,16 +47,25 @@ _FORGOTTEN = 30.0
 
 
 class Relay:
-    """One relay; see the top of this module. The bridge calls its methods."""
+    """One relay; see the top of this module. Its coroutines are what the bridge calls.
 
-    def __init__(self) -> None:
+    Args:
+        loop: whose thread uses it.
+        host: the address of the node.
+        node: its id.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, host: str, node: str) -> None:
+        self._loop = loop
+        self._host = host
+        self._node = node
         self._process: ForkedProcess | LocalProcess | None = None
         self._ended = False
         self._overrun: int | None = None
         self._seen = messages.Seen(0, 0, 0)
-        self._inbox: Inbox[tuple[bytes, Any]] = Inbox()
-        self._outbox: Outbox[tuple[bytes, Any]] = Outbox()
-        self._early: list[tuple[bytes, Any]] = []
+        self._inbox: Inbox[Message] = Inbox()
+        self._answers: Answers[Message] = Answers()
+        self._early: list[Message] = []
 
     async def begin(
         self, version: str, length: float, begin: bytes, factory: Any
@@ -74,11 +82,7 @@ class Relay:
             The versions of procorch and of Python here, the address and the id of the node, and the
             first token of the lease; 0: the versions differ.
         """
-        self._loop = asyncio.get_running_loop()
-        self._news = asyncio.Event()
         self._lease = HeldLease(length)
-        self._host = ray.util.get_node_ip_address()
-        self._node = ray.get_runtime_context().get_node_id()
         ours, python = metadata.version("procorch"), platform.python_version()
         token = 0
         if ours == version:
@@ -87,13 +91,14 @@ class Relay:
             token = self._lease.issue(deadline.now())
         return ours, python, self._host, self._node, token
 
-    async def beat(self, token: int) -> tuple[int, bytes]:
-        """The bridge prolongs the lease.
+    async def beat(self, token: int, taken: int) -> tuple[int, bytes]:
+        """The bridge prolongs the lease, and has all messages up to number ``taken``.
 
         Returns:
             The next token, and how the worker is (`messages.Seen`).
         """
         now = deadline.now()
+        self._answers.outbox.confirm(taken)
         if self._lease.grant(token) and not self._lease.is_over(now) and not self._ended:
             if self._process is None:
                 self._start()
@@ -101,26 +106,15 @@ class Relay:
                 self._launcher.renew(self._lease.until)
         return self._lease.issue(now), messages.encode(self._look())
 
-    async def deliver(self, batch: list[tuple[int, tuple[bytes, Any]]]) -> int:
-        """Messages of the parent, with their numbers.
-
-        Returns:
-            The number up to which all have come.
-        """
-        for head, body in self._inbox.feed(batch):
+    async def exchange(self, brought: Packet) -> Packet:
+        """Messages of the parent; returns when there are messages to the parent."""
+        for head, body in self._inbox.feed(brought.messages):
             if self._process is None:
                 self._early.append((head, body))
             else:
                 self._obey(messages.decode_command(head), body)
-        return self._inbox.taken
-
-    async def reports(self, taken: int) -> list[tuple[int, tuple[bytes, Any]]]:
-        """Wait for messages to the parent behind number ``taken``; those up to it have come."""
-        self._outbox.confirm(taken)
-        while not (batch := self._outbox.after(taken)):
-            self._news.clear()
-            await self._news.wait()
-        return batch
+        batch = await self._answers.wait(brought.taken, again=brought.again)
+        return Packet(batch, self._inbox.taken)
 
     # ---- the worker
 
@@ -234,7 +228,7 @@ class Relay:
         """See `Sink.on_output`."""
         if data:
             self._put(messages.Output(stream), data)
-        return _PAUSE if len(self._outbox) > _FEW else 0.0
+        return _PAUSE if len(self._answers.outbox) > _FEW else 0.0
 
     def on_broken(self, process: WorkerProcess, error: AgentError) -> None:
         """See `Sink.on_broken`."""
@@ -259,5 +253,4 @@ class Relay:
         )  # fmt: skip
 
     def _put(self, report: messages.Report, body: Any = b"") -> None:
-        self._outbox.put((messages.encode(report), body))
-        self._news.set()
+        self._answers.put((messages.encode(report), body))

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import pickle
-from typing import Any, NamedTuple
+from collections.abc import Iterable
+from typing import Any, NamedTuple, TypeAlias
+
+import msgspec
 
 from procorch.wire.payload import Content, unpack
 
@@ -13,6 +16,55 @@ large ones into its object store."""
 
 _SHOWN = 600
 """Characters of a text of Ray that an error shows."""
+
+
+Message: TypeAlias = tuple[bytes, Any]
+"""A message of `messages` and its body, as `portable` has made it."""
+
+
+class Packet(NamedTuple):
+    """What one call of a relay brings, and what its answer does.
+
+    Args:
+        messages: with their numbers (`ordering`).
+        taken: the number up to which all messages of the other side have come.
+        again: the answers to other calls may be lost.
+    """
+
+    messages: Iterable[tuple[int, Message]]
+    taken: int
+    again: bool = False
+
+
+_Small: TypeAlias = tuple[int, bool, list[tuple[int, bytes, bytes | None]]]
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(_Small).decode
+
+
+def pack(packet: Packet) -> Any:
+    """A packet in a form that Ray need not look into: bytes are quicker than its pickler. Payloads
+    that are not to be copied are beside them."""
+    beside: list[Any] = []
+    small: list[tuple[int, bytes, bytes | None]] = []
+    for number, (head, body) in packet.messages:
+        if isinstance(body, bytes):
+            small.append((number, head, body))
+        else:
+            small.append((number, head, None))
+            beside.append(body)
+    data = _encode((packet.taken, packet.again, small))
+    return (data, beside) if beside else data
+
+
+def unpacked(given: Any) -> Packet:
+    """What `pack` was given."""
+    data, beside = (given, ()) if isinstance(given, bytes) else given
+    bodies = iter(beside)
+    taken, again, small = _decode(data)
+    messages = [
+        (number, (head, next(bodies) if body is None else body)) for number, head, body in small
+    ]
+    return Packet(messages, taken, again)
 
 
 def portable(content: Content) -> Any:
