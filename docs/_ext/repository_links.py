@@ -9,7 +9,12 @@ import re
 
 from sphinx.application import Sphinx
 
-_PAGES = {"README": "/index.md", "CONTRIBUTING": "/contributing.md", "CHANGELOG": "/changes.md"}
+_PAGES = {
+    "README": "/start/when-to-use.md",
+    "CONTRIBUTING": "/contributing.md",
+    "CHANGELOG": "/changes.md",
+}
+"""The site's front page says what else the README says, so a page has the rest of it."""
 _LINK = re.compile(rf"\]\((?:\.\./)+({'|'.join(_PAGES)})\.md")
 
 
