@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from procorch.agents.command import command as command
     from procorch.agents.context import Context as Context
     from procorch.agents.context import current as current
+    from procorch.agents.mcp_servers import Http as Http
+    from procorch.agents.mcp_servers import Stdio as Stdio
     from procorch.agents.options import AgentOptions as AgentOptions
     from procorch.agents.permits import Permit as Permit
     from procorch.agents.readiness import ReadyCheck as ReadyCheck
@@ -95,6 +97,8 @@ if TYPE_CHECKING:
     from procorch.errors import ConversationStoreMismatch as ConversationStoreMismatch
     from procorch.errors import InvalidContinue as InvalidContinue
     from procorch.errors import MailboxFull as MailboxFull
+    from procorch.errors import McpServerError as McpServerError
+    from procorch.errors import McpToolError as McpToolError
     from procorch.errors import MemoryLimitExceeded as MemoryLimitExceeded
     from procorch.errors import MessageTooLarge as MessageTooLarge
     from procorch.errors import ModelRetired as ModelRetired
@@ -192,6 +196,7 @@ _HOMES = {
     "agents.stream_events": (
         "ReasoningEvent StreamEvent TextEvent ToolCallEvent ToolResultEvent UsageEvent"
     ),
+    "agents.mcp_servers": "Http Stdio",
     "agents.options": "AgentOptions",
     "agents.permits": "Permit",
     "agents.readiness": "ReadyCheck",
@@ -225,7 +230,8 @@ _HOMES = {
         "AuthError BudgetExceeded CacheMiss ClusterError CommandCrashed CommandFailed "
         "ContentFiltered ContextWindowOverflow ConversationError ConversationExists "
         "ConversationStoreBusy ConversationStoreDamaged ConversationStoreError "
-        "ConversationStoreMismatch InvalidContinue MailboxFull MemoryLimitExceeded "
+        "ConversationStoreMismatch InvalidContinue MailboxFull McpServerError "
+        "McpToolError MemoryLimitExceeded "
         "MessageTooLarge ModelRetired ModelThrottled NetworkError NoMessages PluginError "
         "PoisonRequest ProtocolError ReloadError RequestCancelled RequestTimeout "
         "SerializationError StartError StreamError StructuredOutputFailed TakesNoRequests "

@@ -16,8 +16,14 @@ from procorch.agents.approval import ToolDecisions
 from procorch.agents.context import installed
 from procorch.agents.conversation_history import history_of, keep_answer, keep_output
 from procorch.agents.conversation_turn import CHECKPOINTS, LOAD_AND_SAVE, ConversationTurn
-from procorch.agents.libraries import Conversation, library_of, open_conversation
+from procorch.agents.libraries import (
+    Conversation,
+    connect_servers,
+    library_of,
+    open_conversation,
+)
 from procorch.agents.limited import permitted
+from procorch.agents.mcp_servers import McpServers
 from procorch.agents.model_turns import TurnContext, Turns, as_messages
 from procorch.agents.options import AgentOptions, described, refusal, tool_name
 from procorch.errors.texts import did_you_mean
@@ -27,7 +33,9 @@ _ACCEPTED = (
     "a factory returns AgentOptions, an object with prompt(messages) or handle(messages), "
     "or a callable that takes the messages"
 )
-_OF_MODELS = ("output_type", "model_settings", "usage_limits", "deps", "approval", "retries")
+_OF_MODELS = (
+    "output_type", "model_settings", "usage_limits", "deps", "approval", "retries", "mcp",
+)  # fmt: skip
 _STATE = "procorch.conversation"
 
 
@@ -56,6 +64,7 @@ class Agent:
         self._blank: Any = None
         self.used: tuple[Usage, Cost] | None = None
         """What the last request has used up of a model, whatever became of it."""
+        self._servers: McpServers | None = None
         self._taken_back: tuple[Any] | None = None  # the history before an answer, while it counts
         tools = _by_name(options.tools)
         for name in ("handler", "stream_fn"):
@@ -66,8 +75,9 @@ class Agent:
             raise refusal(f"AgentOptions.max_turns is not 1 or more: {options.max_turns!r}")
         if options.handler is not None or options.stream_fn is not None:
             _refuse_what_needs_a_model(options)
-        _refuse_unknown(options.approval, tools)
         _refuse_wrong(options)
+        if not options.mcp:
+            _refuse_unknown(options.approval, tools)
         if options.handler is not None:
             self.responder = permitted(options.handler)
         if options.stream_fn is not None and options.handler is None:
@@ -75,11 +85,24 @@ class Agent:
             tell = options.tool_errors == "tell"
             self._talk = Turns(options.stream_fn, turn, tools, options.max_turns, tell=tell)
         elif options.handler is None:
-            self._talk = open_conversation(options)
+            self._talk = self._open_conversation(tools)
         if not options.keep_history:
             self._begin_anew()
         if options.checkpoint:
             self._go_on()
+
+    def _open_conversation(self, tools: Collection[str]) -> Conversation:
+        """The conversation with a model, whose MCP servers are connected first."""
+        if not self.options.mcp:
+            return open_conversation(self.options)
+        self._servers = servers = connect_servers(self.options.mcp, tools)
+        try:
+            names = [*tools, *(tool.name for tool in servers.tools)]
+            _refuse_unknown(self.options.approval, names)
+            return open_conversation(self.options, servers.tools)
+        except BaseException:
+            servers.close()
+            raise
 
     @property
     def messages(self) -> Sequence[AgentMessage]:
@@ -102,8 +125,13 @@ class Agent:
         return self._call("ready")
 
     def close(self) -> Any:
-        """What the user's `close()` returned, a value or an awaitable; None without one."""
-        return self._call("close")
+        """What the user's `close()` returned, a value or an awaitable; None without one. The
+        MCP servers have ended by then."""
+        try:
+            return self._call("close")
+        finally:
+            if self._servers is not None:
+                self._servers.close()
 
     def _call(self, name: str, *args: Any) -> Any:
         method = getattr(self._product, name, None)

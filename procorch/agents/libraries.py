@@ -6,15 +6,17 @@ A library is known by the module of a type. Its adapter is loaded by name when a
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from importlib import import_module
 from typing import Any, NamedTuple, Protocol, cast
 
+from procorch.agents.mcp_servers import Http, McpServer, McpServers, McpTool, Stdio
 from procorch.agents.options import AgentOptions, described, refusal
 from procorch.errors import AgentError
 from procorch.errors.texts import original, qualified_name, text_of
 from procorch.messages import AgentMessage, AgentResult
 
+_MCP = "procorch.agents.adapters.mcp_supervision"
 _INSTALL = "pip install 'procorch[{extra}]'"
 
 
@@ -84,8 +86,35 @@ def library_of(product: object) -> Library | None:
     return None
 
 
-def open_conversation(options: AgentOptions) -> Conversation:
-    """The conversation of a model that needs an LLM library, whose adapter is loaded here."""
+def connect_servers(servers: Sequence[McpServer], taken: Collection[str]) -> McpServers:
+    """Connect the MCP servers of an agent.
+
+    Args:
+        taken: names of tools that the agent has otherwise.
+
+    Raises:
+        StartError: a server cannot be connected (`McpServerError`), or the package that does it is
+            missing.
+    """
+    if isinstance(servers, Stdio | Http) or not isinstance(servers, Sequence):
+        raise refusal(f"AgentOptions.mcp is a list of servers, not {described(servers)}")
+    for server in servers:
+        if not isinstance(server, Stdio | Http):
+            raise refusal(f"AgentOptions.mcp has Stdio(...) and Http(...), not {described(server)}")
+    try:
+        adapter = import_module(_MCP)
+    except ImportError as missing:
+        install = _INSTALL.format(extra="mcp")
+        raise refusal(f"MCP servers need the package mcp: {install} ({missing})") from missing
+    return cast("McpServers", adapter.connect(servers, taken))
+
+
+def open_conversation(options: AgentOptions, tools: Sequence[McpTool] = ()) -> Conversation:
+    """The conversation of a model that needs an LLM library, whose adapter is loaded here.
+
+    Args:
+        tools: those of MCP servers.
+    """
     model = options.model
     if model is None:
         install = _INSTALL.format(extra=LIBRARIES["pydantic_ai"].extra)
@@ -106,7 +135,7 @@ def open_conversation(options: AgentOptions) -> Conversation:
         install = _INSTALL.format(extra=library.extra)
         raise refusal(f"{what} needs an LLM library: {install} ({missing})") from missing
     try:
-        return cast("Conversation", adapter.open_conversation(options))
+        return cast("Conversation", adapter.open_conversation(options, tools))
     except AgentError:
         raise
     except Exception as error:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from procorch.agents.mcp_servers import McpServer
 from procorch.agents.model_turns import TurnContext
 from procorch.errors import StartError
 
@@ -37,6 +38,8 @@ class AgentOptions:
             answer is a paused result (`AgentResult.pending`).
         tool_errors: what becomes of an exception of one of ``tools``. "tell": the model is told its
             class and text, and goes on; "raise": the request fails with it.
+        mcp: MCP servers whose tools a `model` may call, as `Stdio` and `Http`. They are connected
+            before the agent is ready, connected again when they are lost, and end with the agent.
         retries: of a `model`, in one request: how often each tool may be called again after a call
             with arguments that are not valid, and how often an answer that is not of the
             ``output_type`` is asked for again. A number for both, or a mapping with "tools",
@@ -63,6 +66,7 @@ class AgentOptions:
     approval: Collection[str] = ()
     tool_errors: Literal["tell", "raise"] = "tell"
     retries: int | Mapping[str, int] | None = None
+    mcp: Sequence[McpServer] = ()
 
 
 OF_THE_AGENT = ("system_prompt", "tools", "output_type", "approval", "tool_errors")

@@ -6,12 +6,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, cast
 
-from procorch.errors import Aborted, RequestTimeout
+from procorch.errors import Aborted, McpServerError, RequestTimeout
 from procorch.errors.texts import text_of
 from procorch.messages import ContentBlock, TextBlock, ToolCallBlock, ToolResultMessage
 
-NEVER_TOLD = (Aborted, RequestTimeout)
-"""Errors of a tool that end the request: nobody waits for an answer any more."""
+NEVER_TOLD = (Aborted, McpServerError, RequestTimeout)
+"""Errors of a tool that end the request: nobody waits for an answer any more, or the agent has lost
+what it needs."""
 
 
 def failure_text(error: Exception) -> str:

@@ -16,7 +16,8 @@
     |   `-- MemoryLimitExceeded
     |-- RequestTimeout (also a TimeoutError)
     |-- StartError                                       retryable unless permanent
-    |   `-- ClusterError
+    |   `-- ClusterError, McpServerError
+    |-- McpToolError                                     retryable where the server was lost
     |-- ConversationError
     |   |-- UnknownConversation, ConversationExists
     |   `-- ConversationStoreError
@@ -55,6 +56,7 @@ from procorch.errors.conversations import (
     ConversationStoreMismatch,
     UnknownConversation,
 )
+from procorch.errors.mcp import McpServerError, McpToolError
 from procorch.errors.models import (
     AlreadyRunning,
     AuthError,
@@ -97,6 +99,8 @@ __all__ = [
     "ConversationStoreMismatch",
     "InvalidContinue",
     "MailboxFull",
+    "McpServerError",
+    "McpToolError",
     "MemoryLimitExceeded",
     "MessageTooLarge",
     "ModelRetired",

@@ -9,7 +9,7 @@ import pytest
 
 from procorch import AgentOptions
 
-PRELOAD = ["pydantic_ai.models.openai", "agents"]
+PRELOAD = ["pydantic_ai.models.openai", "agents", "mcp"]
 
 
 def of_pydantic_ai(url: str, **options: Any) -> Callable[[], AgentOptions]:

@@ -51,6 +51,7 @@ from procorch.agents.adapters.openai_tools import (
     tool_retries,
 )
 from procorch.agents.context import Context, enter, installed
+from procorch.agents.mcp_servers import McpTool
 from procorch.agents.options import OF_THE_AGENT, AgentOptions
 from procorch.agents.plain_tools import PlainTools
 from procorch.agents.trace_context import trace_id
@@ -67,8 +68,11 @@ from procorch.messages import (
 )
 
 
-def open_conversation(options: AgentOptions) -> OpenAIConversation:
+def open_conversation(options: AgentOptions, tools: Sequence[McpTool] = ()) -> OpenAIConversation:
     """An agent that runs `options.model`: a model of the library, or a whole agent.
+
+    Args:
+        tools: those of MCP servers, beside its own.
 
     Raises:
         TypeError, ValueError: the options do not go together with the model.
@@ -80,18 +84,21 @@ def open_conversation(options: AgentOptions) -> OpenAIConversation:
         for name in (*OF_THE_AGENT, "retries"):
             if getattr(options, name) is not getattr(AgentOptions, name):
                 raise ValueError(f"AgentOptions.{name} belongs to the agent given as the model")
-        return OpenAIConversation(model, options, OpenAITools(options, None))
+        added = OpenAITools(options, None, tools)
+        if tools:
+            model = model.clone(tools=[*model.tools, *added.tools])
+        return OpenAIConversation(model, options, added)
     if not isinstance(model, Model):
         raise TypeError(f"AgentOptions.model is no model of openai-agents: {model!r}")
-    tools = OpenAITools(options, tool_retries(options.retries))
+    every = OpenAITools(options, tool_retries(options.retries), tools)
     agent: Agent[Any] = Agent(
         name="agent",
         instructions=options.system_prompt or None,
         model=model,
-        tools=[*tools.tools],
+        tools=[*every.tools],
         output_type=forgiving(options),
     )
-    return OpenAIConversation(agent, options, tools)
+    return OpenAIConversation(agent, options, every)
 
 
 class OpenAIConversation:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from procorch.agents.adapters.attributes import well_formed
@@ -141,6 +141,18 @@ def _input(block: ContentBlock) -> Any:
     if isinstance(block, ExtensionBlock):
         return block.data
     return {"type": "input_text", "text": _text(block)}
+
+
+def output_of(blocks: Sequence[ContentBlock]) -> Any:
+    """What a tool has returned: text as it is, all else as parts."""
+    if all(isinstance(block, TextBlock) for block in blocks):
+        return "\n".join(_text(block) for block in blocks)
+    return [
+        {"type": "image", "image_url": _input(block)["image_url"]}
+        if isinstance(block, ImageBlock)
+        else {"type": "text", "text": _text(block)}
+        for block in blocks
+    ]
 
 
 def _turn(message: AssistantMessage) -> Iterator[Any]:

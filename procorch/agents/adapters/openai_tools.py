@@ -7,8 +7,9 @@ Here it gets coroutines, which run them as `plain_tools` does and keep the error
 from __future__ import annotations
 
 import inspect
+import json
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextvars import copy_context
 from dataclasses import dataclass
 from functools import partial, wraps
@@ -25,6 +26,8 @@ from agents import (
 from agents import function_tool as their_tool
 from agents.tool_context import ToolContext
 
+from procorch.agents.adapters.openai_items import output_of
+from procorch.agents.mcp_servers import McpTool
 from procorch.agents.options import AgentOptions, tool_name
 from procorch.agents.plain_tools import PlainTools
 from procorch.agents.tool_calls import NEVER_TOLD, failure_text
@@ -37,9 +40,12 @@ class OpenAITools:
         options: names them, and says what becomes of their errors.
         retries: how often a model may call each of them with arguments that are not valid, in one
             request; None: as often as it likes.
+        of_servers: tools of MCP servers, beside functions.
     """
 
-    def __init__(self, options: AgentOptions, retries: int | None) -> None:
+    def __init__(
+        self, options: AgentOptions, retries: int | None, of_servers: Sequence[McpTool] = ()
+    ) -> None:
         self.plain: PlainTools = PlainTools()
         self.raised: Exception | None = None
         """The error of a tool that ends the request."""
@@ -54,6 +60,17 @@ class OpenAITools:
                 failure_error_function=self._explain,
             )
             for tool in options.tools
+        ]
+        self.tools += [
+            FunctionTool(
+                name=tool.name,
+                description=tool.description,
+                params_json_schema=tool.schema,
+                on_invoke_tool=self._calling(tool),
+                strict_json_schema=False,
+                needs_approval=tool.name in options.approval,
+            )
+            for tool in of_servers
         ]
 
     def begin(self) -> None:
@@ -91,12 +108,36 @@ class OpenAITools:
                 value = await self.plain.run(run)
                 return await value if inspect.isawaitable(value) else value
             except Exception as error:
-                if self._tell and not isinstance(error, NEVER_TOLD):
-                    return failure_text(error)
-                self.raised = error
-                raise
+                return self._failed(error)
 
         return call
+
+    def _calling(self, tool: McpTool) -> Callable[[ToolContext[Any], str], Any]:
+        async def call(context: ToolContext[Any], given: str) -> Any:
+            try:
+                arguments = json.loads(given) if given else {}
+                if not isinstance(arguments, dict):
+                    raise ValueError("no object")
+            except ValueError as error:
+                told = f"Invalid JSON input for tool {tool.name}: {error}"
+                return self._explain(context, ModelBehaviorError(told))
+            try:
+                return output_of(await tool.call(arguments))
+            except Exception as error:
+                return self._failed(error)
+
+        return call
+
+    def _failed(self, error: Exception) -> str:
+        """What the model is told of the error of a tool.
+
+        Raises:
+            Exception: the error, which ends the request.
+        """
+        if self._tell and not isinstance(error, NEVER_TOLD):
+            return failure_text(error)
+        self.raised = error
+        raise error
 
 
 @dataclass(frozen=True)

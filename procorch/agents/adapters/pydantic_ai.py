@@ -19,6 +19,7 @@ from pydantic_ai import messages as theirs
 from pydantic_ai.agent import AbstractAgent, AgentRun, AgentRunResult
 from pydantic_ai.models import Model
 from pydantic_ai.tools import ToolApproved, ToolDenied
+from pydantic_ai.toolsets import AbstractToolset
 
 from procorch.agents.adapters.pydantic_limited import limited
 from procorch.agents.adapters.pydantic_messages import (
@@ -36,6 +37,7 @@ from procorch.agents.adapters.pydantic_messages import (
 from procorch.agents.adapters.pydantic_tools import toolset_of
 from procorch.agents.approval import check, refusal_text
 from procorch.agents.context import Context, enter, installed
+from procorch.agents.mcp_servers import McpTool
 from procorch.agents.model_turns import step
 from procorch.agents.options import OF_THE_AGENT, AgentOptions
 from procorch.agents.plain_tools import PlainTools
@@ -60,8 +62,11 @@ from procorch.messages import (
 )
 
 
-def open_conversation(options: AgentOptions) -> PydanticConversation:
+def open_conversation(options: AgentOptions, tools: Sequence[McpTool] = ()) -> PydanticConversation:
     """An agent that runs `options.model`: a name, a model of the library, or a whole agent.
+
+    Args:
+        tools: those of MCP servers, beside its own.
 
     Raises:
         TypeError, ValueError: the options do not go together with the model.
@@ -72,14 +77,14 @@ def open_conversation(options: AgentOptions) -> PydanticConversation:
         for name in OF_THE_AGENT:
             if getattr(options, name) is not getattr(AgentOptions, name):
                 raise ValueError(f"AgentOptions.{name} belongs to the agent given as the model")
-        return PydanticConversation(model, options)
+        return PydanticConversation(model, options, [toolset_of(options, tools)] if tools else None)
     if not isinstance(model, str | Model):
         raise TypeError(f"AgentOptions.model is no model of pydantic-ai: {model!r}")
     output: Any = str if options.output_type is None else options.output_type
     agent: AbstractAgent[Any, Any] = Agent(
         model,
         instructions=options.system_prompt or None,
-        toolsets=[toolset_of(options)],
+        toolsets=[toolset_of(options, tools)],
         output_type=[output, DeferredToolRequests] if options.approval else output,
         deps_type=type(options.deps),
     )
@@ -89,8 +94,14 @@ def open_conversation(options: AgentOptions) -> PydanticConversation:
 class PydanticConversation:
     """What an agent and its model have said so far; see `agents.libraries.Conversation`."""
 
-    def __init__(self, agent: AbstractAgent[Any, Any], options: AgentOptions) -> None:
+    def __init__(
+        self,
+        agent: AbstractAgent[Any, Any],
+        options: AgentOptions,
+        toolsets: Sequence[AbstractToolset[Any]] | None = None,
+    ) -> None:
         self._agent = agent
+        self._toolsets = toolsets  # beside those of the agent
         self._deps = options.deps
         self._settings = options.model_settings
         self._limits = _limits(options)
@@ -166,6 +177,7 @@ class PydanticConversation:
                 model_settings=_once(self._settings) if once else self._settings,
                 usage_limits=self._limits,
                 retries=self._retries,
+                toolsets=self._toolsets,
                 infer_name=False,
             )
             async with run as steps:

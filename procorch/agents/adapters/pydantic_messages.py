@@ -245,6 +245,11 @@ def prompt(message: UserMessage) -> str | list[theirs.UserContent]:
     return content[0] if len(content) == 1 and isinstance(content[0], str) else content
 
 
+def content_of(blocks: Iterable[ContentBlock]) -> list[theirs.UserContent]:
+    """Blocks as what a tool returns."""
+    return [_content(block) for block in blocks]
+
+
 def _content(block: ContentBlock) -> theirs.UserContent:
     if isinstance(block, TextBlock):
         return block.text
