@@ -25,6 +25,7 @@ from procorch import (
 )
 from procorch.supervision.notices import Lost
 from tests.faults import trials
+from tests.faults.programs import CLOCK
 
 pytestmark = [pytest.mark.fault, pytest.mark.usefixtures("start_method")]
 
@@ -52,38 +53,7 @@ def test_row_13_nothing_survives_a_program_that_is_killed(
 
 def test_row_17_the_wall_clock_may_move_by_a_day(run_python: Run) -> None:
     """It cannot be moved here for the whole machine; Python's view of it can."""
-    done = run_python(
-        textwrap.dedent("""
-        import time
-        from procorch import AgentOrchestrator, DefaultSupervisor
-
-        real = time.time
-
-        def factory():
-            import time
-            real = time.time
-            import procorch
-            def handle(shift):
-                time.time = lambda: real() + shift
-                time.time_ns = lambda: int((real() + shift) * 1e9)
-                procorch.current().progress()
-                assert 0 < procorch.current().remaining() <= 20
-                return shift
-            return handle
-
-        with AgentOrchestrator(supervisor=DefaultSupervisor()) as orch:
-            orch.add_agent("a", factory, heartbeat_timeout=10, max_age=1000)
-            handle = orch.spawn("a")
-            for day in (86400, -86400, 0):
-                reply = handle.deliver(day, timeout=20)
-                time.time = lambda: real() + day
-                time.time_ns = lambda: int((real() + day) * 1e9)
-                assert reply.result().output == day
-                metrics = reply.result().metrics
-                assert 0 <= metrics.queued < 10 and 0 <= metrics.wall < 10, metrics
-            assert handle.generation == 1
-        """)
-    )
+    done = run_python("settings = {}\n" + CLOCK)
     assert done.stderr == ""
     assert done.returncode == 0
 

@@ -12,36 +12,18 @@ from pathlib import Path
 
 import procorch
 from tests.faults.conftest import Orphanage
+from tests.faults.programs import HIDING
 
 STATES = ("idle", "under load", "during a spawn")
 
-PROGRAM = """
+BEFORE = """
 import os, signal, sys, threading, time
 from procorch import AgentOrchestrator, DefaultSupervisor
 
 state, hides = sys.argv[1], sys.argv[2] == "zygote"
 
-def factory():
-    if hides:
-        if os.fork() == 0:  # a daemon
-            os.setsid()
-            if os.fork() == 0:
-                os.setsid()
-                signal.signal(signal.SIGTERM, signal.SIG_IGN)
-                while True:
-                    signal.pause()
-            os._exit(0)
-        os.wait()
-    def handle(x):
-        if x == "stuck":
-            signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
-            while True:
-                pass
-        if x == "stop":
-            os.kill(os.getpid(), signal.SIGSTOP)
-        return x
-    return handle
-
+"""
+THEN = """
 orch = AgentOrchestrator(supervisor=DefaultSupervisor())
 orch.add_agent("a", factory)
 handles = [orch.spawn("a") for _ in range(3)]
@@ -60,6 +42,7 @@ if state == "under load":
 print("ready", flush=True)
 threading.Event().wait()
 """
+PROGRAM = BEFORE + HIDING + THEN
 
 
 def kill_host(state: str, method: str, chance: random.Random, *, within: float = 1.0) -> list[str]:

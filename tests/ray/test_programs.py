@@ -13,6 +13,7 @@ import pytest
 
 from procorch import AgentCrashed, AgentOrchestrator, Backoff, DefaultSupervisor
 from procorch.demo.cluster import LocalCluster, send
+from tests.faults.programs import CLOCK, HIDING
 from tests.ray.conftest import LEASE, PATIENCE
 from tests.ray.nodes import bridges, what_is_left
 from tests.ray.work import Account, Beats, beating, is_gone, slow, until
@@ -23,30 +24,13 @@ Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
 # Row 13
 
-KILLED = """
-import os, signal, sys, threading
+BEFORE = """
+import os, signal, threading
 from procorch import AgentOrchestrator, DefaultSupervisor, RayBackend
 
-def factory():
-    if os.fork() == 0:  # a daemon
-        os.setsid()
-        if os.fork() == 0:
-            os.setsid()
-            signal.signal(signal.SIGTERM, signal.SIG_IGN)
-            while True:
-                signal.pause()
-        os._exit(0)
-    os.wait()
-    def handle(x):
-        if x == "stuck":
-            signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
-            while True:
-                pass
-        if x == "stop":
-            os.kill(os.getpid(), signal.SIGSTOP)
-        return x
-    return handle
-
+hides = True
+"""
+THEN = """
 orch = AgentOrchestrator(
     supervisor=DefaultSupervisor(), backend=RayBackend(ADDRESS, lease=LEASE, spread=True)
 )
@@ -70,7 +54,7 @@ def test_row_13_nothing_survives_a_program_that_is_killed(
 ) -> None:
     """After one lease and a second nothing of it is on any node."""
     constants = f"ADDRESS, LEASE, STATE = {cluster.address!r}, {LEASE}, {state!r}\n"
-    program = host(constants + KILLED)
+    program = host(constants + BEFORE + HIDING + THEN)
     assert program.stdout is not None
     assert program.stdout.readline() == "ready\n", program.communicate()
     if state == "starts":
@@ -82,43 +66,17 @@ def test_row_13_nothing_survives_a_program_that_is_killed(
 
 # Row 17
 
-CLOCK = """
-import time
-from procorch import AgentOrchestrator, DefaultSupervisor, RayBackend
+SETTINGS = """
+from procorch import RayBackend
 
-real = time.time
-
-def factory():
-    import time
-    real = time.time
-    import procorch
-    def handle(shift):
-        time.time = lambda: real() + shift
-        time.time_ns = lambda: int((real() + shift) * 1e9)
-        procorch.current().progress()
-        assert 0 < procorch.current().remaining() <= 20
-        return shift
-    return handle
-
-with AgentOrchestrator(
-    supervisor=DefaultSupervisor(), backend=RayBackend(ADDRESS, lease=LEASE)
-) as orch:
-    orch.add_agent("a", factory, heartbeat_timeout=10, max_age=1000)
-    handle = orch.spawn("a")
-    for day in (86400, -86400, 0):
-        reply = handle.deliver(day, timeout=20)
-        time.time = lambda: real() + day
-        time.time_ns = lambda: int((real() + day) * 1e9)
-        assert reply.result().output == day
-        metrics = reply.result().metrics
-        assert 0 <= metrics.queued < 10 and 0 <= metrics.wall < 10, metrics
-    assert handle.generation == 1
+settings = {"backend": RayBackend(ADDRESS, lease=LEASE)}
 """
 
 
 def test_row_17_the_wall_clock_may_move_by_a_day(cluster: LocalCluster, run_python: Run) -> None:
     """As Python sees it, in the program and in the agent."""
-    done = run_python(f"ADDRESS, LEASE = {cluster.address!r}, {LEASE}\n" + CLOCK, timeout=PATIENCE)
+    constants = f"ADDRESS, LEASE = {cluster.address!r}, {LEASE}\n"
+    done = run_python(constants + SETTINGS + CLOCK, timeout=PATIENCE)
     assert done.returncode == 0, done.stderr
 
 
