@@ -23,8 +23,9 @@ from procorch.cli.params import resources
 from procorch.launch.base import Where
 from procorch.launch.forkserver import deadline
 from procorch.launch.forkserver.client import ZygoteLauncher
-from procorch.launch.ray import backend, placement
+from procorch.launch.ray import backend, messages, placement
 from procorch.launch.ray.lease import GrantedLease, HeldLease, interval, margin
+from procorch.launch.ray.member import Member
 from procorch.launch.ray.ordering import PARKED, Answers, Inbox, Outbox
 from procorch.launch.ray.placement import Node
 from procorch.launch.ray.transport import (
@@ -37,6 +38,35 @@ from procorch.launch.ray.transport import (
 from procorch.runtime.clusters import failed_there
 from procorch.wire.frame import Kind
 from tests.process.test_launchers import MAX_FRAME, PATIENCE, Told
+
+# ---- a worker in the bridge
+
+
+class Unused:
+    """What a bridge is to a worker that it does not place; it keeps the reports."""
+
+    lost: tuple[str, ...] = ()
+
+    def __init__(self) -> None:
+        self.reports: list[Any] = []
+
+    def report(self, number: int, head: Any, body: Any = b"") -> None:
+        self.reports.append(head)
+
+
+def test_a_worker_that_is_killed_in_the_moment_it_is_asked_for_has_an_end() -> None:
+    """The bridge reads both messages at once."""
+    begin = messages.Begin("a", 1, 1, b"", {}, False, None, MAX_FRAME, ())
+    bridge = Unused()
+
+    async def read() -> None:
+        Member(1, begin, b"", bridge).take(messages.encode(messages.Kill(signal.SIGKILL)), b"")
+        await asyncio.sleep(0)
+
+    asyncio.run(read())
+    (ended,) = bridge.reports
+    assert ended.signal == "SIGKILL"
+
 
 # ---- the lease
 
@@ -128,7 +158,8 @@ def test_a_zygote_ends_its_worker_and_what_that_has_started_at_its_deadline(
         told.request(process, 1, "go")
         stray = watched(int(begun.line()))
         launcher.renew(deadline.now() + 0.05)
-        assert "its zygote" in (told.exit(process).detail or "")
+        assert "because its lease had ended" in (told.exit(process).detail or "")
+        assert launcher.is_overdue
         assert stray.alive(within=5) == []
     finally:
         told.close()
@@ -403,6 +434,14 @@ def test_errors_of_ray_are_explained_by_what_they_mean() -> None:
 )
 def test_a_connection_that_fails_says_of_which_kind_that_is(error: Exception, reason: str) -> None:
     assert explain_connection(error, "10.0.0.1:6379")[0] == reason
+
+
+def test_a_token_that_is_refused_is_known_from_what_ray_has_written() -> None:
+    error = ConnectionError("Failed to connect to Ray cluster at 10.0.0.1:6379")
+    said = "Unauthenticated: RPC error: InvalidAuthToken: Authentication token is missing"
+    reason, text = explain_connection(error, "10.0.0.1:6379", said)
+    assert reason == "token"
+    assert "RAY_AUTH_TOKEN" in text
 
 
 def test_a_start_that_fails_for_lack_of_code_says_how_code_gets_to_the_node() -> None:

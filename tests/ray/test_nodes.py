@@ -134,6 +134,26 @@ def test_on_a_frozen_node_the_kernel_ends_the_agent_before_another_one_begins(
     scene.close()
 
 
+def test_an_agent_whose_zygote_stands_still_is_lost(
+    orchestrator: Make, cluster: LocalCluster, frozen: Freeze, tmp_path: Path
+) -> None:
+    """Its relay does not, and knows that nobody else has killed the zygote."""
+    orch = orchestrator(supervisor=DefaultSupervisor())
+    account, beats = Account(), Beats(tmp_path / "beats")
+    orch.add_agent("a", beating(str(beats.path)), backoff=Backoff(initial=0))
+    handle = orch.spawn("a")
+    reply = account.send(handle, "beat")
+    beats.begun(handle.pid)
+    frozen(psutil.Process(handle.pid).parents()[:1])
+    error = reply.exception(timeout=PATIENCE)
+    assert isinstance(error, AgentCrashed), error
+    assert error.lost
+    assert error.may_have_executed
+    assert "because its lease had ended" in str(error)
+    orch.close(drain=False)
+    account.close()
+
+
 def test_an_agent_on_a_node_that_thaws_does_nothing_more(scene: Scene, frozen: Freeze) -> None:
     """The whole node stood still for longer than a lease, as a machine that is suspended does."""
     processes = scene.victim.processes()

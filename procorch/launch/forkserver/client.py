@@ -90,6 +90,13 @@ class ZygoteLauncher:
         """
         self._root(1).renew(until)
 
+    @property
+    def is_overdue(self) -> bool:
+        """Whether the deadline of that zygote has passed, although it was put off here: it has not
+        read that."""
+        root = self._roots.get(1)
+        return root is not None and root.is_overdue
+
     def _root(self, release: int) -> Root:
         root = self._roots.get(release)
         if root is None or root.dead:

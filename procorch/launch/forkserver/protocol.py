@@ -77,6 +77,12 @@ class Ended(Struct, frozen=True, tag="ended"):
     peak_rss: int
 
 
+class Renewed(Struct, frozen=True, tag="renewed"):
+    """From the zygote: its deadline is ``until`` now."""
+
+    until: float
+
+
 class Warned(Struct, frozen=True, tag="warned"):
     """From the zygote: a module is not preloaded, and why; workers start without it."""
 
@@ -100,7 +106,7 @@ class Unfit(Struct, frozen=True, tag="unfit"):
 
 
 Command = Start | Branch | Renew
-Report = Forked | Refused | Ended | Warned | Loaded | Unfit
+Report = Forked | Refused | Ended | Renewed | Warned | Loaded | Unfit
 encode: Callable[[Any], bytes] = msgspec.msgpack.Encoder().encode
 decode_command: msgspec.msgpack.Decoder[Command] = msgspec.msgpack.Decoder(Command)
 decode_head: msgspec.msgpack.Decoder[BranchHead] = msgspec.msgpack.Decoder(BranchHead)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import signal
 import socket
@@ -55,6 +56,15 @@ class Root(Zygote):
         self._branches: dict[Code, Branch] = {}
         self._unfit: set[Code] = set()
         loop.watch(pidfd, self._died)
+
+    @property
+    def is_overdue(self) -> bool:
+        """Whether its deadline has passed: it ends itself then, or the kernel ends it."""
+        if self.until == math.inf:
+            return False
+        from procorch.launch.forkserver import deadline  # only other machines need it
+
+        return deadline.now() >= self.until
 
     @property
     def has_code(self) -> bool:
@@ -112,7 +122,10 @@ class Root(Zygote):
             return
         self.dead = True
         self._readable()
-        self._lost(f"its zygote (pid {self._pid}) {how_it_ended(self._child.reap())}")
+        how = how_it_ended(self._child.reap())
+        if self.is_overdue:
+            how += ", because its lease had ended"
+        self._lost(f"its zygote (pid {self._pid}) {how}")
 
     def retire(self) -> None:
         """End it, without waiting for that; it has no workers."""

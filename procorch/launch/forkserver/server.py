@@ -154,6 +154,7 @@ class ForkServer:
         first of which may be in the past: they are all taken before."""
         if self._until is not None and not select.select([self._control], [], [], 0)[0]:
             self._deadline.set(self._until)
+            self._send(protocol.Renewed(self._until))
             self._until = None
 
     def _take_command(self) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import signal
 import socket
@@ -46,12 +47,14 @@ class Zygote:
     Attributes:
         dead: it has ended, or was closed.
         serves: it has sent a report, so it reads its socket.
+        until: its deadline, as far as it has confirmed one; infinite: none (`deadline`).
     """
 
     def __init__(self, control: socket.socket, loop: Watcher) -> None:
         control.setblocking(False)
         self.dead: bool = False
         self.serves: bool = False
+        self.until: float = math.inf
         self._pid = 0
         self._pidfd = -1
         self._control = control
@@ -122,6 +125,8 @@ class Zygote:
                 process = self._forked.pop(number, None)
                 if process is not None:
                     process.ended(status, peak_rss=peak_rss)
+            case protocol.Renewed(until):
+                self.until = until
             case protocol.Warned(module, why):
                 _log.warning("preload: module %r is not preloaded: %s", module, why)
                 return

@@ -30,6 +30,8 @@ _LOOK = 1.0
 """Seconds between two looks at the nodes."""
 _REACH = 5.0
 """Seconds within which the address has to accept a connection."""
+_TAIL = 4000
+"""Bytes of the end of what Ray has written that count when it could not connect."""
 _STORE = 100_000_000
 """Bytes of the object store of a cluster that belongs to the bridge."""
 
@@ -52,13 +54,13 @@ def main(link_fd: int, log_fd: int, parent: int, connect: bytes) -> None:
     os.set_inheritable(link_fd, False)
     parent_fd = os.pidfd_open(parent)
     target = messages.decode_connect(connect)
-    failure = _connect(target)
+    failure = _connect(target, log_fd)
     asyncio.run(_serve(sock, parent_fd, target, failure))
     ray.shutdown()
     os._exit(0)
 
 
-def _connect(target: messages.Connect) -> tuple[str, str] | None:
+def _connect(target: messages.Connect, log_fd: int) -> tuple[str, str] | None:
     """Join the cluster; returns why that is impossible."""
     more: dict[str, Any] = {}
     try:
@@ -78,7 +80,9 @@ def _connect(target: messages.Connect) -> tuple[str, str] | None:
             **more,
         )
     except (Exception, SystemExit) as error:
-        return explain_connection(error, target.address)
+        size = os.fstat(log_fd).st_size
+        said = os.pread(log_fd, _TAIL, max(0, size - _TAIL)).decode("utf-8", "replace")
+        return explain_connection(error, target.address, said)
     return None
 
 

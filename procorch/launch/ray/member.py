@@ -107,7 +107,6 @@ class Member:
         self._over = False
         self._actor: Any = None
         self._why = _NEVER
-        self._signal = 0
         self._avoided: set[str] = set()
         self._failure: Failure | None = None
         self._calls: set[asyncio.Task[None]] = set()
@@ -123,20 +122,16 @@ class Member:
         if not self._granted:
             command = messages.decode_command(head)
             if isinstance(command, messages.Kill):
-                self._signal = command.signal
-                self._task.cancel()
+                # Not by the task: one that has not begun yet cannot notice that it is cancelled.
+                info = unplaced(command.signal, self._why)
+                self._end(messages.Ended(info.cause.value, signal=info.signal, detail=info.detail))
                 return
         self._outbox.put((head, portable(body)))
         if self._granted:
             self._exchange_soon()
 
     async def _run(self) -> None:
-        try:
-            place = await self._place()
-        except asyncio.CancelledError:
-            info = unplaced(self._signal, self._why)
-            self._end(messages.Ended(info.cause.value, signal=info.signal, detail=info.detail))
-            return
+        place = await self._place()
         if place is not None:
             self._granted = True
             self._exchange_more()

@@ -245,6 +245,8 @@ class Relay:
         if self._lease.is_over(deadline.now()):
             cause, detail = Cause.LOST, "its lease ended: the bridge did not prolong it"
             self._loop.call_later(_FORGOTTEN, os._exit, 0)
+        elif self._launcher.is_overdue:
+            cause = Cause.LOST
         self._put(
             messages.Ended(
                 cause.value, exit.code, exit.signal, False, exit.started, exit.item,

@@ -115,12 +115,21 @@ def explain_call(error: Exception) -> Failure:
     return Failure("node", f"{name}: {_end_of(text)}")
 
 
-def explain_connection(error: BaseException, address: str) -> tuple[str, str]:
-    """Why the cluster cannot be used: the reason for a `ClusterError`, and a text."""
+def explain_connection(error: BaseException, address: str, said: str = "") -> tuple[str, str]:
+    """Why the cluster cannot be used: the reason for a `ClusterError`, and a text.
+
+    Args:
+        said: what Ray has written meanwhile. An error about a token may be only there.
+    """
     name, text = type(error).__name__, str(error)
     lower = text.lower()
     if "version mismatch" in lower:
         return "version", f"the Ray cluster at {address} has another version: {_end_of(text)}"
+    if "InvalidAuthToken" in said and "token" not in lower:
+        where = "the variable RAY_AUTH_TOKEN or the file ~/.ray/auth_token"
+        return "token", (
+            f"the Ray cluster at {address} refuses the token: it is missing or wrong in {where}"
+        )
     if name == "AuthenticationError" or "unauthenticated" in lower or "auth token" in lower:
         return "token", f"the Ray cluster at {address} refuses the token: {_end_of(text)}"
     if "runtime_env" in lower or "runtime env" in lower or name in ("ValueError", "TypeError"):

@@ -63,6 +63,22 @@ MUTANTS: tuple[Mutant, ...] = (
         (RAY_PARTS + "a_zygote_that_starts_slower_than_a_lease_obeys_the_last_deadline",),
     ),
     Mutant(
+        "the end of a zygote at its deadline is recognised",
+        "launch/forkserver/zygote.py",
+        "Zygote._take",
+        "self.until = until",
+        "",
+        (RAY_PARTS + "a_zygote_ends_its_worker_and_what_that_has_started_at_its_deadline",),
+    ),
+    Mutant(
+        "a worker that is killed before it is placed ends at once",
+        "launch/ray/member.py",
+        "Member.take",
+        "self._end(messages.Ended(info.cause.value, signal=info.signal, detail=info.detail))",
+        "self._task.cancel()",
+        (RAY_PARTS + "a_worker_that_is_killed_in_the_moment_it_is_asked_for_has_an_end",),
+    ),
+    Mutant(
         "daemons of an agent on a node do not outlive it",
         "launch/ray/placement.py",
         "environment",
