@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+import procorch
 from procorch.cli import streams
 from procorch.cli.exits import ExitCode, Misconfigured, UnknownName
 from procorch.cli.params import failed_items, runs
@@ -141,7 +144,7 @@ def _item(journal: Reader, id: str, as_json: bool) -> int:
     for attempt in attempts:
         streams.emit(f"attempt {attempt.number}: {attempt.reason}: {attempt.place}{_cost(attempt)}")
         told = _fields(attempt)
-        for part in (told["error"], told["stack"], attempt.log):
+        for part in (told["error"], _shortened(told["stack"]), attempt.log):
             if part:
                 streams.emit("  " + part.rstrip().replace("\n", "\n  "))
     if row is None:
@@ -168,6 +171,15 @@ def _fields(attempt: AttemptRecord) -> dict[str, Any]:
         "error": str(error), "stack": stack, "wall": attempt.wall, "cpu": attempt.cpu,
         "peak_rss": attempt.peak_rss, "pid": attempt.pid, "log": attempt.log,
     }  # fmt: skip
+
+
+def _shortened(stack: str) -> str:
+    """A stack with one line in place of the frames of procorch itself; ``--json`` has them all."""
+    own = re.escape(str(Path(procorch.__file__).parent))
+    frames = re.compile(
+        rf'(?:^ *File "{own}/[^"]+", line \d+ in .+\n)+(?:^ *File "<string>", .+\n)?', re.MULTILINE
+    )
+    return frames.sub(lambda found: f"  ... {found[0].count(chr(10))} frames of procorch\n", stack)
 
 
 def _cost(fact: ItemRecord | AttemptRecord) -> str:

@@ -123,6 +123,8 @@ def test_a_batch_from_input_to_export(folder: Path, run: Run) -> None:
     assert "attempt 1: crashed: SIGABRT at app.py:7 in handle" in shown
     assert "attempt 2: crashed" in shown
     assert "Fatal Python error: Aborted" in shown
+    assert re.search(r'File ".*app.py", line 7 in handle\n +\.\.\. \d+ frames of procorch\n', shown)
+    assert "lifecycle.py" not in shown
     assert "failed for good: crashed" in shown
     shown = run("show", "run.db").stdout
     assert "app:double on old.jsonl: finished" in shown
