@@ -43,7 +43,7 @@ def entries(module: str, names: list[str]) -> str:
     """The entries of these names of a module, as reStructuredText."""
     home = importlib.import_module(module)
     lines = [f".. currentmodule:: {module}", "", ".. autosummary::", "   :nosignatures:", ""]
-    lines += [f"   {name}" for name in names]
+    lines += [f"   {name}" for name in names if callable(getattr(home, name))]
     for name in names:
         lines += ["", *_entry(name, getattr(home, name)), ""]
     return "\n".join(lines)
