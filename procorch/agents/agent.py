@@ -7,8 +7,9 @@ starts, for good (no restart would mend it), with a text that says what came and
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import replace
+from inspect import isawaitable
 from typing import Any
 
 from procorch.agents.account import account, enter
@@ -122,16 +123,23 @@ class Agent:
 
     def ready(self) -> Any:
         """What the user's `ready()` returned, a value or an awaitable; None without one (N12)."""
-        return self._call("ready")
+        opening = None if self._talk is None else self._talk.ready()
+        return self._call("ready") if opening is None else self._opened(opening)
+
+    async def _opened(self, opening: Awaitable[None]) -> None:
+        await opening
+        await _all_of(self._call("ready"))
 
     def close(self) -> Any:
         """What the user's `close()` returned, a value or an awaitable; None without one. The
         MCP servers have ended by then."""
+        ending = None if self._talk is None else self._talk.close()
         try:
-            return self._call("close")
+            closed = self._call("close")
         finally:
             if self._servers is not None:
                 self._servers.close()
+        return closed if ending is None else _all_of(ending, closed)
 
     def _call(self, name: str, *args: Any) -> Any:
         method = getattr(self._product, name, None)
@@ -240,6 +248,12 @@ class Agent:
     @property
     def _kind(self) -> str:
         return type(self._talk).__name__
+
+
+async def _all_of(*values: Any) -> None:
+    for value in values:
+        if isawaitable(value):
+            await value
 
 
 def _sum_of(results: Sequence[AgentResult]) -> tuple[Usage, Cost]:

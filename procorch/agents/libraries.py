@@ -67,6 +67,14 @@ class Conversation(Protocol):
         """Go on where calls of tools wait for these decisions; else like `respond`."""
         ...
 
+    def ready(self) -> Any:
+        """Connect what the library's agent needs: an awaitable, or None."""
+        ...
+
+    def close(self) -> Any:
+        """End it: an awaitable, or None."""
+        ...
+
     def save(self, history: Any) -> Any:
         """A history, for `load` in another process."""
         ...

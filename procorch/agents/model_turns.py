@@ -134,6 +134,12 @@ class Turns:
         """The messages."""
         return list(messages)
 
+    def ready(self) -> None:
+        """There is nothing to connect."""
+
+    def close(self) -> None:
+        """There is nothing to end."""
+
     def save(self, history: list[AgentMessage]) -> list[AgentMessage]:
         """The conversation, which is plain data."""
         return history

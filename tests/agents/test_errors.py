@@ -253,7 +253,7 @@ def test_only_what_a_fresh_agent_may_mend_is_retryable() -> None:
     retryable = {cls.__name__ for cls in EVERY if cls().is_retryable}
     assert retryable == {
         "ModelThrottled", "NetworkError", "AgentCrashed", "AgentHung", "CommandCrashed",
-        "MemoryLimitExceeded", "StartError", "ClusterError",
+        "MemoryLimitExceeded", "StartError", "ClusterError", "McpServerError",
     }  # fmt: skip
     assert not StartError(permanent=True).is_retryable
     assert AgentFailure(retryable=True).is_retryable

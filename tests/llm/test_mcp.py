@@ -211,6 +211,44 @@ def test_a_server_that_does_not_start_fails_the_start_of_its_agent(
     assert "a-value-of-its-own" not in said
 
 
+def whole(url: str, *words: object) -> Callable[[], Any]:
+    """An agent of openai-agents that hands over to one with a server of the library's own."""
+
+    def factory() -> Any:
+        from agents import Agent
+        from agents.mcp import MCPServerStdio
+
+        model: Any = of_openai_agents(url)().model
+        program = small(*words)
+        params: Any = {"command": program.command[0], "args": list(program.command[1:])}
+        server = MCPServerStdio(params, name="own")
+        other = Agent(name="other", model=model, mcp_servers=[server])
+        return Agent(name="whole", model=model, mcp_servers=[server], handoffs=[other])
+
+    return factory
+
+
+def test_servers_of_a_whole_agent_are_connected_and_looked_after(
+    begin: Begin, provider: Provider, tmp_path: Path, watched: Callable[..., Watched]
+) -> None:
+    log, url = tmp_path / "pids", provider.url("tools")
+    agent = begin(whole(url, log))
+    (first,) = started(log, 1)
+    assert str(first) in say(agent, "pid {}")  # the library gives more than the text
+    end = watched(first)
+    os.kill(first, signal.SIGKILL)
+    assert end.alive(PATIENCE) == []
+    answer = say(agent, "pid {}")
+    second = started(log, 2)[1]
+    assert str(second) in answer
+    end = watched(second)
+    agent.stop()
+    assert end.alive(PATIENCE) == []
+
+    with pytest.raises(McpServerError, match="'own' cannot be used"):
+        begin(whole(url, "exit"), max_restarts=0)
+
+
 @pytest.mark.parametrize(
     ("servers", "words", "permanent"),
     [

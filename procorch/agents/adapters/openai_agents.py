@@ -9,7 +9,7 @@ in threads of the library's, which no cancellation interrupts.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -43,6 +43,7 @@ from procorch.agents.adapters.openai_paused import (
     pending,
     to_plain,
 )
+from procorch.agents.adapters.openai_servers import OwnServers
 from procorch.agents.adapters.openai_tools import (
     OpenAITools,
     WrongOutput,
@@ -113,6 +114,7 @@ class OpenAIConversation:
         settings = _settings(options.model_settings)
         self._config = RunConfig(model_settings=settings, model_provider=limited_provider())
         limit_models(agent)
+        self._servers = OwnServers(agent)
         self.history: list[Any] | Paused = []
 
     @property
@@ -180,6 +182,7 @@ class OpenAIConversation:
             how["run_config"] = replace(how["run_config"], trace_id=trace)
         paid: list[Usage] = []
         self._tools.begin()
+        await self._servers.look()
         try:
             runs = await self._answer({**how, "hooks": _noting(paid, self._tools.plain)})
         except BaseException as error:
@@ -230,6 +233,14 @@ class OpenAIConversation:
     def from_messages(self, messages: Sequence[AgentMessage]) -> list[Any]:
         """The messages as the library has them."""
         return to_items(messages)
+
+    def ready(self) -> Awaitable[None] | None:
+        """Connect the MCP servers of the agent."""
+        return self._servers.connect() if self._servers else None
+
+    def close(self) -> Awaitable[None] | None:
+        """End them."""
+        return self._servers.close() if self._servers else None
 
     def save(self, history: Any) -> str:
         """A history as JSON."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 from agents import Agent, MultiProvider
@@ -19,11 +19,17 @@ _PREFIXES = ("litellm", "any-llm")
 
 def limit_models(agent: Agent[Any]) -> None:
     """Give an agent, and those that it may hand over to, models that take permits."""
+    for each in team_of(agent):
+        if isinstance(each.model, Model):
+            each.model = _limited(each.model, getattr(each.model, "model", None))
+
+
+def team_of(agent: Agent[Any]) -> Iterator[Agent[Any]]:
+    """An agent, and those that it may hand over to."""
     found, ahead = {id(agent)}, [agent]
     while ahead:
         each = ahead.pop()
-        if isinstance(each.model, Model):
-            each.model = _limited(each.model, getattr(each.model, "model", None))
+        yield each
         for other in each.handoffs:
             if isinstance(other, Agent) and id(other) not in found:
                 found.add(id(other))

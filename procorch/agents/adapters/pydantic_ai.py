@@ -217,6 +217,12 @@ class PydanticConversation:
         """The messages as the library has them."""
         return to_theirs(messages)
 
+    def ready(self) -> None:
+        """There is nothing to connect."""
+
+    def close(self) -> None:
+        """There is nothing to end."""
+
     def save(self, history: list[theirs.ModelMessage]) -> bytes:
         """Messages as JSON."""
         state: bytes = theirs.ModelMessagesTypeAdapter.dump_json(history)

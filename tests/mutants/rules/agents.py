@@ -366,6 +366,14 @@ MUTANTS: tuple[Mutant, ...] = (
         "text",
         (MCP + "a_server_that_does_not_start_fails_the_start_of_its_agent",),
     ),
+    Mutant(
+        "MCP: a request looks after the servers of a whole agent",
+        "agents/adapters/openai_agents.py",
+        "OpenAIConversation._pay",
+        "await self._servers.look()",
+        "pass",
+        (MCP + "servers_of_a_whole_agent_are_connected_and_looked_after",),
+    ),
     # ---- stream events and trace context
     Mutant(
         "stream events: who reads the text alone skips them",
