@@ -65,14 +65,18 @@ def cluster(far: int = 0) -> Iterator[LocalCluster]:
 
 @contextmanager
 def agent(
-    made: LocalCluster, resources: Mapping[str, float] | None = None
+    made: LocalCluster, resources: Mapping[str, float] | None = None, **settings: Any
 ) -> Iterator[OrchestratedHandle]:
     """An agent on the cluster."""
     with AgentOrchestrator(
         supervisor=DefaultSupervisor(), backend=RayBackend(made.address)
     ) as orchestrator:
         orchestrator.add_agent(
-            "worker", worker, backoff=Backoff(initial=0), resources=dict(resources or {})
+            "worker",
+            worker,
+            backoff=Backoff(initial=0),
+            resources=dict(resources or {}),
+            **settings,
         )
         yield orchestrator.spawn("worker")
 
