@@ -19,6 +19,7 @@ from tests.faults.test_talking import (
 )
 from tests.process.test_bad_input import (
     database,
+    echo,
     raising,
     test_a_reply_that_cannot_be_serialised_fails_with_the_path,
     test_a_request_that_cannot_be_serialised_is_refused_with_the_path,
@@ -47,6 +48,7 @@ from tests.process.test_hung import (
 
 __all__ = [
     "database",
+    "echo",
     "mortal",
     "raising",
     "test_a_busy_agent_without_progress_is_killed_and_its_stack_shows_where_it_stood",

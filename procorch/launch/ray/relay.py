@@ -43,7 +43,8 @@ _FEW = 200
 _PAUSE = 0.1
 """Seconds of such a pause."""
 _FORGOTTEN = 30.0
-"""Seconds after the end of its lease for which a relay waits to be asked how its worker ended."""
+"""Seconds after the end of its worker for which a relay waits to be asked how that ended; and after
+its own start, for the first grant."""
 
 
 class Relay:
@@ -89,6 +90,7 @@ class Relay:
             self._begin = messages.decode_command(begin)
             self._factory = bytes(received(factory))
             token = self._lease.issue(deadline.now())
+        self._loop.call_later(_FORGOTTEN, self._leave_unless_started)
         return ours, python, self._host, self._node, token
 
     async def beat(self, token: int, taken: int) -> tuple[int, bytes]:
@@ -117,6 +119,10 @@ class Relay:
         return Packet(batch, self._inbox.taken)
 
     # ---- the worker
+
+    def _leave_unless_started(self) -> None:
+        if self._process is None:
+            os._exit(0)
 
     def _start(self) -> None:
         begin = self._begin
@@ -241,10 +247,12 @@ class Relay:
 
     def _put_end(self, exit: ExitInfo) -> None:
         self._ended = True
+        # The bridge has Ray kill this process. If Ray has forgotten it, nobody else ends it: Ray
+        # waits for calls, and one is still here.
+        self._loop.call_later(_FORGOTTEN, os._exit, 0)
         cause, detail = exit.cause, exit.detail
         if self._lease.is_over(deadline.now()):
             cause, detail = Cause.LOST, "its lease ended: the bridge did not prolong it"
-            self._loop.call_later(_FORGOTTEN, os._exit, 0)
         elif self._launcher.is_overdue:
             cause = Cause.LOST
         self._put(
