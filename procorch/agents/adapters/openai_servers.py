@@ -70,7 +70,7 @@ class OwnServers:
             return
         try:
             if getattr(server, "cache_tools_list", False):
-                server.invalidate_tools_cache()  # type: ignore[attr-defined]
+                server.invalidate_tools_cache()  # type: ignore[attr-defined, unused-ignore]
             await asyncio.wait_for(server.list_tools(), _WITHIN)
         except Exception:  # whatever it is: a new connection shows whether it passes
             await self._managers[server].cleanup_all()
