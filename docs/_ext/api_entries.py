@@ -11,6 +11,8 @@ import importlib
 import inspect
 import re
 import tomllib
+import types
+import typing
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +85,9 @@ def complete(
     app: Sphinx, what: str, name: str, thing: Any, options: object, lines: list[str]
 ) -> None:
     """Add to the docstring of a public name what can be told from its class and from the table."""
+    if isinstance(thing, types.UnionType):
+        named = ", ".join(f"`{each.__name__}`" for each in typing.get_args(thing))
+        lines[:] = [f"One of {named}."]
     _rejoin(lines)
     lines[:] = [PAGE.sub(r":doc:`/\1`", line) for line in lines]
     public = name.rpartition(".")[2]
