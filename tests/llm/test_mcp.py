@@ -246,7 +246,7 @@ def test_servers_of_a_whole_agent_are_connected_and_looked_after(
     assert end.alive(PATIENCE) == []
 
     with pytest.raises(McpServerError, match="'own' cannot be used"):
-        begin(whole(url, "exit"), max_restarts=0)
+        begin(whole(url, "exit"), name="without", max_restarts=0)
 
 
 @pytest.mark.parametrize(
