@@ -142,7 +142,7 @@ def test_row_21_a_program_without_descriptors_gets_typed_errors_and_loses_nothin
             print(" ".join(outcomes))
             outcomes.clear()
         """),
-        timeout=50,  # there are about 60 starts
+        timeout=170,  # there are about 60 starts
     )
     assert "Traceback" not in done.stderr, done.stderr
     assert done.returncode == 0
