@@ -8,6 +8,7 @@ starts, for good (no restart would mend it), with a text that says what came and
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from copy import copy
 from dataclasses import replace
 from inspect import isawaitable
 from typing import Any
@@ -26,7 +27,14 @@ from procorch.agents.libraries import (
 from procorch.agents.limited import permitted
 from procorch.agents.mcp_servers import McpServers
 from procorch.agents.model_turns import TurnContext, Turns, as_messages
-from procorch.agents.options import AgentOptions, described, refusal, tool_name
+from procorch.agents.options import (
+    AgentOptions,
+    by_name,
+    described,
+    refusal,
+    refuse_beside_others,
+    refuse_wrong,
+)
 from procorch.errors.texts import did_you_mean
 from procorch.messages import AgentMessage, AgentResult, Cost, Usage
 
@@ -63,11 +71,12 @@ class Agent:
         self._product = product
         self._talk: Conversation | None = None
         self._blank: Any = None
+        self._alone = True
         self.used: tuple[Usage, Cost] | None = None
         """What the last request has used up of a model, whatever became of it."""
         self._servers: McpServers | None = None
         self._taken_back: tuple[Any] | None = None  # the history before an answer, while it counts
-        tools = _by_name(options.tools)
+        tools = by_name(options.tools)
         for name in ("handler", "stream_fn"):
             given = getattr(options, name)
             if given is not None and not callable(given):
@@ -76,7 +85,7 @@ class Agent:
             raise refusal(f"AgentOptions.max_turns is not 1 or more: {options.max_turns!r}")
         if options.handler is not None or options.stream_fn is not None:
             _refuse_what_needs_a_model(options)
-        _refuse_wrong(options)
+        refuse_wrong(options)
         if not options.mcp:
             _refuse_unknown(options.approval, tools)
         if options.handler is not None:
@@ -121,6 +130,23 @@ class Agent:
         """
         return self.responder(payload)
 
+    def run_several(self) -> None:
+        """Prepare for several requests at once (``concurrency``).
+
+        Raises:
+            StartError: permanent: the agent is not asynchronous, or keeps one conversation.
+        """
+        refuse_beside_others(self.options, saves=self.saves)
+        self._alone = False
+        if self._talk is not None:
+            self._blank = self._talk.history
+
+    def for_one(self) -> Agent:
+        """The agent for one of several requests: what it leaves, the others do not see."""
+        one = copy(self)
+        one.responder = self.responder if self._talk is None else one._converse
+        return one
+
     def ready(self) -> Any:
         """What the user's `ready()` returned, a value or an awaitable; None without one (N12)."""
         opening = None if self._talk is None else self._talk.ready()
@@ -154,7 +180,7 @@ class Agent:
         before = self._talk.history
         if turn is not None:
             before = history_of(turn, self._talk)
-        elif not self.options.keep_history and decisions is None:
+        elif not self._alone or (not self.options.keep_history and decisions is None):
             before = self._blank
         try:
             with account() as others:
@@ -174,8 +200,9 @@ class Agent:
         if turn is not None:
             keep_answer(turn, self._talk, before, history, payload, result)
             return result
-        self._store(history)  # Before the reply: what a caller was told has been remembered.
-        self._taken_back, self._talk.history = (before,), history
+        if self._alone:
+            self._store(history)  # Before the reply: what a caller was told has been remembered.
+            self._taken_back, self._talk.history = (before,), history
         return result
 
     @property
@@ -301,18 +328,6 @@ def _refuse_what_needs_a_model(options: AgentOptions) -> None:
             )
 
 
-def _refuse_wrong(options: AgentOptions) -> None:
-    if options.tool_errors not in ("tell", "raise"):
-        raise refusal(f'AgentOptions.tool_errors is "tell" or "raise", not {options.tool_errors!r}')
-    given = options.retries
-    numbers = given if isinstance(given, Mapping) else {"tools": 0 if given is None else given}
-    for name, number in numbers.items():
-        if name not in ("tools", "output"):
-            raise refusal(f'AgentOptions.retries has "tools" and "output", not {name!r}')
-        if type(number) is not int or number < 0:
-            raise refusal(f"AgentOptions.retries is no whole number from 0 on: {number!r}")
-
-
 def _refuse_unknown(approval: object, tools: Collection[str]) -> None:
     if isinstance(approval, str) or not isinstance(approval, Collection):
         raise refusal(f"AgentOptions.approval is no list of names of tools: {approval!r}")
@@ -320,18 +335,6 @@ def _refuse_unknown(approval: object, tools: Collection[str]) -> None:
         if name not in tools:
             hint = did_you_mean(str(name), tools, listed="there is")
             raise refusal(f"AgentOptions.approval names {name!r}, which is no tool{hint}")
-
-
-def _by_name(tools: Sequence[Callable[..., Any]]) -> dict[str, Callable[..., Any]]:
-    named: dict[str, Callable[..., Any]] = {}
-    for tool in tools:
-        if not callable(tool):
-            raise refusal(f"a tool is not callable: {described(tool)}")
-        name = tool_name(tool)
-        if name in named:
-            raise refusal(f"two tools are called {name!r}")
-        named[name] = tool
-    return named
 
 
 def _hint(product: object) -> str:

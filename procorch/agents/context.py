@@ -64,7 +64,8 @@ class Context:
     __slots__ = (
         "_cancelled", "_clock", "_deadline", "_on_child", "_on_progress", "_on_ready", "_pid",
         "_request", "_restored", "_seed", "_services", "_streaming", "_traceparent", "agent",
-        "client_retries", "finished", "generation", "instance", "limits", "max_message", "turn",
+        "client_retries", "concurrent", "finished", "generation", "instance", "limits",
+        "max_message", "turn",
     )  # fmt: skip
 
     def __init__(
@@ -87,6 +88,7 @@ class Context:
         instance: int = 0,
     ) -> None:
         self.agent: str = agent
+        self.concurrent: bool = False
         self.instance: int = instance
         self.limits: LimitRules = limits
         self.client_retries: bool = client_retries
@@ -323,8 +325,10 @@ class Context:
 
 
 _installed: Context | None = None
-_lent: ContextVar[Context | None] = ContextVar("procorch-context", default=None)
-"""The context of a worker that is a thread of a test (`procorch.testing`)."""
+_common: Context | None = None
+_lent: ContextVar[Context | None] = ContextVar("procorch-context")
+"""The context of a worker that is a thread of a test (`procorch.testing`), or of a request that
+runs beside others; in such a worker ``_common`` is for code of no request."""
 
 
 def current() -> Context:
@@ -353,19 +357,20 @@ def current() -> Context:
 
 def installed() -> Context | None:
     """As `current()`, but None outside a worker."""
-    return _lent.get() if _installed is None else _installed
+    return _lent.get(_common) if _installed is None else _installed
 
 
-def install(context: Context) -> None:
-    """Make `context` what `current()` returns in this process (the worker's part)."""
-    global _installed
-    _installed = context
+def install(context: Context, *, common: bool = False) -> None:
+    """Make `context` what `current()` returns in this process (the worker's part); ``common``:
+    where no other one was lent, because several requests run at once and each lends its own."""
+    global _installed, _common
+    _installed, _common = (None, context) if common else (context, None)
 
 
 def uninstall() -> None:
     """Undo `install`."""
-    global _installed
-    _installed = None
+    global _installed, _common
+    _installed = _common = None
 
 
 def lend(context: Context) -> None:

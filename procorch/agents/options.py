@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
 from procorch.agents.mcp_servers import McpServer
@@ -83,6 +85,76 @@ def tool_name(tool: Callable[..., Any]) -> str:
 def refusal(text: str) -> StartError:
     """The error of a product that is no agent; no restart would mend it."""
     return StartError(text, phase="construct", permanent=True)
+
+
+def by_name(tools: Sequence[Callable[..., Any]]) -> dict[str, Callable[..., Any]]:
+    """The tools of an agent by their names.
+
+    Raises:
+        StartError: permanent: one cannot be called, or two have one name.
+    """
+    named: dict[str, Callable[..., Any]] = {}
+    for tool in tools:
+        if not callable(tool):
+            raise refusal(f"a tool is not callable: {described(tool)}")
+        name = tool_name(tool)
+        if name in named:
+            raise refusal(f"two tools are called {name!r}")
+        named[name] = tool
+    return named
+
+
+def refuse_wrong(options: AgentOptions) -> None:
+    """Refuse values that no agent can have.
+
+    Raises:
+        StartError: permanent.
+    """
+    if options.tool_errors not in ("tell", "raise"):
+        raise refusal(f'AgentOptions.tool_errors is "tell" or "raise", not {options.tool_errors!r}')
+    given = options.retries
+    numbers = given if isinstance(given, Mapping) else {"tools": 0 if given is None else given}
+    for name, number in numbers.items():
+        if name not in ("tools", "output"):
+            raise refusal(f'AgentOptions.retries has "tools" and "output", not {name!r}')
+        if type(number) is not int or number < 0:
+            raise refusal(f"AgentOptions.retries is no whole number from 0 on: {number!r}")
+
+
+def refuse_beside_others(options: AgentOptions, *, saves: bool) -> None:
+    """Refuse an agent that cannot run several requests at once (``concurrency``).
+
+    Args:
+        saves: its object has `load` and `save`.
+
+    Raises:
+        StartError: permanent: it is not asynchronous, or keeps one conversation.
+    """
+    work = options.handler or options.stream_fn
+    if work is not None and not _is_async(work):
+        name = getattr(work, "__qualname__", None)
+        what = described(work) if name is None else f"`{name}`"
+        raise refusal(
+            f"concurrency is for asynchronous agents, and {what} is no `async def`: it would hold "
+            "up the other requests. Make it one, or leave concurrency out"
+        )
+    if options.checkpoint or saves:
+        what = "load() and save()" if saves else "AgentOptions.checkpoint"
+        raise refusal(
+            f"{what} keeps one conversation, and with concurrency several run at once: use named "
+            "conversations without it, or leave concurrency out"
+        )
+
+
+def _is_async(work: object) -> bool:
+    """Whether a callable is a coroutine function or an asynchronous generator, or has such a
+    ``__call__``."""
+    while isinstance(work, partial):
+        work = work.func
+    return any(
+        inspect.iscoroutinefunction(it) or inspect.isasyncgenfunction(it)
+        for it in (work, getattr(type(work), "__call__", None))  # noqa: B004
+    )
 
 
 def described(product: object) -> str:

@@ -14,6 +14,7 @@ import sys
 from collections.abc import Callable
 from concurrent.futures import Executor, Future
 from contextlib import suppress
+from contextvars import copy_context
 from functools import partial
 from threading import Thread
 from types import FrameType
@@ -35,17 +36,19 @@ class ToolEnded(BaseException):
 class PlainTools(Executor):
     """The plain tools of one conversation.
 
-    `several` says whether the turn under way has more than one call.
+    `several` says whether the turn under way has more than one call. Where other requests run at
+    the same time (``beside_others``), each call has a thread: it must not hold them up.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, beside_others: bool = False) -> None:
+        self._beside_others = beside_others
         self.several: bool = False
         self._calls: set[_Call] = set()
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
         """Run a function here and now, or in a thread if others run at the same time."""
-        if self.several:
-            call = _Call(partial(fn, *args, **kwargs))
+        if self.several or self._beside_others:
+            call = _Call(partial(copy_context().run, fn, *args, **kwargs))
             self._calls.add(call)
             call.done.add_done_callback(lambda done: self._calls.discard(call))
             call.start()

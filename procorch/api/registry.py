@@ -268,7 +268,7 @@ def _check_group(
 
 OF_REQUESTS = (
     "request_timeout", "max_requests", "max_memory", "recycle_jitter", "channel_buffer", "prefetch",
-    "retries", "allowed_failures", "charge_requests", "rate", "throttle", "answers",
+    "concurrency", "retries", "allowed_failures", "charge_requests", "rate", "throttle", "answers",
 )  # fmt: skip
 """Settings that a service does not take."""
 

@@ -73,10 +73,11 @@ class Workers:
             # The workers pause; the batch itself tries the item again, and records each attempt.
             settings = {**settings, "throttle": dataclasses.replace(throttle, retries=0)}
         self._orchestrator.add_agent(name, factory, instances=count, **_as_pool(settings))
-        waiting = min(max(count, _FEWEST_WAITING), _MOST_WAITING)
+        at_once = count * settings.get("concurrency", 1)
+        waiting = min(max(at_once, _FEWEST_WAITING), _MOST_WAITING)
         each = settings.get("prefetch", "auto")
         # What adapts takes from those that wait.
-        self.window: int = count * (1 if each == "auto" else each) + waiting * ahead
+        self.window: int = at_once * (1 if each == "auto" else each) + waiting * ahead
         """Requests under way at once: those that workers have, and some that wait."""
         try:
             self._queue = self._orchestrator.spawn_pool(name)

@@ -54,6 +54,8 @@ _option = click.option
          help="Longest pause of all workers for a service that asks for one; 0: none.")  # fmt: skip
 @_option("--prefetch", type=ahead, default="auto", show_default=True, metavar="N",
          help="Items that a worker has at hand, 1 to 64; auto: by their time.")  # fmt: skip
+@_option("--concurrency", type=click.IntRange(1, 128), default=1, show_default=True, metavar="N",
+         help="Items that one worker of an asynchronous app runs at once.")  # fmt: skip
 @_option("--halt", default="never", show_default=True, metavar="POLICY",
          help="End early: soon,fail=3 or now,fail=10%; also success, done.")  # fmt: skip
 @_option("--resume", is_flag=True, help="Go on with a batch that was begun.")
@@ -195,7 +197,7 @@ def _prepared(
     from procorch.agents.apps import App
     from procorch.batch.start import prepare_batch
 
-    settings = {"prefetch": given["prefetch"]}
+    settings = {"prefetch": given["prefetch"], "concurrency": given["concurrency"]}
     if given["memory"] is not None:
         settings["memory_limit"] = int(given["memory"])
     if given["resources"] is not None:

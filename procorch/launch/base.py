@@ -125,7 +125,7 @@ class ExitInfo:
         code: its exit code; None: a signal ended it, or the code is unknown.
         signal: name of the signal that ended it.
         maybe_alive: contact to it was lost, and it may still run.
-        started: the last request it began; 0: none.
+        started: the last request it began; 0: none. ``begun``: all of them, where several run.
         item: if that was a chunk, how many of its items it had begun.
         last_stack: the stacks that its fault handler wrote.
         detail: further facts, as text; for START_FAILED the reason.
@@ -146,6 +146,7 @@ class ExitInfo:
     peak_rss: int | None = None
     overrun: int | None = None
     reason: str = ""
+    begun: tuple[int, ...] = ()
 
 
 class Watcher(Protocol):
@@ -254,6 +255,11 @@ class WorkerProcess(Protocol):
     @property
     def item(self) -> int:
         """If that request is a chunk, how many of its items the worker has begun."""
+        ...
+
+    @property
+    def begun(self) -> tuple[int, ...]:
+        """The requests that a worker which runs several has begun and not answered."""
         ...
 
     def dump_stacks(self) -> None:

@@ -87,6 +87,11 @@ class LocalProcess(WatchedProcess):
         """See `WorkerProcess.item`."""
         return 0 if self._gone else self._page.item
 
+    @property
+    def begun(self) -> tuple[int, ...]:
+        """See `WorkerProcess.begun`."""
+        return () if self._gone else self._page.begun
+
     def send(self, kind: Kind, request: int, head: bytes, body: Parts) -> None:
         """See `WorkerProcess.send`."""
         if self._gone or self._disconnected:
@@ -317,7 +322,11 @@ class LocalProcess(WatchedProcess):
         if cgroup is not None and info.signal == "SIGKILL":
             info = replace(info, overrun=cgroup.overrun())
         return replace(
-            info, started=page.started, item=page.item, last_stack=self._stacks.of_crash()
+            info,
+            started=page.started,
+            item=page.item,
+            begun=page.begun,
+            last_stack=self._stacks.of_crash(),
         )
 
     def _close(self) -> None:

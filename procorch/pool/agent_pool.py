@@ -51,7 +51,8 @@ class AgentPool(ClosedOnExit, MapMethods[In, Out]):
     Args:
         factory: see `AgentOrchestrator.add_agent`. It runs in each worker at every start, so each
             worker has an agent of its own. Items are delivered to the agent unchanged.
-        workers: number of items that are worked on at once; None: one for each core.
+        workers: number of processes; None: one for each core. Each works on one item at a time, or
+            on as many as the setting ``concurrency`` says.
         supervisor: another policy in place of the pool's own.
         name: the name of the workers in errors and events.
         warm_spares: number of further workers that are started and wait. One of them takes over
@@ -106,9 +107,10 @@ class AgentPool(ClosedOnExit, MapMethods[In, Out]):
         AgentSettings.must_suit_a_pool(settings)
         count = _worker_count((os.cpu_count() or 1) if workers is None else workers)
         spares = whole(warm_spares, "warm_spares")
+        concurrency = AgentSettings.of(settings).concurrency
         self._orchestrator = AgentOrchestrator(
             supervisor=PoolSupervisor() if supervisor is None else supervisor,
-            channel_buffer=max(32, 2 * count),
+            channel_buffer=max(32, 2 * count * concurrency),
             max_message=max_message,
             preload=preload,
             start_method=start_method,
@@ -123,7 +125,7 @@ class AgentPool(ClosedOnExit, MapMethods[In, Out]):
         }
         self._orchestrator.add_agent(name, factory, instances=count + spares, **settings)
         try:
-            self._replicas = Replicas(self._orchestrator, name, count, spares)
+            self._replicas = Replicas(self._orchestrator, name, count, spares, concurrency)
         except BaseException:
             self._orchestrator.close(drain=False)
             raise
@@ -180,7 +182,7 @@ class AgentPool(ClosedOnExit, MapMethods[In, Out]):
         Workers that have ended for good are replaced.
 
         Args:
-            workers: number of items that are worked on at once.
+            workers: number of processes.
 
         Raises:
             StartError: new workers cannot be started; nothing is changed.

@@ -60,8 +60,8 @@ class MapMethods(Generic[In, Out]):
         Items that take less than some milliseconds are sent in chunks, which makes them faster by
         orders of magnitude and changes nothing else: an item that raises or kills its worker fails
         alone. Items are sent one by one if they have a timeout or retries, if the pool counts or
-        limits requests (``max_requests``, ``rate``), or if ``outcomes`` are asked for, which have
-        metrics for each item.
+        limits requests (``max_requests``, ``rate``), if a worker runs several at once
+        (``concurrency``), or if ``outcomes`` are asked for, which have metrics for each item.
 
         Args:
             chunksize: number of items in a chunk; None: as said above. A chunk counts as one
@@ -74,7 +74,8 @@ class MapMethods(Generic[In, Out]):
             AgentError: the error of the first item, in input order, that failed; later items are
                 cancelled.
             AgentStopped: the pool is closed.
-            ValueError: a ``chunksize`` of more than 1 with a timeout, with retries or with a rate.
+            ValueError: a ``chunksize`` of more than 1 with a timeout, with retries, with a rate or
+                with ``concurrency``.
         """
         adaptive = chunksize is None and not outcomes and self._mapper.may_chunk(options)
         sizes = self._mapper.adaptive_size(items) if adaptive else None
@@ -197,6 +198,7 @@ class Mapper:
         self._window = window
         self._must_be_open = must_be_open
         self._last_size = LastSize()
+        self._several = settings.get("concurrency", 1) > 1
         self._has_timeout = settings.get("request_timeout") is not None
         self._has_retries = bool(settings.get("retries"))
         self._counts_requests = settings.get("max_requests") is not None
@@ -236,7 +238,7 @@ class Mapper:
     def may_chunk(self, options: ItemOptions) -> bool:
         """Whether items may go together though nobody has asked for that."""
         alone = self._item_timeout(options) or self._item_retries(options)
-        return not (alone or self._counts_requests or self._has_rate)
+        return not (alone or self._counts_requests or self._has_rate or self._several)
 
     def adaptive_size(self, items: Iterable[Any]) -> ChunkSizes:
         """Sizes of chunks that follow the time that the items take."""
@@ -256,6 +258,10 @@ class Mapper:
             raise ValueError(f"chunksize={size} and a timeout: a timeout is for one item")
         if size > 1 and self._item_retries(options):
             raise ValueError(f"chunksize={size} and retries: retries are for one item")
+        if size > 1 and self._several:
+            raise ValueError(
+                f"chunksize={size} and concurrency: the items of a chunk run one after the other"
+            )
         if size > 1 and self._has_rate:
             raise ValueError(f"chunksize={size} and a rate: a rate counts single items")
         return FixedSize(size)

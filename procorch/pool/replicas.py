@@ -57,9 +57,15 @@ class Replicas:
     """
 
     def __init__(
-        self, orchestrator: AgentOrchestrator, name: str, workers: int, spares: int
+        self,
+        orchestrator: AgentOrchestrator,
+        name: str,
+        workers: int,
+        spares: int,
+        concurrency: int = 1,
     ) -> None:
         self._name = name
+        self._concurrency = concurrency
         self._lock = threading.RLock()
         self.queue: PoolHandle = orchestrator.spawn_pool(name)
         """A handle for all instances: a request goes to the first one that is free."""
@@ -70,8 +76,8 @@ class Replicas:
 
     @property
     def window(self) -> int:
-        """How many requests keep all instances busy: the current one and the next one of each."""
-        return 2 * self.workers
+        """How many requests keep all instances busy: the current ones and as many that follow."""
+        return 2 * self.workers * self._concurrency
 
     def resize(self, workers: int) -> None:
         """Change how many instances may be busy; returns when new ones are ready.
@@ -86,6 +92,10 @@ class Replicas:
             self.workers = workers
             self.queue.mailbox.widen(self.window)
             self.queue.set_width(workers)
+
+    def _busy_with(self, allowed: int | None) -> int:
+        """How many instances may be busy with so many requests; None: any number of them."""
+        return self.workers if allowed is None else -(-allowed // self._concurrency)
 
     def failure(self) -> BaseException | None:
         """The error that ended the last instance, if all have ended for good."""
@@ -108,6 +118,6 @@ class Replicas:
             restarts=sum(replica.restarts for replica in replicas),
             state=state if pause is None else "PAUSED",
             pause=pause,
-            allowed=0 if pause else min(self.workers, allowed or self.workers),
+            allowed=0 if pause else min(self.workers, self._busy_with(allowed)),
             replicas=replicas,
         )

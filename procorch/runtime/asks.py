@@ -93,6 +93,7 @@ class QuestionRelay:
         # The asker waits for the answer. This thread, the monitor's, must not wait for a place.
         agent.mailbox.enter_beyond()
         self._waits.add(asker, agent.number)
+        during = head.during or during
         question = _Question(request_id, agent.number, during)
         self._open.setdefault(process, {})[number] = question
         self._origins[request_id] = asker, during

@@ -1,7 +1,6 @@
 """Performs the actions of the machine, on the thread that owns the loop (`monitor`, `direct`).
 
-Nothing here blocks, opens a payload or runs code of the user. Other threads do that: one calls the
-policies, one runs callbacks and log handlers, and one writes the output of workers.
+Nothing here blocks, opens a payload or runs code of the user: other threads do that.
 """
 
 from __future__ import annotations
@@ -103,6 +102,7 @@ class ActionRunner:
             actions.Reconsider: self._reconsider,
             actions.Probe: self._probe,
             actions.StopProcess: self._stop_process,
+            actions.CancelTask: self._cancel_task,
             actions.Started: self._started,
             actions.Ended: self._finish,
             actions.AgentEnded: self._finish_agent,
@@ -156,7 +156,7 @@ class ActionRunner:
             return
         instance.generation, instance.release = action.generation, action.release
         instance.process = instance.pid = None
-        instance.output.begin()
+        instance.output.begin(shared=instance.settings.concurrency > 1)
         if instance.agent.service:
             instance.run = self._requests.run_by_itself(instance, action.generation)
         instance.process = self._start(instance, action)
@@ -184,8 +184,7 @@ class ActionRunner:
         instance.pid = None if where is None else where.pid
 
     def _reload_ended(self, action: actions.ReloadEnded) -> None:
-        instance = self._instances[action.key]
-        end_reload(instance, action.error)
+        end_reload(self._instances[action.key], action.error)
 
     def _spec(
         self, instance: InstanceRuntime, action: actions.Launch, cgroup: Cgroup | None
@@ -215,6 +214,8 @@ class ActionRunner:
             budgeted=any(payer.budget for payer in instance.agent.payers),
             cgroup=None if cgroup is None else str(cgroup.path),
             as_json=settings.answers == "json",
+            concurrency=settings.concurrency,
+            tick=(settings.heartbeat_timeout or 0.0) / 4,
         )
         body = instance.agent.factory + (instance.checkpoint or b"")
         return Spec(
@@ -274,6 +275,12 @@ class ActionRunner:
                 process.kill(signal.SIGTERM)
             case StopStage.KILL:
                 process.kill(signal.SIGKILL)
+
+    def _cancel_task(self, action: actions.CancelTask) -> None:
+        process = self._instances[action.key].process_of(action.generation)
+        if process is not None:
+            self._asks.cancel(process, action.request)
+            process.send(Kind.CANCEL, action.request, b"", [])
 
     def _probe(self, action: actions.Probe) -> None:
         process = self._instances[action.key].process

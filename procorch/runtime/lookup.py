@@ -43,15 +43,16 @@ class Lookup:
         return [] if found is None else [each.key for each in found.live()]
 
     def look(self, instance: InstanceRuntime) -> tuple[str, int, str | None, int | None]:
-        """The public state, counted restarts, last exit and running request of an instance."""
+        """The public state, counted restarts, last exit and running request of an instance; no
+        request if several run at once."""
         a = self._machine.instances.get(instance.key)
         if a is None:
             return instance.status.name, *instance.last, None
-        inflight = a.process.inflight[:1]  # a slice is atomic: the list may become empty meanwhile
+        inflight = a.process.inflight[:2]  # a slice is atomic: the list may become empty meanwhile
         state = a.state
         if state == "READY" and self._is_paused(instance.agent):
             state = "PAUSED"
-        return state, a.limits.total, a.last_exit, inflight[0].id if inflight else None
+        return state, a.limits.total, a.last_exit, inflight[0].id if len(inflight) == 1 else None
 
     def placing(self, instance: InstanceRuntime) -> str | None:
         """Why an instance is not placed on a node of the cluster yet; None: it is."""

@@ -179,7 +179,7 @@ class OpenRequests:
     def _settle(self, request: Request, outcome: ReplyOutcome) -> None:
         cargo: Cargo = request.cargo
         if cargo.sent is not None and cargo.output is not None:
-            if cargo.mark != cargo.output.written:
+            if cargo.mark != cargo.output.written and not cargo.output.shared:
                 outcome.stdout, outcome.stderr = cargo.output.since(cargo.mark)
             if outcome.figures is None:
                 queued, wall = cargo.sent - cargo.submitted, self.now - cargo.sent
@@ -209,7 +209,7 @@ class OpenRequests:
             return
         process.revoke(request.id)
         started, item = process.started, process.item
-        if started in sent:
+        if started in sent or (len(sent) == 1 and request.id in process.begun):
             error.may_have_executed = True
             if cargo.items is not None:
                 cargo.items.begun = item if started == request.id else sys.maxsize

@@ -37,6 +37,7 @@ class Output:
 
     Attributes:
         written: how many bytes were written so far on standard output and error.
+        shared: several requests run at once, and nobody knows which of them has written it.
 
     Raises:
         OSError: the file cannot be written.
@@ -54,10 +55,11 @@ class Output:
         self._since = 0
         self._kept: dict[Stream, int] = dict.fromkeys(self._rings, 0)
         self.written: tuple[int, int] = (0, 0)
+        self.shared: bool = False
 
-    def begin(self) -> None:
+    def begin(self, *, shared: bool = False) -> None:
         """A new generation begins: `tail` does not include earlier output."""
-        self._since = 0
+        self._since, self.shared = 0, shared
 
     def keep(self, stream: Stream, data: bytes) -> None:
         """A worker wrote ``data``."""

@@ -232,13 +232,13 @@ class Reports:
         return 0.0 if target is None else output.put(target, data)
 
     def _request_of(self, instance: InstanceRuntime, generation: int) -> int | None:
-        """The number of the request that a process of an agent works on."""
+        """The number of the request that a process of an agent works on; None: none, or several."""
         a = self._stepper.instances.get(instance.key)
         if a is None or instance.agent.service:
             return None
         for process in (a.process, a.beside):
-            if process is not None and process.generation == generation and process.inflight:
-                return process.inflight[0].id
+            if process is not None and process.generation == generation:
+                return process.inflight[0].id if len(process.inflight) == 1 else None
         return None
 
     def on_broken(self, process: WorkerProcess, error: AgentError) -> None:
@@ -280,6 +280,7 @@ class Reports:
                     signal=exit.signal,
                     pid=None if process.where is None else process.where.pid,
                     started=exit.started,
+                    begun=exit.begun,
                     last_stack=exit.last_stack,
                     stderr_tail=None if instance is None else instance.output.tail(),
                     peak_rss=exit.peak_rss,

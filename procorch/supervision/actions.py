@@ -123,6 +123,14 @@ class StopProcess(Struct, frozen=True):
     request: int = 0
 
 
+class CancelTask(Struct, frozen=True):
+    """Have a process that runs several requests at once cancel the task of one of them."""
+
+    key: int
+    generation: int
+    request: int
+
+
 class ReloadEnded(Struct, frozen=True):
     """The change to a release is over; ``error``: it has failed, and the old release goes on."""
 
@@ -163,5 +171,6 @@ class Notify(Struct, frozen=True):
 
 Action: TypeAlias = (
     Launch | TakeOver | ReloadEnded | Send | BeginAhead | TakeBack | Withdraw | Proceed | Resolve
-    | AskPolicy | Reconsider | Probe | StopProcess | Started | Ended | AgentEnded | Notify
+    | AskPolicy | Reconsider | Probe | StopProcess | CancelTask | Started | Ended | AgentEnded
+    | Notify
 )  # fmt: skip

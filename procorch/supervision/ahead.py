@@ -30,6 +30,7 @@ def can_be_taken_back(core: Core, a: Instance) -> bool:
     return (
         a.settings.prefetch == "auto"
         and a.process.gives_back
+        and a.process.concurrency == 1
         and len(core.ledger.boxes[a.mailbox].members) > 1
     )
 

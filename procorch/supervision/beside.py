@@ -26,7 +26,7 @@ def new_process(core: Core, a: Instance, release: int) -> Process:
     margin = jitter * core.chance() if jitter else 0.0
     return Process(
         a.launched, margin, alive=True, release=release, sends_ahead=settings.sends_ahead,
-        memory_limit=settings.memory_limit,
+        concurrency=settings.concurrency, memory_limit=settings.memory_limit,
     )  # fmt: skip
 
 

@@ -77,7 +77,8 @@ def _set_age(core: Core, a: Instance) -> None:
 def _set_heartbeat(core: Core, a: Instance) -> None:
     """The time without progress begins anew."""
     timeout = a.settings.heartbeat_timeout
-    if a.phase is not Phase.READY or not a.process.inflight or timeout is None:
+    works = a.phase in (Phase.READY, Phase.AWAITING_POLICY) and a.process.inflight
+    if not works or timeout is None:
         core.timers.disarm((Due.HEARTBEAT, a.key))
         a.process.heartbeat = None
     else:

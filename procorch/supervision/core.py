@@ -41,6 +41,7 @@ class Due(Enum):
     CLOSE = "close"
     FLOW = "flow"
     TAKE_BACK = "take back"
+    TASK = "cancelled task"
 
 
 STACK_TIME = 0.5
@@ -151,8 +152,11 @@ class Core:
         self.timers.arm((Due.STOP_STAGE, a.key), self.now + time_of(a, stage))
 
     def expect_exit(self, a: Instance) -> None:
-        """The process is about to exit by itself: only its time limit starts."""
-        if a.process.stage is None:
+        """The process is about to exit by itself: only its time limit starts. One that runs several
+        requests at once waits to be told so: a further one may be on its way to it."""
+        if a.process.concurrency > 1:
+            self.stop_process(a, StopStage.LEAVE)
+        elif a.process.stage is None:
             a.process.stage = StopStage.LEAVE
             self.timers.arm((Due.STOP_STAGE, a.key), self.now + a.settings.shutdown.grace)
 
@@ -184,8 +188,9 @@ class Core:
             a.process.inflight.append(ahead.popleft())
         a.last_exit = exit.describe()
         self.left_starting(a)
-        for due in (Due.STOP_STAGE, Due.HEARTBEAT, Due.AGE):
+        for due in (Due.STOP_STAGE, Due.HEARTBEAT, Due.AGE, Due.TASK):
             self.timers.disarm((due, a.key))
+        a.process.cancelled.clear()
         a.process.held = False
         self.return_ahead(a)
 

@@ -55,15 +55,10 @@ IGNORED: tuple[Ignored, ...] = (
     Ignored((ev.TakenBack,), (STOPPING, DONE), "all that it had has its outcome"),
     Ignored((ev.NotBegun,), (AWAITING_POLICY,), "it begins nothing before the policy has decided"),
     Ignored((ev.NotBegun,), (DONE,), "all that it had has its outcome"),
-    Ignored(
-        (ev.Replied, ev.AgentFinished),
-        (AWAITING_POLICY,),
-        "the one request it had has been answered",
-    ),
     Ignored((ev.Replied,), (DONE,), "its callers were released when it was given up"),
     Ignored(
         (ev.Probed, Due.HEARTBEAT),
-        (STARTING, AWAITING_POLICY, RETIRING, STOPPING, DONE),
+        (STARTING, RETIRING, STOPPING, DONE),
         "only a busy process is looked at",
     ),
     Ignored((Due.HEARTBEAT,), _NO_PROCESS, "only a busy process is looked at"),
@@ -90,6 +85,14 @@ IGNORED: tuple[Ignored, ...] = (
         (Due.START,),
         tuple(phase for phase in Phase if phase is not STARTING),
         "disarmed when the start was over",
+    ),
+    Ignored(
+        (Due.TASK,),
+        (*_NO_PROCESS, STARTING, DONE),
+        "armed for a process that works, and disarmed when it had gone",
+    ),
+    Ignored(
+        (Due.TASK,), (RETIRING, STOPPING), "the process is being ended, and the ladder sees to it"
     ),
     Ignored((Due.STOP_STAGE,), (*_NO_PROCESS, DONE), "disarmed when the process had gone"),
     Ignored(

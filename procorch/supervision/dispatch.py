@@ -8,7 +8,7 @@ long path, with the same result: the simulator compares both.
 from __future__ import annotations
 
 from procorch.errors import Aborted, AgentError, AgentStopped, RequestTimeout
-from procorch.supervision import actions, ahead, holding, tree
+from procorch.supervision import actions, ahead, holding, several, tree
 from procorch.supervision import events as ev
 from procorch.supervision.core import Core, Due
 from procorch.supervision.instance import Instance
@@ -122,6 +122,7 @@ def fill(core: Core) -> None:
 def wake(core: Core, mailbox: int) -> None:
     """A request waits in ``mailbox``: the member with the fewest requests takes it."""
     best: Instance | None = None
+    limited = mailbox in core.limited_mailboxes
     for member in core.ledger.boxes[mailbox].members:
         a = core.instances[member]
         if (
@@ -129,14 +130,19 @@ def wake(core: Core, mailbox: int) -> None:
             and a.process.serves
             and ahead.may_get_more(core, a)
             and not core.others_take_over(a)
+            and not (limited and holding.at_limit(core, a))
         ):
             if a.process.idle:
                 best = a
                 break
-            if best is None or len(a.process.ahead) < len(best.process.ahead):
+            if best is None or _load(a) < _load(best):
                 best = a
     if best is not None:
         advance(core, best)
+
+
+def _load(a: Instance) -> int:
+    return len(a.process.inflight) + len(a.process.ahead)
 
 
 def advance(core: Core, a: Instance) -> None:
@@ -174,7 +180,7 @@ def _send_next(core: Core, a: Instance) -> bool:
     """Send ``a`` the next request; False: there is none, or ``a`` may not have it."""
     if core.others_take_over(a) or holding.at_limit(core, a):
         return False
-    request = core.ledger.take(a.mailbox, a.key, ahead=bool(a.process.inflight))
+    request = core.ledger.take(a.mailbox, a.key, ahead=a.process.is_full)
     if request is None:
         return False
     if _is_late(core, request):
@@ -189,7 +195,7 @@ def hand_next(core: Core, a: Instance) -> None:
     """Give an instance, about which nothing else is to be decided, the next requests that wait. It
     is idle, or has just begun the one that it works on."""
     while a.credit > 0:
-        request = core.ledger.take(a.mailbox, a.key, ahead=bool(a.process.inflight))
+        request = core.ledger.take(a.mailbox, a.key, ahead=a.process.is_full)
         if request is None:
             return
         if request.deadline is not None and request.deadline <= core.now:
@@ -210,8 +216,9 @@ def _dispatch(core: Core, a: Instance, request: Request) -> None:
     process = a.process
     process.sent += 1
     request.place = process.sent
-    core.out.append(actions.Send(a.key, process.generation, request, bool(process.inflight)))
-    if process.inflight:
+    full = process.is_full
+    core.out.append(actions.Send(a.key, process.generation, request, full))
+    if full:
         process.ahead.append(request)
         ahead.watch(core, a)
     else:
@@ -232,7 +239,7 @@ def _begun(core: Core, a: Instance, request: Request) -> None:
     a.process.began = core.now
     if request.deadline is None and request.timeout is not None:
         core.timers.arm((Due.REQUEST, request.id), core.now + request.timeout)
-    if a.settings.heartbeat_timeout is not None:
+    if a.settings.heartbeat_timeout is not None and len(a.process.inflight) == 1:
         a.process.heartbeat = (-1, core.now)
         core.timers.arm((Due.HEARTBEAT, a.key), core.now + a.settings.heartbeat_timeout / 4)
 
@@ -241,6 +248,8 @@ def answered(core: Core, a: Instance, request: Request, error: AgentError | None
     """The process has answered a request. After a success it begins the next one by itself, unless
     its agent has finished."""
     a.process.inflight.remove(request)
+    if a.process.cancelled:
+        several.answered(core, a, request)
     a.process.held = error is not None and a.process.sends_ahead
     if not a.process.held and not a.process.course.leaves:
         go_on(core, a)
@@ -264,7 +273,10 @@ def go_on(core: Core, a: Instance) -> None:
 
 
 def end_request(core: Core, a: Instance, request: Request) -> None:
-    if a.process.stage is None:
+    """Have the process end a request that it works on."""
+    if a.process.concurrency > 1:
+        several.end_request(core, a, request)
+    elif a.process.stage is None:
         a.process.stopped_for_request = True
         a.process.aim_at(request)
         core.stop_process(a, StopStage.COOPERATE)

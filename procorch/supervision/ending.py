@@ -11,9 +11,10 @@ from __future__ import annotations
 from copy import copy
 
 from procorch.errors import Aborted, AgentCrashed, AgentStopped
-from procorch.supervision import actions, beside, groups, notices, teams
+from procorch.supervision import actions, beside, groups, notices, several, teams
 from procorch.supervision import events as ev
 from procorch.supervision.core import Core, Due
+from procorch.supervision.dispatch import end_request
 from procorch.supervision.instance import Instance
 from procorch.supervision.states import AgentStatus, Phase, StopStage
 from procorch.supervision.turns import check_turn, end_if_done
@@ -86,10 +87,8 @@ def abort(core: Core, a: Instance) -> None:
     for request in [*core.ledger.empty(a.mailbox), *a.process.inflight]:
         core.resolve(request, Aborted(agent=a.name))
     _abort_ahead(core, a)
-    if a.process.inflight and a.process.stage is None:
-        a.process.stopped_for_request = True
-        a.process.aim_at(a.process.inflight[0])
-        core.stop_process(a, StopStage.COOPERATE)
+    for request in a.process.inflight:
+        end_request(core, a, request)
     core.enter(a, Phase.READY)
 
 
@@ -117,6 +116,7 @@ def leave(core: Core, a: Instance) -> None:
         if a.pending.request is not None:
             core.resolve(a.pending.request, a.pending.error, a.pending.payload)
         a.pending = None
+    several.flush(core, a)
     aborted = [request for request in a.process.inflight if request.is_open]
     for request in aborted:
         # A copy: `may_have_executed` differs between the request and the agent, which has it too.
@@ -140,6 +140,9 @@ def leave(core: Core, a: Instance) -> None:
             core.stop_process(a, StopStage.LEAVE)
             if until is not None:
                 core.timers.arm((Due.STOP_STAGE, a.key), until)
+            return
+        if aborted and a.process.concurrency > 1:
+            several.leave(core, a, aborted)
             return
         stage = (
             StopStage.COOPERATE if aborted else StopStage.TERMINATE if hurried else StopStage.LEAVE

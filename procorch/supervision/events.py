@@ -24,7 +24,9 @@ class Exit(Struct, frozen=True):
     Args:
         code: exit code; None if a signal ended it or the code is unknown.
         signal: name of the signal that ended it.
-        started: the last request that the worker began, from its status page; 0: none.
+        started: the last request that the worker began, from its status page; 0: none. If it ran
+            several at once: the one whose code was running; 0: that of none.
+        begun: the requests that such a worker had begun and not answered.
         lost: the launcher lost contact with it; it may still be alive.
         node: the node of the cluster that it ran on; None: it ran on this machine.
         unplaced: it was given up before it was placed on a node.
@@ -35,6 +37,7 @@ class Exit(Struct, frozen=True):
     signal: str | None = None
     pid: int | None = None
     started: int = 0
+    begun: tuple[int, ...] = ()
     last_stack: str | None = None
     stderr_tail: str | None = None
     peak_rss: int | None = None

@@ -5,24 +5,22 @@ from __future__ import annotations
 from typing import Any
 
 from procorch.errors import (
-    AgentCrashed,
     AgentError,
     AgentHung,
     MemoryLimitExceeded,
     PluginError,
-    PoisonRequest,
     StartError,
 )
 from procorch.errors.texts import failed_start, text_of
 from procorch.supervision import actions, holding, notices, tree
 from procorch.supervision import events as ev
+from procorch.supervision.charges import blamed_first, charge, fail_others, resolve_charged
 from procorch.supervision.core import Core, Due
-from procorch.supervision.instance import Instance, Pending
+from procorch.supervision.instance import Instance
 from procorch.supervision.policy import SupervisorAction
 from procorch.supervision.process import Course
-from procorch.supervision.replacing import death, replace, tell_hung
-from procorch.supervision.request import Request
-from procorch.supervision.restarts import ExitKind, Retry, Verdict, decide, retry
+from procorch.supervision.replacing import death, replace, replace_renewed, tell_hung
+from procorch.supervision.restarts import ExitKind, Verdict, decide
 from procorch.supervision.states import AgentStatus, Phase, StopStage
 
 # ---- what happened
@@ -33,17 +31,15 @@ def exited(core: Core, a: Instance, event: ev.Exited) -> None:
     core.process_ended(a, event.exit)
     assert a.process.ready_at is not None
     a.limits.was_ready(a.process.ready_at, core.now)
-    lost = core.take_inflight(a)
+    lost = blamed_first(a, core.take_inflight(a), event.exit)
     if a.process.hung:
         if lost:
             tell_hung(core, a, lost[0])
         else:
             # Its answer came in the last moment, and the caller has it: it did not hang.
             a.process.reason, a.process.stopped_for_request = None, True
-    for number, other in enumerate(lost[1:], 2):  # the reply to the one before it was unreadable
-        charged = _charge(core, other, death(a, event.exit, other, lost[number:]))
-        if charged.request is not None:
-            core.resolve(other, charged.answer or charged.error)
+    # There are others if the reply to the one before was unreadable, or if they ran at once.
+    fail_others(core, a, lost, event.exit)
     if lost:
         holding.ended(core, a)
     if not lost and _in_order(a, event.exit):
@@ -54,13 +50,22 @@ def exited(core: Core, a: Instance, event: ev.Exited) -> None:
         request = lost[0] if lost else None
         error = death(a, event.exit, request, lost[1:])
         core.tell(a, notices.Crashed, error=error)
-        core.ask_policy(a, _charge(core, request, error))
+        charged = charge(core, a, request, error, event.exit)
+        if a.process.stopped_for_request and a.process.concurrency > 1:
+            resolve_charged(core, charged)
+            replace(core, a, counted=False)
+        else:
+            core.ask_policy(a, charged)
 
 
 def exited_while_awaiting_policy(core: Core, a: Instance, event: ev.Exited) -> None:
     """The verdict on the pending error applies to the death as well: it counts as one failure."""
     core.process_ended(a, event.exit)
-    if not _in_order(a, event.exit):
+    lost = blamed_first(a, core.take_inflight(a), event.exit)
+    if lost:
+        tell_hung(core, a, lost[0])
+        fail_others(core, a, lost, event.exit, since=0)
+    if lost or not _in_order(a, event.exit):
         a.process.course = Course.SERVING
         core.tell(a, notices.Crashed, error=death(a, event.exit, None))
 
@@ -123,29 +128,6 @@ def agent_finished(core: Core, a: Instance, event: ev.AgentFinished) -> None:
     a.process.course = Course.FINISHED if a.draining is None else Course.LEAVING
 
 
-def _charge(core: Core, request: Request | None, error: AgentCrashed) -> Pending:
-    """Decide whether a death fails its request, or the request is tried again (N3)."""
-    if request is None:
-        return Pending(None, error)
-    request.deaths += (error,)
-    deaths = len(request.deaths)
-    match retry(
-        attempts=deaths,
-        deaths=deaths,
-        retries=request.retries,
-        allowed_failures=request.allowed_failures,
-    ):
-        case Retry.POISON:
-            poison = PoisonRequest(agent=error.agent, request=request.id, deaths=request.deaths)
-            return Pending(request, error, answer=poison, charged=True)
-        case Retry.GIVE_UP:
-            return Pending(request, error, charged=True)
-    if request.deadline is None:
-        core.timers.disarm((Due.REQUEST, request.id))
-    core.put_back(request)
-    return Pending(None, error, charged=True)
-
-
 # ---- the verdict
 
 
@@ -191,8 +173,8 @@ def policy_answered(core: Core, a: Instance, event: ev.PolicyAnswered) -> None:
         verdict = _verdict(core, a, how, event.action, error, counted=counted)
         if verdict is Verdict.KEEP and finished:
             verdict = _finished(core, a)
-    if verdict is Verdict.KEEP and a.process.course is Course.RENEWING:
-        replace(core, a, counted=False, alone=True)
+    if verdict is Verdict.KEEP and a.process.course is Course.RENEWING and not _has_more(a):
+        replace_renewed(core, a)
         return
     _apply(core, a, verdict, _first(event.fault, error), counted=counted)
 
@@ -234,11 +216,16 @@ def _apply(
         case Verdict.KEEP:
             if isinstance(error, AgentError) and _is_own(a, error):
                 holding.pause_after(core, a, error)
-            core.enter(a, Phase.READY)
+            _go_on(core, a)
         case Verdict.REPLACE:
             asked = error.retry_after if isinstance(error, AgentError) else None
             asked = min(asked or 0.0, holding.longest_wait(a))
-            replace(core, a, counted=counted, asked=asked)
+            if a.process.alive and _has_more(a):
+                a.process.renew()
+                a.process.replacement = a.process.replacement or (counted, asked)
+                _go_on(core, a)
+            else:
+                replace(core, a, counted=counted, asked=asked)
         case Verdict.COMPLETE:
             core.end(a, AgentStatus.COMPLETED)
         case Verdict.FAIL:
@@ -246,6 +233,26 @@ def _apply(
             core.end(a, AgentStatus.FAILED, error)
         case Verdict.STOP:  # pragma: no branch: there is no other verdict
             core.end(a, AgentStatus.FAILED, _stopped(a, error))
+
+
+def _has_more(a: Instance) -> bool:
+    """Whether other requests of its process run, or have failed at the same time."""
+    return bool(a.process.inflight or a.errors)
+
+
+def _go_on(core: Core, a: Instance) -> None:
+    """The process goes on; first the policy is asked about the next of several errors."""
+    while a.errors:
+        pending = a.errors.popleft()
+        if a.supervised and not core.closing and _is_own(a, pending.error):
+            core.ask_policy(a, pending)
+            return
+        assert pending.request is not None
+        core.resolve(pending.request, pending.error, pending.payload)
+    if a.process.course is Course.RENEWING and not a.process.inflight:
+        replace_renewed(core, a)
+    else:
+        core.enter(a, Phase.READY)
 
 
 def _first(fault: BaseException | None, error: AgentError) -> Any:

@@ -10,7 +10,7 @@ they stay.
 from __future__ import annotations
 
 from procorch.errors import AgentCrashed
-from procorch.supervision import tree
+from procorch.supervision import several, tree
 from procorch.supervision.core import Core, Due
 from procorch.supervision.instance import Cycle, Instance, Team
 from procorch.supervision.states import AgentStatus, Phase
@@ -83,6 +83,7 @@ def begin_starts(core: Core, group: Cycle) -> None:
 
 def _bring_down(core: Core, a: Instance, group: Cycle) -> None:
     core.timers.disarm((Due.BACKOFF, a.key))
+    several.flush(core, a)
     if a.pending is not None:
         # Its reply was complete before the group failed; only the verdict is dropped.
         if a.pending.request is not None:

@@ -65,17 +65,26 @@ def at_limit(core: Core, a: Instance) -> bool:
     flow = box.flow if box.flow is not None and box.flow.active else None
     if flow is None and (box.width is None or len(box.members) <= box.width):
         return False
-    busy = _busy(core, a.mailbox)
-    if box.width is not None and busy >= box.width < len(box.members):
+    if box.width is not None and _is_beyond(core, a, box.width):
         return True
     if flow is None:
         return False
-    opens_at = flow.opens_at(core.now, busy)
+    opens_at = flow.opens_at(core.now, _under_way(core, a.mailbox))
     if opens_at > core.now:
         if opens_at < math.inf and core.timers.at((Due.FLOW, a.mailbox)) != opens_at:
             core.timers.arm((Due.FLOW, a.mailbox), opens_at)
         return True
-    return bool(a.process.inflight)
+    return a.process.is_full
+
+
+def _is_beyond(core: Core, a: Instance, width: int) -> bool:
+    """Whether a further request for ``a`` would make more members busy than the width allows. One
+    that runs several at once and has room makes no further member busy."""
+    members = core.ledger.boxes[a.mailbox].members
+    busy = [member for member in members if core.instances[member].process.inflight]
+    if a.process.inflight and not a.process.is_full:
+        return a.key not in busy[:width]
+    return len(busy) >= width < len(members)
 
 
 def held_back(core: Core, a: Instance) -> bool:
@@ -101,7 +110,7 @@ def answered(core: Core, a: Instance, event: ev.Replied) -> bool:
         return False
     if flow.throttle.retries == 0:
         return False  # The policy decides first whether this agent goes on, see `pause_after`.
-    _pause(core, a, event.error, _busy(core, a.mailbox))
+    _pause(core, a, event.error, _under_way(core, a.mailbox))
     request = a.process.works_on(event.request)
     return (
         request is not None
@@ -115,7 +124,7 @@ def pause_after(core: Core, a: Instance, error: AgentError) -> None:
     """``a`` goes on after ``error``: its queue waits if the service asked for a pause."""
     throttle = a.settings.throttle
     if throttle is not None and throttle.retries == 0 and is_throttled(error):
-        _pause(core, a, error, _busy(core, a.mailbox) + 1)
+        _pause(core, a, error, _under_way(core, a.mailbox) + 1)
 
 
 def longest_wait(a: Instance) -> float:
@@ -151,11 +160,12 @@ def ended(core: Core, a: Instance) -> None:
     box = core.ledger.boxes.get(a.mailbox)
     if box is not None and box.flow is not None:
         usual = len(box.members) if box.usual_width is None else box.usual_width
-        width = min(usual, len(box.members))
+        width = min(usual, len(box.members)) * a.process.concurrency
         if box.flow.answered(core.now, width):
             core.tell(a, notices.Recovered)
 
 
-def _busy(core: Core, mailbox: int) -> int:
+def _under_way(core: Core, mailbox: int) -> int:
+    """How many requests of a mailbox run."""
     members = core.ledger.boxes[mailbox].members
-    return sum(bool(core.instances[member].process.inflight) for member in members)
+    return sum(len(core.instances[member].process.inflight) for member in members)

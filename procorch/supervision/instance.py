@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -116,6 +117,8 @@ class Instance:
         grace: seconds of draining, which begin when its turn to end has come (N7).
         aborted: requests of it were aborted.
         pending: the error that the policy is asked about; ``ticket`` numbers these questions.
+        errors: further errors, of requests that ran at the same time: the policy is asked about
+            each in turn (`several`).
         reconsideration: number of the last question about an escalating child (N6).
         delay: seconds of backoff before the next start.
         final: its final status and error, fixed when the stopping begins.
@@ -146,6 +149,7 @@ class Instance:
     grace: float | None = None
     aborted: bool = False
     pending: Pending | None = None
+    errors: deque[Pending] = field(default_factory=deque)
     ticket: int = 0
     reconsideration: int = 0
     delay: float = 0.0
@@ -179,7 +183,7 @@ class Instance:
         """How many more requests its process may be given."""
         process = self.process
         if not process.sends_ahead:
-            most = 1
+            most = process.concurrency
         elif self.settings.prefetch != "auto":
             most = self.settings.prefetch
         else:

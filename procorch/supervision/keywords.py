@@ -106,6 +106,10 @@ class WorkerSettings(TypedDict, total=False):
     the queue. "auto": as many as take 1 ms together, by the slowest of the last 32, at most 16; if
     one takes longer, those behind it are taken back for other replicas. A number fixes it, and
     other replicas cannot take what waits in the worker."""
+    concurrency: int
+    """Requests that one process of an asynchronous agent runs at once, 1 to 128, as tasks of one
+    event loop. A death ends all of them; an error, a timeout or a cancellation ends its own only.
+    ``heartbeat_timeout`` is about the event loop then, which must not be blocked."""
     client_retries: bool
     """Whether the clients of LLM libraries may try a request again by themselves. False in a batch
     that has ``retries``: only one layer is to try again, or their numbers multiply."""

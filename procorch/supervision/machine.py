@@ -30,6 +30,7 @@ from procorch.supervision import (
     reloading,
     replacing,
     requests,
+    several,
     starting,
     take_back,
     teams,
@@ -103,22 +104,30 @@ TRANSITIONS: dict[tuple[Phase, type | Due], Rule] = {
         (phase, ev.TakenBack): _rule(take_back.taken)
         for phase in (READY, AWAITING_POLICY, RETIRING)
     },
+    **{
+        (phase, what): _rule(handler)
+        for phase in (READY, AWAITING_POLICY)
+        for what, handler in (
+            (ev.AgentFinished, failing.agent_finished),
+            (ev.Probed, failing.probed),
+            (Due.HEARTBEAT, failing.heartbeat_due),
+            (Due.TASK, several.task_due),
+        )
+    },
     (READY, ev.NotBegun): _rule(take_back.not_begun, READY),
     (RETIRING, ev.NotBegun): _rule(take_back.not_begun_in_leaving),
     (STOPPING, ev.NotBegun): _rule(take_back.not_begun_in_leaving),
-    (READY, ev.AgentFinished): _rule(failing.agent_finished),
-    (READY, ev.Probed): _rule(failing.probed),
     (READY, Due.AGE): _rule(requests.aged),
     (AWAITING_POLICY, Due.AGE): _rule(requests.aged),
-    (READY, Due.HEARTBEAT): _rule(failing.heartbeat_due),
     (READY, ev.Reconsidered): _rule(failing.reconsidered, READY, RETIRING, STOPPING),
     (READY, ev.Restart): _rule(replacing.restart, READY, RETIRING),
     (AWAITING_POLICY, ev.Restart): _rule(replacing.restart_while_awaiting_policy),
     (BACKOFF, ev.Restart): _rule(replacing.restart, RETIRING, HELD),
     (READY, ev.Replied): _rule(requests.replied, READY, AWAITING_POLICY),
+    (AWAITING_POLICY, ev.Replied): _rule(requests.replied),
     (READY, ev.Exited): _rule(failing.exited, AWAITING_POLICY, RETIRING, HELD, STOPPING),
     (AWAITING_POLICY, ev.PolicyAnswered): _rule(
-        failing.policy_answered, READY, RETIRING, HELD, STOPPING
+        failing.policy_answered, READY, AWAITING_POLICY, RETIRING, HELD, STOPPING
     ),
     (AWAITING_POLICY, ev.Exited): _rule(failing.exited_while_awaiting_policy),
     (RETIRING, ev.AgentFinished): _rule(replacing.finished_while_retiring),

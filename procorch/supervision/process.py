@@ -45,12 +45,15 @@ class Process:
         release: the number of the release that it comes from (N19).
         sends_ahead: it was started so that it may get requests ahead of their turn: it waits after
             an error (``held``).
+        concurrency: how many requests it was started to run at once. `several` has the rules if
+            that is more than one.
         memory_limit: the one that it was started with.
         placing: why it is not placed on a node of the cluster yet; None: it is.
         waits: it is to take over from the current process of its instance (`beside`).
         course: what it does next.
         ready_at: when its agent was ready.
-        inflight: the request that it works on, if there is one; it may have been resolved.
+        inflight: the requests that it works on, one at most unless its ``concurrency`` is more;
+            some may have been resolved.
         ahead: requests written to it that it will begin next, in that order (``prefetch``); some
             may have been resolved.
         held: it answered with an error and waits for `actions.Proceed` before it begins those.
@@ -66,6 +69,9 @@ class Process:
             its exit is *requested* (N0) and its replacement is not counted (N1).
         reason: why procorch ended it (memory limit, broken stream, failed start); the request in
             flight fails with this error, and not with that of the exit.
+        cancelled: the requests in ``inflight`` that were told to end, each with the time at which
+            the process is ended if it has not (`several`).
+        replacement: it is replaced when its last request has ended: the arguments (`several`).
     """
 
     generation: int = 0
@@ -73,6 +79,7 @@ class Process:
     alive: bool = False
     release: int = 1
     sends_ahead: bool = True
+    concurrency: int = 1
     memory_limit: int | None = None
     placing: str | None = None
     waits: bool = False
@@ -92,6 +99,13 @@ class Process:
     target_place: int = 0
     stopped_for_request: bool = False
     reason: AgentError | None = None
+    cancelled: dict[int, float] = field(default_factory=dict)
+    replacement: tuple[bool, float] | None = None
+
+    @property
+    def is_full(self) -> bool:
+        """Whether a further request would have to wait for one that it works on."""
+        return len(self.inflight) >= self.concurrency
 
     @property
     def serves(self) -> bool:
@@ -138,10 +152,13 @@ class Process:
         return None
 
     def sent_since(self, request: Request) -> tuple[int, ...]:
-        """The numbers of ``request`` and of those sent after it; empty if it was not sent."""
+        """The numbers of ``request`` and of those sent after it; empty if it was not sent. Requests
+        that run at once say nothing about each other, so it is the only one then."""
         given = [*self.inflight, *self.ahead]
         if request not in given:
             return ()
+        if self.concurrency > 1:
+            return (request.id,)
         return tuple(each.id for each in given[given.index(request) :])
 
     def limit(self, most: int) -> int:

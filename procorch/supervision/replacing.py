@@ -14,7 +14,7 @@ from procorch.errors import (
     ReloadError,
     StartError,
 )
-from procorch.supervision import beside, groups, notices, tree
+from procorch.supervision import beside, groups, notices, several, tree
 from procorch.supervision import events as ev
 from procorch.supervision.core import Core, Due
 from procorch.supervision.instance import Instance
@@ -31,7 +31,16 @@ def restart(core: Core, a: Instance, event: ev.Restart) -> None:
             core.enter(a, Phase.READY)
         return
     core.timers.disarm((Due.BACKOFF, a.key))
-    replace(core, a, counted=False, alone=True)
+    replace_renewed(core, a)
+
+
+def replace_renewed(core: Core, a: Instance) -> None:
+    """Replace a process which is idle, and which was to be replaced as soon as it is."""
+    if a.process.replacement is None:
+        replace(core, a, counted=False, alone=True)
+        return
+    (counted, asked), a.process.replacement = a.process.replacement, None
+    replace(core, a, counted=counted, asked=asked)
 
 
 def restart_while_awaiting_policy(core: Core, a: Instance, event: ev.Restart) -> None:
@@ -75,6 +84,7 @@ def replace(
 
 def retire(core: Core, a: Instance) -> None:
     """RETIRING: end the old process; the next one starts after that, or takes over now (I2)."""
+    several.flush(core, a)
     if a.process.alive:
         if beside.may_take_over(a):
             beside.take_over(core, a)
@@ -148,7 +158,10 @@ def death(
         after: the requests that the process got after ``request``.
     """
     begun = request is not None and (
-        exit.lost or exit.started == request.id or any(exit.started == other.id for other in after)
+        exit.lost
+        or exit.started == request.id
+        or request.id in exit.begun
+        or (a.process.concurrency == 1 and any(exit.started == other.id for other in after))
     )
     facts: dict[str, Any] = {
         "agent": a.name,

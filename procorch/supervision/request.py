@@ -39,7 +39,8 @@ class Request(Struct, eq=False):
             The machine never looks into it.
         worker: the instance it was sent to; None while it waits.
         place: it is the n-th request that was sent to its process.
-        deaths: the workers it has killed.
+        deaths: the deaths of the workers that had it; ``spared``: so many of them were because of
+            another request, which ran at the same time.
         throttled: how often a service throttled it (N23).
     """
 
@@ -57,6 +58,7 @@ class Request(Struct, eq=False):
     worker: int | None = None
     place: int = 0
     deaths: tuple[AgentCrashed, ...] = ()
+    spared: int = 0
     throttled: int = 0
 
     @property

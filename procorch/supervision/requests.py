@@ -30,8 +30,11 @@ BLAMELESS = (SerializationError, MessageTooLarge)
 
 
 def replied(core: Core, a: Instance, event: ev.Replied) -> None:
-    """The worker answered: a success resets the restart counter, an error goes to the policy."""
-    if event.error is None and _is_healthy(core, a, event.request):
+    """The worker answered: a success resets the restart counter, an error goes to the policy.
+
+    The policy may be busy with an error of another request, which ran at the same time.
+    """
+    if event.error is None and a.phase is Phase.READY and _is_healthy(core, a, event.request):
         done = _succeeded(core, a, event.wall)
         core.out.append(Resolve(done, None, event.payload))
         _follow(core, a)
@@ -42,7 +45,8 @@ def replied(core: Core, a: Instance, event: ev.Replied) -> None:
         return
     a.process.served += 1
     a.process.allowance.note(event.wall)
-    core.timers.disarm((Due.HEARTBEAT, a.key))
+    if len(a.process.inflight) == 1:
+        core.timers.disarm((Due.HEARTBEAT, a.key))
     error = event.error
     if a.process.is_stopped_for(event.request):
         core.de_escalate(a)  # The request has ended, and the worker lives (N8).
@@ -58,7 +62,7 @@ def replied(core: Core, a: Instance, event: ev.Replied) -> None:
         and a.process.stage is None
         and request.is_open
     )
-    if a.process.course.leaves:
+    if a.process.course.leaves and not a.process.inflight:
         core.expect_exit(a)
     if error is None:
         a.limits.succeeded()
@@ -67,10 +71,18 @@ def replied(core: Core, a: Instance, event: ev.Replied) -> None:
         core.timers.disarm((Due.REQUEST, request.id))
         if _reached_limit(a, event.used):
             a.process.renew()
-        core.ask_policy(a, Pending(request, error, event.payload))
+        pending = Pending(request, error, event.payload)
+        if a.phase is Phase.READY:
+            core.ask_policy(a, pending)
+        else:
+            a.errors.append(pending)
         return
     if not again:
         core.resolve(request, error, event.payload)
+    if a.phase is not Phase.READY:
+        if _reached_limit(a, event.used):
+            a.process.renew()
+        return
     renewing = a.process.course is Course.RENEWING
     if a.process.stage is None and (renewing or _reached_limit(a, event.used)):
         recycle(core, a)

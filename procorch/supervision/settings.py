@@ -21,6 +21,9 @@ from procorch.supervision.shared_limit import Limit
 from procorch.supervision.throttle import Throttle
 from procorch.units import cpu_numbers, per_second, seconds, size_in_bytes, whole
 
+MOST_AT_ONCE = 128
+"""The largest ``concurrency``: the status page has room for that many requests."""
+
 MOST_AHEAD = 64
 """The largest ``prefetch``: the status page has room for that many cancellations."""
 
@@ -56,6 +59,7 @@ class AgentSettings:
     output: str = "inherit"
     channel_buffer: int = 32
     prefetch: int | Literal["auto"] = "auto"
+    concurrency: int = 1
     retries: int = 0
     allowed_failures: int = 2
     client_retries: bool = True
@@ -103,6 +107,11 @@ class AgentSettings:
             )
         if self.intensity is not None:
             self.intensity.check_against(self.backoff)
+        if self.concurrency > 1 and given.get("prefetch", "auto") not in ("auto", 1):
+            raise ValueError(
+                f"concurrency={self.concurrency} and prefetch={self.prefetch}: a worker that runs "
+                "several requests at once begins each when it gets it; leave prefetch out"
+            )
 
     @staticmethod
     def must_suit_a_pool(given: Mapping[str, Any]) -> None:
@@ -125,7 +134,7 @@ class AgentSettings:
     @property
     def sends_ahead(self) -> bool:
         """Whether its workers may get requests ahead of their turn."""
-        return self.prefetch != 1
+        return self.prefetch != 1 and self.concurrency == 1
 
     @property
     def grouped(self) -> bool:
@@ -317,6 +326,7 @@ FIELDS: dict[str, Field] = {
     "output": Field(_output, '"inherit", "capture" or a path'),
     "channel_buffer": _count(1),
     "prefetch": _ahead(),
+    "concurrency": _count(1, MOST_AT_ONCE),
     "retries": _count(0),
     "allowed_failures": _count(0),
     "client_retries": _value(bool),

@@ -32,9 +32,10 @@ class Phase(Enum):
     STARTING = "starting"
     """The process exists and builds its agent."""
     READY = "ready"
-    """Accepts requests, and runs one at a time."""
+    """Accepts requests, and runs one at a time, or as many as its ``concurrency``."""
     AWAITING_POLICY = "awaiting policy"
-    """The policy decides about an error; no request is sent meanwhile."""
+    """The policy decides about an error; no request is sent meanwhile. Others that run at once go
+    on."""
     RETIRING = "retiring"
     """The old process is being ended; a new one follows."""
     HELD = "held"

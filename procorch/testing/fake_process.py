@@ -152,8 +152,7 @@ class FakeProcess:
     def leave_reader(self) -> None:
         """See `WorkerProcess.leave_reader`."""
 
-    def attach_reader(self) -> None:
-        """See `WorkerProcess.attach_reader`."""
+    attach_reader = leave_reader
 
     @property
     def progress(self) -> int:
@@ -162,7 +161,7 @@ class FakeProcess:
 
     def send(self, kind: Kind, request: int, head: bytes, body: Parts) -> None:
         """See `WorkerProcess.send`."""
-        if self._over or self._disconnected:
+        if self._over or self._disconnected or kind is Kind.CANCEL:  # requests run one by one here
             return
         for frame in self._down.carry(
             *gather(kind, self.spec.generation, request, head, spread(body))
@@ -183,6 +182,7 @@ class FakeProcess:
         self.page.aim(request, FLAG)
 
     gives_back = True
+    begun: tuple[int, ...] = ()
 
     def take_back(self, number: int) -> int:
         """See `WorkerProcess.take_back`."""

@@ -72,6 +72,7 @@ class Kind(IntEnum):
     CALL_END = 18  # worker: how that call ended and what it used; number 0: it needed no answer
     NOT_BEGUN = 19  # worker: the request was taken back before it began
     CLUSTER = 20  # parent and its bridge to a cluster: about the worker of that number
+    CANCEL = 21  # parent: end that request, one of several that the worker runs
 
 
 _APART = 0x80

@@ -69,6 +69,11 @@ class InitHead(Struct, frozen=True, array_like=True):
     """The folder of the cgroup that it enters; None: it stays in that of its parent."""
     as_json: bool = False
     """Its answers are plain data for JSON, and its errors come without the object raised."""
+    concurrency: int = 1
+    """How many requests it runs at once."""
+    tick: float = 0.0
+    """Seconds between two marks of progress by the event loop of a worker that runs several; 0:
+    it makes none."""
 
 
 class TurnHead(Struct, frozen=True, array_like=True):
@@ -165,6 +170,8 @@ class AskHead(Struct, frozen=True, array_like=True):
     text: bool
     remaining: float | None
     trace: str | None = None
+    during: int = 0
+    """The request during which it is asked; 0: the one that the worker works on."""
 
 
 class DeltaHead(Struct, frozen=True, array_like=True):

@@ -24,6 +24,10 @@ time (``prefetch``) and takes them in order. While it has one of them, at most 1
 cancelled. So no entry is overwritten before its request has ended."""
 _TARGETS, _FORCES = slice(8, 8 + _AIMS), 8 + _AIMS
 _HANDLES, _ERASURES, _ERASE, _READING, _SUSPECTED = range(8 + 2 * _AIMS, 13 + 2 * _AIMS)
+MOST_AT_ONCE = 128
+"""How many requests at once the page has room for (``concurrency``). Of these that many can be
+cancelled and not answered, so no entry of a cancellation is overwritten too early either."""
+_TASKS = slice(13 + 2 * _AIMS, 13 + 2 * _AIMS + MOST_AT_ONCE)
 _NUMBERS = 4096
 _SIZE = 65536
 _MAP_FIXED = 0x10  # Linux; the mmap module does not name it
@@ -96,6 +100,24 @@ class StatusPage:
         self._words[_CLAIMED] = number
         return number > self._words[_TAKEN]
 
+    def start_task(self, place: int, request: int) -> None:
+        """The worker, which runs several requests at once, begins ``request``.
+
+        Args:
+            place: from 0; it is free again after `finish_task`.
+        """
+        self._words[_TASKS.start + place] = request
+        self._words[_PROGRESS] += 1
+
+    def finish_task(self, place: int, request: int) -> None:
+        """The worker has finished one of several requests and written its answer."""
+        self._words[_TASKS.start + place] = 0
+        self.finish(request)
+
+    def run(self, request: int) -> None:
+        """The code of ``request`` runs from here on, in a worker that runs several; 0: of none."""
+        self._words[_STARTED] = request
+
     def promise_fences(self) -> None:
         """The worker has registered for the fences of its parent (`fence.register`)."""
         self._words[_FENCED] = 1
@@ -128,8 +150,14 @@ class StatusPage:
 
     @property
     def started(self) -> int:
-        """The last request begun; 0 before the first."""
+        """The last request begun; 0 before the first. In a worker that runs several at once: the
+        one whose code runs; 0: that of none."""
         return self._words[_STARTED]
+
+    @property
+    def begun(self) -> tuple[int, ...]:
+        """The requests that a worker which runs several has begun and not answered."""
+        return tuple(number for number in self._words[_TASKS].tolist() if number)
 
     @property
     def done(self) -> int:

@@ -45,6 +45,15 @@ def respond(
     return output
 
 
+async def respond_async(agent: Agent, turn: ConversationTurn, message: Any) -> Any:
+    """The same where several requests run at once. The object of such an agent saves nothing."""
+    agent.open_turn(turn)
+    value = agent.respond(message)
+    output = await value if hasattr(value, "__await__") else value
+    agent.close_turn(turn, message, output)
+    return output
+
+
 def store(parent: ParentLink, request: int, turn: ConversationTurn, limit: int) -> None:
     """Send what is to be stored of a turn; the answer follows.
 

@@ -74,42 +74,43 @@ class Worker:
     ) -> None:
         self._head = head = headers.decode_init(first.head)
         self._body = memoryview(payload.unpack(first.body))
-        self._page = page
-        self._parent = parent
-        self._services = Services(self._parent, head.max_message)
-        self._context = context.Context(
-            agent=head.name,
-            generation=head.generation,
-            on_progress=page.touch,
-            on_ready=self._say_ready,
-            seed=context.Seed(head.seed, head.instance, lambda: page.item),
-            services=self._services,
-            clock=clock,
-            client_retries=head.client_retries,
-            limits=LimitRules(head.limits, head.limit, head.budgeted),
-            max_message=head.max_message,
-            on_child=meter.count_child,
-            instance=head.slot,
-        )
+        self._page, self._parent = page, parent
+        self._meter, self._clock = meter, clock
+        self._context = self._new_context()
         self.gate: InterruptGate = InterruptGate(page, self._context)
         self.reaper: Reaper = Reaper()
-        self._meter = meter
         self._encode: Callable[..., list[Buffer]] = codec.encode
         self._most_of_error: int | None = head.max_message
         if head.as_json:
             from procorch.worker import json_reply  # most agents do without what it imports
 
             self._encode, self._most_of_error = json_reply.encode, None
-        self._clock = clock
-        self._waits = False
+        self._waits = self._is_ready = False
         self._at_once = False  # The next request had come before the last one was answered.
         self._ahead: deque[Frame] = deque()
         self._taken = 0  # requests that have come to their turn
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._is_ready = False
         if head.run:
             self._ahead.append(service_run.frame(head.run, first.generation))
         self._agent: Agent
+
+    def _new_context(self, during: int = 0) -> context.Context:
+        """The context of this worker; ``during``: that of one of several requests at once."""
+        head, page = self._head, self._page
+        return context.Context(
+            agent=head.name,
+            generation=head.generation,
+            on_progress=page.touch,
+            on_ready=self._say_ready,
+            seed=context.Seed(head.seed, head.instance, lambda: page.item),
+            services=Services(self._parent, head.max_message, during),
+            clock=self._clock,
+            client_retries=head.client_retries,
+            limits=LimitRules(head.limits, head.limit, head.budgeted),
+            max_message=head.max_message,
+            on_child=self._meter.count_child,
+            instance=head.slot,
+        )
 
     def release(self) -> None:
         """In a fork of the worker: detach it from everything of the worker (N21)."""
@@ -136,6 +137,8 @@ class Worker:
             product = self._finish(factory())
             phase = "construct"
             self._agent = as_agent(product)
+            if self._head.concurrency > 1:
+                self._agent.run_several()
             phase = "ready"
             self._finish(self._agent.ready())
         except SystemExit:

@@ -55,7 +55,12 @@ def main(sock_fd: int, page_fd: int, out_fd: int, err_fd: int, parent: int) -> N
     page = StatusPage(page_fd)
     if fence.register():  # before the agent has threads, which would make it slow
         page.promise_fences()
-    worker = Worker(ParentLink(channel, first.generation), page, Meter(head.weigh), first)
+    kind = Worker
+    if head.concurrency > 1:
+        from procorch.worker.tasks import TaskWorker  # others do without asyncio
+
+        kind = TaskWorker
+    worker = kind(ParentLink(channel, first.generation), page, Meter(head.weigh), first)
     worker.gate.install(page_fd)
     own = [(fd, _identity(fd)) for fd in held]
 

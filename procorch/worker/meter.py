@@ -93,6 +93,19 @@ class Meter:
         )
         return found if self._child is None else self._with_child(found)
 
+    def of_one(self, wall: float, cpu: float) -> ResourceUse:
+        """The resources of one of several requests that run at once: the memory is that of all.
+
+        Args:
+            wall: its seconds.
+            cpu: seconds of processor time of its own code.
+        """
+        peak, limit = self._peak(getrusage(RUSAGE_SELF)), self._weigh
+        self._seen = peak
+        used = 0 if limit is None else memory.used(peak, limit)
+        found = ResourceUse(wall, cpu, 0.0, peak, 0, used)
+        return found if self._child is None else self._with_child(found)
+
     def _with_child(self, own: ResourceUse) -> ResourceUse:
         user, system, peak = self._child or (0.0, 0.0, 0)
         self._child = None

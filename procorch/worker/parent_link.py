@@ -4,6 +4,9 @@ The main thread reads the socket between requests. During a request the threads 
 answers read it: the main thread, or threads that the agent has started. One thread reads, and the
 others wait for it. It stores each frame for the thread that needs it.
 
+A worker that runs several requests at once reads the socket in its event loop (`serve_loop`), and
+coroutines wait there for their answers. Threads that wait read it as well.
+
 Each question gets one answer. If a request is cancelled while it waits for an answer, its question
 is forgotten: the other agent is told, and the answer, which still comes, is dropped.
 """
@@ -17,12 +20,17 @@ import os
 import select
 import threading
 from collections import deque
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from procorch.wire import headers
 from procorch.wire.channel import Channel
 from procorch.wire.frame import Frame, Kind
 from procorch.wire.payload import Parts
 from procorch.worker.fork_guard import leave_if_forked
+
+if TYPE_CHECKING:
+    import asyncio
 
 _ANSWERS = (Kind.ANSWER, Kind.ANSWER_ERROR)
 
@@ -40,12 +48,21 @@ def wait_for_frame(source: Channel | int) -> None:
         select.select([source], [], [])
 
 
+def _is_readable(source: Channel) -> bool:
+    poll = select.poll()
+    poll.register(source, select.POLLIN)
+    return bool(poll.poll(0))
+
+
 class ParentLink:
     """Frames to and from the parent; safe to use from any thread of the worker.
 
     Args:
         generation: sent with each frame.
     """
+
+    _loop: asyncio.AbstractEventLoop | None = None  # that of `serve_loop`
+    _loop_reads = False
 
     def __init__(self, channel: Channel, generation: int) -> None:
         self._channel = channel
@@ -61,6 +78,8 @@ class ParentLink:
         self._rest: deque[Frame] = deque()
         self._numbers = itertools.count(1)
         self._closed = False
+        self._take: Callable[[Frame | None], None]
+        self._awaited: dict[int, asyncio.Future[Frame | None]] = {}
 
     def send(self, kind: Kind, number: int, head: bytes, body: Parts = ()) -> None:
         """Send a frame. If the parent has ended, this process exits."""
@@ -98,6 +117,78 @@ class ParentLink:
         if self._waiting:
             self._wake_waiting_threads()
         return frame
+
+    def serve_loop(
+        self, loop: asyncio.AbstractEventLoop, take: Callable[[Frame | None], None]
+    ) -> None:
+        """Read the socket in an event loop from now on.
+
+        Args:
+            take: called in the loop with each frame that is not an answer; None: the parent has
+                ended.
+        """
+        self._take, self._loop = take, loop
+        loop.add_reader(self._channel, self._read_in_loop)
+        loop.call_soon(self._read_in_loop)
+
+    def leave_loop(self) -> None:
+        """End `serve_loop`."""
+        if self._loop is not None:
+            self._loop.remove_reader(self._channel)
+
+    def _read_in_loop(self) -> None:
+        """Read what has come. A thread may have read it, or read now: it tells the loop then."""
+        self._loop_reads = True
+        while self._reading.acquire(blocking=False):
+            if not (self._channel.has_frame or _is_readable(self._channel)):
+                self._reading.release()
+                break
+            frame = None
+            try:
+                frame = self._channel.receive_one()
+            finally:
+                self._keep(frame)
+            if self._closed:
+                break
+        self._loop_reads = False
+        if self._waiting:
+            self._wake_waiting_threads()  # they may have tried to read meanwhile
+        self._hand_over()
+
+    def _hand_over(self) -> None:
+        """In the loop: give the frames that have come to those that they are for."""
+        while self._rest:
+            self._take(self._rest.popleft())
+        if self._closed:
+            self.leave_loop()
+            for future in self._awaited.values():
+                if not future.done():
+                    future.set_result(None)
+            self._awaited.clear()
+            self._take(None)
+
+    @property
+    def is_in_loop(self) -> bool:
+        """Whether `serve_loop` was called, so that `answer_async` can be."""
+        return self._loop is not None
+
+    async def answer_async(self, number: int) -> Frame | None:
+        """See `answer`. If the wait is cancelled, the answer is dropped when it comes."""
+        assert self._loop is not None
+        with self._changed:
+            if number in self._answers:
+                return self._answers.pop(number)
+            if self._closed:
+                return None
+            future: asyncio.Future[Frame | None] = self._loop.create_future()
+            self._awaited[number] = future
+        try:
+            return await future
+        except BaseException:
+            with self._changed:
+                if self._awaited.pop(number, None) is not None:
+                    self._forgotten.add(number)
+            raise
 
     def await_answer(self, number: int) -> Frame | None:
         """Wait for the answer to a question, and cancel the question if the wait is interrupted.
@@ -199,12 +290,26 @@ class ParentLink:
                 self._rest.append(frame)
             elif frame.request in self._forgotten:
                 self._forgotten.remove(frame.request)
+            elif frame.request in self._awaited:
+                self._settle_soon(self._awaited.pop(frame.request), frame)
             else:
                 self._answers[frame.request] = frame
             self._reading.release()
             self._wake_waiting_threads()
 
+    def _settle_soon(self, future: asyncio.Future[Frame | None], frame: Frame) -> None:
+        def settle() -> None:
+            if not future.done():
+                future.set_result(frame)
+
+        assert self._loop is not None
+        self._loop.call_soon_threadsafe(settle)
+
     def _wake_waiting_threads(self) -> None:
+        news = self._rest or self._closed or self._channel.has_frame
+        if self._loop is not None and not self._loop_reads and news:
+            with contextlib.suppress(RuntimeError):  # it is closed
+                self._loop.call_soon_threadsafe(self._read_in_loop)
         with self._changed:
             self._changed.notify_all()
             if self._main_waits:

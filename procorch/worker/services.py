@@ -36,11 +36,13 @@ class Services:
 
     Args:
         limit: the largest message, in bytes.
+        during: the request that they are for, if several run at once; else 0.
     """
 
-    def __init__(self, parent: ParentLink, limit: int) -> None:
+    def __init__(self, parent: ParentLink, limit: int, during: int = 0) -> None:
         self._parent = parent
         self._limit = limit
+        self._during = during
         self._pieces = self._bytes = 0
 
     def ask(self, agent: str, name: str, message: Any, remaining: float | None) -> Any:
@@ -57,6 +59,12 @@ class Services:
         """The answer to a question, which is cancelled with this task."""
         import asyncio
 
+        if self._parent.is_in_loop:
+            try:
+                return await self._parent.answer_async(number)
+            except asyncio.CancelledError:
+                self._parent.forget(number)
+                raise
         # The wait in the executor is not cancelled with this task: each answer must be taken.
         loop = asyncio.get_running_loop()
         answer = loop.run_in_executor(None, self._parent.answer, number)
@@ -115,7 +123,7 @@ class Services:
         self._check(agent, "question", sum(map(len, body)), self._limit)
         worker = installed()
         trace = of_this_place() or (None if worker is None else worker.traceparent)
-        head = headers.AskHead(name, isinstance(message, str), remaining, trace)
+        head = headers.AskHead(name, isinstance(message, str), remaining, trace, self._during)
         return headers.encode(head), payload.pack(body)
 
     @staticmethod
@@ -148,7 +156,9 @@ class Services:
     async def emit_async(self, agent: str, request: int, piece: str | StreamEvent) -> None:
         """See `Context.emit_async`."""
         number = self._piece(agent, request, piece)
-        if number:
+        if number and self._parent.is_in_loop:
+            await self._parent.answer_async(number)
+        elif number:
             import asyncio
 
             # As for a question: each confirmation must be taken.

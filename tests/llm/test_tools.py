@@ -205,3 +205,26 @@ def test_options_that_mean_nothing_are_refused(options: dict[str, Any], words: s
     with pytest.raises(StartError, match=words) as caught:
         as_agent(AgentOptions(model="test", **options))
     assert caught.value.permanent
+
+
+@libraries
+def test_requests_at_once_are_apart_and_their_plain_tools_do_not_hold_each_other_up(
+    begin: Begin, provider: Provider, library: Any
+) -> None:
+    """With ``concurrency`` each request is a conversation of its own."""
+
+    def tool() -> Callable[..., Any]:
+        barrier = threading.Barrier(2)
+
+        def meet(name: str) -> str:
+            """Meet."""
+            barrier.wait(PATIENCE)
+            return name
+
+        return meet
+
+    url = provider.url("tools")
+    agent = begin(lambda: library(url, tools=[tool()])(), concurrency=2)
+    said = [f'meet {{"name": "{name}"}}' for name in "abcd"]
+    replies = [agent.submit(text, timeout=PATIENCE) for text in said]
+    assert [reply.result().text for reply in replies] == [f"told | {name}" for name in "abcd"]

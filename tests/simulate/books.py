@@ -27,7 +27,9 @@ class Process:
         ready: it has said so; ``failed``: it has said that it cannot start.
         gives_back: what was sent to it can be taken back.
         sends_ahead: it was started so that it may have more than one request.
-        request: what it works on; ``ahead``: what it has besides.
+        concurrency: how many requests it runs at once.
+        running: what it works on; ``ahead``: what it has besides.
+        cancelled: those of them whose task is to end; ``overdue``: the process is ended for them.
         held: it answered with an error and waits for leave to go on.
         sent: requests that were sent to it, and ``places`` the number of each among them.
         claimed: it has begun the requests up to this one, whatever its replies tell so far; but
@@ -48,7 +50,10 @@ class Process:
     gives_back: bool = False
     sends_ahead: bool = True
     failed: bool = False
-    request: int | None = None
+    concurrency: int = 1
+    running: list[int] = field(default_factory=list)
+    cancelled: set[int] = field(default_factory=set)
+    overdue: bool = False
     ahead: deque[int] = field(default_factory=deque)
     revoked: set[int] = field(default_factory=set)
     held: bool = False
@@ -65,9 +70,15 @@ class Process:
     unreaped: bool = False
     release: int = 1
 
+    @property
+    def request(self) -> int | None:
+        """What it works on, or the first of several."""
+        return self.running[0] if self.running else None
+
     def begin(self, request: int, now: float) -> None:
         """It begins a request."""
-        self.request, self.began = request, now
+        self.running.append(request)
+        self.began = now
         self.claimed = max(self.claimed, self.places[request])
 
     def go_on(self, now: float) -> None:
@@ -98,6 +109,7 @@ class Asked:
     priority: int = 0
     entered: int = 0
     deaths: int = 0
+    blamed: int = 0
     began: bool = False
     repeatable: bool = True
     throttled: int = 0
@@ -155,7 +167,7 @@ class Books:
         self.probes: list[actions.Probe] = []
         self.closed = False
         self._stale_payloads: set[object] = set()
-        self._lost: int | None = None
+        self._lost: list[int] = []
         self._paused: dict[int, float] = {}
 
     @property
@@ -232,8 +244,9 @@ class Books:
         process = self.processes.get(event.key)
         if process is None or process.generation != event.generation:
             self._stale_payloads.add(event.payload)
-        elif process.request == event.request:
-            process.request = None
+        elif event.request in process.running:
+            process.running.remove(event.request)
+            process.cancelled.discard(event.request)
             process.walls.append(event.wall)
             process.held = event.error is not None and process.sends_ahead
             if not process.held and not process.leaving:
@@ -257,8 +270,8 @@ class Books:
         if (event.request, event.place) in process.late:
             process.late.remove((event.request, event.place))
             return
-        assert process.request == event.request
-        process.request = None
+        assert process.running == [event.request]
+        process.running.clear()
         self.requests[event.request].entered -= 1
         if event.request in self.open:
             self.queues[self.open[event.request].mailbox].appendleft(event.request)
@@ -271,19 +284,24 @@ class Books:
         if process is self.beside.get(event.key):
             del self.beside[event.key]
             assert process.request is None, "I2: it serves beside another one"
-            self._lost = None
+            self._lost = []
             return
         del self.processes[event.key]
-        asked = self.open.get(process.request) if process.request is not None else None
-        self._lost = None if asked is None else asked.id
+        died = [self.open[number] for number in process.running if number in self.open]
+        died.sort(key=lambda asked: process.concurrency > 1 and asked.id != event.exit.started)
+        self._lost = [asked.id for asked in died]
         for number in reversed(process.ahead):
             if number in self.open:
                 self.queues[self.open[number].mailbox].appendleft(number)
-        if asked is not None:
+        for asked in died:
             asked.deaths += 1
-            asked.began = asked.began or event.exit.started == asked.id
-            most = min(asked.retries, asked.allowed_failures) + 1
-            assert asked.deaths <= most, "I4: deaths of one request"
+            asked.began = asked.began or asked.id in (event.exit.started, *event.exit.begun)
+            if process.concurrency == 1 or event.exit.started == asked.id:
+                asked.blamed += 1
+            elif event.exit.started == 0 and not process.overdue:
+                asked.blamed += 1  # nobody knows which one it was
+            assert asked.blamed <= asked.retries + 1, "I4: deaths of one request"
+            assert asked.blamed <= asked.allowed_failures + 1, "I4: deaths because of one request"
 
     # ---- after a step: whether the actions are right
 
@@ -293,10 +311,12 @@ class Books:
         Raises:
             AssertionError: it broke a rule; the text begins with the rule's name.
         """
-        if type(event) is ev.Exited and self._lost is not None:
-            if not any(type(a) is actions.Resolve and a.request.id == self._lost for a in taken):
-                self._retried(self._lost)
-            self._lost = None
+        if type(event) is ev.Exited:
+            fixed = {action.request.id for action in taken if type(action) is actions.Resolve}
+            for number in reversed(self._lost):
+                if number not in fixed:
+                    self._retried(number)
+            self._lost = []
         if type(event) is ev.Replied and is_throttled(event.error):
             self._throttled(event, taken)
         for action in taken:
@@ -327,6 +347,12 @@ class Books:
                     self._resolve(action)
                 case actions.StopProcess():
                     self._stop_process(action)
+                case actions.CancelTask(key, generation, request):
+                    process = self._of(key, generation)
+                    assert process.concurrency > 1, "N8: no task"
+                    assert request in process.running, "N8: aimed at what it does not work on"
+                    assert request not in process.cancelled, "N8: cancelled twice"
+                    process.cancelled.add(request)
                 case actions.Ended():
                     self._finish(action)
                 case actions.AgentEnded():
@@ -361,7 +387,9 @@ class Books:
         """A request whose worker died without an outcome, and which may be tried again, waits
         before all others (N3)."""
         asked = self.open.get(number)
-        if asked is not None and asked.deaths <= min(asked.retries, asked.allowed_failures):
+        if asked is None or max(1, asked.blamed) > asked.retries:
+            return
+        if asked.blamed <= asked.allowed_failures:
             self.queues[asked.mailbox].appendleft(number)
 
     def _throttled(self, event: ev.Replied, taken: list[actions.Action]) -> None:
@@ -375,6 +403,10 @@ class Books:
             or (type(a) is actions.AskPolicy and a.key == event.key and a.error is event.error)
             for a in taken
         )
+        throttle = self.wholes[asked.mailbox].settings.throttle
+        again = throttle is not None and asked.repeatable and asked.throttled < throttle.retries
+        if any(each.key == event.key for each in self.asks) and not again:
+            return  # the policy, which is asked about another error, will be asked about this one
         if not decided:
             asked.throttled += 1
             asked.began = True
@@ -401,7 +433,7 @@ class Books:
         place = self.beside if action.beside else self.processes
         place[action.key] = Process(
             action.key, action.generation, False, False, release=action.release,
-            sends_ahead=agent.settings.prefetch != 1,
+            sends_ahead=agent.settings.sends_ahead, concurrency=agent.settings.concurrency,
         )  # fmt: skip
 
     def _take_over(self, action: actions.TakeOver) -> None:
@@ -427,7 +459,8 @@ class Books:
         assert process.ready, "sent before it was ready"
         assert not process.leaving, "sent to one that is finished"
         assert not process.held, "sent to one that waits"
-        assert (process.request is not None) == action.ahead, "seed: one request at a time"
+        full = len(process.running) >= process.concurrency
+        assert full == action.ahead, "seed: as many requests at a time as it may run"
         if action.ahead:
             most = process.most(self.agents[action.key].settings)
             assert len(process.ahead) + 1 < most, "more than it may have"
@@ -444,7 +477,7 @@ class Books:
         first = max(waiting, key=lambda number: self.requests[number].priority)
         assert first == action.request.id, "I4: the first of the highest priority"
         self.queues[asked.mailbox] = deque(number for number in waiting if number != first)
-        assert asked.deaths <= asked.allowed_failures, "N3: poison was sent again"
+        assert asked.blamed <= asked.allowed_failures, "N3: poison was sent again"
         if action.ahead:
             process.ahead.append(action.request.id)
         else:
@@ -477,20 +510,22 @@ class Books:
 
     def _begin(self, key: int, request: int) -> None:
         asked = self.requests[request]
-        assert self.processes[key].request == request, "it works on something else"
+        assert request in self.processes[key].running, "it works on something else"
         asked.entered += 1
-        most = asked.retries + asked.throttled + 1
+        most = asked.retries + asked.throttled + 1 + asked.deaths - asked.blamed
         assert asked.entered <= most, "I4: more often than its retries allow"
 
     def _resolve(self, action: actions.Resolve) -> None:
         asked = self.open.pop(action.request.id, None)
         assert asked is not None, "I1: exactly one outcome"
-        at = [p for p in self.processes.values() if action.request.id in (p.request, *p.ahead)]
+        at = [p for p in self.processes.values() if action.request.id in (*p.running, *p.ahead)]
         if action.error is not None and action.payload is None:
             assert action.error.may_have_executed == asked.began, "N3: may_have_executed"
             for process in at:
-                after = (process.request, *process.ahead)
+                after = (*process.running, *process.ahead)
                 after = after[after.index(action.request.id) :]
+                if process.concurrency > 1:
+                    after = (action.request.id,)
                 known = action.sent == after or (process.held and not action.sent)
                 assert known, "N3: it is not known whether its worker began it"
                 if action.request.id in process.ahead:
@@ -503,10 +538,13 @@ class Books:
     def _stop_process(self, action: actions.StopProcess) -> None:
         process = self._of(action.key, action.generation)
         if action.stage in (StopStage.COOPERATE, StopStage.INTERRUPT):
+            assert process.concurrency == 1, "N8: others run at the same time"
             assert process.request == action.request, "N8: aimed at what it does not work on"
             assert action.request, "N8: aimed at nothing"
         if process.stage is not None:
             assert action.stage > process.stage, "N8: the ladder goes up"
+        if action.stage is StopStage.TERMINATE and process.stage is None and process.cancelled:
+            process.overdue = True
         process.stage, process.target = action.stage, action.request
 
     def _finish(self, action: actions.Ended) -> None:

@@ -34,8 +34,9 @@ def look(core: Core, asked: set[tuple[int, int]]) -> None:
     for a in core.instances.values():
         _one(core, a, asked)
         placed.update(request.id for request in (*a.process.inflight, *a.process.ahead))
-        if a.pending is not None and a.pending.request is not None:
-            placed.add(a.pending.request.id)
+        for pending in (a.pending, *a.errors):
+            if pending is not None and pending.request is not None:
+                placed.add(pending.request.id)
     for team in core.teams.values():
         _whole(core, team)
     for mailbox, box in core.ledger.boxes.items():
@@ -117,8 +118,9 @@ def _within_width(core: Core, a: Instance) -> None:
     box = core.ledger.boxes.get(a.mailbox)
     if box is None or box.width is None or len(box.members) <= box.width:
         return
-    busy = sum(bool(core.instances[key].process.inflight) for key in box.members)
-    assert busy <= box.width, f"{a.name}: more busy at once than the width of its mailbox"
+    busy = [key for key in box.members if core.instances[key].process.inflight]
+    within = a.key in busy[: box.width] if len(a.process.inflight) > 1 else len(busy) <= box.width
+    assert within, f"{a.name}: more busy at once than the width of its mailbox"
 
 
 def _in_its_turn(core: Core, a: Instance) -> None:
@@ -174,6 +176,13 @@ def _one(core: Core, a: Instance, asked: set[tuple[int, int]]) -> None:
         assert not process.ahead, where
     if a.phase is not Phase.AWAITING_POLICY:
         assert a.pending is None, f"{where}: a verdict nobody waits for"
+        assert not a.errors, f"{where}: errors nobody is asked about"
+    if process.cancelled and process.stage is None and a.phase in (
+        Phase.READY, Phase.AWAITING_POLICY
+    ):  # fmt: skip
+        running = {request.id for request in process.inflight}
+        assert process.cancelled.keys() <= running, f"{where}: cancelled, and does not run"
+        assert not process.alive or _armed(core, Due.TASK, a), f"{where}: a task may run for ever"
     match a.phase:
         case Phase.WAITING:
             assert a.key in core.start_queue, f"{where}: forgotten"
@@ -213,7 +222,7 @@ def _one(core: Core, a: Instance, asked: set[tuple[int, int]]) -> None:
 def _ready(core: Core, a: Instance, where: str) -> None:
     process = a.process
     assert process.alive, f"{where}: without a process"
-    assert len(process.inflight) <= 1, f"{where}: two requests at once"
+    assert len(process.inflight) <= process.concurrency, f"{where}: more requests than at once"
     flow = core.ledger.boxes[a.mailbox].flow
     held_back = flow is not None and flow.active
     width, members = core.ledger.boxes[a.mailbox].width, core.ledger.boxes[a.mailbox].members
@@ -226,9 +235,17 @@ def _ready(core: Core, a: Instance, where: str) -> None:
         or process.course is not Course.SERVING
         or waits
     ), f"{where}: nothing under way, and something ahead"
+    for request in process.inflight:
+        assert request.state is RequestState.RESOLVED or request.worker == a.key, where
+    if process.is_full:
+        return
     if process.inflight:
-        first = process.inflight[0]
-        assert first.state is RequestState.RESOLVED or first.worker == a.key, where
+        if process.course is Course.SERVING and process.stage is None and not held_back:
+            first = [key for key in members if core.instances[key].process.inflight][:width]
+            limited = a.key not in first or a.settings.max_requests is not None
+            leaves = core.others_take_over(a)
+            waits = core.ledger.waiting(a.mailbox) and not limited and not leaves
+            assert not waits, f"{where}: has room while a request waits"
     elif process.course is Course.RENEWING:
         going = a.cycle is not None or process.stage is not None
         assert going, f"{where}: to be renewed, and nobody does it"

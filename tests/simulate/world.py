@@ -76,6 +76,7 @@ class World:
         self._services = rng.choice((0.0, 0.0, 0.2, 0.8))
         self._kinds = rng.choice(("flat", "deep", "wide", "any"))
         self._together = rng.choice((0.3, 0.9))
+        self._at_once = rng.choice(((1,), (1, 1, 3), (2, 4, 8)))
         self._short = rng.choice((0.0, 0.5, 1.0))
         self._rng_of_paths = random.Random(seed)
 
@@ -262,6 +263,7 @@ class World:
             max_requests=pick((None, None, None, 1, 3)),
             max_age=pick((None, None, None, 4.0)),
             prefetch=pick((1, 2, 5, "auto", "auto", "auto")),
+            concurrency=pick(self._at_once),
             recycle_jitter=pick((0.0, 0.0, 0.5)),
             charge_requests=rng.random() < 0.2,
             throttle=pick((None, None, None, Throttle(retries=pick((0, 1, 4)), longest=8.0))),
@@ -419,8 +421,10 @@ class World:
     def _reply(self, error: AgentError | None = None) -> None:
         process = self._process(lambda p: p.request is not None)
         if process is not None:
-            revoked = process.request in process.revoked and self._rng.random() < 0.8
-            self._replies(process, Aborted() if revoked else error)
+            request = self._rng.choice(process.running)
+            ends = request in process.revoked or request in process.cancelled
+            ends = ends and self._rng.random() < 0.8
+            self._replies(process, Aborted() if ends else error, request=request)
 
     def _take_back(self, action: actions.TakeBack) -> None:
         """The worker may have gone on further than its replies tell, and may have seen in time that
@@ -463,7 +467,9 @@ class World:
         """The members of a queue get requests one after the other and answer each in no time, so
         that requests are sent ahead from then on."""
         idle = self._process(
-            lambda p: p.ready and p.request is None and self._prefetch(p) == "auto"
+            lambda p: (
+                p.ready and p.request is None and self._prefetch(p) == "auto" and p.sends_ahead
+            )
         )
         if idle is None:
             return
@@ -489,19 +495,24 @@ class World:
         self._reply(self._rng.choice(errors))
 
     def _replies(
-        self, process: Process, error: AgentError | None, wall: float | None = None
+        self,
+        process: Process,
+        error: AgentError | None,
+        wall: float | None = None,
+        request: int | None = None,
     ) -> None:
-        key, generation, request = process.key, process.generation, process.request
+        key, generation = process.key, process.generation
+        request = process.request if request is None else request
         assert request is not None
         while process.late and self._is_next(process, process.late[0][1]):
             self._tell(ev.NotBegun(key, generation, *process.late[0]))
-        if process.request != request or self._books.processes.get(key) is not process:
+        if request not in process.running or self._books.processes.get(key) is not process:
             return
         if request in process.refused:
             process.refused.remove(request)
             self._tell(ev.NotBegun(key, generation, request, process.places[request]))
             return
-        if process.places[request] < process.claimed:
+        if process.places[request] < process.claimed and process.concurrency == 1:
             error = None  # else it would have waited
         if wall is None:
             wall = self._rng.choice((0.0, 1e-5, 1e-4, 1e-4, 0.0004, 0.05))
@@ -517,8 +528,8 @@ class World:
         if self._gone:
             key, generation, request = self._rng.choice(self._gone[-4:])
             process = self._books.processes.get(key)
-            now = None if process is None else (process.generation, process.request)
-            if now != (generation, request):
+            current = process is not None and process.generation == generation
+            if process is None or not current or request not in process.running:
                 payload = (key, generation, request, "late")
                 self._tell(ev.Replied(key, generation, request, None, payload))
 
@@ -527,7 +538,7 @@ class World:
             lambda p: (
                 p.request is not None
                 and not p.leaving
-                and p.places[p.request] == p.claimed
+                and (p.concurrency > 1 or p.places[p.request] == p.claimed)
                 and p.request not in p.refused
             )
         )
@@ -541,26 +552,32 @@ class World:
 
     def _exits(self, process: Process) -> None:
         rng = self._rng
-        while process.request is not None and (
-            process.places[process.request] < process.claimed or process.request in process.refused
+        while (
+            process.concurrency == 1
+            and process.request is not None
+            and (
+                process.places[process.request] < process.claimed
+                or process.request in process.refused
+            )
         ):
             self._replies(process, None)  # it has written that
             if self._books.processes.get(process.key) is not process:
                 return
-        if process.request is not None:
-            self._gone.append((process.key, process.generation, process.request))
-        exit = ev.Exit(
-            signal=rng.choice((None, "SIGKILL")),
-            code=0,
-            started=process.request or 0 if rng.random() < 0.8 else 0,
-        )
+        for request in process.running:
+            self._gone.append((process.key, process.generation, request))
+        started, begun = process.request or 0 if rng.random() < 0.8 else 0, ()
+        if process.concurrency > 1:
+            count = rng.randrange(len(process.running) + 1)
+            begun = tuple(rng.sample(process.running, count))
+            started = rng.choice((0, *begun))
+        exit = ev.Exit(signal=rng.choice((None, "SIGKILL")), code=0, started=started, begun=begun)
         self._tell(ev.Exited(process.key, process.generation, exit))
 
     def _obey(self) -> None:
         """A process does what it is being pressed to do, if it hears at all."""
         process = self._process(
             lambda p: (
-                (p.stage is not None or p.leaving or p.failed)
+                (p.stage is not None or p.leaving or p.failed or p.cancelled)
                 and not p.immortal
                 and (not p.deaf or p.stage in (StopStage.KILL, StopStage.GIVE_UP))
             )
@@ -571,6 +588,8 @@ class World:
     def _obeys(self, process: Process) -> None:
         if process.stage in (StopStage.COOPERATE, StopStage.INTERRUPT):
             self._replies(process, Aborted())
+        elif process.cancelled and process.stage in (None, StopStage.LEAVE):
+            self._replies(process, Aborted(), request=min(process.cancelled))
         elif process.request is not None and process.stage in (None, StopStage.LEAVE):
             self._replies(process, None)
         else:
@@ -620,7 +639,7 @@ class World:
                 break
         else:
             raise AssertionError("liveness: it never comes to rest")
-        running = {process.request for process in self._books.processes.values()}
+        running = {n for process in self._books.processes.values() for n in process.running}
         left = [number for number in self._books.open if number not in running]
         assert not left, f"liveness: requests without outcome: {left}"
         for key, agent in self._books.agents.items():
@@ -638,7 +657,9 @@ class World:
             self._answer()
         elif books.probes:
             self._probed(calm=True)
-        elif process := self._process(lambda p: p.stage is not None or p.leaving or p.failed):
+        elif process := self._process(
+            lambda p: p.stage is not None or p.leaving or p.failed or p.cancelled
+        ):
             process.immortal = process.deaf = False
             self._obeys(process)
         elif process := self._process(lambda p: not p.ready):
@@ -690,4 +711,6 @@ class World:
 
 def _of_service(settings: AgentSettings) -> AgentSettings:
     """The settings without those about requests."""
-    return replace(settings, max_requests=None, prefetch=1, charge_requests=False, rate=None)
+    return replace(
+        settings, max_requests=None, prefetch=1, concurrency=1, charge_requests=False, rate=None
+    )

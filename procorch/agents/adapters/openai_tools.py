@@ -10,7 +10,7 @@ import inspect
 import json
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from contextvars import copy_context
+from contextvars import ContextVar, copy_context
 from dataclasses import dataclass
 from functools import partial, wraps
 from typing import Any
@@ -27,6 +27,7 @@ from agents import function_tool as their_tool
 from agents.tool_context import ToolContext
 
 from procorch.agents.adapters.openai_items import output_of
+from procorch.agents.context import installed
 from procorch.agents.mcp_servers import McpTool
 from procorch.agents.options import AgentOptions, tool_name
 from procorch.agents.plain_tools import PlainTools
@@ -46,12 +47,9 @@ class OpenAITools:
     def __init__(
         self, options: AgentOptions, retries: int | None, of_servers: Sequence[McpTool] = ()
     ) -> None:
-        self.plain: PlainTools = PlainTools()
-        self.raised: Exception | None = None
-        """The error of a tool that ends the request."""
+        self._run: ContextVar[_Run] = ContextVar("procorch-openai-run")
         self._tell = options.tool_errors != "raise"
         self._retries = retries
-        self._invalid: Counter[str] = Counter()
         self.tools: list[FunctionTool] = [
             their_tool(
                 self._coroutine(tool),
@@ -74,13 +72,18 @@ class OpenAITools:
         ]
 
     def begin(self) -> None:
-        """A request begins."""
-        self.plain.several, self.raised = False, None
-        self._invalid.clear()
+        """A request begins; the tasks that it creates belong to it."""
+        self._run.set(_Run())
+
+    @property
+    def plain(self) -> PlainTools:
+        """The plain tools of this request."""
+        return self._run.get().plain
 
     def original(self, error: BaseException) -> BaseException:
         """What a tool has raised, where the library has wrapped it."""
-        return error if self.raised is None else self.raised
+        raised = self._run.get().raised
+        return error if raised is None else raised
 
     def _explain(self, context: RunContextWrapper[Any], error: Exception) -> str:
         """What the model is told of a call that could not be made.
@@ -91,9 +94,10 @@ class OpenAITools:
         if not isinstance(error, ModelBehaviorError):
             raise error
         name = context.tool_name if isinstance(context, ToolContext) else ""
-        self._invalid[name] += 1
-        if self._retries is not None and self._invalid[name] > self._retries:
-            self.raised = error
+        run = self._run.get()
+        run.invalid[name] += 1
+        if self._retries is not None and run.invalid[name] > self._retries:
+            run.raised = error
             raise error
         told: str = default_tool_error_function(context, error)
         return told
@@ -136,8 +140,25 @@ class OpenAITools:
         """
         if self._tell and not isinstance(error, NEVER_TOLD):
             return failure_text(error)
-        self.raised = error
+        self._run.get().raised = error
         raise error
+
+
+class _Run:
+    """What the tools of one request have in common.
+
+    Attributes:
+        plain: runs the plain ones.
+        raised: the error of a tool that ends the request.
+        invalid: how many calls of each tool were not valid.
+    """
+
+    def __init__(self) -> None:
+        worker = installed()
+        beside_others = worker is not None and worker.concurrent
+        self.plain: PlainTools = PlainTools(beside_others=beside_others)
+        self.raised: Exception | None = None
+        self.invalid: Counter[str] = Counter()
 
 
 @dataclass(frozen=True)

@@ -166,7 +166,7 @@ class PydanticConversation:
         model = self._limited_model
         counted = model is not None and model.limit is not None
         once = counted or not (worker is None or worker.client_retries)
-        tools = PlainTools()
+        tools = PlainTools(beside_others=worker is not None and worker.concurrent)
         with Agent.using_thread_executor(tools):
             run = self._agent.iter(
                 asked,

@@ -26,8 +26,8 @@ _ANSWER: tuple[Kind, ...] = ("agent", "command")
 _NOT_PROGRAMS: tuple[Kind, ...] = ("agent", "command", "service")
 _ROLLING = frozenset(
     (
-        "address_space_limit", "budget", "client_retries", "cpus", "cwd", "max_memory",
-        "memory_limit", "prefetch", "priority",
+        "address_space_limit", "budget", "client_retries", "concurrency", "cpus", "cwd",
+        "max_memory", "memory_limit", "prefetch", "priority",
     )
 )  # fmt: skip
 """Settings that a process gets when it starts; `AgentOrchestrator.configure` says so."""
@@ -141,6 +141,7 @@ _MEANINGS = {
     "cpus": "The processors that it may use.",
     "channel_buffer": "Requests that may wait in its queue.",
     "prefetch": "Requests that a process may have at a time; it works on one.",
+    "concurrency": "Requests that a process of an asynchronous agent runs at once.",
     "retries": "How often a request whose process died is tried again.",
     "allowed_failures": "Processes that a request may kill; one more, and it fails.",
     "client_retries": "Whether clients of LLM libraries may try a request again by themselves.",

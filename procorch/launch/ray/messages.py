@@ -144,6 +144,7 @@ class Ended(Struct, frozen=True, tag="ended"):
     peak_rss: int | None = None
     overrun: int | None = None
     reason: str = ""
+    begun: tuple[int, ...] = ()
 
 
 # ---- from the bridge to the parent

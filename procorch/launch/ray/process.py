@@ -93,6 +93,11 @@ class RemoteProcess:
         return 0 if self._gone else self._seen.item
 
     @property
+    def begun(self) -> tuple[int, ...]:
+        """See `WorkerProcess.begun`."""
+        return ()
+
+    @property
     def figures(self) -> Figures | None:
         """See `WorkerProcess.figures`."""
         seen = self._seen
@@ -226,6 +231,7 @@ def _exit_info(ended: messages.Ended) -> ExitInfo:
         maybe_alive=ended.maybe_alive,
         started=ended.started,
         item=ended.item,
+        begun=ended.begun,
         last_stack=ended.last_stack,
         detail=ended.detail,
         peak_rss=ended.peak_rss,

@@ -259,6 +259,7 @@ class Relay:
             messages.Ended(
                 cause.value, exit.code, exit.signal, False, exit.started, exit.item,
                 exit.last_stack, detail, exit.peak_rss, self._overrun or exit.overrun,
+                begun=exit.begun,
             )
         )  # fmt: skip
 

@@ -21,9 +21,9 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "no more busy than the width",
         "supervision/holding.py",
-        "at_limit",
-        "busy >= box.width < len(box.members)",
-        "busy > box.width < len(box.members)",
+        "_is_beyond",
+        "len(busy) >= width < len(members)",
+        "len(busy) > width < len(members)",
         (REPLICAS + "no_more_are_busy_than_the_width_allows", SIMULATE),
     ),
     Mutant(

@@ -98,8 +98,8 @@ MUTANTS: tuple[Mutant, ...] = (
         "a lost agent may have executed its request",
         "supervision/replacing.py",
         "death",
-        "exit.lost or exit.started == request.id"
-        " or any(exit.started == other.id for other in after)",
+        "exit.lost or exit.started == request.id or request.id in exit.begun or "
+        "(a.process.concurrency == 1 and any(exit.started == other.id for other in after))",
         "exit.started == request.id or any(exit.started == other.id for other in after)",
         (PLACING + "a_request_of_a_lost_agent_may_have_been_executed_and_is_not_sent_again",),
     ),

@@ -63,11 +63,8 @@ MUTANTS: tuple[Mutant, ...] = (
         "may_have_executed",
         "supervision/replacing.py",
         "death",
-        """
-        exit.lost or exit.started == request.id or any(
-            exit.started == other.id for other in after
-        )
-        """,
+        "exit.lost or exit.started == request.id or request.id in exit.begun or "
+        "(a.process.concurrency == 1 and any(exit.started == other.id for other in after))",
         "True or any(exit.started == other.id for other in after)",
         (MACHINE + "a_request_the_worker_never_began_did_not_execute", SIMULATE),
     ),

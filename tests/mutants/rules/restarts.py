@@ -154,7 +154,7 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "an operator's restart is not counted",
         "supervision/replacing.py",
-        "restart",
+        "replace_renewed",
         "replace(core, a, counted=False, alone=True)",
         "replace(core, a, counted=True, alone=True)",
         (TREES + "an_operators_restart_is_for_one_agent_alone_and_not_counted",),
