@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from procorch.agents.approval import ToolDecisions as ToolDecisions
     from procorch.agents.command import command as command
     from procorch.agents.context import Context as Context
-    from procorch.agents.context import current as current
+    from procorch.agents.current import current as current
     from procorch.agents.mcp_servers import Http as Http
     from procorch.agents.mcp_servers import Stdio as Stdio
     from procorch.agents.options import AgentOptions as AgentOptions
@@ -191,7 +191,8 @@ __version__ = "0.1.0"
 _HOMES = {
     "agents.agent": "Agent",
     "agents.command": "command",
-    "agents.context": "Context current",
+    "agents.context": "Context",
+    "agents.current": "current",
     "agents.approval": "ToolDecisions",
     "agents.stream_events": (
         "ReasoningEvent StreamEvent TextEvent ToolCallEvent ToolResultEvent UsageEvent"

@@ -15,9 +15,9 @@ from typing import Any
 
 from procorch.agents.account import account, enter
 from procorch.agents.approval import ToolDecisions
-from procorch.agents.context import installed
 from procorch.agents.conversation_history import history_of, keep_answer, keep_output
 from procorch.agents.conversation_turn import CHECKPOINTS, LOAD_AND_SAVE, ConversationTurn
+from procorch.agents.current import installed
 from procorch.agents.libraries import (
     Conversation,
     connect_servers,

@@ -18,7 +18,7 @@ from typing import Any, Generic, Literal, Self, TypeVar, overload
 
 from procorch.agents.argv_template import ArgvTemplate
 from procorch.agents.child_program import ChildProgram
-from procorch.agents.context import installed
+from procorch.agents.current import installed
 from procorch.agents.options import refusal
 from procorch.agents.program_output import Form, ProgramOutput, Reading, UnreadableOutput
 from procorch.agents.readiness import ReadyCheck

@@ -1,8 +1,8 @@
 """What an agent can ask of the worker it runs in: `procorch.current()`.
 
 A worker has one context for its whole life, installed before the factory runs; the worker tells it
-where a request begins and ends. One request runs at a time, so nothing has to be kept apart, and
-any thread or task of the agent may read it. A cancel may come from another thread at any moment: it
+where a request begins and ends. Any thread or task of the agent may read it. Where several requests
+run at once, each has a context of its own. A cancel may come from another thread at any moment: it
 carries the id of the request that it is aimed at, so that it can never hit the next one (N8).
 """
 
@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from contextvars import ContextVar
 from time import monotonic
 from typing import Any
 
@@ -322,57 +321,3 @@ class Context:
     def __repr__(self) -> str:
         at = f"generation {self.generation}, request {self.request}"
         return f"<Context of agent '{self.agent}', {at}>"
-
-
-_installed: Context | None = None
-_common: Context | None = None
-_lent: ContextVar[Context | None] = ContextVar("procorch-context")
-"""The context of a worker that is a thread of a test (`procorch.testing`), or of a request that
-runs beside others; in such a worker ``_common`` is for code of no request."""
-
-
-def current() -> Context:
-    """The context of the worker that this code runs in.
-
-    Raises:
-        RuntimeError: this process is no worker of procorch.
-
-    Example:
-        >>> def solver():
-        ...     return lambda messages: current().agent
-        >>> with AgentOrchestrator() as orch:
-        ...     orch.add_agent("solver", solver)
-        ...     print(orch.spawn("solver").send_message("who?").text)
-        solver
-    """
-    found = installed()
-    if found is None:
-        raise RuntimeError(
-            "procorch.current() was called outside a worker: there is a context only in the "
-            "process of an agent, in its factory and while it handles requests, and not in a "
-            "process that the agent's code forks"
-        )
-    return found
-
-
-def installed() -> Context | None:
-    """As `current()`, but None outside a worker."""
-    return _lent.get(_common) if _installed is None else _installed
-
-
-def install(context: Context, *, common: bool = False) -> None:
-    """Make `context` what `current()` returns in this process (the worker's part); ``common``:
-    where no other one was lent, because several requests run at once and each lends its own."""
-    global _installed, _common
-    _installed, _common = (None, context) if common else (context, None)
-
-
-def uninstall() -> None:
-    """Undo `install`."""
-    global _installed, _common
-    _installed = _common = None
-
-
-def lend(context: Context) -> None:
-    """Make `context` what `current()` returns in this thread and the tasks that begin in it."""
-    _lent.set(context)

@@ -10,7 +10,8 @@ from collections.abc import Awaitable, Callable
 from inspect import isawaitable, iscoroutinefunction
 from typing import Any, TypeVar
 
-from procorch.agents.context import Context, current, installed
+from procorch.agents.context import Context
+from procorch.agents.current import current, installed
 from procorch.agents.permits import CallEnd, Permit, Spent
 
 T = TypeVar("T")

@@ -20,7 +20,7 @@ from dataclasses import dataclass, replace
 from typing import Any, cast
 
 from procorch.agents.account import enter
-from procorch.agents.context import installed
+from procorch.agents.current import installed
 from procorch.agents.limited import model_call
 from procorch.agents.permits import Spent
 from procorch.agents.stream_events import (

@@ -15,7 +15,8 @@ from typing import Any
 
 from procorch.agents.child_program import ChildProgram
 from procorch.agents.command import Command, find_program
-from procorch.agents.context import Context, current
+from procorch.agents.context import Context
+from procorch.agents.current import current
 from procorch.agents.readiness import STEP, Readiness
 from procorch.errors import CommandCrashed, CommandFailed
 from procorch.errors.texts import signal_name

@@ -18,7 +18,7 @@ from collections.abc import Callable
 from contextvars import Context, ContextVar
 from typing import Any
 
-from procorch.agents import context
+from procorch.agents import current
 from procorch.testing.fake_process import Died, FakeProcess
 from procorch.wire.frame import Frame, Kind
 from procorch.wire.headers import ResourceUse
@@ -55,7 +55,7 @@ def sleep(seconds: float) -> None:
     process = _process.get()
     if process is not None:
         process.wait(lambda: None, process.clock.now() + seconds)
-    elif context.installed() is not None:
+    elif current.installed() is not None:
         time.sleep(seconds)
     else:
         raise RuntimeError("sleep() is for agents; a test lets time pass with clock.advance()")
@@ -82,7 +82,7 @@ def die(how: str | int = "SIGKILL") -> None:
     if process is not None:
         process.die(how if isinstance(how, int) else signal.Signals[how])
         process.check()
-    elif context.installed() is None:
+    elif current.installed() is None:
         raise RuntimeError("die() is for agents; a test ends a worker with launcher.kill()")
     elif isinstance(how, int):
         os._exit(how)
@@ -119,7 +119,7 @@ def hang(until: str = "cancel") -> None:
     if until not in ("cancel", "interrupt", "SIGTERM", "SIGKILL"):
         raise ValueError(f"a hang lasts until cancel, interrupt, SIGTERM or SIGKILL, not {until!r}")
     process.hardened = process.hardened or until == "SIGKILL"
-    own = context.current()
+    own = current.current()
     process.wait(
         lambda: True if until == "cancel" and own.cancelled else None,
         stubborn=until.startswith("SIG"),
@@ -172,7 +172,7 @@ class ThreadWorker(Worker):
         process.look = lambda frame: self.gate.look(0, frame)
 
     def _settle_in(self) -> None:
-        context.lend(self._context)
+        current.lend(self._context)
 
     def _new_loop(self) -> asyncio.AbstractEventLoop:
         return _VirtualLoop(self._process)

@@ -22,7 +22,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from procorch.agents import context, trace_context
+from procorch.agents import context, current, trace_context
 from procorch.agents.agent import Agent, as_agent
 from procorch.agents.permits import LimitRules
 from procorch.agents.text_messages import message_of_text
@@ -116,7 +116,7 @@ class Worker:
         """In a fork of the worker: detach it from everything of the worker (N21)."""
         self._page.detach()
         self._context.finished = True  # It leaves a chunk after the current item.
-        context.uninstall()
+        current.uninstall()
         self.gate.release()
         if self._loop is not None and self._loop.is_running():
             # For a task that the request does not await. Debug mode refuses other threads.
@@ -163,7 +163,7 @@ class Worker:
             limits.enter(head.cgroup)
         settling.settle(head.sys_path, head.surroundings, head.env, head.cwd)
         randomness.reseed()
-        context.install(self._context)
+        current.install(self._context)
         limits.apply(head.nice, head.address_space, head.cpus)
 
     def _plain(self, error: BaseException, phase: str) -> dict[str, Any]:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from procorch.agents.context import enter, installed
+from procorch.agents.context import enter
 from procorch.agents.conversation_turn import ConversationTurn
+from procorch.agents.current import installed
 from procorch.agents.permits import CallEnd, Spent
 from procorch.agents.stream_events import StreamEvent, dumped
 from procorch.agents.trace_context import of_this_place

@@ -23,7 +23,7 @@ import types
 from collections.abc import Callable, Coroutine, Generator
 from typing import Any
 
-from procorch.agents import context, trace_context
+from procorch.agents import current, trace_context
 from procorch.agents.agent import Agent
 from procorch.agents.context import Context
 from procorch.agents.text_messages import message_of_text
@@ -53,7 +53,7 @@ class TaskWorker(Worker):
         self._tasks: dict[int, _Request] = {}
         self._places = list(range(self._head.concurrency))
         self._stopped = loop.create_future()
-        context.install(self._context, common=True)
+        current.install(self._context, common=True)
         self._parent.serve_loop(loop, self._take)
         if self._head.tick:
             self._tick()
@@ -101,7 +101,7 @@ class TaskWorker(Worker):
         own.begin(frame.request, deadline, streaming=head.stream, traceparent=head.trace)
         request = _Request(frame, head, own, self._agent.for_one(), began, place)
         variables = contextvars.copy_context()
-        variables.run(context.lend, own)
+        variables.run(current.lend, own)
         self._tasks[frame.request] = request
         run = _marked(self._answer_one(request), self._page, request)
         request.task = self._running.create_task(run, context=variables)

@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 
 from procorch.agents.agent import Agent, as_agent
-from procorch.agents.context import Context, install, uninstall
+from procorch.agents.context import Context
+from procorch.agents.current import install, uninstall
 from procorch.agents.model_turns import TurnContext
 from procorch.agents.options import AgentOptions
 from procorch.agents.permits import CallEnd

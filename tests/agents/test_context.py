@@ -6,7 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from procorch.agents.context import Context, current, install, installed, uninstall
+from procorch.agents.context import Context
+from procorch.agents.current import current, install, installed, uninstall
 
 
 @pytest.fixture(autouse=True)

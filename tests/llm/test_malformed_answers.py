@@ -28,7 +28,8 @@ from procorch import (
 )
 from procorch.agents.adapters.openai_items import from_items, to_items
 from procorch.agents.agent import Agent, as_agent
-from procorch.agents.context import Context, install, uninstall
+from procorch.agents.context import Context
+from procorch.agents.current import install, uninstall
 from procorch.agents.permits import CallEnd
 from tests.llm.libraries import PRELOAD, libraries
 from tests.llm.server import Provider

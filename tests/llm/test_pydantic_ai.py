@@ -41,7 +41,8 @@ from procorch import (
 )
 from procorch.agents.adapters.error_map import service_error
 from procorch.agents.agent import Agent, as_agent
-from procorch.agents.context import Context, enter, install, uninstall
+from procorch.agents.context import Context, enter
+from procorch.agents.current import install, uninstall
 from tests.llm.server import Provider
 from tests.process.conftest import PATIENCE, Gate
 

@@ -17,7 +17,8 @@ from procorch import (
     Usage,
 )
 from procorch.agents.agent import as_agent
-from procorch.agents.context import Context, install, uninstall
+from procorch.agents.context import Context
+from procorch.agents.current import install, uninstall
 from procorch.agents.permits import CallEnd
 from tests.llm.libraries import libraries
 from tests.llm.server import Provider

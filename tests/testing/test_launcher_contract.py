@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from procorch.agents.context import current
+from procorch.agents.current import current
 from procorch.errors import RequestCancelled
 from procorch.errors.plain_data import from_plain
 from procorch.launch.base import Cause, Launcher

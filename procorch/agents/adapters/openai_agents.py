@@ -51,7 +51,8 @@ from procorch.agents.adapters.openai_tools import (
     output_retries,
     tool_retries,
 )
-from procorch.agents.context import Context, enter, installed
+from procorch.agents.context import Context, enter
+from procorch.agents.current import installed
 from procorch.agents.mcp_servers import McpTool
 from procorch.agents.options import OF_THE_AGENT, AgentOptions
 from procorch.agents.plain_tools import PlainTools

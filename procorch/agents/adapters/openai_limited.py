@@ -9,7 +9,7 @@ from agents import Agent, MultiProvider
 from agents.models.interface import Model, ModelProvider
 
 from procorch.agents.adapters.openai_items import usage_of
-from procorch.agents.context import current, installed
+from procorch.agents.current import current, installed
 from procorch.agents.limited import Attempts, model_call
 from procorch.agents.permits import Spent
 

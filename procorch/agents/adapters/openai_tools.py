@@ -27,7 +27,7 @@ from agents import function_tool as their_tool
 from agents.tool_context import ToolContext
 
 from procorch.agents.adapters.openai_items import output_of
-from procorch.agents.context import installed
+from procorch.agents.current import installed
 from procorch.agents.mcp_servers import McpTool
 from procorch.agents.options import AgentOptions, tool_name
 from procorch.agents.plain_tools import PlainTools

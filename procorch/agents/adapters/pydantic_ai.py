@@ -36,7 +36,8 @@ from procorch.agents.adapters.pydantic_messages import (
 )
 from procorch.agents.adapters.pydantic_tools import toolset_of
 from procorch.agents.approval import check, refusal_text
-from procorch.agents.context import Context, enter, installed
+from procorch.agents.context import Context, enter
+from procorch.agents.current import installed
 from procorch.agents.mcp_servers import McpTool
 from procorch.agents.model_turns import step
 from procorch.agents.options import OF_THE_AGENT, AgentOptions

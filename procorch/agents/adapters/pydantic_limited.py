@@ -14,7 +14,7 @@ from pydantic_ai.models.wrapper import WrapperModel
 from pydantic_ai.settings import ModelSettings
 
 from procorch.agents.adapters.pydantic_messages import price_of, usage_of
-from procorch.agents.context import current, installed
+from procorch.agents.current import current, installed
 from procorch.agents.limited import Attempts, model_call
 from procorch.agents.permits import Spent
 

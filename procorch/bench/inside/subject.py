@@ -147,18 +147,18 @@ class _Lender:
 
     def __init__(self, agent: str) -> None:
         self._agent = agent
-        context = sys.modules.get("procorch.agents.context")
-        if context is None:
+        current = sys.modules.get("procorch.agents.current")
+        if current is None:
             sys.meta_path.insert(0, self)
-        elif context.installed() is None:
-            self._install(context)
+        elif current.installed() is None:
+            self._install(current)
 
-    def _install(self, context: Any) -> None:
-        context.install(context.Context(self._agent))
+    def _install(self, current: Any) -> None:
+        current.install(current.Context(self._agent))
 
     def find_spec(self, name: str, path: Any = None, target: Any = None) -> Any:
-        """Find `procorch.agents.context` as always, and install a context once it is loaded."""
-        if name != "procorch.agents.context":
+        """Find `procorch.agents.current` as always, and install a context once it is loaded."""
+        if name != "procorch.agents.current":
             return None
         sys.meta_path.remove(self)
         from importlib.util import find_spec

@@ -127,7 +127,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "each request has its context",
         "worker/tasks.py",
         "TaskWorker._begin",
-        "variables.run(context.lend, own)",
+        "variables.run(current.lend, own)",
         "",
         (CONCURRENCY + "each_request_has_a_context_of_its_own",),
     ),
