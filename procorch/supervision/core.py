@@ -204,7 +204,11 @@ class Core:
     def put_back(self, request: Request) -> None:
         """Queue a request again, for the first free instance."""
         self.ledger.put_back(request)
-        for member in self.ledger.boxes[request.mailbox].members:
+        self.look_again(request.mailbox)
+
+    def look_again(self, mailbox: int) -> None:
+        """Have all instances behind a queue look whether they take what waits there."""
+        for member in self.ledger.boxes[mailbox].members:
             self.defer(member, _take_over)
 
     def take_inflight(self, a: Instance) -> list[Request]:

@@ -73,6 +73,7 @@ def lost(core: Core, a: Instance) -> None:
         team.leaving = box.closed = not team.empty
         if team.leaving and box.paused:
             holding.set_paused(core, team.key, paused=False)
+        core.look_again(a.mailbox)  # one that runs several requests at once may have room
     if team.leaving and not box.members:
         assert a.final is not None
         _drop_queue(core, team, *a.final)

@@ -296,10 +296,10 @@ class Books:
         for asked in died:
             asked.deaths += 1
             asked.began = asked.began or asked.id in (event.exit.started, *event.exit.begun)
-            if process.concurrency == 1 or event.exit.started == asked.id:
+            if process.concurrency == 1:
                 asked.blamed += 1
-            elif event.exit.started == 0 and not process.overdue:
-                asked.blamed += 1  # nobody knows which one it was
+            elif event.exit.started in (0, asked.id) and not process.overdue:
+                asked.blamed += 1  # 0: nobody knows which one it was
             assert asked.blamed <= asked.retries + 1, "I4: deaths of one request"
             assert asked.blamed <= asked.allowed_failures + 1, "I4: deaths because of one request"
 

@@ -56,6 +56,16 @@ def test_the_member_with_the_fewest_gets_the_next_one(bench: Any) -> None:
     assert requests
 
 
+def test_one_with_room_takes_what_waits_when_it_is_the_last_that_serves(bench: Any) -> None:
+    first, (request,) = busy(bench, 1, retries=0)
+    second = bench.spawn(mailbox=first, concurrency=2, shutdown=TIMES)
+    bench.step(ev.Retire(first))
+    waiting = bench.submit(first)
+    assert bench.sent == [(first, 1, request)]
+    bench.die(second)  # before it was ready
+    assert bench.sent[-1] == (first, 1, waiting)
+
+
 def test_a_cancelled_request_ends_alone(bench: Any) -> None:
     key, (first, second, third) = busy(bench)
     taken = bench.step(ev.CancelRequest(second))

@@ -124,6 +124,14 @@ MUTANTS: tuple[Mutant, ...] = (
         (CONCURRENCY + "conversations_run_at_once_each_in_its_order",),
     ),
     Mutant(
+        "the last one that serves has room, and leaves what waits",
+        "supervision/teams.py",
+        "lost",
+        "core.look_again(a.mailbox)",
+        "pass",
+        (SEVERAL + "one_with_room_takes_what_waits_when_it_is_the_last_that_serves",),
+    ),
+    Mutant(
         "each request has its context",
         "worker/tasks.py",
         "TaskWorker._begin",
