@@ -55,15 +55,18 @@ def another_way(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest)
     """`tox -e ways`: requests take another way through procorch, and come to the same.
 
     ``PROCORCH_TESTS_PREFETCH`` is the number to which ``prefetch`` is fixed for all agents that say
-    nothing of it, but for tests about what waits in the queue itself (marked so); with
-    ``PROCORCH_TESTS_DIRECT=0`` callers that wait leave everything to the monitor; with
-    ``PROCORCH_TESTS_SHORT=0`` the machine takes the long path of each request.
+    nothing of it and run one request at a time, but for tests about what waits in the queue itself
+    (marked so); with ``PROCORCH_TESTS_DIRECT=0`` callers that wait leave everything to the monitor;
+    with ``PROCORCH_TESTS_SHORT=0`` the machine takes the long path of each request.
     """
     prefetch = os.environ.get("PROCORCH_TESTS_PREFETCH")
     if prefetch is not None and request.node.get_closest_marker("queue") is None:
-        of = AgentSettings.of
-        more = {"prefetch": int(prefetch)}
-        monkeypatch.setattr(AgentSettings, "of", lambda given: of(more | dict(given)))
+        of, more = AgentSettings.of, {"prefetch": int(prefetch)}
+        monkeypatch.setattr(
+            AgentSettings,
+            "of",
+            lambda given: of(dict(given) if "concurrency" in given else more | dict(given)),
+        )
     if os.environ.get("PROCORCH_TESTS_DIRECT") == "0":
         monkeypatch.setattr(Direct, "call", lambda self, request, reply: None)
     if os.environ.get("PROCORCH_TESTS_SHORT") == "0":

@@ -172,6 +172,7 @@ def test_scaling_up_starts_the_missing_slots(orch: AgentOrchestrator) -> None:
     assert handle.info().size == 3
 
 
+@pytest.mark.queue
 def test_scaling_down_lets_the_highest_slots_finish(orch: AgentOrchestrator, waiting: Any) -> None:
     factory, begun, go = waiting
     orch.add_agent("a", factory, instances=2)
