@@ -91,7 +91,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "a retried request goes to whoever is free",
         "supervision/core.py",
         "Core.put_back",
-        "self.defer(member, _take_over)",
+        "self.look_again(request.mailbox)",
         "pass",
         (GUARDS + "a_request_whose_worker_died_is_tried_again_by_whoever_is_free",),
     ),
