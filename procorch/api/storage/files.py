@@ -61,10 +61,12 @@ def connect(path: Path, kind: FileKind) -> sqlite3.Connection:
     with _named(path, kind, connection):
         new = connection.execute("PRAGMA page_count").fetchall()[0][0] == 0
         version = 0 if new else version_of(path, kind, connection)
-        connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
+        # The tables come first: the change of the mode writes a page, and a process that ends after
+        # it would leave a database that is not empty and not marked as ours.
         if version < len(kind.migrations):
             make(connection, kind, version)
+        connection.execute("PRAGMA journal_mode = WAL")
     return connection
 
 

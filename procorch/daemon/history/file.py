@@ -176,18 +176,20 @@ def _connect(path: Path) -> sqlite3.Connection:
     connection.text_factory = _text
     try:
         version = _version(path, connection)
-        if not version:
-            connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
-        connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = NORMAL")
         connection.execute("PRAGMA journal_size_limit = 1048576")
+        # The tables come first, in one transaction with the kind of vacuum: that and the change of
+        # the mode write a page, and a process that ends after it would leave a database that is
+        # not empty and not marked as ours.
         if version < len(MIGRATIONS):
             connection.executescript(
-                "BEGIN IMMEDIATE;"
+                "BEGIN;"
+                + ("" if version else "PRAGMA auto_vacuum = INCREMENTAL;")
                 + "".join(MIGRATIONS[version:])
                 + f"PRAGMA application_id = {_OURS}; PRAGMA user_version = {len(MIGRATIONS)};"
                 "COMMIT;"
             )
+        connection.execute("PRAGMA journal_mode = WAL")
         drift_of(connection)
     except sqlite3.Error as error:
         connection.close()

@@ -131,6 +131,17 @@ MUTANTS: tuple[Mutant | TextMutant, ...] = (
         ("tests/batch/test_disks.py::test_a_limit_on_the_size_of_files_is_waited_for",),
     ),
     Mutant(
+        "journal: the mode of a new file is changed before it has tables",
+        "api/storage/files.py",
+        "connect",
+        'connection.execute("PRAGMA synchronous = FULL")',
+        'connection.execute("PRAGMA journal_mode = WAL")',
+        (
+            "tests/faults/test_half_made.py::test_a_kill_at_any_call_leaves_a_file_that_the_next_"
+            "one_can_use",
+        ),
+    ),
+    Mutant(
         "batch: items that left the input are not noted",
         "batch/loop.py",
         "BatchLoop._finish",

@@ -151,6 +151,17 @@ MUTANTS: tuple[Mutant, ...] = (
         (LOGS + "the_oldest_rotated_files_go_beyond_the_total",),
     ),
     Mutant(
+        "the mode of a new history is changed before it has tables",
+        "daemon/history/file.py",
+        "_connect",
+        'connection.execute("PRAGMA synchronous = NORMAL")',
+        'connection.execute("PRAGMA journal_mode = WAL")',
+        (
+            "tests/faults/test_half_made.py::test_a_kill_at_any_call_leaves_a_file_that_the_next_"
+            "one_can_use",
+        ),
+    ),
+    Mutant(
         "the history is limited",
         "daemon/history/store.py",
         "HistoryStore._shrink",
