@@ -6,17 +6,17 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.cli.commands import LIMIT, CommandServer, Ended
+
 if TYPE_CHECKING:
     from tests.cli.fake_core import FakeCore
 
 COMMAND = (sys.executable, "-c", "import sys; from procorch.cli.main import main; sys.exit(main())")
-LIMIT = 150.0  # seconds
 SPEAKING = (
     "CI",
     "COLUMNS",
@@ -26,15 +26,6 @@ SPEAKING = (
     "TTY_COMPATIBLE",
     "TTY_INTERACTIVE",
 )
-
-
-@dataclass(frozen=True)
-class Ended:
-    """A command that has ended."""
-
-    code: int
-    stdout: str
-    stderr: str
 
 
 def environment(changes: Mapping[str, str]) -> dict[str, str]:
@@ -53,9 +44,27 @@ def a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.chdir(tmp_path)
 
 
+@pytest.fixture(scope="session")
+def commands() -> Iterator[CommandServer]:
+    """Forks commands."""
+    server = CommandServer()
+    yield server
+    server.close()
+
+
 @pytest.fixture
-def run() -> Callable[..., Ended]:
+def run(commands: CommandServer) -> Callable[..., Ended]:
     """`run("demo", "--json", LIMIT="4")`: run procorch with pipes; keywords are its environment."""
+
+    def run(*arguments: str, **changes: str) -> Ended:
+        return commands.run(arguments, environment(changes))
+
+    return run
+
+
+@pytest.fixture
+def run_anew() -> Callable[..., Ended]:
+    """The same in an interpreter of its own, for what happens while it starts."""
 
     def run(*arguments: str, **changes: str) -> Ended:
         done = subprocess.run(

@@ -39,6 +39,9 @@ def slow():
         return item
     return handle
 
+def quiet():
+    return lambda item: time.sleep(item) or item
+
 def loop():
     worker = current()
     say("running")
@@ -94,9 +97,10 @@ def test_what_was_accepted_is_finished_and_the_main_function_gets_it(
     program = start("""
         def main():
             with AgentOrchestrator() as orch:
-                orch.add_agent("slow", slow)
-                handle = orch.spawn("slow")
+                orch.add_agent("quiet", quiet)
+                handle = orch.spawn("quiet")
                 replies = [handle.deliver(0.3) for _ in range(2)]
+                say("given")
                 say(*(reply.result().output for reply in replies))
                 try:
                     handle.deliver(0.0).result()
@@ -106,9 +110,9 @@ def test_what_was_accepted_is_finished_and_the_main_function_gets_it(
         if __name__ == "__main__":
             procorch.run(main)
     """)
-    assert line(program) == "begun"
+    assert line(program) == "given"
     program.send_signal(signum)
-    assert end(program) == (0, ["begun", "0.3 0.3", "refused"], "")
+    assert end(program) == (0, ["0.3 0.3", "refused"], "")
 
 
 def test_an_async_main_function_is_drained_as_well(start: Start) -> None:
