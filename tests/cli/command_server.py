@@ -1,8 +1,9 @@
 """Runs `procorch` commands in processes that have the modules of the command line loaded.
 
-A command is mostly imports: half a second of processor time in which nothing of a test happens. This
-process loads them once and forks for each command. It is started with its text as ``python -c``, as
-the commands of tests are, so that ``__main__`` and ``sys.path`` are the same in its forks.
+A command is mostly imports: half a second of processor time in which nothing of a test happens.
+This process loads them once and forks for each command. It is started with its text as
+``python -c``, as the commands of tests are, so that ``__main__`` and ``sys.path`` are the same in
+its forks.
 
 It reads JSON lines with the descriptors of standard input, output and error beside them, and for
 each it makes a process that waits for the command, and answers with the pid and the exit code.

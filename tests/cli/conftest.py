@@ -57,17 +57,9 @@ def run(commands: CommandServer) -> Callable[..., Ended]:
     """`run("demo", "--json", LIMIT="4")`: run procorch with pipes; keywords are its environment."""
 
     def run(*arguments: str, **changes: str) -> Ended:
-        return commands.run(arguments, environment(changes))
-
-    return run
-
-
-@pytest.fixture
-def run_anew() -> Callable[..., Ended]:
-    """The same in an interpreter of its own, for what happens while it starts."""
-
-    def run(*arguments: str, **changes: str) -> Ended:
-        done = subprocess.run(
+        if not any(name.startswith("PYTHON") for name in changes):
+            return commands.run(arguments, environment(changes))
+        done = subprocess.run(  # these are for an interpreter that starts
             [*COMMAND, *arguments],
             stdin=subprocess.DEVNULL,
             capture_output=True,

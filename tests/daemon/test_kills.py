@@ -9,7 +9,7 @@ import pytest
 
 from tests.daemon.killing import kill_often
 
-KILLS = 20
+KILLS = 8
 
 
 @pytest.mark.timeout(180)  # a busy machine; alone it takes some seconds
