@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from types import TracebackType
 from typing import NamedTuple, Protocol, Self
 
@@ -31,8 +30,7 @@ class LimitRules(NamedTuple):
         return self.own or (provider if provider in self.retries else None)
 
 
-@dataclass(frozen=True, slots=True)
-class CallEnd:
+class CallEnd(NamedTuple):
     """What the end of a call means.
 
     Args:

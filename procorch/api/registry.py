@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
 from typing import Any
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from procorch.agents.programs import is_command
 from procorch.errors import AgentError, PluginError
@@ -15,8 +17,7 @@ from procorch.supervision.budgets import Payer
 from procorch.supervision.settings import AgentSettings
 
 
-@dataclass(slots=True)
-class Entry:
+class Entry(Struct):
     """One registered agent.
 
     Args:
@@ -30,8 +31,8 @@ class Entry:
     """
 
     name: str
-    factory: bytes = field(repr=False)
-    imports: bytes = field(repr=False)
+    factory: bytes
+    imports: bytes
     parent: str | None
     given: Mapping[str, Any]
     max_restarts: int | None

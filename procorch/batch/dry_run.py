@@ -5,7 +5,8 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from procorch.batch import values
 from procorch.batch.duplicate_names import duplicate_error
@@ -16,8 +17,7 @@ from procorch.batch.records import SourceItem
 _SHOWN = 3
 
 
-@dataclass(slots=True)
-class Plan:
+class Plan(Struct):
     """What a batch would do.
 
     Args:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from procorch.batch import readers
 from procorch.batch.delimited import read_csv
@@ -24,8 +25,7 @@ _BY_LINE = ("jsonl", "json", "csv", "tsv", "lines")
 """Formats that can be read from a pipe."""
 
 
-@dataclass(frozen=True, slots=True)
-class FileFormat:
+class FileFormat(Struct, frozen=True):
     """How a file is read: one of `FORMATS`, and the delimiter where it is given."""
 
     name: str

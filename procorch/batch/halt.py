@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import Literal
+
+from msgspec import Struct
 
 _FORM = re.compile(r"^(now|soon),(fail|success|done)=(\d+)(%?)$")
 _FEW = 3
 """Items that must be counted before a percentage is applied: of few items it means nothing."""
 
 
-@dataclass(frozen=True, slots=True)
-class Halt:
+class Halt(Struct, frozen=True):
     """End the batch when so many items have failed, succeeded, or are done.
 
     Args:

@@ -12,8 +12,9 @@ import hashlib
 import itertools
 import warnings
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import TypeAlias
+
+from msgspec import Struct
 
 from procorch.batch import values
 from procorch.batch.duplicate_names import DuplicateFinder
@@ -34,8 +35,7 @@ CheckItem: TypeAlias = Callable[[SourceItem], object]
 Find: TypeAlias = Callable[[list[str]], dict[str, ItemRecord | None]]
 
 
-@dataclass(frozen=True, slots=True)
-class InputScan:
+class InputScan(Struct, frozen=True):
     """What a source held when it was checked.
 
     Args:

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import msgspec
+from msgspec import Struct
 
 from procorch.api.storage import disk, files
 from procorch.api.storage.ownership import Ownership
@@ -33,8 +33,7 @@ _INPUT = ("fingerprint", "limit")
 """Entries of the header that decide which items the input has."""
 
 
-@dataclass(frozen=True, slots=True)
-class RemovedItems:
+class RemovedItems(Struct, frozen=True):
     """All items that have an outcome and are no longer in the input."""
 
     ids: list[str]

@@ -17,8 +17,9 @@ import queue
 import time
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any, TypeAlias
+
+from msgspec import Struct
 
 from procorch.agents.scored import Scored
 from procorch.batch import outcomes
@@ -60,8 +61,7 @@ _LONGEST_WAIT = 3600.0
 """Seconds of one wait for a message: a service may ask for a longer pause than `queue` accepts."""
 
 
-@dataclass(frozen=True, slots=True)
-class StopRequest:
+class StopRequest(Struct, frozen=True):
     """The batch is to end; ``now``: without waiting for items under way."""
 
     now: bool

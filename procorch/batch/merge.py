@@ -7,9 +7,10 @@ import shlex
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from msgspec import Struct
 
 from procorch.batch import schema
 from procorch.batch.errors import JournalError, JournalMismatch
@@ -21,8 +22,7 @@ from procorch.batch.store import remove
 _GROUP = 1000
 
 
-@dataclass(frozen=True, slots=True)
-class Merged:
+class Merged(Struct, frozen=True):
     """What the parts came to.
 
     Args:

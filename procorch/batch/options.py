@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from msgspec import Struct, field
 
 from procorch.batch.halt import Halt
 from procorch.batch.records import SourceItem
@@ -19,8 +21,7 @@ if TYPE_CHECKING:  # `procorch export` reads journals without what runs agents
     from procorch.supervision.throttle import Throttle
 
 
-@dataclass(frozen=True, slots=True)
-class BatchOptions:
+class BatchOptions(Struct, frozen=True):
     """How the items are run; see `run_batch`.
 
     Args:
@@ -54,8 +55,7 @@ class BatchOptions:
     skip_known: bool = False
 
 
-@dataclass(slots=True, eq=False)
-class ActiveItem:
+class ActiveItem(Struct, eq=False):
     """An item from the moment it is admitted until its outcome is written.
 
     Args:

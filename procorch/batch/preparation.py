@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import os
 import queue
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
+
+import msgspec
 
 from procorch.agents.scored import scored
 from procorch.api.orchestrator import AgentOrchestrator
@@ -37,8 +37,7 @@ from procorch.launch.ray.backend import RayBackend
 from procorch.supervision.keywords import CommonSettings
 
 
-@dataclass(frozen=True)
-class PreparedBatch:
+class PreparedBatch(msgspec.Struct, frozen=True):
     """A batch whose arguments and input were checked; nothing is started or written.
 
     Args:
@@ -90,7 +89,7 @@ class PreparedBatch:
             journal = Journal(self.path, mend=options.retry_failed)
             try:
                 kind, unchanged = self._check(journal)
-                options = dataclasses.replace(options, input_unchanged=unchanged)
+                options = msgspec.structs.replace(options, input_unchanged=unchanged)
                 workers = self._start_workers(orchestrator)
                 try:
                     epoch = journal.begin(self._header(), kind, afresh=self.redo)

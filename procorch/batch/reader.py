@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Self, TypeVar
 
 import msgspec
+from msgspec import Struct
 
 from procorch.api.storage import files
 from procorch.api.storage.lock import holder
@@ -43,8 +44,7 @@ class FailureGroup:
     example: str
 
 
-@dataclass(frozen=True, slots=True)
-class JournalCounts:
+class JournalCounts(Struct, frozen=True):
     """The counts of a journal, which the summary, `show` and `runs` all give.
 
     Args:

@@ -9,7 +9,8 @@ import contextlib
 import queue
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from procorch.batch.records import SourceItem
 
@@ -17,8 +18,7 @@ _AHEAD = 64
 """Items read ahead."""
 
 
-@dataclass(frozen=True, slots=True)
-class InputArrived:
+class InputArrived(Struct, frozen=True):
     """`ReaderThread.take` has something to give."""
 
 

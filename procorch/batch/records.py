@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import astuple, dataclass
+from dataclasses import astuple
 from typing import Any
 
 import msgspec
@@ -11,8 +11,7 @@ import msgspec
 from procorch.messages import Cost, StopReason, Usage
 
 
-@dataclass(frozen=True, slots=True)
-class SourceItem:
+class SourceItem(msgspec.Struct, frozen=True):
     """One item as it was read.
 
     Args:

@@ -6,7 +6,8 @@ import hashlib
 import itertools
 import random
 from collections.abc import Iterator
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from procorch.batch.errors import BatchInputError
 from procorch.batch.records import SourceItem
@@ -15,8 +16,7 @@ from procorch.batch.sources import Source
 _SHUFFLE = 10_000
 
 
-@dataclass(frozen=True, slots=True)
-class Shard:
+class Shard(Struct, frozen=True):
     """Part ``index`` (from 1) of ``of`` parts; the id of an item decides its part."""
 
     index: int
@@ -43,8 +43,7 @@ class Shard:
         return f"{self.index}/{self.of}"
 
 
-@dataclass(frozen=True, slots=True)
-class Selection:
+class Selection(Struct, frozen=True):
     """Which items of a source, and in which order.
 
     Args:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from procorch.agents.command import Command
 from procorch.agents.result_files import Named
@@ -23,8 +24,7 @@ _FEWEST_WAITING, _MOST_WAITING = 8, 64
 """Requests that wait for a worker, so that none is idle while the next item is read."""
 
 
-@dataclass(frozen=True, slots=True)
-class WorkerState:
+class WorkerState(Struct, frozen=True):
     """A worker at one moment.
 
     Args:

@@ -16,8 +16,9 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, TypeAlias
+
+from msgspec import Struct
 
 from procorch.api.storage.disk import may_pass, trouble
 from procorch.batch.errors import JournalError
@@ -32,22 +33,19 @@ PATIENCE = 1.0
 """Seconds between two tries on a full disk."""
 
 
-@dataclass(frozen=True, slots=True)
-class Committed:
+class Committed(Struct, frozen=True):
     """Facts are committed; ``tokens`` are those that `Writer.put` got with them."""
 
     tokens: list[Any]
 
 
-@dataclass(frozen=True, slots=True)
-class WriterBlocked:
+class WriterBlocked(Struct, frozen=True):
     """The disk accepts nothing, for this reason; None: it accepts data again."""
 
     why: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class WriterFailed:
+class WriterFailed(Struct, frozen=True):
     """The writer has ended because of an error."""
 
     error: JournalError

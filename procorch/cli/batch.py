@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+import msgspec
 
 from procorch.cli import batch_exec, signals, streams, verb
 from procorch.cli.exits import ExitCode, Misconfigured
@@ -147,7 +147,7 @@ def command(app: str | None, source: str | None, out: Path | None, **given: Any)
         prepared.check_early()
         if program is None:
             factory = load(app, orchestrator, bytecode=not given["dry_run"])
-            prepared = dataclasses.replace(prepared, factory=factory)
+            prepared = msgspec.structs.replace(prepared, factory=factory)
         if given["score"] is not None:
             load(given["score"], orchestrator, bytecode=not given["dry_run"])
         if given["dry_run"]:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from typing import Any, NamedTuple
+
+from msgspec import Struct, field
 
 from procorch.errors import AgentError
 from procorch.futures import socket_readers
@@ -22,8 +23,7 @@ def _ignore() -> None:
     """Nobody waits for parts."""
 
 
-@dataclass(slots=True, eq=False)
-class Items:
+class Items(Struct, eq=False):
     """Progress of a chunk, recorded by the monitor; complete once the outcome is fixed.
 
     Args:

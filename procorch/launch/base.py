@@ -7,13 +7,15 @@ monitor's loop. One test suite runs with each launcher (``tests/process/test_lau
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from enum import Enum
 from typing import Literal, Protocol, TypeAlias
 
+from msgspec import Struct
+
 from procorch.errors import AgentError
-from procorch.launch.cgroup import Cgroup
+from procorch.launch.spec import Code as Code
+from procorch.launch.spec import Spec as Spec
 from procorch.wire.frame import Frame, Kind
 from procorch.wire.payload import Parts
 
@@ -21,8 +23,7 @@ Stream: TypeAlias = Literal["stdout", "stderr"]
 """The output streams of a worker: descriptors 1 and 2."""
 
 
-@dataclass(frozen=True, slots=True)
-class Caps:
+class Caps(Struct, frozen=True):
     """What a launcher's processes support.
 
     Args:
@@ -40,8 +41,7 @@ class Caps:
     direct: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Where:
+class Where(Struct, frozen=True):
     """Where a worker runs.
 
     ``host``: the address of its machine. ``node``: the id of that node of a cluster; None: it runs
@@ -53,58 +53,12 @@ class Where:
     node: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Figures:
+class Figures(Struct, frozen=True):
     """What a worker on another machine uses: seconds of processor time, bytes of memory."""
 
     cpu: float = 0.0
     rss: int = 0
     peak_rss: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Code:
-    """Where a worker's code comes from (N19).
-
-    Args:
-        release: the number of its release. What a launcher has loaded for one release is not used
-            for another one.
-        imports: an object with a method ``load`` that imports the modules of the factory, pickled;
-            b"": the worker imports what it needs.
-        env: variables that the modules see in their environment.
-        cwd: the working folder in which they are imported; None: that of this program.
-        sys_path: where they are looked for.
-    """
-
-    release: int = 1
-    imports: bytes = field(default=b"", repr=False)
-    env: tuple[tuple[str, str], ...] = ()
-    cwd: str | None = None
-    sys_path: tuple[str, ...] = field(default=(), compare=False, repr=False)
-
-
-@dataclass(frozen=True, slots=True)
-class Spec:
-    """What to start: instance ``key`` in its ``generation``, and the first frame for it.
-
-    ``capture``: capture its standard output, as its standard error is in any case. Otherwise it
-    inherits the standard output of this program. ``cgroup``: the worker enters it by
-    itself, and it ends with the worker. ``memory_limit``: bytes that it may hold; None: any amount.
-    ``resources`` and ``placement``: see `supervision.keywords.Settings`; for launchers that are
-    remote.
-    """
-
-    key: int
-    generation: int
-    name: str
-    init_head: bytes = field(repr=False)
-    factory: bytes = field(repr=False)
-    capture: bool = False
-    code: Code = field(default_factory=Code)
-    cgroup: Cgroup | None = field(default=None, repr=False)
-    memory_limit: int | None = None
-    resources: Mapping[str, float] = field(default_factory=dict)
-    placement: Literal["spread", "pack"] | None = None
 
 
 class Cause(Enum):
@@ -117,8 +71,7 @@ class Cause(Enum):
     START_FAILED = "start failed"
 
 
-@dataclass(frozen=True, slots=True)
-class ExitInfo:
+class ExitInfo(Struct, frozen=True):
     """How a worker ended.
 
     Args:

@@ -9,8 +9,9 @@ import contextlib
 import signal
 import socket
 from collections.abc import Callable
-from dataclasses import replace
 from functools import partial
+
+from msgspec.structs import replace
 
 from procorch.errors import ProtocolError
 from procorch.launch.base import ExitInfo, Figures, Sink, Spec, Stream, Watcher, Where

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Protocol
+
+from msgspec import Struct
 
 TARGET = 0.02
 """Seconds that a chunk should take: much longer than sending it and its answer (some 0.2 ms), and
@@ -55,8 +56,7 @@ class FixedSize:
         """See `ChunkSizes`."""
 
 
-@dataclass(slots=True)
-class LastSize:
+class LastSize(Struct):
     """How many items took about `TARGET` most recently: the next ``map`` of a pool starts with it.
 
     An outdated value does no harm: a worker gives the rest of a chunk back that takes too long.

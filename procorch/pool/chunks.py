@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from copy import copy
-from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
+
+from msgspec import Struct
 
 from procorch.errors import (
     Aborted,
@@ -57,8 +58,7 @@ class Answer(NamedTuple):
     simple: bool = False
 
 
-@dataclass(slots=True, eq=False)
-class Chunk:
+class Chunk(Struct, eq=False):
     """Items that were sent as one request.
 
     Args:

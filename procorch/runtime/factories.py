@@ -7,17 +7,17 @@ import importlib
 import pickle
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from types import FunctionType, MethodType
 from typing import Any
+
+from msgspec import Struct
 
 from procorch.agents import import_path
 from procorch.wire import codec
 from procorch.wire.byvalue.selection import by_reference
 
 
-@dataclass(frozen=True, slots=True)
-class Modules:
+class Modules(Struct, frozen=True):
     """The modules of a factory; see `launch.base.Code`.
 
     Args:

@@ -7,7 +7,8 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from procorch.launch.base import Code, WorkerProcess
 from procorch.messages import AgentResult
@@ -22,8 +23,7 @@ from procorch.supervision.settings import AgentSettings
 from procorch.supervision.states import AgentStatus
 
 
-@dataclass(slots=True, eq=False)
-class AgentRuntime:
+class AgentRuntime(Struct, eq=False):
     """One running agent at run time: what its instances share.
 
     Args:
@@ -44,11 +44,11 @@ class AgentRuntime:
 
     name: str
     settings: AgentSettings
-    factory: bytes = field(repr=False)
+    factory: bytes
     mailbox: Mailbox
-    make: Callable[[AgentRuntime, int], InstanceRuntime] = field(repr=False)
+    make: Callable[[AgentRuntime, int], InstanceRuntime]
     policy: Policy | None = None
-    imports: bytes = field(default=b"", repr=False)
+    imports: bytes = b""
     release: int = 1
     parent: int | None = None
     payers: tuple[Payer, ...] = ()
@@ -73,8 +73,7 @@ class AgentRuntime:
         return [each for each in self.slots() if each.status is AgentStatus.RUNNING]
 
 
-@dataclass(slots=True, eq=False)
-class InstanceRuntime:
+class InstanceRuntime(Struct, eq=False):
     """One instance. Only the owner of the loop writes to it; other threads read attributes.
 
     Args:
@@ -105,9 +104,9 @@ class InstanceRuntime:
     process: WorkerProcess | None = None
     pid: int | None = None
     generation: int = 0
-    checkpoint: bytes | None = field(default=None, repr=False)
+    checkpoint: bytes | None = None
     successor: int = 0
-    successor_checkpoint: bytes | None = field(default=None, repr=False)
+    successor_checkpoint: bytes | None = None
     status: AgentStatus = AgentStatus.RUNNING
     ready: int = 0
     fresh: deque[tuple[int, Future[None]]] = field(default_factory=deque)

@@ -7,7 +7,7 @@ settings.
 
 from __future__ import annotations
 
-from dataclasses import replace
+from msgspec.structs import replace
 
 from procorch.supervision import ahead, holding
 from procorch.supervision import events as ev

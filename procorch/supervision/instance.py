@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass, field
 from typing import NamedTuple
+
+from msgspec import Struct, field
 
 from procorch.errors import AgentError
 from procorch.supervision.process import Process
@@ -31,8 +32,7 @@ class Pending(NamedTuple):
     charged: bool = False
 
 
-@dataclass(slots=True, eq=False)
-class Cycle:
+class Cycle(Struct, eq=False):
     """The restart of a group: stop all members in reverse order, then start them in order (N5).
 
     Args:
@@ -49,8 +49,7 @@ class Cycle:
     starting: bool = False
 
 
-@dataclass(slots=True, eq=False)
-class Team:
+class Team(Struct, eq=False):
     """One running agent: its instances, which take requests from one queue, and its children.
 
     Args:
@@ -93,8 +92,7 @@ class Team:
         return next(ready, self.members[0] if self.members else None)
 
 
-@dataclass(slots=True, eq=False)
-class Instance:
+class Instance(Struct, eq=False):
     """One instance of an agent. Only the machine writes to it; others may read single attributes.
 
     Args:

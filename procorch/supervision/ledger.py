@@ -8,7 +8,6 @@ lazily: a request that was resolved in its queue is skipped when its turn comes.
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass, field
 
 from procorch.errors import AgentError
 from procorch.supervision.actions import Action, Resolve
@@ -16,7 +15,6 @@ from procorch.supervision.request import Request, RequestState
 from procorch.supervision.throttle import FlowControl
 
 
-@dataclass(slots=True)
 class RequestQueue:
     """A queue of requests and its members: the instances that take from it, in their order.
 
@@ -30,14 +28,20 @@ class RequestQueue:
         flow: holds requests back for a rate, or for a service that asks for a pause (N23).
     """
 
-    lanes: dict[int, deque[Request]] = field(default_factory=dict)
-    waiting: int = 0
-    members: list[int] = field(default_factory=list)
-    closed: bool = False
-    width: int | None = None
-    usual_width: int | None = None
-    paused: bool = False
-    flow: FlowControl | None = None
+    # No Struct: that takes longer to set an attribute, and each request sets some.
+    __slots__ = (
+        "closed", "flow", "lanes", "members", "paused", "usual_width", "waiting", "width",
+    )  # fmt: skip
+
+    def __init__(self) -> None:
+        self.lanes: dict[int, deque[Request]] = {}
+        self.waiting: int = 0
+        self.members: list[int] = []
+        self.closed: bool = False
+        self.width: int | None = None
+        self.usual_width: int | None = None
+        self.paused: bool = False
+        self.flow: FlowControl | None = None
 
     def lane(self, priority: int) -> deque[Request]:
         """The queue of a priority, created on first use."""

@@ -6,7 +6,6 @@ Each start makes a new record, so facts about one process are never applied to t
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass, field
 from enum import IntEnum
 
 from procorch.errors import AgentError, AgentHung
@@ -33,7 +32,6 @@ class Course(IntEnum):
         return self >= Course.LEAVING
 
 
-@dataclass(slots=True, eq=False)
 class Process:
     """One process of an instance, from its launch on.
 
@@ -74,33 +72,45 @@ class Process:
         replacement: it is replaced when its last request has ended: the arguments (`several`).
     """
 
-    generation: int = 0
-    margin: float = 0.0
-    alive: bool = False
-    release: int = 1
-    sends_ahead: bool = True
-    concurrency: int = 1
-    memory_limit: int | None = None
-    placing: str | None = None
-    waits: bool = False
-    course: Course = Course.SERVING
-    ready_at: float | None = None
-    inflight: list[Request] = field(default_factory=list)
-    ahead: deque[Request] = field(default_factory=deque)
-    held: bool = False
-    sent: int = 0
-    began: float = 0.0
-    gives_back: bool = False
-    allowance: Allowance = field(default_factory=Allowance)
-    served: int = 0
-    heartbeat: tuple[int, float] | None = None
-    stage: StopStage | None = None
-    target: int = 0
-    target_place: int = 0
-    stopped_for_request: bool = False
-    reason: AgentError | None = None
-    cancelled: dict[int, float] = field(default_factory=dict)
-    replacement: tuple[bool, float] | None = None
+    # No Struct: that takes longer to set an attribute, and each request sets some.
+    __slots__ = (
+        "ahead", "alive", "allowance", "began", "cancelled", "concurrency", "course",
+        "generation", "gives_back", "heartbeat", "held", "inflight", "margin", "memory_limit",
+        "placing", "ready_at", "reason", "release", "replacement", "sends_ahead", "sent",
+        "served", "stage", "stopped_for_request", "target", "target_place", "waits",
+    )  # fmt: skip
+
+    def __init__(
+        self, generation: int = 0, margin: float = 0.0, *, alive: bool = False, release: int = 1,
+        sends_ahead: bool = True, concurrency: int = 1, memory_limit: int | None = None,
+    ) -> None:  # fmt: skip
+        self.generation: int = generation
+        self.margin: float = margin
+        self.alive: bool = alive
+        self.release: int = release
+        self.sends_ahead: bool = sends_ahead
+        self.concurrency: int = concurrency
+        self.memory_limit: int | None = memory_limit
+        self.placing: str | None = None
+        self.waits: bool = False
+        self.course: Course = Course.SERVING
+        self.ready_at: float | None = None
+        self.inflight: list[Request] = []
+        self.ahead: deque[Request] = deque()
+        self.held: bool = False
+        self.sent: int = 0
+        self.began: float = 0.0
+        self.gives_back: bool = False
+        self.allowance: Allowance = Allowance()
+        self.served: int = 0
+        self.heartbeat: tuple[int, float] | None = None
+        self.stage: StopStage | None = None
+        self.target: int = 0
+        self.target_place: int = 0
+        self.stopped_for_request: bool = False
+        self.reason: AgentError | None = None
+        self.cancelled: dict[int, float] = {}
+        self.replacement: tuple[bool, float] | None = None
 
     @property
     def is_full(self) -> bool:

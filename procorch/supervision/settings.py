@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple, get_args
+
+from msgspec import Struct, field
 
 from procorch.errors.texts import did_you_mean
 from procorch.supervision.budgets import Budget
@@ -28,8 +29,7 @@ MOST_AHEAD = 64
 """The largest ``prefetch``: the status page has room for that many cancellations."""
 
 
-@dataclass(frozen=True, slots=True)
-class AgentSettings:
+class AgentSettings(Struct, frozen=True):
     """All settings of one agent, resolved and checked; see `procorch.supervision.keywords`."""
 
     restart: Restart = "transient"

@@ -10,7 +10,6 @@ from __future__ import annotations
 import itertools
 import random
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 from msgspec import structs
@@ -270,7 +269,7 @@ class World:
             rate=pick((None, None, None, None, None, 0.5, 2.0)),
         )  # fmt: skip
         if self._plain:
-            return replace(
+            return structs.replace(
                 settings, heartbeat_timeout=None, max_requests=None, throttle=None, rate=None
             )
         return settings
@@ -711,6 +710,6 @@ class World:
 
 def _of_service(settings: AgentSettings) -> AgentSettings:
     """The settings without those about requests."""
-    return replace(
+    return structs.replace(
         settings, max_requests=None, prefetch=1, concurrency=1, charge_requests=False, rate=None
     )

@@ -6,8 +6,9 @@ import heapq
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
-from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeAlias
+
+from msgspec import Struct, field
 
 from procorch.clock import Clock
 from procorch.errors import AgentError, RequestCancelled, RequestTimeout
@@ -26,8 +27,7 @@ class Key(NamedTuple):
     name: str
 
 
-@dataclass(eq=False, slots=True)
-class Turn:
+class Turn(Struct, eq=False):
     """A request in a conversation.
 
     Args:
@@ -53,8 +53,7 @@ class Turn:
         self.reply.settle(ReplyOutcome(error=error, withdrawn=withdrawn))
 
 
-@dataclass(eq=False, slots=True)
-class Change:
+class Change(Struct, eq=False):
     """A change of a conversation.
 
     Args:
