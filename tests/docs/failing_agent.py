@@ -15,9 +15,13 @@ MIB = 1 << 20
 
 
 def agent() -> Callable[[str], Any]:
-    """Each request is one word: how to fail. ``pid`` and ``work`` succeed."""
+    """Each request is one word: how to fail. ``pid`` and ``work`` succeed. After ``WORD > FILE``
+    there is a file once it has begun."""
 
-    def handle(how: str) -> Any:
+    def handle(request: str) -> Any:
+        how, _, file = request.partition(" > ")
+        if file:
+            Path(file).touch()
         match how:
             case "raise":
                 raise ValueError(how)

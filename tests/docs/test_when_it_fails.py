@@ -81,10 +81,10 @@ def agents(policy: Any) -> Iterator[Start]:
         orch.close(drain=False)
 
 
-def begun(handle: OrchestratedHandle, how: str, **options: Any) -> ReplyFuture:
-    """A request that the agent works on."""
-    future = handle.deliver(how, **options)
-    while handle.info().request is None and not future.done():
+def begun(handle: OrchestratedHandle, how: str, file: Path, **options: Any) -> ReplyFuture:
+    """A request that the agent works on, as the agent itself says."""
+    future = handle.deliver(f"{how} > {file}", **options)
+    while not file.exists() and not future.done():
         time.sleep(0.01)
     return future
 
@@ -114,13 +114,13 @@ def name_of(error: AgentError) -> str:
     )
 
 
-def failures(start: Start) -> Iterator[tuple[str, AgentError]]:
+def failures(start: Start, folder: Path) -> Iterator[tuple[str, AgentError]]:
     """What happens, as the page says it, and the error."""
     futures = {what: sent(start, how)[2] for what, how in WAYS.items() if "time is" not in what}
     futures["its time is up while it runs"] = sent(start, "late")[2]
     futures["it has `retries` left and kills a third worker"] = start().deliver("die", retries=9)
     handle = start()
-    futures["you cancel its agent while it runs"] = begun(handle, "sleep")
+    futures["you cancel its agent while it runs"] = begun(handle, "sleep", folder / "one")
     futures["its time is up while it waits"] = handle.submit({"n": 1}, timeout=0.05)
     error_of(futures["its time is up while it waits"])
     futures["you cancel it while it waits"] = handle.deliver("pid")
@@ -130,16 +130,16 @@ def failures(start: Start) -> Iterator[tuple[str, AgentError]]:
         handle.deliver(each for each in "abc")
     yield "the request cannot be serialised", refused.value
     handle.cancel()
-    futures["you cancel it while it runs"] = begun(start(), "sleep")
+    futures["you cancel it while it runs"] = begun(start(), "sleep", folder / "two")
     futures["you cancel it while it runs"].cancel()
     for what, future in futures.items():
         yield what, error_of(future)
 
 
-def test_each_outcome_is_as_the_page_says() -> None:
+def test_each_outcome_is_as_the_page_says(tmp_path: Path) -> None:
     with agents(ServiceSupervisor()) as start:
-        found = dict(failures(start))
-    error = siblings("one_for_all")["after"][0]
+        found = dict(failures(start, tmp_path))
+    error = siblings("one_for_all", tmp_path)["after"][0]
     found["a sibling fails, and the group restarts, while it runs"] = error
     rows = [
         [what, name_of(error), str(error.may_have_executed), str(error.is_retryable)]
@@ -191,7 +191,7 @@ def test_retries_are_as_the_page_says() -> None:
         assert (name_of(error), error.may_have_executed) == ("`AgentStopped`", True)
 
 
-def siblings(strategy: str, **options: Any) -> dict[str, tuple[Any, str]]:
+def siblings(strategy: str, folder: Path, **options: Any) -> dict[str, tuple[Any, str]]:
     """By the sibling: the error of what it worked on, and which process answered its queue."""
     with AgentOrchestrator(supervisor=ServiceSupervisor()) as orch:
         orch.add_agent("parent", agent, strategy=strategy)
@@ -200,7 +200,10 @@ def siblings(strategy: str, **options: Any) -> dict[str, tuple[Any, str]]:
         handles = orch.spawn_tree("parent")
         found = {}
         pids = {name: handle.pid for name, handle in handles.items()}
-        running = {name: begun(handles[name], "work", **options) for name in ("before", "after")}
+        running = {
+            name: begun(handles[name], "work", folder / f"{strategy} {name} {options}", **options)
+            for name in ("before", "after")
+        }
         queued = {name: handles[name].deliver("pid") for name in running}
         error_of(handles["fails"].deliver("die"))
         for name, future in running.items():
@@ -212,12 +215,12 @@ def siblings(strategy: str, **options: Any) -> dict[str, tuple[Any, str]]:
         return found
 
 
-def test_groups_are_as_the_page_says() -> None:
-    rest = siblings("rest_for_one")
+def test_groups_are_as_the_page_says(tmp_path: Path) -> None:
+    rest = siblings("rest_for_one", tmp_path)
     found = {
-        "one_for_one": siblings("one_for_one"),
-        "one_for_all": siblings("one_for_all"),
-        "one_for_all, the request has retries=1": siblings("one_for_all", retries=1),
+        "one_for_one": siblings("one_for_one", tmp_path),
+        "one_for_all": siblings("one_for_all", tmp_path),
+        "one_for_all, the request has retries=1": siblings("one_for_all", tmp_path, retries=1),
         "rest_for_one, the sibling started before it": {"before": rest["before"]},
         "rest_for_one, the sibling started after it": {"after": rest["after"]},
     }
