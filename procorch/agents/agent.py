@@ -11,22 +11,15 @@ from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from copy import copy
 from dataclasses import replace
 from inspect import isawaitable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from procorch.agents.account import account, enter
 from procorch.agents.approval import ToolDecisions
 from procorch.agents.conversation_history import history_of, keep_answer, keep_output
 from procorch.agents.conversation_turn import CHECKPOINTS, LOAD_AND_SAVE, ConversationTurn
 from procorch.agents.current import installed
-from procorch.agents.libraries import (
-    Conversation,
-    connect_servers,
-    library_of,
-    open_conversation,
-)
+from procorch.agents.libraries import Conversation, connect_servers, library_of, open_conversation
 from procorch.agents.limited import permitted
-from procorch.agents.mcp_servers import McpServers
-from procorch.agents.model_turns import TurnContext, Turns, as_messages
 from procorch.agents.options import (
     AgentOptions,
     by_name,
@@ -35,8 +28,12 @@ from procorch.agents.options import (
     refuse_beside_others,
     refuse_wrong,
 )
+from procorch.agents.text_messages import as_messages
 from procorch.errors.texts import did_you_mean
 from procorch.messages import AgentMessage, AgentResult, Cost, Usage
+
+if TYPE_CHECKING:
+    from procorch.agents.mcp_servers import McpServers
 
 _ACCEPTED = (
     "a factory returns AgentOptions, an object with prompt(messages) or handle(messages), "
@@ -91,6 +88,9 @@ class Agent:
         if options.handler is not None:
             self.responder = permitted(options.handler)
         if options.stream_fn is not None and options.handler is None:
+            # Here, since most workers need none of it.
+            from procorch.agents.model_turns import TurnContext, Turns
+
             turn = TurnContext(options.system_prompt, (), tuple(options.tools), options.model)
             tell = options.tool_errors == "tell"
             self._talk = Turns(options.stream_fn, turn, tools, options.max_turns, tell=tell)

@@ -11,15 +11,17 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from time import monotonic
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from procorch.agents.account import account as account
 from procorch.agents.account import enter as enter
 from procorch.agents.conversation_turn import ConversationTurn
 from procorch.agents.permits import NO_LIMITS, LimitRules, Permit
 from procorch.agents.seeds import Seed as Seed
-from procorch.agents.stream_events import StreamEvent
-from procorch.agents.worker_services import Services
+from procorch.agents.worker_services import Services, is_piece
+
+if TYPE_CHECKING:
+    from procorch.agents.stream_events import StreamEvent
 
 _NO_RULES = LimitRules({})
 
@@ -244,7 +246,7 @@ class Context:
             TypeError: it is no text and no event.
             MessageTooLarge: it is larger than ``max_message``.
         """
-        if not isinstance(piece, str | StreamEvent):
+        if not is_piece(piece):
             raise TypeError(f"emit() takes text or an event, not {type(piece).__name__}")
         request = self._request
         if self._streaming and request is not None and piece:
@@ -253,7 +255,7 @@ class Context:
 
     async def emit_async(self, piece: str | StreamEvent) -> None:
         """Like `emit`, without blocking the agent's event loop."""
-        if not isinstance(piece, str | StreamEvent):
+        if not is_piece(piece):
             raise TypeError(f"emit_async() takes text or an event, not {type(piece).__name__}")
         request = self._request
         if self._streaming and request is not None and piece:

@@ -7,7 +7,7 @@ from typing import Any
 from procorch.agents.approval import ToolDecisions
 from procorch.agents.conversation_turn import PART, SEEDED, WHOLE, ConversationTurn
 from procorch.agents.libraries import Conversation
-from procorch.agents.model_turns import as_messages
+from procorch.agents.text_messages import as_messages
 from procorch.errors import NoMessages
 from procorch.messages import AgentResult, CustomMessage, to_result
 

@@ -8,13 +8,15 @@ from __future__ import annotations
 import sys
 from collections.abc import Collection, Mapping, Sequence
 from importlib import import_module
-from typing import Any, NamedTuple, Protocol, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, cast
 
-from procorch.agents.mcp_servers import Http, McpServer, McpServers, McpTool, Stdio
 from procorch.agents.options import AgentOptions, described, refusal
 from procorch.errors import AgentError
 from procorch.errors.texts import original, qualified_name, text_of
 from procorch.messages import AgentMessage, AgentResult
+
+if TYPE_CHECKING:
+    from procorch.agents.mcp_servers import McpServer, McpServers, McpTool
 
 _MCP = "procorch.agents.adapters.mcp_supervision"
 _INSTALL = "pip install 'procorch[{extra}]'"
@@ -104,6 +106,8 @@ def connect_servers(servers: Sequence[McpServer], taken: Collection[str]) -> Mcp
         StartError: a server cannot be connected (`McpServerError`), or the package that does it is
             missing.
     """
+    from procorch.agents.mcp_servers import Http, Stdio  # few agents have any
+
     if isinstance(servers, Stdio | Http) or not isinstance(servers, Sequence):
         raise refusal(f"AgentOptions.mcp is a list of servers, not {described(servers)}")
     for server in servers:

@@ -31,7 +31,7 @@ from procorch.agents.stream_events import (
     UsageEvent,
 )
 from procorch.agents.tool_calls import failed, run_tool
-from procorch.errors import InvalidContinue, NoMessages, RequestCancelled, StreamError
+from procorch.errors import InvalidContinue, RequestCancelled, StreamError
 from procorch.messages import (
     AgentMessage,
     AgentResult,
@@ -43,7 +43,6 @@ from procorch.messages import (
     StopReason,
     TextBlock,
     Usage,
-    user_text,
 )
 
 # A turn that ended so has no answer to come, or was cut off in the middle of a call.
@@ -58,32 +57,6 @@ class TurnContext:
     messages: Sequence[LlmMessage]
     tools: Sequence[Callable[..., Any]] = ()
     model: Any = None
-
-
-def as_messages(payload: Any) -> list[AgentMessage]:
-    """The messages of a request: text, a message, a list of both, or a mapping with `prompt` or
-    `messages`.
-
-    Raises:
-        NoMessages: there is none.
-        TypeError: the payload is something else.
-    """
-    if isinstance(payload, Mapping):
-        payload = payload["prompt"] if "prompt" in payload else payload.get("messages", payload)
-    if isinstance(payload, str | AgentMessage):
-        payload = [payload]
-    if not isinstance(payload, list | tuple):
-        raise TypeError(
-            "this agent talks to a model: it takes text, messages, or a mapping with 'prompt' or "
-            f"'messages', not {type(payload).__name__}"
-        )
-    messages = [user_text(it) if isinstance(it, str) else it for it in payload]
-    for message in messages:
-        if not isinstance(message, AgentMessage):
-            raise TypeError(f"{type(message).__name__} is no message")
-    if not messages:
-        raise NoMessages
-    return messages
 
 
 class Turns:

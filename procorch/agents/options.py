@@ -6,11 +6,13 @@ import inspect
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from procorch.agents.mcp_servers import McpServer
-from procorch.agents.model_turns import TurnContext
 from procorch.errors import StartError
+
+if TYPE_CHECKING:
+    from procorch.agents.mcp_servers import McpServer
+    from procorch.agents.model_turns import TurnContext
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""The messages of a request that is text and whose answer is text, made in a third of the time.
+"""The messages of a request. Those of text, whose answer is text, are made in a third of the time.
 
 The constructors of frozen dataclasses look up each field by its name. Here the descriptors of the
 slots are at hand. Most requests have such messages.
@@ -6,16 +6,19 @@ slots are at hand. Most requests have such messages.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from time import time
 from typing import Any
 
+from procorch.errors import NoMessages
 from procorch.messages import (
+    AgentMessage,
     AgentResult,
     AssistantMessage,
     RequestMetrics,
     TextBlock,
     UserMessage,
+    user_text,
 )
 
 _new = object.__new__
@@ -39,6 +42,32 @@ _FIGURES = _setters(RequestMetrics)
 _PLAIN = AgentResult()
 # The very objects that are the defaults, so that the result is pickled without them.
 _STOP, _NO_USAGE, _NO_COST = _PLAIN.stop_reason, _PLAIN.usage, _PLAIN.cost
+
+
+def as_messages(payload: Any) -> list[AgentMessage]:
+    """The messages of a request: text, a message, a list of both, or a mapping with `prompt` or
+    `messages`.
+
+    Raises:
+        NoMessages: there is none.
+        TypeError: the payload is something else.
+    """
+    if isinstance(payload, Mapping):
+        payload = payload["prompt"] if "prompt" in payload else payload.get("messages", payload)
+    if isinstance(payload, str | AgentMessage):
+        payload = [payload]
+    if not isinstance(payload, list | tuple):
+        raise TypeError(
+            "this agent talks to a model: it takes text, messages, or a mapping with 'prompt' or "
+            f"'messages', not {type(payload).__name__}"
+        )
+    messages = [user_text(it) if isinstance(it, str) else it for it in payload]
+    for message in messages:
+        if not isinstance(message, AgentMessage):
+            raise TypeError(f"{type(message).__name__} is no message")
+    if not messages:
+        raise NoMessages
+    return messages
 
 
 def message_of_text(text: str) -> UserMessage:

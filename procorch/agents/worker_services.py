@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+import sys
+from typing import TYPE_CHECKING, Any, Protocol, TypeGuard
 
 from procorch.agents.conversation_turn import ConversationTurn
 from procorch.agents.permits import CallServices
-from procorch.agents.stream_events import StreamEvent
+
+if TYPE_CHECKING:
+    from procorch.agents.stream_events import StreamEvent
+
+
+def is_piece(value: object) -> TypeGuard[str | StreamEvent]:
+    """Whether a value is text or an event. Where there is an event, its module is loaded."""
+    if isinstance(value, str):
+        return True
+    events = sys.modules.get("procorch.agents.stream_events")
+    return events is not None and isinstance(value, events.StreamEvent)
 
 
 class Services(CallServices, Protocol):

@@ -6,10 +6,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, overload
 
-from procorch.agents.approval import decided
 from procorch.api import scaling
-from procorch.api.conversations.conversation import Conversation, must_be_a_name
-from procorch.api.conversations.submitter import ConversationSubmitter
 from procorch.api.handle_state import HandleState
 from procorch.api.sending import Sending
 from procorch.errors import TakesNoRequests
@@ -22,7 +19,9 @@ from procorch.supervision import events as ev
 from procorch.units import seconds, whole
 
 if TYPE_CHECKING:
+    from procorch.api.conversations.conversation import Conversation
     from procorch.api.conversations.keeper import Keeper
+    from procorch.api.conversations.submitter import ConversationSubmitter
 
 
 class OrchestratedHandle(HandleState, Sending):
@@ -73,11 +72,17 @@ class OrchestratedHandle(HandleState, Sending):
             ConversationStoreError: the file of the orchestrator cannot be used.
         """
         self._monitor.must_be_ours()
+        from procorch.api.conversations.conversation import Conversation
+
         return Conversation(self._in_conversation(name), self._monitor)
 
     def _in_conversation(self, name: str) -> ConversationSubmitter:
         if self._agent.service:
             raise TakesNoRequests(agent=self.name)
+        # Here, since most programs have no conversations.
+        from procorch.api.conversations.conversation import must_be_a_name
+        from procorch.api.conversations.submitter import ConversationSubmitter
+
         must_be_a_name(name)
         if self._keeper is None:
             raise ValueError(
@@ -256,6 +261,8 @@ class OrchestratedHandle(HandleState, Sending):
             return None
         if result is None or decisions is None:
             raise TypeError("resume() takes a result and the decisions about its calls, or nothing")
+        from procorch.agents.approval import decided  # few agents ask
+
         return self._call(decided(result, decisions), timeout)
 
     def _set_paused(self, *, paused: bool) -> None:

@@ -6,7 +6,6 @@ import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Self
 
-from procorch.api.children import ChildCounts, ChildInfo, running_state
 from procorch.api.handle import OrchestratedHandle
 from procorch.api.reloading import Reloading
 from procorch.errors import PluginError
@@ -17,6 +16,7 @@ from procorch.supervision.policy import Policy, checked_policy
 from procorch.units import whole
 
 if TYPE_CHECKING:
+    from procorch.api.children import ChildCounts, ChildInfo
     from procorch.api.conversations.reader import ConversationInfo
     from procorch.launch.ray.backend import RayBackend
 
@@ -179,6 +179,8 @@ class AgentOrchestrator(Reloading):
 
         A child with several instances has a row for each of them, in the order of their slots.
         """
+        from procorch.api.children import ChildInfo, running_state
+
         self.must_be_ours()
         found: list[ChildInfo] = []
         for child in self._registry[name].children:
@@ -196,6 +198,8 @@ class AgentOrchestrator(Reloading):
 
     def count_children(self, name: str) -> ChildCounts:
         """How many children there are, and how many of them run (OTP)."""
+        from procorch.api.children import ChildCounts
+
         self.must_be_ours()
         counts = ChildCounts(0, 0, 0, 0)
         for child in self._registry[name].children:

@@ -8,7 +8,6 @@ from collections.abc import Callable
 from typing import Any, Unpack
 
 from procorch.api import scaling
-from procorch.api.conversations.conversation import must_be_a_name
 from procorch.api.handle import OrchestratedHandle
 from procorch.api.pool_handle import PoolHandle
 from procorch.api.registration import Registration
@@ -72,6 +71,8 @@ class Spawning(Registration):
             ConversationStoreError: the file of the conversations cannot be used.
         """
         if conversation is not None:
+            from procorch.api.conversations.conversation import must_be_a_name
+
             must_be_a_name(conversation)
             self.keeper()  # a file that cannot be used is refused before anything runs
         if parent is not None:

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -33,8 +33,10 @@ from procorch.batch.selection import Selection
 from procorch.batch.sources import Source
 from procorch.batch.store import JournalStore, NullStore, Store, remove
 from procorch.batch.workers import Workers, check_settings
-from procorch.launch.ray.backend import RayBackend
 from procorch.supervision.keywords import CommonSettings
+
+if TYPE_CHECKING:
+    from procorch.launch.ray.backend import RayBackend
 
 
 class PreparedBatch(msgspec.Struct, frozen=True):

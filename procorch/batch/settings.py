@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Sequence
+from typing import TYPE_CHECKING
 
 from procorch.agents.apps import App
 from procorch.agents.scored import Scorer
 from procorch.batch.sources import IdOf
-from procorch.launch.ray.backend import RayBackend
 from procorch.supervision.keywords import WorkerSettings
 from procorch.supervision.shared_limit import Limit
 from procorch.supervision.throttle import Throttle
+
+if TYPE_CHECKING:
+    from procorch.launch.ray.backend import RayBackend
 
 
 class BatchSettings(WorkerSettings, total=False):

@@ -6,7 +6,7 @@ import os
 import time
 from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
-from typing import Any, TypeAlias, Unpack, cast, overload
+from typing import TYPE_CHECKING, Any, TypeAlias, Unpack, cast, overload
 
 from procorch.agents.apps import App
 from procorch.agents.protocols import AsyncFactory, Factory
@@ -23,13 +23,15 @@ from procorch.batch.selection import Selection, Shard
 from procorch.batch.settings import BatchSettings
 from procorch.batch.sources import IdOf, open_source
 from procorch.errors.texts import did_you_mean
-from procorch.launch.ray.backend import RayBackend
 from procorch.messages import Out
 from procorch.supervision.budgets import Amount
 from procorch.supervision.keywords import CommonSettings, WorkerSettings
 from procorch.supervision.shared_limit import Limit
 from procorch.supervision.throttle import Throttle
 from procorch.units import seconds, whole
+
+if TYPE_CHECKING:
+    from procorch.launch.ray.backend import RayBackend
 
 Input: TypeAlias = str | os.PathLike[str] | Iterable[Any]
 """A path, ``"-"`` for standard input, or an iterable."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
 
@@ -13,12 +13,14 @@ from procorch.agents.result_files import Named
 from procorch.api.orchestrator import AgentOrchestrator
 from procorch.batch.records import SourceItem
 from procorch.futures.reply import ReplyFuture
-from procorch.launch.ray.backend import RayBackend
 from procorch.supervision.budgets import ModelUse
 from procorch.supervision.keywords import CommonSettings
 from procorch.supervision.policy import PoolSupervisor
 from procorch.supervision.settings import AgentSettings
 from procorch.supervision.throttle import Pause, Throttle
+
+if TYPE_CHECKING:
+    from procorch.launch.ray.backend import RayBackend
 
 _FEWEST_WAITING, _MOST_WAITING = 8, 64
 """Requests that wait for a worker, so that none is idle while the next item is read."""

@@ -51,10 +51,11 @@ def caller(
     initializer: Callable[..., object] | None, initargs: tuple[Any, ...]
 ) -> Callable[[], Any]:
     """The factory of an executor's agents."""
+    if initializer is None:
+        return Caller  # by its name: a function in here would travel by value, which loads dill
 
     def factory() -> Callable[[Any], Any]:
-        if initializer is not None:
-            initializer(*initargs)
+        initializer(*initargs)
         return Caller()
 
     return factory

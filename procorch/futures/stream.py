@@ -18,9 +18,8 @@ from __future__ import annotations
 import contextlib
 from collections import deque
 from collections.abc import Callable, Generator
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
-from procorch.agents.stream_events import StreamEvent, TextEvent, loaded
 from procorch.clock import REAL, Clock
 from procorch.futures import socket_readers
 from procorch.futures.fork_guard import must_be_ours
@@ -30,6 +29,9 @@ from procorch.futures.outcome import ReplyOutcome
 from procorch.futures.reply import ReplyFuture
 from procorch.futures.wakeups import wakeup
 from procorch.messages import AgentResult
+
+if TYPE_CHECKING:
+    from procorch.agents.stream_events import StreamEvent
 
 Confirm = Callable[[Any, int], None]
 
@@ -45,14 +47,22 @@ class StreamEvents:
 
     def __next__(self) -> StreamEvent:
         piece = self._reply.next_piece()
-        return TextEvent(piece) if isinstance(piece, str) else piece
+        return _event_of(piece)
 
     def __aiter__(self) -> Self:
         return self
 
     async def __anext__(self) -> StreamEvent:
         piece = await self._reply.next_piece_async()
-        return TextEvent(piece) if isinstance(piece, str) else piece
+        return _event_of(piece)
+
+
+def _event_of(piece: str | StreamEvent) -> StreamEvent:
+    if not isinstance(piece, str):
+        return piece
+    from procorch.agents.stream_events import TextEvent
+
+    return TextEvent(piece)
 
 
 class StreamReply(ReplyFuture):
@@ -245,7 +255,11 @@ class StreamReply(ReplyFuture):
         piece, number, event = self._pieces.popleft()
         if number:
             self._confirm_to(number)
-        return loaded(piece) if event else piece.decode("utf-8", "replace")
+        if not event:
+            return piece.decode("utf-8", "replace")
+        from procorch.agents.stream_events import loaded  # few streams have events
+
+        return loaded(piece)
 
     def _raise(self) -> None:
         error = self.exception()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, Unpack, overload
+from typing import TYPE_CHECKING, Any, Unpack, overload
 
 from procorch.agents.protocols import AsyncFactory, Factory, In
 from procorch.api.context_manager import ClosedOnExit
@@ -14,7 +14,6 @@ from procorch.api.pool_handle import PoolHandle
 from procorch.errors import AgentStopped
 from procorch.futures.reply import ReplyFuture
 from procorch.futures.watch import EventStream
-from procorch.launch.ray.backend import RayBackend
 from procorch.messages import Out
 from procorch.pool.mapping import MapMethods, Mapper
 from procorch.pool.replicas import PoolInfo, Replicas
@@ -23,6 +22,9 @@ from procorch.supervision.policy import Policy, PoolSupervisor
 from procorch.supervision.settings import AgentSettings
 from procorch.supervision.throttle import Throttle
 from procorch.units import whole
+
+if TYPE_CHECKING:
+    from procorch.launch.ray.backend import RayBackend
 
 RECYCLE_JITTER = 0.1
 """The default ``recycle_jitter`` of a pool, since all workers of a pool start at once."""

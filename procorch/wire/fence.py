@@ -25,7 +25,7 @@ forbids it. Then nothing may be sent ahead that might have to be taken back.
 from __future__ import annotations
 
 import ctypes
-import platform
+import os
 from functools import cache
 
 _NUMBERS = {"x86_64": 324, "aarch64": 283, "riscv64": 283, "ppc64le": 365, "s390x": 356}
@@ -55,5 +55,5 @@ def is_supported() -> bool:
 
 
 def _call(command: int) -> int:
-    number = _NUMBERS.get(platform.machine())
+    number = _NUMBERS.get(os.uname().machine)
     return -1 if number is None else _syscall(number, command, 0, 0)

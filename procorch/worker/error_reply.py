@@ -9,8 +9,11 @@ from procorch.agents.adapters.error_map import error_of_another, service_error
 from procorch.errors import AgentFailure, MessageTooLarge
 from procorch.errors.base import describe_failure
 from procorch.errors.plain_data import to_plain
+from procorch.errors.redaction import patterns
 from procorch.wire import codec, headers
 from procorch.wire.payload import Buffer
+
+patterns()  # as above: no memory may be left for it
 
 HEAD_LIMIT = 1 << 20
 """Bytes that a frame to the parent may have beside its message."""

@@ -27,7 +27,7 @@ import contextlib
 import functools
 import os
 import signal
-import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -69,8 +69,9 @@ class Reaper:
             (os, "posix_spawn"),
             (os, "posix_spawnp"),
             (_posixsubprocess, "fork_exec"),
-            (subprocess, "_fork_exec"),
         )
+        if "subprocess" in sys.modules:  # else it takes the function from the place above
+            places = (*places, (sys.modules["subprocess"], "_fork_exec"))
         for place, name in places:
             setattr(place, name, self._recording(getattr(place, name)))
         os.register_at_fork(

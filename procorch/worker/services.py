@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from procorch.agents.context import enter
 from procorch.agents.conversation_turn import ConversationTurn
 from procorch.agents.current import installed
 from procorch.agents.permits import CallEnd, Spent
-from procorch.agents.stream_events import StreamEvent, dumped
 from procorch.agents.trace_context import of_this_place
 from procorch.errors import (
     AgentError,
@@ -23,6 +22,9 @@ from procorch.wire import codec, headers, payload, used
 from procorch.wire.frame import Frame, Kind
 from procorch.wire.payload import Parts
 from procorch.worker.parent_link import ParentLink
+
+if TYPE_CHECKING:
+    from procorch.agents.stream_events import StreamEvent
 
 CHECKPOINT_LIMIT = 64 << 20
 """The largest checkpoint in bytes; the parent keeps one for each agent."""
@@ -168,7 +170,12 @@ class Services:
 
     def _piece(self, agent: str, request: int, piece: str | StreamEvent) -> int:
         event = not isinstance(piece, str)
-        data = piece.encode("utf-8", "replace") if isinstance(piece, str) else dumped(piece)
+        if isinstance(piece, str):
+            data = piece.encode("utf-8", "replace")
+        else:
+            from procorch.agents.stream_events import dumped  # loaded: the event comes from there
+
+            data = dumped(piece)
         self._check(agent, "piece of an answer", len(data), self._limit)
         self._pieces += 1
         self._bytes += len(data)

@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any
 
-from procorch.agents.approval import decided
 from procorch.api.conversations.lanes import Key
 from procorch.api.conversations.messages import opened
 from procorch.api.conversations.submitter import ConversationSubmitter
@@ -63,6 +62,8 @@ class Conversation(Sending):
         Like `OrchestratedHandle.resume`, which has the arguments and errors. What waits is kept
         with the conversation, over restarts of the agent and of the program.
         """
+        from procorch.agents.approval import decided  # few agents ask
+
         return self._call(decided(result, decisions), timeout)
 
     def read(self) -> list[AgentMessage]:
