@@ -2,16 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from types import TracebackType
-from typing import Self
+from typing import Protocol, Self, TypeVar
 
 from procorch.demo.cluster import LocalCluster
 
 NODES = 3
 _AFTER = 3
 """The node is killed after one in so many of the candidates."""
+
+
+class _Node(Protocol):
+    def has(self, pid: int) -> bool: ...
+
+
+_AnyNode = TypeVar("_AnyNode", bound=_Node)
+
+
+def node_to_kill(nodes: Sequence[_AnyNode], busy: Mapping[int, bool]) -> _AnyNode | None:
+    """The node of the first process whose candidate may be lost, and without one that may not.
+
+    Args:
+        busy: the processes that work, and whether their candidates may be lost.
+    """
+    fit = [node for node in nodes if not any(map(node.has, _with(busy, False)))]
+    return next((node for pid in _with(busy, True) for node in fit if node.has(pid)), None)
+
+
+def _with(busy: Mapping[int, bool], wanted: bool) -> list[int]:
+    return [pid for pid, may_be_lost in busy.items() if may_be_lost is wanted]
 
 
 class Outage:
@@ -43,18 +64,17 @@ class Outage:
                 self.backend = f"ray:{self._cluster.address}"
             self._stack = stack.pop_all()
 
-    def step(self, busy: Callable[[], list[int]]) -> bool:
+    def step(self, busy: Callable[[], Mapping[int, bool]]) -> bool:
         """A candidate is done; returns whether a node was killed now.
 
         Args:
-            busy: tells which processes work. The node of the first of them is killed, as soon as
-                one is not on the node of this program.
+            busy: tells which processes work, see `node_to_kill`. A node is killed as soon as one
+                is fit that is not the node of this program.
         """
         self._done += 1
         if self._cluster is None or self._done < self._after or self.killed is not None:
             return False
-        far = self._cluster.nodes[1:]
-        node = next((node for pid in busy() for node in far if node.has(pid)), None)
+        node = node_to_kill(self._cluster.nodes[1:], busy())
         if node is None:
             return False
         self._cluster.kill(node)

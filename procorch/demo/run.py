@@ -156,12 +156,13 @@ class Evaluation:
         """How many candidates were done in an earlier run."""
         return self._run.progress().resumed
 
-    def busy(self) -> list[int]:
-        """Processes that work on a candidate which may be tried again, those that have had theirs
-        the longest first. One that kills its worker may be in its second attempt already."""
+    def busy(self) -> dict[int, bool]:
+        """Processes that work on a candidate, those that have had theirs the longest first, and
+        whether it may be lost with its process. One that kills its worker may not: if it is in its
+        second attempt already, there is none left that shows what it does."""
         calm = {each.id for each in self._items if each.kind in (CANONICAL, LOOP)}
         workers = sorted(self._run.workers(), key=lambda worker: -worker.seconds)
-        return [worker.pid for worker in workers if worker.item in calm and worker.pid]
+        return {worker.pid: worker.item in calm for worker in workers if worker.pid and worker.item}
 
     def lost(self) -> list[str]:
         """Candidates that were in work on a node that was lost, by the journal."""

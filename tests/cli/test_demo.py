@@ -6,7 +6,7 @@ import json
 import pickle
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from typing import Any
 
 import pytest
@@ -16,6 +16,7 @@ from procorch.batch.items import BatchItem, ItemCost
 from procorch.batch.reasons import reason_of
 from procorch.demo import humaneval
 from procorch.demo.humaneval import CANONICAL, EXIT, HOG, HOSTILE, KINDS, LOOP, SEGFAULT, Candidate
+from procorch.demo.outage import node_to_kill
 from procorch.demo.rows import Row, row_of
 from procorch.demo.solver import execute
 from procorch.errors import (
@@ -342,3 +343,31 @@ def test_a_row_has_the_stack_of_a_fault_or_the_traceback_of_an_exception() -> No
 def test_the_keys_of_the_json_rows_are_the_fields(run: Run) -> None:
     first = run("demo", "--json", "--limit", "4", *QUICK).stdout.splitlines()[0]
     assert list(json.loads(first)) == [field.name for field in fields(Row)]
+
+
+@pytest.mark.parametrize(
+    ("busy", "killed"),
+    [
+        ({11: True}, "one"),
+        ({21: True, 11: True}, "two"),
+        ({11: True, 12: False}, None),  # 12 may be in its last attempt
+        ({12: False, 11: True, 21: True}, "two"),
+        ({31: True}, None),  # on the node of the program itself
+        ({}, None),
+    ],
+)
+def test_the_node_that_is_killed_has_no_candidate_that_kills_its_worker(
+    busy: dict[int, bool], killed: str | None
+) -> None:
+    nodes = [SomeNode("one", {11, 12}), SomeNode("two", {21})]
+    node = node_to_kill(nodes, busy)
+    assert (node and node.name) == killed
+
+
+@dataclass(frozen=True)
+class SomeNode:
+    name: str
+    pids: set[int]
+
+    def has(self, pid: int) -> bool:
+        return pid in self.pids
