@@ -48,6 +48,8 @@ def serve() -> list[str]:
         os.dup2(fd, number)
     os.closerange(3, 1024)
     os.chdir(request["folder"])
+    for name in "multiprocessing", "multiprocess":  # where an interpreter has started
+        sys.modules[f"{name}.process"].ORIGINAL_DIR = request["folder"]
     os.environ.clear()
     os.environ.update(request["environment"])
     for name, number in ("stdin", 0), ("stdout", 1), ("stderr", 2):
@@ -60,6 +62,8 @@ def serve() -> list[str]:
     return request["arguments"]
 
 
+importlib.import_module("multiprocess.process")
+importlib.import_module("multiprocessing.process")
 importlib.import_module("procorch.cli.main")
 for each in MODULES:
     importlib.import_module(f"procorch.cli.{each}")

@@ -37,6 +37,7 @@ class CommandServer:
                 [sys.executable, "-c", SERVER.read_text(), str(theirs.fileno())],
                 stdin=subprocess.DEVNULL,
                 pass_fds=[theirs.fileno()],
+                cwd="/",  # ``-c`` looks for modules here first, and the checkout has a procorch
             )
 
     def run(self, arguments: Sequence[str], environment: Mapping[str, str]) -> Ended:
