@@ -133,7 +133,11 @@ def _outlasting_threads(
     """The threads of procorch that are not in `before` and still run at `deadline`."""
     new = set(_threads()).difference(before)
     for thread in new:
-        thread.join(max(0.0, deadline - time.monotonic()))
+        # Another thread may be about to start it, and until then it cannot be joined.
+        while thread in _threads() and not thread.is_alive() and time.monotonic() < deadline:
+            time.sleep(0.001)
+        if thread.is_alive():
+            thread.join(max(0.0, deadline - time.monotonic()))
     return [thread for thread in new if thread.is_alive()]
 
 
