@@ -71,7 +71,7 @@ def connect(path: Path) -> sqlite3.Connection:
 
 def make(connection: sqlite3.Connection) -> None:
     """Make the tables of a new database."""
-    files.make(connection, KIND)
+    files.make(connection, MIGRATIONS, KIND.application_id)
 
 
 def connect_to_read(path: Path, *, cut: bool = False) -> sqlite3.Connection:

@@ -62,21 +62,38 @@ def connect(path: Path, kind: FileKind) -> sqlite3.Connection:
         new = connection.execute("PRAGMA page_count").fetchall()[0][0] == 0
         version = 0 if new else version_of(path, kind, connection)
         connection.execute("PRAGMA synchronous = FULL")
-        # The tables come first: the change of the mode writes a page, and a process that ends after
-        # it would leave a database that is not empty and not marked as ours.
-        if version < len(kind.migrations):
-            make(connection, kind, version)
-        connection.execute("PRAGMA journal_mode = WAL")
+        open_for_readers(connection, kind.migrations, kind.application_id, version)
     return connection
 
 
-def make(connection: sqlite3.Connection, kind: FileKind, version: int = 0) -> None:
+def open_for_readers(
+    connection: sqlite3.Connection, migrations: Sequence[str], application_id: int, version: int,
+    *, first: str = "",
+) -> None:  # fmt: skip
+    """Bring the tables up to date, and let others read while this connection writes.
+
+    Args:
+        version: of the file; 0: it is new.
+        first: statements before the tables of a new file.
+    """
+    # In this order, and with `first` in the transaction: the change of the mode and some pragmas
+    # write a page, and a process that ends after it would leave a database that is not empty and
+    # not marked as ours.
+    if version < len(migrations):
+        make(connection, migrations, application_id, version, first=first)
+    connection.execute("PRAGMA journal_mode = WAL")
+
+
+def make(
+    connection: sqlite3.Connection, migrations: Sequence[str], application_id: int,
+    version: int = 0, *, first: str = "",
+) -> None:  # fmt: skip
     """Bring the tables of a database from this version to the present one."""
     connection.executescript(
-        "BEGIN IMMEDIATE;"
-        + "".join(kind.migrations[version:])
-        + f"PRAGMA application_id = {kind.application_id};"
-        f"PRAGMA user_version = {len(kind.migrations)};"
+        "BEGIN;"
+        + ("" if version else first)
+        + "".join(migrations[version:])
+        + f"PRAGMA application_id = {application_id}; PRAGMA user_version = {len(migrations)};"
         "COMMIT;"
     )
 

@@ -21,6 +21,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
+from procorch.api.storage.files import open_for_readers
 from procorch.daemon.errors import DaemonError
 
 _log = logging.getLogger("procorch")
@@ -178,18 +179,8 @@ def _connect(path: Path) -> sqlite3.Connection:
         version = _version(path, connection)
         connection.execute("PRAGMA synchronous = NORMAL")
         connection.execute("PRAGMA journal_size_limit = 1048576")
-        # The tables come first, in one transaction with the kind of vacuum: that and the change of
-        # the mode write a page, and a process that ends after it would leave a database that is
-        # not empty and not marked as ours.
-        if version < len(MIGRATIONS):
-            connection.executescript(
-                "BEGIN;"
-                + ("" if version else "PRAGMA auto_vacuum = INCREMENTAL;")
-                + "".join(MIGRATIONS[version:])
-                + f"PRAGMA application_id = {_OURS}; PRAGMA user_version = {len(MIGRATIONS)};"
-                "COMMIT;"
-            )
-        connection.execute("PRAGMA journal_mode = WAL")
+        vacuum = "PRAGMA auto_vacuum = INCREMENTAL;"
+        open_for_readers(connection, MIGRATIONS, _OURS, version, first=vacuum)
         drift_of(connection)
     except sqlite3.Error as error:
         connection.close()
