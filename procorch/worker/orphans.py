@@ -65,15 +65,19 @@ class Reaper:
         """Record children from now on. Existing children count as recorded."""
         with contextlib.suppress(OSError):
             self._own |= _children(os.getpid())
+        fork_exec = _posixsubprocess.fork_exec
         places: tuple[tuple[Any, str], ...] = (
             (os, "posix_spawn"),
             (os, "posix_spawnp"),
             (_posixsubprocess, "fork_exec"),
         )
-        if "subprocess" in sys.modules:  # else it takes the function from the place above
-            places = (*places, (sys.modules["subprocess"], "_fork_exec"))
         for place, name in places:
             setattr(place, name, self._recording(getattr(place, name)))
+        # Looked for after that: where another thread imports it just now, or later, it takes the
+        # function that records.
+        subprocess: Any = sys.modules.get("subprocess")
+        if getattr(subprocess, "_fork_exec", None) is fork_exec:
+            subprocess._fork_exec = _posixsubprocess.fork_exec
         os.register_at_fork(
             before=self._before_fork,
             after_in_parent=self._after_fork,

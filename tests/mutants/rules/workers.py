@@ -120,6 +120,14 @@ MUTANTS: tuple[Mutant, ...] = (
         ("tests/process/test_orphans.py::test_the_program_as_pid_1_reaps_what_it_adopts",),
     ),
     Mutant(
+        "orphans: a module that was loaded before has children recorded as well",
+        "worker/orphans.py",
+        "Reaper.install",
+        'getattr(subprocess, "_fork_exec", None) is fork_exec',
+        "False",
+        ("tests/process/test_orphans.py::test_the_program_as_pid_1_reaps_what_it_adopts",),
+    ),
+    Mutant(
         "orphans: what was there before is left to its maker",
         "worker/orphans.py",
         "Reaper.install",
