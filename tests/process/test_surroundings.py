@@ -273,3 +273,19 @@ def test_workers_have_the_key_of_a_program_that_uses_multiprocess(
 ) -> None:
     done = run_python(DILLS_KEY)
     assert done.stdout == "done\n", done.stderr
+
+
+def test_a_worker_is_ready_to_hide_secrets_before_its_agent_is_made(
+    method: str, orchestrator: Callable[..., AgentOrchestrator]
+) -> None:
+    """When an error comes, there may be no memory left to make the patterns."""
+
+    def factory() -> Callable[[Any], int]:
+        from procorch.errors import redaction
+
+        made: int = redaction.patterns.cache_info().currsize
+        return lambda _: made
+
+    orch = orchestrator(start_method=method)
+    orch.add_agent("a", factory)
+    assert orch.spawn("a").deliver(None).result().output == 1

@@ -477,8 +477,12 @@ def test_the_descriptor_of_a_torn_frame_is_closed(pair: Callable[..., Pair], cut
 
 
 def test_a_descriptor_that_nobody_reads_ends_with_the_socket(pair: Callable[..., Pair]) -> None:
+    before = descriptors()
     p = pair()
     p.sends(announce(Kind.REPLY, 1, 2, b"head", LARGE), leased(b"a" * LARGE))
+    p.peer.close()
+    p.channel.close()
+    assert descriptors() == before
 
 
 def test_a_frame_may_come_in_pieces_around_the_next_ones_descriptor(
